@@ -1,0 +1,81 @@
+package fanout
+
+import "github.com/rivulet-rt/rivulet/protocol"
+
+// Evidence is what the log shows about a position X after a read that started
+// there. The broker gathers it, from the leader; Complete judges it. The fields
+// after Matches are only gathered where the first three do not settle the matter.
+type Evidence struct {
+	Tag StreamTag // of the stream, now
+
+	StoredTime int64 // of the message stored at X.Offset; 0 if none is
+	Matches    bool  // the source is one channel and that message is of it
+
+	FirstSeq uint64 // of the stream; LastSeq+1 if it is empty
+	LastSeq  uint64
+	// FirstSince is the first stored sequence whose time is not before X.Time; 0 if none.
+	FirstSince uint64
+	// Limit of messages per channel that the namespace promised to keep at any time
+	// since x; 0 is unlimited.
+	Limit uint64
+	// Channels of the source: for a channel, itself; for a pattern, those with more
+	// than Limit messages.
+	Channels []ChannelFacts
+	// Begin is the position before the oldest stored message of the source, or the
+	// stream's end if there is none: where delivery goes on if history is gone.
+	Begin Position
+}
+
+// ChannelFacts are about one channel of a source.
+type ChannelFacts struct {
+	Count uint64 // stored messages, markers included
+	First uint64 // offset of the oldest; 0 if there is none
+	Purge uint64 // offset of the oldest if it is a purge marker; 0 otherwise
+}
+
+// Complete decides whether a reader at x that got everything stored after x has
+// missed nothing. It is the only place that decides: for a resume, for every
+// batch of a catch-up and for every repair of the live feed. The reason is one
+// of protocol.Reason… and empty if complete.
+//
+//  1. The source is one channel and x, its message, is still stored with the same
+//     time: the log is the same log and evicts a channel's oldest first, so nothing
+//     after x is gone.
+//  2. Otherwise, the log must be the same (equal epoch, or another channel's
+//     message at x with x's time), must not have lost its front past x nor its end
+//     before x, must not have stored under an old sequence something newer than x,
+//     and no channel of the source may have dropped messages after x for its own
+//     limit or a purge.
+func Complete(x Position, ev Evidence) (ok bool, reason string) {
+	if !x.Stream.SameStream(ev.Tag) {
+		return false, protocol.ReasonLogChanged
+	}
+	stored := ev.StoredTime != 0
+	if stored && ev.StoredTime != x.Time {
+		return false, protocol.ReasonLogChanged
+	}
+	if stored && ev.Matches {
+		return true, ""
+	}
+	switch {
+	case !stored && x.Stream != ev.Tag,
+		ev.LastSeq < x.Offset,
+		ev.FirstSince != 0 && ev.FirstSince < x.Offset:
+		return false, protocol.ReasonLogChanged
+	case ev.FirstSeq > x.Offset+1:
+		return false, protocol.ReasonRetention
+	}
+	for _, c := range ev.Channels {
+		if c.Purge > x.Offset {
+			return false, protocol.ReasonPurged
+		}
+		// The limit drops a channel's oldest messages: as long as one at or before
+		// the first sequence after x is stored, none after x was dropped. A channel
+		// holds up to one message more than promised, so Count > Limit is proof of
+		// an overflow and Count == Limit is not.
+		if ev.Limit != 0 && c.Count > ev.Limit && c.First > x.Offset+1 {
+			return false, protocol.ReasonRetention
+		}
+	}
+	return true, ""
+}

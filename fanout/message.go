@@ -1,0 +1,93 @@
+package fanout
+
+import (
+	"sync/atomic"
+	"time"
+)
+
+// Kind tells what a stored message is.
+type Kind uint8
+
+// The kinds. Only KindData is counted by a reader as a message; the others are
+// markers that make an act on the log visible to every cursor.
+const (
+	KindData    Kind = iota
+	KindPurge        // the channel was emptied up to here
+	KindDeleted      // the message at Target was deleted
+)
+
+// FrameSlots is how many encodings of one message are kept beside it: one per
+// codec and compression.
+const FrameSlots = 4
+
+// Message is one stored message. It is immutable once dispatched or read, and
+// shared by every subscriber; only its frames are filled in later.
+type Message struct {
+	Channel  Channel
+	Position Position // its own: stream, offset and store time
+	// Prev is the offset of the message before it in its channel, 0 if none is
+	// stored. Only the live feed knows it.
+	Prev    uint64
+	Kind    Kind
+	Target  uint64 // KindDeleted: the offset of the deleted message
+	Binary  bool   // Data is bytes, not JSON
+	ID      string // the publisher's idempotency key, if it gave one
+	User    string
+	Client  string
+	Headers map[string]string
+	Data    []byte // compact JSON unless Binary
+
+	frames [FrameSlots]atomic.Pointer[[]byte]
+}
+
+// Offset is the message's sequence in its stream.
+func (m *Message) Offset() uint64 { return m.Position.Offset }
+
+// UnixMilli is the store time in milliseconds.
+func (m *Message) UnixMilli() int64 { return m.Position.Time / int64(time.Millisecond) }
+
+// Frame returns the message's encoding in slot, made by encode at the first
+// call. Concurrent first calls may encode twice; all get equal bytes. The result
+// is shared: callers must not change it.
+func (m *Message) Frame(slot int, encode func(*Message) []byte) []byte {
+	if f := m.frames[slot].Load(); f != nil {
+		return *f
+	}
+	b := encode(m)
+	m.frames[slot].Store(&b)
+	return b
+}
+
+// messageOverhead is the struct, its headers' map and one frame header, rounded up.
+const messageOverhead = 384
+
+// Size is what the message counts against a byte budget: its text twice (as data
+// and as one frame) and the structure around it.
+func (m *Message) Size() int {
+	n := messageOverhead + 2*len(m.Data) + len(m.ID) + len(m.User) + len(m.Client)
+	for k, v := range m.Headers {
+		n += 2 * (len(k) + len(v) + 16)
+	}
+	return n
+}
+
+// Publication is one message to be stored.
+type Publication struct {
+	Channel Channel
+	Data    []byte // compact JSON unless Binary
+	Binary  bool
+	Headers map[string]string
+	// Key makes a retry safe: a second publication with the same channel,
+	// Publisher and Key within the namespace's window is not stored again.
+	Key string
+	// Publisher is the authenticated identity a Key belongs to.
+	Publisher string
+	User      string // of the client that published, where one did
+	Client    string
+}
+
+// Receipt says that a publication is stored.
+type Receipt struct {
+	Position  Position
+	Duplicate bool // it was stored before, under the same key
+}

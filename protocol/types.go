@@ -1,0 +1,228 @@
+package protocol
+
+import "encoding/json"
+
+// Command is one message from a client: exactly one of the pointers is set.
+// Every command but Pong carries an ID above zero, which its reply repeats.
+type Command struct {
+	ID          uint64              `json:"id,omitempty"`
+	Connect     *ConnectCommand     `json:"connect,omitempty"`
+	Subscribe   *SubscribeCommand   `json:"subscribe,omitempty"`
+	Unsubscribe *UnsubscribeCommand `json:"unsubscribe,omitempty"`
+	Publish     *PublishCommand     `json:"publish,omitempty"`
+	Ack         *AckCommand         `json:"ack,omitempty"`
+	History     *HistoryCommand     `json:"history,omitempty"`
+	Presence    *PresenceCommand    `json:"presence,omitempty"`
+	Refresh     *RefreshCommand     `json:"refresh,omitempty"`
+	Pong        *Pong               `json:"pong,omitempty"`
+	Ping        *Ping               `json:"ping,omitempty"`
+}
+
+// ConnectCommand opens the session. It may be omitted where the handshake
+// carried the token or the node runs open.
+type ConnectCommand struct {
+	Token string `json:"token,omitempty"`
+	// Name and Version of the client software, for logs and metrics; at most 64 bytes each.
+	Name    string `json:"name,omitempty"`
+	Version string `json:"version,omitempty"`
+}
+
+// SubscribeCommand starts a subscription to a channel or a pattern. At most one
+// of Position/Positions, Last and Since says where it starts; with none of them
+// it is live from now.
+type SubscribeCommand struct {
+	Channel string `json:"channel"`
+	// Position resumes a channel: everything after it, then live.
+	Position string `json:"position,omitempty"`
+	// Positions resume a pattern: the latest position of each stream.
+	Positions []string `json:"positions,omitempty"`
+	// Last starts with the newest N messages, 1 to 1,000.
+	Last int `json:"last,omitempty"`
+	// Since starts with the first message stored at or after this Unix time in milliseconds.
+	Since int64 `json:"since,omitempty"`
+}
+
+// UnsubscribeCommand ends a subscription.
+type UnsubscribeCommand struct {
+	Channel string `json:"channel"`
+}
+
+// PublishCommand stores one message. Exactly one of Data and DataBase64 is set.
+type PublishCommand struct {
+	Channel        string            `json:"channel"`
+	Data           json.RawMessage   `json:"data,omitempty"`
+	DataBase64     *string           `json:"data_base64,omitempty"`
+	IdempotencyKey string            `json:"idempotency_key,omitempty"`
+	Headers        map[string]string `json:"headers,omitempty"`
+}
+
+// AckCommand acknowledges, cumulatively, the messages of a durable subscription.
+type AckCommand struct {
+	Channel  string `json:"channel"`
+	Offset   uint64 `json:"offset,omitempty"`
+	Position string `json:"position,omitempty"`
+}
+
+// HistoryCommand reads stored messages without subscribing.
+type HistoryCommand struct {
+	Channel string `json:"channel"`
+	After   string `json:"after,omitempty"`
+	Before  string `json:"before,omitempty"`
+	Since   int64  `json:"since,omitempty"`
+	// Limit is 1 to 1,000; 0 means 100.
+	Limit int `json:"limit,omitempty"`
+	// Order is "asc" (default) or "desc".
+	Order string `json:"order,omitempty"`
+}
+
+// PresenceCommand asks who is subscribed to a channel.
+type PresenceCommand struct {
+	Channel string `json:"channel"`
+}
+
+// RefreshCommand replaces the token of the session.
+type RefreshCommand struct {
+	Token string `json:"token"`
+}
+
+// Ping is a heartbeat for clients that cannot see WebSocket pings. Either side may send it.
+type Ping struct{}
+
+// Pong answers a Ping.
+type Pong struct{}
+
+// Event is one message to a client: exactly one of the pointers is set. A reply
+// repeats the ID of its command; a push has none.
+type Event struct {
+	ID           uint64             `json:"id,omitempty"`
+	Connected    *ConnectedEvent    `json:"connected,omitempty"`
+	Subscribed   *SubscribedEvent   `json:"subscribed,omitempty"`
+	Unsubscribed *UnsubscribedEvent `json:"unsubscribed,omitempty"`
+	Published    *PublishedEvent    `json:"published,omitempty"`
+	History      *HistoryEvent      `json:"history,omitempty"`
+	Message      *MessageEvent      `json:"message,omitempty"`
+	CaughtUp     *CaughtUpEvent     `json:"caught_up,omitempty"`
+	Gap          *GapEvent          `json:"gap,omitempty"`
+	Position     *PositionEvent     `json:"position,omitempty"`
+	Deleted      *DeletedEvent      `json:"deleted,omitempty"`
+	Error        *ErrorEvent        `json:"error,omitempty"`
+	Disconnect   *DisconnectEvent   `json:"disconnect,omitempty"`
+	Ping         *Ping              `json:"ping,omitempty"`
+	Pong         *Pong              `json:"pong,omitempty"`
+}
+
+// ConnectedEvent answers ConnectCommand; it is pushed, without ID, where no connect was needed.
+type ConnectedEvent struct {
+	Client string `json:"client"`
+	Node   string `json:"node"`
+	// PingInterval is the time in seconds between the node's heartbeats.
+	PingInterval int `json:"ping_interval"`
+}
+
+// SubscribedEvent answers SubscribeCommand. Position is where delivery starts;
+// a pattern has Positions, one per stream, instead. Recovered is false when
+// messages after the asked position may be missing.
+type SubscribedEvent struct {
+	Channel   string   `json:"channel"`
+	Position  string   `json:"position,omitempty"`
+	Positions []string `json:"positions,omitempty"`
+	Recovered bool     `json:"recovered"`
+	// Reason says why Recovered is false: retention, purged or log_changed.
+	Reason string `json:"reason,omitempty"`
+}
+
+// UnsubscribedEvent answers UnsubscribeCommand; pushed without ID when the node
+// ends a subscription, then with a Code and Reason.
+type UnsubscribedEvent struct {
+	Channel string `json:"channel"`
+	Code    Code   `json:"code,omitempty"`
+	Reason  string `json:"reason,omitempty"`
+}
+
+// PublishedEvent answers PublishCommand: the message is stored.
+type PublishedEvent struct {
+	Channel  string `json:"channel"`
+	Offset   uint64 `json:"offset"`
+	Position string `json:"position"`
+	// Time is the store time, Unix milliseconds.
+	Time      int64 `json:"time"`
+	Duplicate bool  `json:"duplicate"`
+}
+
+// MessageEvent is one message of a channel. Exactly one of Data and DataBase64 is set.
+type MessageEvent struct {
+	Channel  string `json:"channel"`
+	Offset   uint64 `json:"offset"`
+	Position string `json:"position"`
+	// Time is the store time, Unix milliseconds.
+	Time       int64             `json:"time"`
+	ID         string            `json:"id,omitempty"`
+	User       string            `json:"user,omitempty"`
+	Client     string            `json:"client,omitempty"`
+	Headers    map[string]string `json:"headers,omitempty"`
+	Data       json.RawMessage   `json:"data,omitempty"`
+	DataBase64 *string           `json:"data_base64,omitempty"`
+}
+
+// HistoryEvent answers HistoryCommand. Position is where the next page begins:
+// give it as After (asc) or Before (desc).
+type HistoryEvent struct {
+	Channel   string         `json:"channel"`
+	Messages  []MessageEvent `json:"messages"`
+	Position  string         `json:"position"`
+	More      bool           `json:"more"`
+	Recovered bool           `json:"recovered"`
+}
+
+// CaughtUpEvent says that replay has reached live.
+type CaughtUpEvent struct {
+	Channel   string   `json:"channel"`
+	Position  string   `json:"position,omitempty"`
+	Positions []string `json:"positions,omitempty"`
+}
+
+// Gap reasons.
+const (
+	ReasonRetention  = "retention"   // aged out, or over a limit of the channel or the namespace
+	ReasonPurged     = "purged"      // the channel was emptied on request
+	ReasonLogChanged = "log_changed" // the log was recreated, restored or rolled back
+)
+
+// GapEvent says that messages before Position are gone; delivery goes on from there.
+type GapEvent struct {
+	Channel  string `json:"channel"`
+	Position string `json:"position"`
+	Reason   string `json:"reason"`
+}
+
+// PositionEvent carries nothing new but a fresher place to resume from.
+type PositionEvent struct {
+	Channel  string `json:"channel"`
+	Position string `json:"position"`
+}
+
+// DeletedEvent says that the message at Offset was deleted.
+type DeletedEvent struct {
+	Channel  string `json:"channel"`
+	Offset   uint64 `json:"offset"`
+	Position string `json:"position"`
+}
+
+// ErrorEvent answers a command that was refused.
+type ErrorEvent struct {
+	Code    Code   `json:"code"`
+	Message string `json:"message"`
+	// Field names the command's field at fault, where one is.
+	Field string `json:"field,omitempty"`
+	// Temporary says that the same command may succeed later, not before RetryAfterMS.
+	Temporary    bool  `json:"temporary"`
+	RetryAfterMS int64 `json:"retry_after_ms,omitempty"`
+}
+
+// DisconnectEvent precedes a close frame with the same code.
+type DisconnectEvent struct {
+	Code         Code   `json:"code"`
+	Reason       string `json:"reason"`
+	Reconnect    bool   `json:"reconnect"`
+	RetryAfterMS int64  `json:"retry_after_ms,omitempty"`
+}
