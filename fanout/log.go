@@ -1,6 +1,9 @@
 package fanout
 
-import "context"
+import (
+	"context"
+	"time"
+)
 
 // StreamID names one stream of the log, as the broker calls it. Streams are
 // comparable; what the name says is the broker's business.
@@ -57,8 +60,9 @@ type Tail struct {
 	// Last is the last message of the source; zero if there is none. Read second,
 	// so it may lie after End.
 	Last Position
-	// Retention of the stream in nanoseconds; 0 is unlimited.
-	Retention int64
+	// Retention is how long the stream keeps a message: its maximum age, or less
+	// where its byte limit evicts sooner at the present rate. 0 is unlimited.
+	Retention time.Duration
 }
 
 // Fresh is the latest position that is true of the source: whoever has seen
@@ -84,6 +88,12 @@ type Seek struct {
 type Feed interface {
 	Watch(ctx context.Context, s Source) error
 	Unwatch(s Source)
+	// Exact says that a loss in the feed is always announced by Hub.Suspect before
+	// the next message is dispatched, as it is where one NATS server serves this
+	// node; in a cluster a message can be lost on its way without a trace.
+	Exact() bool
+	// Tails returns the last message of each source, zero where there is none.
+	Tails(ctx context.Context, sources []Source) ([]Position, error)
 }
 
 // Epochs records that a log changed under its readers.

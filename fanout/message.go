@@ -24,6 +24,7 @@ const FrameSlots = 4
 // shared by every subscriber; only its frames are filled in later.
 type Message struct {
 	Channel  Channel
+	Stream   StreamID // the stream that holds it
 	Position Position // its own: stream, offset and store time
 	// Prev is the offset of the message before it in its channel, 0 if none is
 	// stored. Only the live feed knows it.
