@@ -1,5 +1,7 @@
 package protocol
 
+import "strconv"
+
 // Code is an error or close code. Its range tells a client that does not know
 // the code what to do, so that old clients act rightly on new codes:
 //
@@ -52,3 +54,176 @@ const (
 	ErrorResubscribe     Code = 4600 // the subscription ended; subscribe again
 	ErrorRevoked         Code = 4700 // the subscription is no longer allowed
 )
+
+// Standard WebSocket close codes (RFC 6455 section 7.4.1) with a meaning here.
+const (
+	CloseNormal          Code = 1000
+	CloseGoingAway       Code = 1001
+	CloseProtocolError   Code = 1002
+	CloseUnsupportedData Code = 1003
+	CloseNoStatus        Code = 1005 // never sent: the peer gave no code
+	CloseAbnormal        Code = 1006 // never sent: the connection broke off
+	CloseInvalidText     Code = 1007
+	ClosePolicy          Code = 1008
+	CloseMessageTooBig   Code = 1009
+	CloseExtension       Code = 1010
+	CloseServerError     Code = 1011
+	CloseServiceRestart  Code = 1012
+	CloseTryAgainLater   Code = 1013
+)
+
+// Reconnect reports whether a client whose connection ended with c comes back,
+// with backoff. It is decided by range, so it holds for codes of later versions
+// too. A code that no node sends (a proxy's, say) does not keep a client away;
+// an error code that ends a connection does, unless it is temporary.
+func (c Code) Reconnect() bool {
+	switch {
+	case c >= 4000 && c <= 4199:
+		return true
+	case c >= 4200 && c <= 4399:
+		return false
+	case c >= 4400 && c <= 4999:
+		return c.Temporary() || c.Resubscribe()
+	}
+	switch c {
+	case CloseProtocolError, CloseUnsupportedData, CloseInvalidText, ClosePolicy, CloseMessageTooBig, CloseExtension:
+		return false
+	}
+	return true
+}
+
+// Temporary reports whether the same command may be sent again later: 4408,
+// 4429 and 45xx. After 4408 and 4504 a publish must be repeated with the same
+// idempotency key.
+func (c Code) Temporary() bool {
+	return c == ErrorTimeout || c == ErrorTooManyRequests || c >= 4500 && c <= 4599
+}
+
+// Resubscribe reports whether a subscription that the node ended with c may be
+// asked for again, from the last position: 46xx.
+func (c Code) Resubscribe() bool { return c >= 4600 && c <= 4699 }
+
+// Reason is a short English text for c, fit for a close frame (at most 60
+// bytes); for an unknown code, one that names its range.
+func (c Code) Reason() string {
+	if text, ok := c.own(); ok {
+		return text
+	}
+	if text, ok := c.standard(); ok {
+		return text
+	}
+	switch {
+	case c >= 4000 && c <= 4199:
+		return "closed, reconnect"
+	case c >= 4200 && c <= 4399:
+		return "closed, do not reconnect"
+	case c >= 4400 && c <= 4499:
+		return "command refused"
+	case c >= 4500 && c <= 4599:
+		return "command failed, try again"
+	case c >= 4600 && c <= 4699:
+		return "subscription ended, subscribe again"
+	case c >= 4700 && c <= 4799:
+		return "subscription ended"
+	}
+	return "unknown code"
+}
+
+// String is the number and the reason, "4503 log unavailable, nothing was stored".
+func (c Code) String() string { return strconv.Itoa(int(c)) + " " + c.Reason() }
+
+func (c Code) own() (string, bool) {
+	switch c {
+	case CloseDraining:
+		return "node is shutting down", true
+	case CloseHeartbeat:
+		return "no sign of life from the client", true
+	case CloseNotReading:
+		return "client does not read", true
+	case CloseOverloaded:
+		return "node is overloaded", true
+	case CloseInternal:
+		return "internal error", true
+	case CloseConnectTimeout:
+		return "no connect command in time", true
+	case CloseTokenExpired:
+		return "token expired, come back with a fresh one", true
+	case CloseBadFrame:
+		return "frame is not a command of this protocol", true
+	case CloseUnauthorized:
+		return "token is not valid", true
+	case CloseForbidden:
+		return "token may not connect", true
+	case CloseTooLarge:
+		return "frame is over the size limit", true
+	case CloseTooMany:
+		return "too many commands or bytes", true
+	}
+	return c.ownError()
+}
+
+func (c Code) ownError() (string, bool) {
+	switch c {
+	case ErrorBadRequest:
+		return "bad request", true
+	case ErrorUnauthorized:
+		return "token missing or not valid", true
+	case ErrorForbidden:
+		return "not allowed by the token", true
+	case ErrorNotFound:
+		return "not found", true
+	case ErrorTimeout:
+		return "timed out, outcome unknown", true
+	case ErrorConflict:
+		return "conflict", true
+	case ErrorTooLarge:
+		return "too large", true
+	case ErrorNotSupported:
+		return "not supported", true
+	case ErrorTooManyRequests:
+		return "too many requests", true
+	case ErrorInternal:
+		return "internal error", true
+	case ErrorUnavailable:
+		return "log unavailable, nothing was stored", true
+	case ErrorOutcomeUnknown:
+		return "outcome unknown, retry with the same idempotency key", true
+	case ErrorResubscribe:
+		return "subscription ended, subscribe again", true
+	case ErrorRevoked:
+		return "subscription no longer allowed", true
+	}
+	return "", false
+}
+
+func (c Code) standard() (string, bool) {
+	switch c {
+	case CloseNormal:
+		return "normal closure", true
+	case CloseGoingAway:
+		return "going away", true
+	case CloseProtocolError:
+		return "WebSocket protocol error", true
+	case CloseUnsupportedData:
+		return "unsupported kind of frame", true
+	case CloseNoStatus:
+		return "closed without a code", true
+	case CloseAbnormal:
+		return "connection broke off", true
+	case CloseInvalidText:
+		return "text is not valid UTF-8", true
+	case ClosePolicy:
+		return "policy violation", true
+	case CloseMessageTooBig:
+		return "message too big", true
+	case CloseExtension:
+		return "extension missing", true
+	case CloseServerError:
+		return "server error", true
+	case CloseServiceRestart:
+		return "service restart", true
+	case CloseTryAgainLater:
+		return "try again later", true
+	}
+	return "", false
+}

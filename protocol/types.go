@@ -117,6 +117,8 @@ type ConnectedEvent struct {
 	Node   string `json:"node"`
 	// PingInterval is the time in seconds between the node's heartbeats.
 	PingInterval int `json:"ping_interval"`
+	// MaxFrame is the size limit of a command frame in bytes; 0 is DefaultMaxFrame.
+	MaxFrame int `json:"max_frame,omitempty"`
 }
 
 // SubscribedEvent answers SubscribeCommand. Position is where delivery starts;
@@ -172,6 +174,8 @@ type HistoryEvent struct {
 	Position  string         `json:"position"`
 	More      bool           `json:"more"`
 	Recovered bool           `json:"recovered"`
+	// Reason says why Recovered is false: retention, purged or log_changed.
+	Reason string `json:"reason,omitempty"`
 }
 
 // CaughtUpEvent says that replay has reached live.

@@ -1,0 +1,215 @@
+package protocol
+
+// JSON is the codec of SubprotocolJSON. Every frame is one object, in a text
+// message, with exactly one command or event.
+type JSON struct{}
+
+// Subprotocol is SubprotocolJSON.
+func (JSON) Subprotocol() string { return SubprotocolJSON }
+
+// DecodeCommand reads one command. It checks the form: one JSON object (see
+// CompactData for what is refused as JSON, here nested at most MaxDepth+4 deep),
+// exactly one command, types, and an ID from 1 to MaxID on all but ping and
+// pong. Unknown fields are ignored; null is an absent field; of a repeated field
+// the last counts. What the values mean is for the session to check. The result
+// shares no memory with frame.
+//
+// Errors are *DecodeError. The returned command then has its ID if that much
+// could be read, so that the error can be answered to it; with ID 0, the frame
+// is none of this protocol (CloseBadFrame).
+func (JSON) DecodeCommand(frame []byte) (Command, error) {
+	var c Command
+	body, err := frameObject(frame)
+	if err != nil {
+		return c, err
+	}
+	d := commandDecoder{out: &c}
+	if err := members(body, d.member); err != nil {
+		d.readID(body)
+		return c, err
+	}
+	switch {
+	case d.found == "":
+		err = refuse("frame", "has no command; it needs exactly one of connect, subscribe, unsubscribe, publish, ack, history, presence, refresh, ping, pong")
+	case c.ID == 0 && c.Ping == nil && c.Pong == nil:
+		err = refuse("id", "must be a whole number from 1 to 2^53-1; the reply to %s repeats it", d.found)
+	}
+	if err != nil {
+		return Command{ID: c.ID}, err
+	}
+	return c, nil
+}
+
+// frameObject checks frame and returns its one object without space around it.
+func frameObject(frame []byte) (value, error) {
+	if err := scan(frame, "frame", maxFrameDepth); err != nil {
+		return nil, err
+	}
+	body := value(frame[nextToken(frame, 0):])
+	if body[0] != '{' {
+		return nil, refuse("frame", "must be one JSON object, not %s", body.kind())
+	}
+	return body, nil
+}
+
+type commandDecoder struct {
+	out   *Command
+	found string // the command seen so far
+}
+
+// readID finds the ID where decoding stopped before it.
+func (d *commandDecoder) readID(body value) {
+	*d.out = Command{}
+	_ = members(body, func(name []byte, v value) *DecodeError {
+		if string(name) == "id" {
+			return v.unsigned("id", &d.out.ID)
+		}
+		return nil
+	})
+}
+
+func (d *commandDecoder) member(name []byte, v value) *DecodeError {
+	if string(name) == "id" {
+		return v.unsigned("id", &d.out.ID)
+	}
+	set := d.fields(name)
+	if set == nil || v.null() {
+		return nil
+	}
+	if d.found != "" {
+		return refuse("frame", "has two commands, %s and %s; send each in a frame of its own", d.found, name)
+	}
+	d.found = string(name)
+	if v[0] != '{' {
+		return refuse(d.found, "must be an object, not %s", v.kind())
+	}
+	return members(v, set())
+}
+
+type fieldSetter = func(name []byte, v value) *DecodeError
+
+// fields returns what makes the command and gives a setter of its fields; nil for an unknown name.
+func (d *commandDecoder) fields(name []byte) func() fieldSetter {
+	c := d.out
+	switch string(name) {
+	case "connect":
+		return func() fieldSetter { c.Connect = new(ConnectCommand); return c.Connect.set }
+	case "subscribe":
+		return func() fieldSetter { c.Subscribe = new(SubscribeCommand); return c.Subscribe.set }
+	case "unsubscribe":
+		return func() fieldSetter { c.Unsubscribe = new(UnsubscribeCommand); return c.Unsubscribe.set }
+	case "publish":
+		return func() fieldSetter { c.Publish = new(PublishCommand); return c.Publish.set }
+	case "ack":
+		return func() fieldSetter { c.Ack = new(AckCommand); return c.Ack.set }
+	case "history":
+		return func() fieldSetter { c.History = new(HistoryCommand); return c.History.set }
+	case "presence":
+		return func() fieldSetter { c.Presence = new(PresenceCommand); return c.Presence.set }
+	case "refresh":
+		return func() fieldSetter { c.Refresh = new(RefreshCommand); return c.Refresh.set }
+	case "ping":
+		return func() fieldSetter { c.Ping = new(Ping); return noFields }
+	case "pong":
+		return func() fieldSetter { c.Pong = new(Pong); return noFields }
+	}
+	return nil
+}
+
+func noFields([]byte, value) *DecodeError { return nil }
+
+func (c *ConnectCommand) set(name []byte, v value) *DecodeError {
+	switch string(name) {
+	case "token":
+		return v.text("token", &c.Token)
+	case "name":
+		return v.text("name", &c.Name)
+	case "version":
+		return v.text("version", &c.Version)
+	}
+	return nil
+}
+
+func (c *SubscribeCommand) set(name []byte, v value) *DecodeError {
+	switch string(name) {
+	case "channel":
+		return v.text("channel", &c.Channel)
+	case "position":
+		return v.text("position", &c.Position)
+	case "positions":
+		return v.texts("positions", &c.Positions)
+	case "last":
+		return v.count("last", &c.Last)
+	case "since":
+		return v.integer("since", &c.Since)
+	}
+	return nil
+}
+
+func (c *UnsubscribeCommand) set(name []byte, v value) *DecodeError {
+	return channelOnly(&c.Channel, name, v)
+}
+
+func (c *PresenceCommand) set(name []byte, v value) *DecodeError {
+	return channelOnly(&c.Channel, name, v)
+}
+
+func channelOnly(dst *string, name []byte, v value) *DecodeError {
+	if string(name) == "channel" {
+		return v.text("channel", dst)
+	}
+	return nil
+}
+
+func (c *PublishCommand) set(name []byte, v value) *DecodeError {
+	switch string(name) {
+	case "channel":
+		return v.text("channel", &c.Channel)
+	case "data":
+		return v.raw(&c.Data)
+	case "data_base64":
+		return v.textPointer("data_base64", &c.DataBase64)
+	case "idempotency_key":
+		return v.text("idempotency_key", &c.IdempotencyKey)
+	case "headers":
+		return v.textMap("headers", &c.Headers)
+	}
+	return nil
+}
+
+func (c *AckCommand) set(name []byte, v value) *DecodeError {
+	switch string(name) {
+	case "channel":
+		return v.text("channel", &c.Channel)
+	case "offset":
+		return v.unsigned("offset", &c.Offset)
+	case "position":
+		return v.text("position", &c.Position)
+	}
+	return nil
+}
+
+func (c *HistoryCommand) set(name []byte, v value) *DecodeError {
+	switch string(name) {
+	case "channel":
+		return v.text("channel", &c.Channel)
+	case "after":
+		return v.text("after", &c.After)
+	case "before":
+		return v.text("before", &c.Before)
+	case "since":
+		return v.integer("since", &c.Since)
+	case "limit":
+		return v.count("limit", &c.Limit)
+	case "order":
+		return v.text("order", &c.Order)
+	}
+	return nil
+}
+
+func (c *RefreshCommand) set(name []byte, v value) *DecodeError {
+	if string(name) == "token" {
+		return v.text("token", &c.Token)
+	}
+	return nil
+}

@@ -1,0 +1,187 @@
+package protocol
+
+// AppendMessage appends the message object {"channel":…}, without the event
+// around it: the form that history pages, HTTP answers and SSE use. m.Data must
+// be compact JSON (see CompactData); it is copied as it is. The hot path: no
+// allocation but dst's growth, up to MaxHeaders headers.
+func AppendMessage(dst []byte, m *MessageEvent) []byte {
+	o := beginObject(dst)
+	o.text("channel", m.Channel)
+	o.unsigned("offset", m.Offset)
+	o.text("position", m.Position)
+	o.integer("time", m.Time)
+	o.optText("id", m.ID)
+	o.optText("user", m.User)
+	o.optText("client", m.Client)
+	o.optMap("headers", m.Headers)
+	o.optRaw("data", m.Data)
+	o.optPointer("data_base64", m.DataBase64)
+	return o.end()
+}
+
+// AppendMessageEvent appends the whole frame {"message":{…}}, as AppendEvent does.
+func (JSON) AppendMessageEvent(dst []byte, m *MessageEvent) []byte {
+	return append(AppendMessage(append(dst, `{"message":`...), m), '}')
+}
+
+// AppendEvent appends the frame of e. Data must be compact JSON.
+func (j JSON) AppendEvent(dst []byte, e *Event) []byte {
+	o := beginObject(dst)
+	o.optUnsigned("id", e.ID)
+	switch {
+	case e.Message != nil:
+		o.name("message")
+		o.dst = AppendMessage(o.dst, e.Message)
+	case e.Published != nil:
+		o.name("published")
+		o.dst = e.Published.append(o.dst)
+	case e.Connected != nil:
+		o.name("connected")
+		o.dst = e.Connected.append(o.dst)
+	case e.Subscribed != nil:
+		o.name("subscribed")
+		o.dst = e.Subscribed.append(o.dst)
+	case e.Unsubscribed != nil:
+		o.name("unsubscribed")
+		o.dst = e.Unsubscribed.append(o.dst)
+	case e.History != nil:
+		o.name("history")
+		o.dst = e.History.append(o.dst)
+	default:
+		e.appendNews(&o)
+	}
+	return o.end()
+}
+
+func (e *Event) appendNews(o *object) {
+	switch {
+	case e.CaughtUp != nil:
+		o.name("caught_up")
+		o.dst = e.CaughtUp.append(o.dst)
+	case e.Gap != nil:
+		o.name("gap")
+		o.dst = e.Gap.append(o.dst)
+	case e.Position != nil:
+		o.name("position")
+		o.dst = e.Position.append(o.dst)
+	case e.Deleted != nil:
+		o.name("deleted")
+		o.dst = e.Deleted.append(o.dst)
+	case e.Error != nil:
+		o.name("error")
+		o.dst = e.Error.append(o.dst)
+	case e.Disconnect != nil:
+		o.name("disconnect")
+		o.dst = e.Disconnect.append(o.dst)
+	case e.Ping != nil:
+		o.optRaw("ping", []byte("{}"))
+	case e.Pong != nil:
+		o.optRaw("pong", []byte("{}"))
+	}
+}
+
+func (e *ConnectedEvent) append(dst []byte) []byte {
+	o := beginObject(dst)
+	o.text("client", e.Client)
+	o.text("node", e.Node)
+	o.integer("ping_interval", int64(e.PingInterval))
+	o.optInteger("max_frame", int64(e.MaxFrame))
+	return o.end()
+}
+
+func (e *SubscribedEvent) append(dst []byte) []byte {
+	o := beginObject(dst)
+	o.text("channel", e.Channel)
+	o.optText("position", e.Position)
+	o.optTexts("positions", e.Positions)
+	o.boolean("recovered", e.Recovered)
+	o.optText("reason", e.Reason)
+	return o.end()
+}
+
+func (e *UnsubscribedEvent) append(dst []byte) []byte {
+	o := beginObject(dst)
+	o.text("channel", e.Channel)
+	o.optUnsigned("code", uint64(e.Code))
+	o.optText("reason", e.Reason)
+	return o.end()
+}
+
+func (e *PublishedEvent) append(dst []byte) []byte {
+	o := beginObject(dst)
+	o.text("channel", e.Channel)
+	o.unsigned("offset", e.Offset)
+	o.text("position", e.Position)
+	o.integer("time", e.Time)
+	o.boolean("duplicate", e.Duplicate)
+	return o.end()
+}
+
+func (e *HistoryEvent) append(dst []byte) []byte {
+	o := beginObject(dst)
+	o.text("channel", e.Channel)
+	o.name("messages")
+	o.dst = append(o.dst, '[')
+	for i := range e.Messages {
+		if i > 0 {
+			o.dst = append(o.dst, ',')
+		}
+		o.dst = AppendMessage(o.dst, &e.Messages[i])
+	}
+	o.dst = append(o.dst, ']')
+	o.text("position", e.Position)
+	o.boolean("more", e.More)
+	o.boolean("recovered", e.Recovered)
+	o.optText("reason", e.Reason)
+	return o.end()
+}
+
+func (e *CaughtUpEvent) append(dst []byte) []byte {
+	o := beginObject(dst)
+	o.text("channel", e.Channel)
+	o.optText("position", e.Position)
+	o.optTexts("positions", e.Positions)
+	return o.end()
+}
+
+func (e *GapEvent) append(dst []byte) []byte {
+	o := beginObject(dst)
+	o.text("channel", e.Channel)
+	o.text("position", e.Position)
+	o.text("reason", e.Reason)
+	return o.end()
+}
+
+func (e *PositionEvent) append(dst []byte) []byte {
+	o := beginObject(dst)
+	o.text("channel", e.Channel)
+	o.text("position", e.Position)
+	return o.end()
+}
+
+func (e *DeletedEvent) append(dst []byte) []byte {
+	o := beginObject(dst)
+	o.text("channel", e.Channel)
+	o.unsigned("offset", e.Offset)
+	o.text("position", e.Position)
+	return o.end()
+}
+
+func (e *ErrorEvent) append(dst []byte) []byte {
+	o := beginObject(dst)
+	o.unsigned("code", uint64(e.Code))
+	o.text("message", e.Message)
+	o.optText("field", e.Field)
+	o.boolean("temporary", e.Temporary)
+	o.optInteger("retry_after_ms", e.RetryAfterMS)
+	return o.end()
+}
+
+func (e *DisconnectEvent) append(dst []byte) []byte {
+	o := beginObject(dst)
+	o.unsigned("code", uint64(e.Code))
+	o.text("reason", e.Reason)
+	o.boolean("reconnect", e.Reconnect)
+	o.optInteger("retry_after_ms", e.RetryAfterMS)
+	return o.end()
+}
