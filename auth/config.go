@@ -1,0 +1,136 @@
+package auth
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Config says how callers authenticate. HMAC and Keys may be used together.
+type Config struct {
+	// Open lets everybody do everything, for development. It excludes the others.
+	Open bool
+	HMAC HMACConfig
+	Keys []KeyConfig
+}
+
+// HMACConfig is about JWT signed with a shared secret; without a Secret it is off.
+type HMACConfig struct {
+	// Secret must have at least as many bytes as the algorithm's hash: 32, 48 or 64.
+	Secret Secret
+	// Algorithm is HS256 (also if empty), HS384 or HS512.
+	Algorithm string
+	Issuer    string // if set, "iss" must equal it
+	Audience  string // if set, "aud" must contain it
+	// Leeway allows for clocks that differ, 0 to 5 minutes.
+	Leeway time.Duration
+}
+
+// KeyConfig is one API key.
+type KeyConfig struct {
+	Name         string // shown in logs, and the identity of its idempotency keys; [A-Za-z0-9_-]{1,64}
+	SHA256       string // of the key, 64 hexadecimal digits
+	Capabilities map[string][]Action
+}
+
+const maxLeeway = 5 * time.Minute
+
+// DefaultConfig has a leeway of 30 seconds and no way to authenticate yet.
+func DefaultConfig() Config {
+	return Config{HMAC: HMACConfig{Algorithm: "HS256", Leeway: 30 * time.Second}}
+}
+
+// Validate reports every problem, each naming its key.
+func (c Config) Validate() error {
+	var errs []error
+	hmac := !c.HMAC.Secret.IsZero()
+	if c.Open && (hmac || len(c.Keys) > 0) {
+		errs = append(errs, errors.New("auth.open: cannot be combined with auth.hmac or auth.keys; it would let everybody in"))
+	}
+	if !c.Open && !hmac && len(c.Keys) == 0 {
+		errs = append(errs, ErrNotConfigured)
+	}
+	if hmac {
+		errs = append(errs, c.HMAC.Validate())
+	}
+	return errors.Join(append(errs, validateKeys(c.Keys))...)
+}
+
+func (c HMACConfig) algorithm() string {
+	if c.Algorithm == "" {
+		return "HS256"
+	}
+	return c.Algorithm
+}
+
+// Validate reports every problem, each naming its key.
+func (c HMACConfig) Validate() error {
+	var errs []error
+	least := map[string]int{"HS256": 32, "HS384": 48, "HS512": 64}[c.algorithm()]
+	if least == 0 {
+		errs = append(errs, fmt.Errorf("auth.hmac.algorithm: %q is not one of HS256, HS384, HS512", c.Algorithm))
+	} else if n := len(c.Secret.Reveal()); n < least {
+		errs = append(errs, fmt.Errorf("auth.hmac.secret: has %d bytes, %s needs at least %d; make one with: openssl rand -hex %d",
+			n, c.algorithm(), least, least))
+	}
+	if c.Leeway < 0 || c.Leeway > maxLeeway {
+		errs = append(errs, fmt.Errorf("auth.hmac.leeway: %v must be from 0 to %v", c.Leeway, maxLeeway))
+	}
+	return errors.Join(errs...)
+}
+
+// Validate reports every problem.
+func (c KeyConfig) Validate() error {
+	var errs []error
+	if !validKeyName(c.Name) {
+		errs = append(errs, fmt.Errorf("name: %q must have 1 to 64 of A-Z, a-z, 0-9, _ and -", clip(c.Name)))
+	}
+	// The bad value is not repeated: it may be the key itself, put there by mistake.
+	if b, err := hex.DecodeString(c.SHA256); err != nil || len(b) != 32 {
+		errs = append(errs, errors.New("sha256: must be the 64 hexadecimal digits of the key's SHA-256"))
+	}
+	caps, err := NewCapabilities(c.Capabilities)
+	if err != nil {
+		errs = append(errs, fmt.Errorf("capabilities: %w", err))
+	} else if caps.IsZero() {
+		errs = append(errs, errors.New(`capabilities: missing; write for example {"chat:>": ["publish"]}`))
+	}
+	for pattern := range c.Capabilities {
+		if strings.Contains(pattern, subVariable) {
+			errs = append(errs, fmt.Errorf("capabilities: %q: a key has no subject, so ${sub} would match nothing", clip(pattern)))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func validateKeys(keys []KeyConfig) error {
+	var errs []error
+	names, hashes := map[string]bool{}, map[string]bool{}
+	for i, k := range keys {
+		if err := k.Validate(); err != nil {
+			for line := range strings.SplitSeq(err.Error(), "\n") {
+				errs = append(errs, fmt.Errorf("auth.keys[%d].%s", i, line))
+			}
+		}
+		hash := strings.ToLower(k.SHA256)
+		if names[k.Name] {
+			errs = append(errs, fmt.Errorf("auth.keys[%d].name: %q is used twice", i, clip(k.Name)))
+		}
+		if hashes[hash] {
+			errs = append(errs, fmt.Errorf("auth.keys[%d].sha256: the key of another entry", i))
+		}
+		names[k.Name], hashes[hash] = true, true
+	}
+	return errors.Join(errs...)
+}
+
+func validKeyName(s string) bool {
+	ok := s != "" && len(s) <= 64
+	for i := range len(s) {
+		b := s[i]
+		ok = ok && (b >= 'a' && b <= 'z' || b >= 'A' && b <= 'Z' || b >= '0' && b <= '9' || b == '_' || b == '-')
+	}
+	return ok
+}

@@ -1,0 +1,23 @@
+package auth
+
+import (
+	"errors"
+	"fmt"
+)
+
+// What Authenticate answers. They come wrapped with a reason that is safe to show
+// to the caller.
+var (
+	// ErrMissing: no token was given and one is needed.
+	ErrMissing = errors.New("auth: token missing")
+	// ErrInvalid: the token is malformed, not signed by us, or not acceptable.
+	ErrInvalid = errors.New("auth: token invalid")
+	// ErrExpired: the token was good once; a fresh one is needed.
+	ErrExpired = errors.New("auth: token expired")
+	// ErrNotConfigured: a Config names no way to authenticate.
+	ErrNotConfigured = errors.New("auth: no way to authenticate is configured: set auth.hmac.secret or auth.keys")
+)
+
+func invalid(format string, args ...any) error {
+	return fmt.Errorf("%w: %s", ErrInvalid, fmt.Sprintf(format, args...))
+}
