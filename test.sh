@@ -1,0 +1,50 @@
+#!/usr/bin/env bash
+# Every check there is, in the order of what fails fastest. Steps can be named:
+#   ./test.sh              all of them
+#   ./test.sh fmt lint     only these
+#   ./test.sh fix          formats the code in place
+# Needs go and a C compiler (for the race detector); the tools it installs are
+# pinned here and in tools/go.mod. Extra arguments for `go test` go into TESTFLAGS.
+set -euo pipefail
+cd "$(dirname "$0")"
+
+lint_version=2.15.0
+
+step() { printf '\n== %s\n' "$*" >&2; }
+
+# linter prints the path of golangci-lint, installing it at the first call.
+linter() {
+	local bin=$PWD/bin/golangci-lint
+	if ! "$bin" version 2>/dev/null | grep -qF "version $lint_version "; then
+		GOBIN=$PWD/bin go install "github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v$lint_version"
+	fi
+	printf '%s\n' "$bin"
+}
+
+run_fmt() { "$(linter)" fmt --diff ./...; }
+
+run_fix() { "$(linter)" fmt ./...; }
+
+run_vet() { go vet ./...; }
+
+run_lint() { "$(linter)" run ./...; }
+
+run_build() { go build ./...; }
+
+# The seed corpora of the fuzz targets run as part of the tests.
+run_test() {
+	# shellcheck disable=SC2086 # TESTFLAGS is a list
+	go tool -modfile=tools/go.mod gotestsum --format pkgname-and-test-fails -- \
+		-race -shuffle=on ${TESTFLAGS:-} ./...
+}
+
+steps=("$@")
+[ ${#steps[@]} -gt 0 ] || steps=(fmt build vet lint test)
+for name in "${steps[@]}"; do
+	if ! declare -F "run_$name" >/dev/null; then
+		printf 'test.sh: no step %q; the steps are fmt, fix, build, vet, lint, test\n' "$name" >&2
+		exit 2
+	fi
+	step "$name"
+	"run_$name"
+done
