@@ -1,0 +1,282 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/rivulet-rt/rivulet/auth"
+	"github.com/rivulet-rt/rivulet/fanout"
+	"github.com/rivulet-rt/rivulet/protocol"
+)
+
+// command is one row of the table of commands.
+type command struct {
+	name   string
+	open   bool // it needs no claims
+	handle func(ctx context.Context, s *Session, cmd *protocol.Command) error
+}
+
+func commandNames() []string {
+	return []string{"connect", "subscribe", "unsubscribe", "publish", "ack", "history", "presence", "refresh", "ping", "pong"}
+}
+
+// of picks the row of the one command that cmd holds.
+func of(cmd *protocol.Command) command {
+	switch {
+	case cmd.Connect != nil:
+		return command{"connect", true, connect}
+	case cmd.Subscribe != nil:
+		return command{"subscribe", false, subscribe}
+	case cmd.Unsubscribe != nil:
+		return command{"unsubscribe", false, unsubscribe}
+	case cmd.Publish != nil:
+		return command{"publish", false, publish}
+	case cmd.Ack != nil:
+		return command{"ack", false, notSupported}
+	case cmd.History != nil:
+		return command{"history", false, history}
+	case cmd.Presence != nil:
+		return command{"presence", false, notSupported}
+	case cmd.Refresh != nil:
+		return command{"refresh", false, refresh}
+	case cmd.Ping != nil:
+		return command{"ping", true, ping}
+	default:
+		return command{"pong", true, pong}
+	}
+}
+
+// Handle does one command. The transport calls it from its reading goroutine, one
+// command at a time, and does not read on before it returns: it waits while the
+// client has not taken its replies, or has too many publishes under way. ctx is
+// the registry's, for what goes on after Handle.
+func (s *Session) Handle(ctx context.Context, cmd *protocol.Command) {
+	c := of(cmd)
+	s.metrics.commands.WithLabelValues(c.name).Inc()
+	if !c.open {
+		if !s.ready.Load() {
+			s.reply(cmd.ID, errNotConnected)
+			return
+		}
+		s.opened = true
+	}
+	if err := c.handle(ctx, s, cmd); err != nil {
+		s.reply(cmd.ID, err)
+	}
+}
+
+// Refuse answers a command that could not be read; with ID 0 it was none, and the
+// connection is closed.
+func (s *Session) Refuse(id uint64, err error) {
+	if id != 0 {
+		s.reply(id, err)
+		return
+	}
+	ev := ErrorEvent(err)
+	s.Reject(protocol.CloseBadFrame, ev.Field+": "+ev.Message)
+}
+
+func (s *Session) connected(id uint64) *protocol.Event {
+	ev := &protocol.ConnectedEvent{
+		Client: s.id, Node: s.cfg.Node, PingInterval: int(max(time.Second, s.cfg.PingInterval) / time.Second),
+	}
+	if s.cfg.MaxFrame != protocol.DefaultMaxFrame {
+		ev.MaxFrame = s.cfg.MaxFrame
+	}
+	return &protocol.Event{ID: id, Connected: ev}
+}
+
+// connect authenticates. A token that is no good ends the connection, after the
+// error: the client would only have to close it.
+func connect(ctx context.Context, s *Session, cmd *protocol.Command) error {
+	c := cmd.Connect
+	if s.opened {
+		return refuse(protocol.ErrorConflict, "", "already connected; use refresh for a new token")
+	}
+	for field, v := range map[string]string{"name": c.Name, "version": c.Version} {
+		if len(v) > protocol.MaxClientNameBytes {
+			return BadRequest(field, "has %d bytes, at most %d are allowed", len(v), protocol.MaxClientNameBytes)
+		}
+	}
+	if c.Token != "" || !s.ready.Load() {
+		claims, err := s.authenticate(ctx, c.Token)
+		if err != nil {
+			s.reply(cmd.ID, err)
+			if code, ends := closeCode(err); ends {
+				s.Disconnect(disconnect(code))
+			}
+			return nil
+		}
+		s.admit(claims)
+	}
+	s.opened = true
+	s.push(s.connected(cmd.ID))
+	return nil
+}
+
+func (s *Session) authenticate(ctx context.Context, token string) (auth.Claims, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.CommandTimeout)
+	defer cancel()
+	return s.services.Auth.Authenticate(ctx, token)
+}
+
+// closeCode is the end that a failed authentication brings; a fault of the node
+// brings none.
+func closeCode(err error) (code protocol.Code, ends bool) {
+	switch {
+	case errors.Is(err, auth.ErrExpired):
+		return protocol.CloseTokenExpired, true
+	case errors.Is(err, auth.ErrInvalid), errors.Is(err, auth.ErrMissing):
+		return protocol.CloseUnauthorized, true
+	}
+	return 0, false
+}
+
+// refresh takes a new token of the same subject, and ends the subscriptions that
+// it does not allow. When it fails, the old token holds.
+func refresh(ctx context.Context, s *Session, cmd *protocol.Command) error {
+	if cmd.Refresh.Token == "" {
+		return BadRequest("token", "is missing")
+	}
+	claims, err := s.authenticate(ctx, cmd.Refresh.Token)
+	if err != nil {
+		return err
+	}
+	old := s.claimed()
+	if claims.Publisher() != old.Publisher() {
+		return Forbidden("token", "is of another subject; open another connection for it")
+	}
+	s.admit(claims)
+	s.push(s.connected(cmd.ID))
+	s.revokeUnallowed(claims)
+	return nil
+}
+
+// revokeUnallowed ends what the claims do not cover; NoticeUnsubscribed follows,
+// which Notify turns into a revocation.
+func (s *Session) revokeUnallowed(claims auth.Claims) {
+	s.mu.Lock()
+	client := s.client
+	var gone []fanout.Channel
+	for _, c := range s.subs {
+		if !claims.Allows(auth.Subscribe, c.String()) {
+			gone = append(gone, c)
+		}
+	}
+	s.revoked = append(s.revoked, gone...)
+	s.mu.Unlock()
+	for _, c := range gone {
+		if err := client.Unsubscribe(0, c); err != nil { // it has ended by itself meanwhile
+			s.forget(c)
+		}
+	}
+}
+
+func subscribe(_ context.Context, s *Session, cmd *protocol.Command) error {
+	req, err := ParseSubscribe(cmd.Subscribe)
+	if err != nil {
+		return err
+	}
+	req.Token = cmd.ID
+	if !s.claimed().Allows(auth.Subscribe, req.Channel.String()) {
+		return Forbidden("channel", "the token does not allow subscribe on %s", req.Channel)
+	}
+	client, err := s.join(req.Channel)
+	if err != nil {
+		return err
+	}
+	if err := client.Subscribe(req); err != nil {
+		if !errors.Is(err, fanout.ErrAlreadySubscribed) {
+			s.forget(req.Channel)
+		}
+		return err
+	}
+	return nil
+}
+
+// join notes a subscription before it begins, since its outcome may come at once.
+func (s *Session) join(c fanout.Channel) (Subscriber, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.subs) >= s.cfg.MaxSubscriptions {
+		return nil, Forbidden("channel", "this connection has %d subscriptions, as many as it may; unsubscribe some, or use a pattern", len(s.subs))
+	}
+	if s.client == nil {
+		s.client = s.services.NewClient(s)
+	}
+	if !slices.Contains(s.subs, c) {
+		s.subs = append(s.subs, c)
+	}
+	return s.client, nil
+}
+
+// ParseSubscribe checks the fields of a subscribe command.
+func ParseSubscribe(cmd *protocol.SubscribeCommand) (fanout.SubscribeRequest, error) {
+	var req fanout.SubscribeRequest
+	c, err := fanout.ParsePattern(cmd.Channel)
+	if err != nil {
+		return req, err
+	}
+	req.Channel = c
+	given := 0
+	for _, set := range []bool{cmd.Position != "", len(cmd.Positions) > 0, cmd.Last != 0, cmd.Since != 0} {
+		if set {
+			given++
+		}
+	}
+	switch {
+	case given > 1:
+		return req, BadRequest("position", "give at most one of position, positions, last and since")
+	case cmd.Last < 0 || cmd.Last > fanout.MaxLast:
+		return req, BadRequest("last", "is %d, must be from 1 to %d", cmd.Last, fanout.MaxLast)
+	case cmd.Since < 0 || cmd.Since > maxMillis:
+		return req, BadRequest("since", "is %d, must be a Unix time in milliseconds", cmd.Since)
+	case len(cmd.Positions) > protocol.MaxPositions:
+		return req, BadRequest("positions", "are %d, at most %d are allowed", len(cmd.Positions), protocol.MaxPositions)
+	}
+	list := cmd.Positions
+	if cmd.Position != "" {
+		list = []string{cmd.Position}
+	}
+	req.Start.Last = cmd.Last
+	req.Start.Since = cmd.Since * int64(time.Millisecond)
+	if len(list) > 0 {
+		req.Start.Positions, err = fanout.ParsePositions(list)
+	}
+	return req, err
+}
+
+// maxMillis is the last Unix time in milliseconds that nanoseconds can hold.
+const maxMillis = (1<<63 - 1) / int64(time.Millisecond)
+
+func unsubscribe(_ context.Context, s *Session, cmd *protocol.Command) error {
+	c, err := fanout.ParsePattern(cmd.Unsubscribe.Channel)
+	if err != nil {
+		return err
+	}
+	client := s.subscriber()
+	if client == nil {
+		return fanout.ErrNotSubscribed
+	}
+	return client.Unsubscribe(cmd.ID, c)
+}
+
+func publish(ctx context.Context, s *Session, cmd *protocol.Command) error {
+	return s.publish(ctx, cmd.ID, cmd.Publish)
+}
+
+func notSupported(_ context.Context, _ *Session, cmd *protocol.Command) error {
+	if cmd.Ack != nil {
+		return refuse(protocol.ErrorNotSupported, "", "ack is for durable sessions, which this node does not have")
+	}
+	return refuse(protocol.ErrorNotSupported, "", "presence is not available on this node")
+}
+
+func ping(_ context.Context, s *Session, cmd *protocol.Command) error {
+	s.push(&protocol.Event{ID: cmd.ID, Pong: &protocol.Pong{}})
+	return nil
+}
+
+func pong(context.Context, *Session, *protocol.Command) error { return nil }

@@ -1,0 +1,31 @@
+// Package session is one client's connection: its commands, its outbound
+// buffer, its heartbeats and its end; and the [Registry], which counts, sweeps
+// and drains all connections of the node. The transports are sub-packages: they
+// turn bytes into commands and events into bytes, and own the sockets.
+//
+// # What it promises
+//
+//   - Frames never interleave and leave in the order in which they were given;
+//     everything that waits leaves in as few writes as possible, without a timer.
+//   - A client that reads slowly is never cut for it: its deliveries are refused
+//     above a soft limit, so that its cursors wait in the log, and taken again
+//     when there is room. Only a client that reads nothing at all for
+//     [Config.StallTimeout] while something waits is closed.
+//   - Memory per connection is bounded: deliveries by [Config.SoftBuffer], notices
+//     and replies by [Config.HardBuffer], each exceeded by one frame at most.
+//   - The close frame, after a disconnect event with the same code, is the last
+//     thing written.
+//   - The publishes of one connection are stored in the order in which they came.
+//
+// # What it does not
+//
+// It keeps no message and no position: delivery is fanout's, the log is the
+// broker's. It does not rate-limit.
+//
+// # Goroutines
+//
+// One per connection reads (the transport's, owned by the registry). One flusher
+// runs per connection only while something waits to be written, one publisher
+// only while a publish is in flight, one for a history. The registry runs one
+// sweeper. Whoever starts one waits for it.
+package session

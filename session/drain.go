@@ -1,0 +1,97 @@
+package session
+
+import (
+	"context"
+	"math/rand/v2"
+	"time"
+
+	"github.com/rivulet-rt/rivulet/protocol"
+)
+
+// drainPace is the least time between two disconnects of a drain that has time:
+// a few connections go at once, a crowd takes Config.DrainWindow.
+const drainPace = 5 * time.Millisecond
+
+// drainEvent sends a client elsewhere; it comes back within the window.
+func drainEvent(window time.Duration) protocol.DisconnectEvent {
+	return protocol.DisconnectEvent{
+		Code: protocol.CloseDraining, Reason: protocol.CloseDraining.Reason(), Reconnect: true,
+		RetryAfterMS: 1 + rand.Int64N(max(1, window.Milliseconds())),
+	}
+}
+
+// Drain ends the registry: it admits nobody any more, disconnects every
+// connection, spread over Config.DrainWindow but at most half of what ctx has
+// left, and waits for their end. When ctx ends first, it cuts what is left, and
+// returns an error. When it returns, the registry runs nothing any more. Further
+// calls wait for the first one's work.
+func (r *Registry) Drain(ctx context.Context) error {
+	r.mu.Lock()
+	if first := !r.draining; first {
+		r.draining = true
+		if r.count == 0 {
+			close(r.empty)
+		}
+	}
+	r.mu.Unlock()
+	err := r.disconnectAll(ctx)
+	if err == nil {
+		select {
+		case <-r.empty:
+		case <-ctx.Done():
+			err = ctx.Err()
+		}
+	}
+	r.mu.Lock()
+	cancel := r.cancel
+	r.mu.Unlock()
+	if cancel != nil {
+		cancel()
+	}
+	if err != nil {
+		r.abortAll()
+		err = errDrainCut
+	}
+	<-r.empty
+	r.wg.Wait()
+	return err
+}
+
+// abortAll cuts every connection.
+func (r *Registry) abortAll() {
+	for _, m := range r.members() {
+		m.Abort()
+	}
+}
+
+func (r *Registry) members() []Member {
+	var all []Member
+	for i := range r.shards {
+		all = r.shards[i].list(all)
+	}
+	return all
+}
+
+func (r *Registry) disconnectAll(ctx context.Context) error {
+	all := r.members()
+	window := min(r.cfg.DrainWindow, time.Duration(len(all))*drainPace)
+	if deadline, ok := ctx.Deadline(); ok {
+		window = min(window, time.Until(deadline)/2)
+	}
+	begin := time.Now()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for i, m := range all {
+		at := window * time.Duration(i) / time.Duration(len(all))
+		if ahead := at - time.Since(begin); ahead > time.Millisecond {
+			timer.Reset(ahead)
+			select {
+			case <-timer.C:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		m.Disconnect(drainEvent(r.cfg.DrainWindow))
+	}
+	return nil
+}

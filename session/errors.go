@@ -1,0 +1,113 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/rivulet-rt/rivulet/auth"
+	"github.com/rivulet-rt/rivulet/fanout"
+	"github.com/rivulet-rt/rivulet/protocol"
+)
+
+// Why a connection is not admitted.
+var (
+	// ErrFull: the node has Config.MaxConnections.
+	ErrFull = errors.New("session: the node has as many connections as it may; try another, or later")
+	// ErrDraining: the node is shutting down.
+	ErrDraining = errors.New("session: the node is shutting down; try another, or later")
+)
+
+// errNotConnected answers a command before the connect that was needed.
+var errNotConnected = errors.New("session: not connected: the first command must be connect, with a token")
+
+// refusal is one row of the table that turns errors into protocol codes.
+type refusal struct {
+	err   error
+	code  protocol.Code
+	text  string // "" is the error's own, which then is safe to show
+	field string
+	retry time.Duration // of temporary ones: not before
+}
+
+// refusals is the one place where errors become codes. The first match counts.
+func refusals() []refusal {
+	return []refusal{
+		{err: fanout.ErrOutcomeUnknown, code: protocol.ErrorOutcomeUnknown, retry: time.Second},
+		{err: fanout.ErrUnknownNamespace, code: protocol.ErrorNotFound, text: "the channel's namespace is not configured", field: "channel"},
+		{err: fanout.ErrUnavailable, code: protocol.ErrorUnavailable, text: "the log cannot be reached; nothing was stored", retry: time.Second},
+		{err: fanout.ErrTooBusy, code: protocol.ErrorTooManyRequests, text: "the log is busy; nothing was stored", retry: 500 * time.Millisecond},
+		{err: fanout.ErrDiskFull, code: protocol.ErrorUnavailable, text: "the log is out of disk space; nothing was stored", retry: 5 * time.Second},
+		{err: fanout.ErrKeyConflict, code: protocol.ErrorConflict, text: "the key was used before with other content; use a new key for a new message", field: "idempotency_key"},
+		{err: fanout.ErrTooLarge, code: protocol.ErrorTooLarge, text: "the message is over the namespace's size limit", field: "data"},
+		{err: fanout.ErrAlreadySubscribed, code: protocol.ErrorConflict, text: "this connection is already subscribed to it; unsubscribe first", field: "channel"},
+		{err: fanout.ErrNotSubscribed, code: protocol.ErrorNotFound, text: "this connection is not subscribed to it", field: "channel"},
+		{err: fanout.ErrClosed, code: protocol.ErrorUnavailable, text: "the node is shutting down", retry: time.Second},
+		{err: ErrFull, code: protocol.ErrorUnavailable, text: "the node has as many connections as it may", retry: 5 * time.Second},
+		{err: ErrDraining, code: protocol.ErrorUnavailable, text: "the node is shutting down", retry: 2 * time.Second},
+		{err: errNotConnected, code: protocol.ErrorUnauthorized, text: "not connected: the first command must be connect, with a token"},
+		{err: auth.ErrMissing, code: protocol.ErrorUnauthorized, text: "a token is needed", field: "token"},
+		{err: auth.ErrExpired, code: protocol.ErrorUnauthorized, field: "token"},
+		{err: auth.ErrInvalid, code: protocol.ErrorUnauthorized, field: "token"},
+		{err: context.DeadlineExceeded, code: protocol.ErrorTimeout, text: "no answer in time; the outcome is unknown", retry: time.Second},
+		{err: context.Canceled, code: protocol.ErrorUnavailable, text: "the node is shutting down", retry: time.Second},
+	}
+}
+
+// problem is a refusal that knows its own code.
+type problem struct{ event protocol.ErrorEvent }
+
+func (p *problem) Error() string { return "session: " + p.event.Message }
+
+func refuse(code protocol.Code, field, format string, args ...any) error {
+	return &problem{protocol.ErrorEvent{Code: code, Field: field, Message: fmt.Sprintf(format, args...), Temporary: code.Temporary()}}
+}
+
+// ErrorEvent turns whatever a command ended with into what its sender is told.
+// The text of errors that are not known is not shown.
+func ErrorEvent(err error) *protocol.ErrorEvent {
+	if p, ok := errors.AsType[*problem](err); ok {
+		return &p.event
+	}
+	if in, ok := errors.AsType[*fanout.InputError](err); ok {
+		return &protocol.ErrorEvent{Code: protocol.ErrorBadRequest, Field: in.Field, Message: in.Problem}
+	}
+	if in, ok := errors.AsType[*protocol.DecodeError](err); ok {
+		return &protocol.ErrorEvent{Code: protocol.ErrorBadRequest, Field: in.Field, Message: in.Problem}
+	}
+	row := refusal{code: protocol.ErrorInternal, text: "internal error", retry: time.Second}
+	for _, r := range refusals() {
+		if errors.Is(err, r.err) {
+			row = r
+			break
+		}
+	}
+	if row.text == "" {
+		row.text = err.Error()
+	}
+	if unknown, ok := errors.AsType[*fanout.OutcomeUnknownError](err); ok {
+		row.text = unknownText(unknown)
+	}
+	return &protocol.ErrorEvent{
+		Code: row.code, Field: row.field, Message: row.text,
+		Temporary: row.code.Temporary(), RetryAfterMS: row.retry.Milliseconds(),
+	}
+}
+
+func unknownText(err *fanout.OutcomeUnknownError) string {
+	if err.RetryUntil.IsZero() {
+		return "the message may or may not be stored; without an idempotency_key a retry may store it twice"
+	}
+	return "the message may or may not be stored; repeat it with the same idempotency_key before " +
+		err.RetryUntil.UTC().Format(time.RFC3339)
+}
+
+// httpStatus is the HTTP status of an error code: 4404 is 404.
+func httpStatus(code protocol.Code) int {
+	if code >= 4400 && code < 4600 {
+		return int(code) - 4000
+	}
+	return http.StatusInternalServerError
+}

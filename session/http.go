@@ -1,0 +1,87 @@
+package session
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/rivulet-rt/rivulet/auth"
+	"github.com/rivulet-rt/rivulet/protocol"
+)
+
+// httpBody is the body of a refused handshake.
+type httpBody struct {
+	Code    int    `json:"code"`
+	Message string `json:"message"`
+	Data    any    `json:"data"`
+}
+
+// WriteHTTPError answers a handshake that is refused with err, as ErrorEvent
+// tells it: the status agrees with the code, 401 and 503 have their headers.
+func WriteHTTPError(w http.ResponseWriter, err error) {
+	ev := ErrorEvent(err)
+	status := httpStatus(ev.Code)
+	h := w.Header()
+	switch {
+	case status == http.StatusUnauthorized:
+		h.Set("WWW-Authenticate", `Bearer realm="rivulet"`)
+	case ev.Temporary:
+		h.Set("Retry-After", strconv.FormatInt(max(1, (ev.RetryAfterMS+999)/1000), 10))
+	}
+	message := ev.Message
+	if ev.Field != "" {
+		message = ev.Field + ": " + message
+	}
+	WriteHTTPStatus(w, status, message)
+}
+
+// WriteHTTPStatus answers a handshake with the JSON body of a refusal.
+func WriteHTTPStatus(w http.ResponseWriter, status int, message string) {
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	body, err := json.Marshal(httpBody{Code: status, Message: message})
+	if err != nil { // a struct of two plain fields always encodes
+		body = nil
+	}
+	w.WriteHeader(status)
+	_, _ = w.Write(append(body, '\n')) // the peer may be gone; there is nobody to tell
+}
+
+// BadRequest is a handshake's or a command's input error on field.
+func BadRequest(field, format string, args ...any) error {
+	return refuse(protocol.ErrorBadRequest, field, format, args...)
+}
+
+// Forbidden is what the claims or the origin do not allow.
+func Forbidden(field, format string, args ...any) error {
+	return refuse(protocol.ErrorForbidden, field, format, args...)
+}
+
+// handshakeToken is the token of a request: "Authorization: Bearer", else ?token=.
+func handshakeToken(r *http.Request) string {
+	if scheme, token, ok := strings.Cut(r.Header.Get("Authorization"), " "); ok && strings.EqualFold(scheme, "bearer") {
+		return strings.TrimSpace(token)
+	}
+	return r.URL.Query().Get("token")
+}
+
+// Handshake authenticates a request. given is false where it carries no token and
+// one is needed: err then wraps auth.ErrMissing, and a connect command may follow.
+func (r *Registry) Handshake(req *http.Request) (claims auth.Claims, given bool, err error) {
+	ctx, cancel := context.WithTimeout(req.Context(), r.cfg.CommandTimeout)
+	defer cancel()
+	token := handshakeToken(req)
+	claims, err = r.services.Auth.Authenticate(ctx, token)
+	if err != nil {
+		return auth.Claims{}, token != "" || !errors.Is(err, auth.ErrMissing), err
+	}
+	return claims, true, nil
+}
+
+// HasToken reports whether the request carries a token.
+func HasToken(r *http.Request) bool { return handshakeToken(r) != "" }

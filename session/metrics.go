@@ -1,0 +1,93 @@
+package session
+
+import (
+	"strconv"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/rivulet-rt/rivulet/protocol"
+)
+
+// Transport is how a client is connected; a closed set, for metrics.
+type Transport string
+
+// The transports.
+const (
+	WebSocket Transport = "websocket"
+	SSE       Transport = "sse"
+)
+
+// metrics of the room. Every label value exists from the start.
+type metrics struct {
+	connections *prometheus.GaugeVec   // by transport
+	opened      *prometheus.CounterVec // by transport
+	rejected    *prometheus.CounterVec // by reason
+	disconnects *prometheus.CounterVec // by code
+	commands    *prometheus.CounterVec // by command
+	errors      *prometheus.CounterVec // by code
+	refused     prometheus.Counter
+}
+
+func newMetrics(reg prometheus.Registerer) (*metrics, error) {
+	m := &metrics{
+		connections: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "rivulet_session_connections", Help: "Open connections.",
+		}, []string{"transport"}),
+		opened: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "rivulet_session_opened_total", Help: "Connections admitted.",
+		}, []string{"transport"}),
+		rejected: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "rivulet_session_rejected_total", Help: "Connections not admitted: full, draining, or a handshake in error.",
+		}, []string{"reason"}),
+		disconnects: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "rivulet_session_disconnects_total", Help: "Connections closed by the node, by close code.",
+		}, []string{"code"}),
+		commands: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "rivulet_session_commands_total", Help: "Commands received.",
+		}, []string{"command"}),
+		errors: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "rivulet_session_command_errors_total", Help: "Commands and subscriptions refused, by error code.",
+		}, []string{"code"}),
+		refused: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "rivulet_session_deliveries_deferred_total", Help: "Deliveries refused because the client does not keep up; they are made later, from the log.",
+		}),
+	}
+	m.zero()
+	for _, c := range []prometheus.Collector{m.connections, m.opened, m.rejected, m.disconnects, m.commands, m.errors, m.refused} {
+		if err := reg.Register(c); err != nil {
+			return nil, err
+		}
+	}
+	return m, nil
+}
+
+func (m *metrics) zero() {
+	for _, t := range []Transport{WebSocket, SSE} {
+		m.connections.WithLabelValues(string(t))
+		m.opened.WithLabelValues(string(t))
+	}
+	for _, r := range []string{"full", "draining", "handshake"} {
+		m.rejected.WithLabelValues(r)
+	}
+	for _, c := range []protocol.Code{
+		protocol.CloseDraining, protocol.CloseHeartbeat, protocol.CloseNotReading, protocol.CloseInternal,
+		protocol.CloseConnectTimeout, protocol.CloseTokenExpired, protocol.CloseBadFrame, protocol.CloseUnauthorized,
+		protocol.CloseForbidden, protocol.CloseTooLarge, protocol.CloseTooMany, protocol.CloseProtocolError,
+		protocol.CloseInvalidText,
+	} {
+		m.disconnects.WithLabelValues(label(c))
+	}
+	for _, c := range commandNames() {
+		m.commands.WithLabelValues(c)
+	}
+	for _, c := range []protocol.Code{
+		protocol.ErrorBadRequest, protocol.ErrorUnauthorized, protocol.ErrorForbidden, protocol.ErrorNotFound,
+		protocol.ErrorTimeout, protocol.ErrorConflict, protocol.ErrorTooLarge, protocol.ErrorNotSupported,
+		protocol.ErrorTooManyRequests, protocol.ErrorInternal, protocol.ErrorUnavailable, protocol.ErrorOutcomeUnknown,
+		protocol.ErrorResubscribe, protocol.ErrorRevoked,
+	} {
+		m.errors.WithLabelValues(label(c))
+	}
+}
+
+func label(c protocol.Code) string { return strconv.Itoa(int(c)) }

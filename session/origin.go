@@ -1,0 +1,81 @@
+package session
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+)
+
+// Origins decides which web pages may connect. A request without an Origin
+// header is no browser's and is allowed; so is a page of the node's own host.
+type Origins struct {
+	any     bool
+	allowed []origin
+}
+
+// origin is scheme and host (with port) of an allowed page.
+type origin struct {
+	scheme, host string
+	subdomains   bool // host stands for any name below it
+}
+
+// ParseOrigins reads the entries of Config.Origins. Errors name the entry.
+func ParseOrigins(list []string) (*Origins, error) {
+	o := &Origins{}
+	for i, entry := range list {
+		if entry == "*" {
+			o.any = true
+			continue
+		}
+		parsed, ok := parseOrigin(strings.Replace(entry, "://*.", "://", 1))
+		if !ok {
+			return nil, fmt.Errorf(`session.origins[%d]: %q must be like "https://a.example", "https://*.a.example:8443" or "*"`, i, entry)
+		}
+		parsed.subdomains = strings.Contains(entry, "://*.")
+		o.allowed = append(o.allowed, parsed)
+	}
+	return o, nil
+}
+
+func parseOrigin(s string) (origin, bool) {
+	u, err := url.Parse(s)
+	if err != nil || u.Scheme == "" || u.Host == "" || u.User != nil || u.Path != "" || u.RawQuery != "" ||
+		u.Fragment != "" || strings.Contains(u.Host, "*") {
+		return origin{}, false
+	}
+	return origin{scheme: strings.ToLower(u.Scheme), host: strings.ToLower(u.Host)}, true
+}
+
+// Allow reports whether the request may connect, and whether its page is of
+// another host, so that an answer that is not a WebSocket must name it for CORS.
+func (o *Origins) Allow(r *http.Request) (allowed, cross bool) {
+	header := r.Header.Get("Origin")
+	if header == "" {
+		return true, false
+	}
+	from, ok := parseOrigin(header)
+	if ok && strings.EqualFold(from.host, r.Host) {
+		return true, false
+	}
+	if o.any {
+		return true, true
+	}
+	for _, a := range o.allowed {
+		if ok && a.matches(from) {
+			return true, true
+		}
+	}
+	return false, true
+}
+
+func (a origin) matches(from origin) bool {
+	if a.scheme != from.scheme {
+		return false
+	}
+	if !a.subdomains {
+		return a.host == from.host
+	}
+	below, ok := strings.CutSuffix(from.host, "."+a.host)
+	return ok && below != ""
+}

@@ -1,0 +1,176 @@
+package session
+
+import (
+	"context"
+	"encoding/base64"
+	"strings"
+	"sync"
+	"unicode/utf8"
+
+	"github.com/rivulet-rt/rivulet/auth"
+	"github.com/rivulet-rt/rivulet/fanout"
+	"github.com/rivulet-rt/rivulet/protocol"
+)
+
+// publishQueue holds the publishes of one connection that wait for the log. One
+// goroutine at a time works on it, so they are stored in their order; what came
+// meanwhile goes together.
+type publishQueue struct {
+	slots chan struct{} // one per publish that waits; full stops the reading
+
+	mu      sync.Mutex // guards the following
+	waiting []pendingPublish
+	working bool
+}
+
+type pendingPublish struct {
+	id  uint64
+	pub *fanout.Publication
+}
+
+// publish queues a publication. It waits while Config.MaxPublishes are under way,
+// and so does whoever sends on this connection.
+func (s *Session) publish(ctx context.Context, id uint64, cmd *protocol.PublishCommand) error {
+	pub, err := s.publication(cmd)
+	if err != nil {
+		return err
+	}
+	q := s.pubs
+	if q == nil {
+		q = &publishQueue{slots: make(chan struct{}, s.cfg.MaxPublishes)}
+		s.pubs = q
+	}
+	q.slots <- struct{}{}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.waiting = append(q.waiting, pendingPublish{id, pub})
+	if !q.working {
+		q.working = true
+		s.work.Go(func() { s.publishAll(ctx) })
+	}
+	return nil
+}
+
+// publishAll works until nothing waits. A publish goes on when its connection is
+// gone: it was asked for, and its key makes a retry safe.
+func (s *Session) publishAll(ctx context.Context) {
+	for {
+		batch := s.pubs.take()
+		if len(batch) == 0 {
+			return
+		}
+		pubs := make([]*fanout.Publication, len(batch))
+		for i, p := range batch {
+			pubs[i] = p.pub
+		}
+		ctx, cancel := context.WithTimeout(ctx, s.cfg.CommandTimeout)
+		outcomes := s.services.Publisher.PublishAll(ctx, pubs)
+		cancel()
+		for i, p := range batch {
+			s.published(p, outcomes[i])
+			<-s.pubs.slots
+		}
+	}
+}
+
+func (q *publishQueue) take() []pendingPublish {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	batch := q.waiting
+	q.waiting = nil
+	q.working = len(batch) > 0
+	return batch
+}
+
+func (s *Session) published(p pendingPublish, o fanout.Outcome) {
+	if o.Err != nil {
+		s.reply(p.id, o.Err)
+		return
+	}
+	at := o.Receipt.Position
+	s.push(&protocol.Event{ID: p.id, Published: &protocol.PublishedEvent{
+		Channel: p.pub.Channel.String(), Offset: at.Offset, Position: at.String(),
+		Time: at.Time / 1e6, Duplicate: o.Receipt.Duplicate,
+	}})
+}
+
+// publication checks everything about a publish command and authorises it.
+func (s *Session) publication(cmd *protocol.PublishCommand) (*fanout.Publication, error) {
+	channel, err := fanout.ParseChannel(cmd.Channel)
+	if err != nil {
+		return nil, err
+	}
+	claims := s.claimed()
+	if !claims.Allows(auth.Publish, channel.String()) {
+		return nil, Forbidden("channel", "the token does not allow publish on %s", channel)
+	}
+	pub := &fanout.Publication{
+		Channel: channel, Headers: cmd.Headers, Key: cmd.IdempotencyKey,
+		Publisher: claims.Publisher(), User: claims.Subject, Client: s.id,
+	}
+	if pub.Data, pub.Binary, err = data(cmd); err != nil {
+		return nil, err
+	}
+	if err := checkKey(cmd.IdempotencyKey); err != nil {
+		return nil, err
+	}
+	return pub, checkHeaders(cmd.Headers)
+}
+
+func data(cmd *protocol.PublishCommand) (b []byte, binary bool, err error) {
+	switch {
+	case cmd.Data != nil && cmd.DataBase64 != nil:
+		return nil, false, BadRequest("data", "give only one of data and data_base64")
+	case cmd.DataBase64 != nil:
+		b, err = base64.StdEncoding.Strict().DecodeString(*cmd.DataBase64)
+		if err != nil {
+			return nil, false, BadRequest("data_base64", "is not base64 (RFC 4648 section 4, with padding): %v", err)
+		}
+		return b, true, nil
+	case cmd.Data == nil:
+		return nil, false, BadRequest("data", "is missing; give any JSON value, or bytes in data_base64")
+	}
+	b, err = protocol.CompactData(cmd.Data)
+	return b, false, err
+}
+
+func checkKey(key string) error {
+	if len(key) > protocol.MaxIdempotencyKey {
+		return BadRequest("idempotency_key", "has %d bytes, at most %d are allowed", len(key), protocol.MaxIdempotencyKey)
+	}
+	for i := range len(key) {
+		if key[i] <= ' ' || key[i] > '~' {
+			return BadRequest("idempotency_key", "may only have printable ASCII characters and no spaces")
+		}
+	}
+	return nil
+}
+
+func checkHeaders(headers map[string]string) error {
+	if len(headers) > protocol.MaxHeaders {
+		return BadRequest("headers", "are %d, at most %d are allowed", len(headers), protocol.MaxHeaders)
+	}
+	for name, value := range headers {
+		switch {
+		case name == "" || len(name) > protocol.MaxHeaderName || !isToken(name):
+			return BadRequest("headers", "the name %.64q must be 1 to %d letters, digits or !#$%%&'*+-.^_`|~", name, protocol.MaxHeaderName)
+		case len(value) > protocol.MaxHeaderValue:
+			return BadRequest("headers", "%s has %d bytes, at most %d are allowed", name, len(value), protocol.MaxHeaderValue)
+		case !utf8.ValidString(value) || strings.ContainsFunc(value, isControl):
+			return BadRequest("headers", "%s has control characters, which are not allowed", name)
+		}
+	}
+	return nil
+}
+
+func isToken(s string) bool {
+	for i := range len(s) {
+		b := s[i]
+		if (b < '0' || b > '9') && (b < 'a' || b > 'z') && (b < 'A' || b > 'Z') && !strings.ContainsRune("!#$%&'*+-.^_`|~", rune(b)) {
+			return false
+		}
+	}
+	return true
+}
+
+func isControl(r rune) bool { return r < ' ' || r >= 0x7f && r < 0xa0 }

@@ -1,0 +1,249 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/rivulet-rt/rivulet/auth"
+	"github.com/rivulet-rt/rivulet/fanout"
+	"github.com/rivulet-rt/rivulet/protocol"
+)
+
+// Authenticator turns a token into claims. Errors wrap those of auth.
+type Authenticator interface {
+	Authenticate(ctx context.Context, token string) (auth.Claims, error)
+}
+
+// Publisher stores publications, one outcome for each, in their order.
+type Publisher interface {
+	PublishAll(ctx context.Context, pubs []*fanout.Publication) []fanout.Outcome
+}
+
+// Historian reads stored messages.
+type Historian interface {
+	History(ctx context.Context, q fanout.HistoryQuery) (fanout.HistoryPage, error)
+}
+
+// Subscriber is one connection's subscriptions, a *fanout.Client.
+type Subscriber interface {
+	Subscribe(req fanout.SubscribeRequest) error
+	Unsubscribe(token uint64, c fanout.Channel) error
+	Drained()
+	Close()
+}
+
+// Services are what sessions work with.
+type Services struct {
+	NewClient func(fanout.Sink) Subscriber
+	History   Historian
+	Publisher Publisher
+	Auth      Authenticator
+}
+
+// Member is one connection, as the registry sees it.
+type Member interface {
+	// Sweep is called every few seconds, by one goroutine: heartbeats and time limits.
+	Sweep(now time.Time)
+	// Disconnect begins to close the connection and does not wait.
+	Disconnect(ev protocol.DisconnectEvent)
+	// Abort closes the socket at once.
+	Abort()
+}
+
+const (
+	memberShards = 8
+	// sweepsPerInterval: each tick looks at one shard, so every connection is looked
+	// at sweepsPerInterval/memberShards times per ping interval.
+	sweepsPerInterval = 40
+)
+
+// Registry owns the connections of a node. Its methods may be called concurrently.
+type Registry struct {
+	// Static after Start.
+	cfg      Config
+	services Services
+	origins  *Origins
+	log      *slog.Logger
+	metrics  *metrics
+	buffers  Buffers
+	ctx      context.Context //nolint:containedctx // the connections' own life, ended by Drain
+	cancel   context.CancelFunc
+
+	wg sync.WaitGroup // the sweeper and whatever Go started
+
+	next   atomic.Uint64
+	shards [memberShards]memberShard
+
+	mu       sync.Mutex // guards the following
+	started  bool
+	count    int
+	draining bool
+	empty    chan struct{} // closed when draining and nobody is left
+}
+
+type memberShard struct {
+	mu      sync.Mutex // guards the following
+	members map[Member]struct{}
+}
+
+// NewRegistry returns a registry that admits nobody before Start. The errors are
+// those of cfg.Validate and of registering metrics.
+func NewRegistry(cfg Config, services Services, logger *slog.Logger, reg prometheus.Registerer) (*Registry, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	origins, err := ParseOrigins(cfg.Origins)
+	if err != nil {
+		return nil, err
+	}
+	m, err := newMetrics(reg)
+	if err != nil {
+		return nil, err
+	}
+	r := &Registry{cfg: cfg, services: services, origins: origins, log: logger, metrics: m, empty: make(chan struct{})}
+	for i := range r.shards {
+		r.shards[i].members = make(map[Member]struct{})
+	}
+	return r, nil
+}
+
+// Start begins to admit and sweep connections. They live until Drain, also past
+// the end of ctx, whose values they get. A second Start does nothing.
+func (r *Registry) Start(ctx context.Context) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.started || r.draining {
+		return
+	}
+	r.started = true
+	r.ctx, r.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	r.wg.Go(func() { r.sweep(r.ctx) })
+}
+
+// Config returns what the registry was made with.
+func (r *Registry) Config() Config { return r.cfg }
+
+// Origins decides which web pages may connect.
+func (r *Registry) Origins() *Origins { return r.origins }
+
+// Services returns what sessions work with.
+func (r *Registry) Services() Services { return r.services }
+
+// Len is the number of connections.
+func (r *Registry) Len() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.count
+}
+
+// Slot is one admitted connection's place.
+type Slot struct {
+	registry  *Registry
+	transport Transport
+	done      atomic.Bool
+}
+
+// Admit reserves a place, or returns ErrFull or ErrDraining. Every slot must be
+// served or released.
+func (r *Registry) Admit(t Transport) (*Slot, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case r.draining || !r.started:
+		r.metrics.rejected.WithLabelValues("draining").Inc()
+		return nil, ErrDraining
+	case r.count >= r.cfg.MaxConnections:
+		r.metrics.rejected.WithLabelValues("full").Inc()
+		return nil, ErrFull
+	}
+	r.count++
+	r.metrics.opened.WithLabelValues(string(t)).Inc()
+	r.metrics.connections.WithLabelValues(string(t)).Inc()
+	return &Slot{registry: r, transport: t}, nil
+}
+
+// Rejected counts a handshake that was refused before Admit.
+func (r *Registry) Rejected() { r.metrics.rejected.WithLabelValues("handshake").Inc() }
+
+// Release gives the place back; once is enough.
+func (s *Slot) Release() {
+	if s.done.Swap(true) {
+		return
+	}
+	r := s.registry
+	r.metrics.connections.WithLabelValues(string(s.transport)).Dec()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.count--
+	if r.draining && r.count == 0 {
+		close(r.empty)
+	}
+}
+
+// Serve runs serve on the caller's goroutine, with the connection swept and
+// drained meanwhile, and releases the slot. serve's ctx ends when a drain gives up.
+func (s *Slot) Serve(m Member, serve func(ctx context.Context)) {
+	r := s.registry
+	sh := &r.shards[r.next.Add(1)%memberShards]
+	sh.mu.Lock()
+	sh.members[m] = struct{}{}
+	sh.mu.Unlock()
+	defer func() {
+		sh.mu.Lock()
+		delete(sh.members, m)
+		sh.mu.Unlock()
+		s.Release()
+	}()
+	r.mu.Lock()
+	draining := r.draining
+	r.mu.Unlock()
+	if draining { // it began since Admit, and may have missed this member
+		m.Disconnect(drainEvent(r.cfg.DrainWindow))
+	}
+	if r.ctx.Err() != nil {
+		m.Abort()
+	}
+	serve(r.ctx)
+}
+
+// Go is Serve on a goroutine that Drain waits for.
+func (s *Slot) Go(m Member, serve func(ctx context.Context)) {
+	s.registry.wg.Go(func() { s.Serve(m, serve) })
+}
+
+// sweep looks at one shard per tick.
+func (r *Registry) sweep(ctx context.Context) {
+	tick := time.NewTicker(max(r.cfg.PingInterval/sweepsPerInterval, time.Millisecond))
+	defer tick.Stop()
+	var members []Member
+	for i := 0; ; i++ {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-tick.C:
+			members = r.shards[i%memberShards].list(members[:0])
+			for _, m := range members {
+				m.Sweep(now)
+			}
+			clear(members)
+		}
+	}
+}
+
+func (sh *memberShard) list(to []Member) []Member {
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	for m := range sh.members {
+		to = append(to, m)
+	}
+	return to
+}
+
+// errDrainCut says that connections were cut because the drain's time was over.
+var errDrainCut = errors.New("session: drain: time is over, the connections left were cut")

@@ -1,0 +1,249 @@
+package session
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"log/slog"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/rivulet-rt/rivulet/auth"
+	"github.com/rivulet-rt/rivulet/fanout"
+	"github.com/rivulet-rt/rivulet/protocol"
+)
+
+// Handshake is what a transport knows about a client when its session begins.
+type Handshake struct {
+	// Claims, and whether they suffice: false makes the session wait for connect.
+	Claims auth.Claims
+	Given  bool
+	// Told says that connected shall be pushed at once, since a token came with the
+	// handshake and connect may never follow.
+	Told bool
+	// Browser clients get heartbeats that a page's script can see.
+	Browser bool
+}
+
+// Session is one client's connection: it turns commands into calls and whatever
+// comes back into events. It is a fanout.Sink and a Member.
+type Session struct {
+	// Static after New.
+	id       string
+	cfg      *Config
+	services *Services
+	metrics  *metrics
+	log      *slog.Logger
+	codec    Codec
+	out      *Outbound
+	browser  bool
+	born     time.Time
+
+	heard   atomic.Int64 // when the client last sent anything, Unix nanoseconds
+	expires atomic.Int64 // when the claims end, Unix nanoseconds; 0 is never
+	ready   atomic.Bool  // the claims suffice
+
+	// Owned by the sweeper.
+	nextPing time.Time
+	lastLife time.Time
+
+	// Owned by the reading goroutine.
+	opened  bool // a command was answered: connect comes too late
+	work    sync.WaitGroup
+	history chan struct{} // one slot; made by the first history
+	pubs    *publishQueue // made by the first publish
+
+	mu      sync.Mutex // guards the following
+	claims  auth.Claims
+	client  Subscriber // made by the first subscribe
+	subs    []fanout.Channel
+	revoked []fanout.Channel // of subs: being ended by the node
+}
+
+var (
+	_ fanout.Sink = (*Session)(nil)
+	_ Member      = (*Session)(nil)
+)
+
+// New returns a session whose frames wait until Outbound().Start. ended is called
+// when the last frame is out (nil) or a write failed.
+func (r *Registry) New(codec Codec, h Handshake, ended func(error)) *Session {
+	now := time.Now()
+	s := &Session{
+		id: newID(), cfg: &r.cfg, services: &r.services, metrics: r.metrics, log: r.log, codec: codec,
+		browser: h.Browser, born: now, lastLife: now,
+		// A crowd that connects at once is spread over the interval from its first ping on.
+		nextPing: now.Add(jitter(r.cfg.PingInterval)),
+	}
+	s.heard.Store(now.UnixNano())
+	s.out = r.NewOutbound(s.drained, ended)
+	if h.Given {
+		s.admit(h.Claims)
+		if h.Told {
+			s.push(s.connected(0))
+		}
+	}
+	return s
+}
+
+// NewOutbound returns a buffer with the registry's limits.
+func (r *Registry) NewOutbound(drained func(), ended func(error)) *Outbound {
+	limits := Limits{Soft: r.cfg.SoftBuffer, Hard: r.cfg.HardBuffer, Close: r.cfg.CloseTimeout}
+	return NewOutbound(limits, &r.buffers, drained, ended)
+}
+
+// newID names a connection: 64 random bits in hexadecimal.
+func newID() string {
+	var b [8]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return hex.EncodeToString(b[:])
+}
+
+// Outbound is the session's buffer.
+func (s *Session) Outbound() *Outbound { return s.out }
+
+// ID names the connection to its client and in logs.
+func (s *Session) ID() string { return s.id }
+
+// LogValue is the session as logs show it.
+func (s *Session) LogValue() slog.Value { return slog.StringValue(s.id) }
+
+// Heard notes a sign of life: the transport calls it for whatever arrives.
+func (s *Session) Heard(now time.Time) { s.heard.Store(now.UnixNano()) }
+
+func (s *Session) admit(claims auth.Claims) {
+	s.mu.Lock()
+	s.claims = claims
+	s.mu.Unlock()
+	s.expires.Store(0)
+	if !claims.ExpiresAt.IsZero() {
+		s.expires.Store(claims.ExpiresAt.UnixNano())
+	}
+	s.ready.Store(true)
+}
+
+func (s *Session) claimed() auth.Claims {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.claims
+}
+
+// push sends an event that the client must get; one that reads nothing of what it
+// asked for is cut.
+func (s *Session) push(ev *protocol.Event) bool {
+	if s.out.Push(s.codec.Event(ev)) {
+		return true
+	}
+	s.Disconnect(disconnect(protocol.CloseNotReading))
+	return false
+}
+
+func (s *Session) reply(id uint64, err error) {
+	ev := ErrorEvent(err)
+	s.metrics.errors.WithLabelValues(label(ev.Code)).Inc()
+	if ev.Code == protocol.ErrorInternal {
+		s.log.Error("command failed", slog.Any("session", s), slog.Any("err", err))
+	}
+	s.push(&protocol.Event{ID: id, Error: ev})
+}
+
+// Deliver takes a message, or nothing when there is no room.
+func (s *Session) Deliver(m *fanout.Message) bool {
+	if s.out.Deliver(s.codec.Message(m)) {
+		return true
+	}
+	s.metrics.refused.Inc()
+	return false
+}
+
+// Notify takes a notice. Answers to commands are always taken while the connection
+// lives; their number is bounded by the commands that wait.
+func (s *Session) Notify(n fanout.Notice) bool {
+	ev := NoticeEvent(n)
+	ev.ID = n.Token
+	if n.Kind == fanout.NoticeFailed {
+		s.forget(n.Channel)
+		s.metrics.errors.WithLabelValues(label(ErrorEvent(n.Err).Code)).Inc()
+	}
+	if n.Kind == fanout.NoticeUnsubscribed && s.forget(n.Channel) {
+		ev.Unsubscribed.Code = protocol.ErrorRevoked
+		ev.Unsubscribed.Reason = protocol.ErrorRevoked.Reason()
+	}
+	switch n.Kind {
+	case fanout.NoticeSubscribed, fanout.NoticeFailed, fanout.NoticeUnsubscribed:
+		return s.push(ev)
+	default:
+		return s.out.Push(s.codec.Event(ev))
+	}
+}
+
+// forget drops a subscription that has ended, and reports whether the node ended it.
+func (s *Session) forget(c fanout.Channel) (revoked bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.subs = without(s.subs, c)
+	n := len(s.revoked)
+	s.revoked = without(s.revoked, c)
+	return len(s.revoked) < n
+}
+
+func without(list []fanout.Channel, c fanout.Channel) []fanout.Channel {
+	if i := slices.Index(list, c); i >= 0 {
+		return slices.Delete(list, i, i+1)
+	}
+	return list
+}
+
+func (s *Session) drained() {
+	if c := s.subscriber(); c != nil {
+		c.Drained()
+	}
+}
+
+func (s *Session) subscriber() Subscriber {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.client
+}
+
+// disconnect is the event of a close code.
+func disconnect(code protocol.Code) protocol.DisconnectEvent {
+	return protocol.DisconnectEvent{Code: code, Reason: code.Reason(), Reconnect: code.Reconnect()}
+}
+
+// Reject closes the connection because of what the client sent: detail says more
+// than the code's own text.
+func (s *Session) Reject(code protocol.Code, detail string) {
+	ev := disconnect(code)
+	if detail != "" {
+		ev.Reason = detail
+	}
+	s.Disconnect(ev)
+}
+
+// Disconnect sends ev and the close frame after whatever waits, and takes no
+// frames any more. It does not wait; a second call does nothing.
+func (s *Session) Disconnect(ev protocol.DisconnectEvent) {
+	final := append(s.codec.Event(&protocol.Event{Disconnect: &ev}), s.codec.Close(ev.Code, ev.Reason)...)
+	if s.out.Finish(final, ev.Code == protocol.CloseNotReading) {
+		s.metrics.disconnects.WithLabelValues(label(ev.Code)).Inc()
+		s.log.Debug("session disconnected", slog.Any("session", s), slog.Int("code", int(ev.Code)), slog.String("reason", ev.Reason))
+	}
+}
+
+// Leave answers a client that closes: final is the close frame, if the wire has one.
+func (s *Session) Leave(final []byte) { s.out.Finish(final, false) }
+
+// Abort closes the socket at once. The transport notices and ends the session.
+func (s *Session) Abort() { s.out.Abort() }
+
+// End ends the subscriptions and waits for all that the session started and for
+// the last frame. The reading goroutine calls it last; the wire is closed then.
+func (s *Session) End() {
+	if c := s.subscriber(); c != nil {
+		c.Close()
+	}
+	s.work.Wait()
+	s.out.End()
+}

@@ -1,0 +1,165 @@
+package sse
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/rivulet-rt/rivulet/auth"
+	"github.com/rivulet-rt/rivulet/fanout"
+	"github.com/rivulet-rt/rivulet/protocol"
+	"github.com/rivulet-rt/rivulet/session"
+)
+
+// Handler answers GET /v1/events.
+type Handler struct {
+	registry *session.Registry
+	log      *slog.Logger
+}
+
+// New returns the handler of GET /v1/events.
+func New(registry *session.Registry, logger *slog.Logger) *Handler {
+	return &Handler{registry: registry, log: logger}
+}
+
+// ServeHTTP subscribes and begins the stream, or answers why not: 400, 401, 403,
+// 404, 405, and 429 or 503 for what is temporary (see the package's text).
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodGet {
+		w.Header().Set("Allow", http.MethodGet)
+		session.WriteHTTPStatus(w, http.StatusMethodNotAllowed, "only GET is allowed here")
+		return
+	}
+	subs, claims, err := h.check(w, r)
+	if err != nil {
+		h.registry.Rejected()
+		h.refuse(w, r, err)
+		return
+	}
+	slot, err := h.registry.Admit(session.SSE)
+	if err != nil {
+		h.refuse(w, r, err)
+		return
+	}
+	stream := newStream(h.registry, h.log, claims, subs)
+	if err := h.begin(r.Context(), stream, subs); err != nil {
+		stream.client.Close()
+		slot.Release()
+		if r.Context().Err() == nil {
+			h.refuse(w, r, err)
+		}
+		return
+	}
+	h.start(w, r, slot, stream)
+}
+
+// check reads and authorises the request, and allows the page's origin to read the answer.
+func (h *Handler) check(w http.ResponseWriter, r *http.Request) ([]subscription, auth.Claims, error) {
+	allowed, cross := h.registry.Origins().Allow(r)
+	if !allowed {
+		return nil, auth.Claims{}, session.Forbidden("Origin", "%.128q is not among the allowed origins (session.origins)", r.Header.Get("Origin"))
+	}
+	if cross {
+		w.Header().Set("Access-Control-Allow-Origin", r.Header.Get("Origin"))
+		w.Header().Set("Vary", "Origin")
+	}
+	claims, _, err := h.registry.Handshake(r)
+	if err != nil {
+		return nil, claims, err
+	}
+	subs, err := parseRequest(r)
+	if err != nil {
+		return nil, claims, err
+	}
+	return subs, claims, authorise(claims, subs)
+}
+
+// begin waits until all channels are subscribed.
+func (h *Handler) begin(ctx context.Context, s *stream, subs []subscription) error {
+	ctx, cancel := context.WithTimeout(ctx, h.registry.Config().CommandTimeout)
+	defer cancel()
+	s.subscribe(subs)
+	select {
+	case err := <-s.outcome:
+		return err
+	case <-ctx.Done():
+		return fanout.ErrUnavailable
+	}
+}
+
+// start begins the stream on the connection, taken over where it is HTTP/1.
+func (h *Handler) start(w http.ResponseWriter, r *http.Request, slot *session.Slot, s *stream) {
+	if r.ProtoMajor == 1 {
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err == nil {
+			h.takeOver(conn, w.Header().Get("Access-Control-Allow-Origin"), slot, s)
+			return
+		}
+		if !errors.Is(err, http.ErrNotSupported) {
+			h.log.Debug("event stream not started", slog.Any("err", err))
+			s.client.Close()
+			s.out.End()
+			slot.Release()
+			return
+		}
+	}
+	wire := newFlushWire(w)
+	_ = wire.SetWriteDeadline(time.Time{}) // the server's timeout is for short answers; without one this fails
+	streamHeader(w.Header())
+	w.WriteHeader(http.StatusOK)
+	s.out.Start(wire, []byte(preamble()))
+	slot.Serve(s, func(ctx context.Context) {
+		select {
+		case <-ctx.Done():
+		case <-r.Context().Done():
+		case <-wire.closed:
+		}
+		s.end()
+	})
+}
+
+func (h *Handler) takeOver(conn net.Conn, origin string, slot *session.Slot, s *stream) {
+	_ = conn.SetDeadline(time.Time{}) // fails only if closed
+	session.Tune(conn)
+	s.out.Start(connWire{conn}, head(origin))
+	slot.Go(s, func(context.Context) {
+		// The client has nothing more to say: this waits for its end, or ours.
+		var b [64]byte
+		for {
+			if _, err := conn.Read(b[:]); err != nil {
+				break
+			}
+		}
+		s.end()
+	})
+}
+
+func streamHeader(h http.Header) {
+	h.Set("Content-Type", "text/event-stream")
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Accel-Buffering", "no")
+}
+
+// refuse answers with err's status. A browser that may try again gets a stream
+// that ends at once, since it takes every other answer as final.
+func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	ev := session.ErrorEvent(err)
+	if !ev.Temporary || !strings.Contains(r.Header.Get("Accept"), "text/event-stream") {
+		session.WriteHTTPError(w, err)
+		return
+	}
+	code := protocol.CloseInternal
+	switch {
+	case errors.Is(err, session.ErrFull):
+		code = protocol.CloseOverloaded
+	case errors.Is(err, session.ErrDraining), errors.Is(err, fanout.ErrClosed):
+		code = protocol.CloseDraining
+	}
+	streamHeader(w.Header())
+	frame := disconnectFrame(protocol.DisconnectEvent{Code: code, Reason: ev.Message, Reconnect: true, RetryAfterMS: ev.RetryAfterMS})
+	_, _ = w.Write(frame) // the peer may be gone; there is nobody to tell
+}

@@ -1,0 +1,134 @@
+package sse
+
+import (
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+
+	"github.com/rivulet-rt/rivulet/auth"
+	"github.com/rivulet-rt/rivulet/fanout"
+	"github.com/rivulet-rt/rivulet/protocol"
+	"github.com/rivulet-rt/rivulet/session"
+)
+
+// maxChannels of one connection.
+const maxChannels = 32
+
+// subscription is one channel of a request.
+type subscription struct {
+	request fanout.SubscribeRequest
+	hash    string
+}
+
+// parseRequest reads the channels of a request and where they start.
+func parseRequest(r *http.Request) ([]subscription, error) {
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return nil, session.BadRequest("query", "is not a valid query string: %v", err)
+	}
+	channels, err := parseChannels(query["channel"])
+	if err != nil {
+		return nil, err
+	}
+	start, resume, err := parseStart(r, query)
+	if err != nil {
+		return nil, err
+	}
+	subs := make([]subscription, len(channels))
+	for i, c := range channels {
+		req := fanout.SubscribeRequest{Token: uint64(i) + 1, Channel: c, Start: start}
+		if at := resume.of(c); len(at) > 0 {
+			req.Start = fanout.Start{Positions: at}
+		}
+		subs[i].request = req
+		if len(channels) > 1 {
+			subs[i].hash = channelHash(c)
+		}
+	}
+	return subs, nil
+}
+
+func parseChannels(names []string) ([]fanout.Channel, error) {
+	if len(names) == 0 {
+		return nil, session.BadRequest("channel", "is missing; write for example ?channel=chat:lobby")
+	}
+	var channels []fanout.Channel
+	hashes := map[string]fanout.Channel{}
+	for _, name := range names {
+		c, err := fanout.ParsePattern(name)
+		if err != nil {
+			return nil, err
+		}
+		if slices.Contains(channels, c) {
+			continue
+		}
+		hash := channelHash(c)
+		if other, clash := hashes[hash]; clash {
+			return nil, session.BadRequest("channel", "%s and %s cannot be told apart in a resume token; use two connections", c, other)
+		}
+		hashes[hash] = c
+		channels = append(channels, c)
+		if len(channels) > maxChannels {
+			return nil, session.BadRequest("channel", "is given more than %d times; use a pattern or further connections", maxChannels)
+		}
+	}
+	if len(channels) > 1 && slices.ContainsFunc(channels, fanout.Channel.IsPattern) {
+		return nil, session.BadRequest("channel", "a pattern needs a connection of its own")
+	}
+	return channels, nil
+}
+
+// parseStart reads where the channels start: resume where a token names them,
+// start otherwise.
+func parseStart(r *http.Request, query url.Values) (start fanout.Start, resume token, err error) {
+	cmd := protocol.SubscribeCommand{Channel: "x"} // only its start is of use
+	if cmd.Last, err = number(query, "last"); err != nil {
+		return start, resume, err
+	}
+	since, err := number(query, "since")
+	if err != nil {
+		return start, resume, err
+	}
+	cmd.Since = int64(since)
+	if query.Has("last") && cmd.Last == 0 {
+		return start, resume, session.BadRequest("last", "is 0, must be from 1 to %d", fanout.MaxLast)
+	}
+	req, err := session.ParseSubscribe(&cmd)
+	if err != nil {
+		return start, resume, err
+	}
+	// The header goes first: a browser that comes back repeats its URL as it was.
+	if id := r.Header.Get("Last-Event-ID"); id != "" {
+		resume, err = parseToken("Last-Event-ID", id)
+		return req.Start, resume, err
+	}
+	position := query.Get("position")
+	if position != "" && (cmd.Last != 0 || cmd.Since != 0) {
+		return start, resume, session.BadRequest("position", "give at most one of position, last and since")
+	}
+	resume, err = parseToken("position", position)
+	return req.Start, resume, err
+}
+
+func number(query url.Values, name string) (int, error) {
+	s := query.Get(name)
+	if s == "" {
+		return 0, nil
+	}
+	n, err := strconv.Atoi(s)
+	if err != nil {
+		return 0, session.BadRequest(name, "%.32q is not a whole number", s)
+	}
+	return n, nil
+}
+
+// authorise checks that the claims cover every channel.
+func authorise(claims auth.Claims, subs []subscription) error {
+	for _, s := range subs {
+		if c := s.request.Channel; !claims.Allows(auth.Subscribe, c.String()) {
+			return session.Forbidden("channel", "the token does not allow subscribe on %s", c)
+		}
+	}
+	return nil
+}

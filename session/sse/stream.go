@@ -1,0 +1,163 @@
+package sse
+
+import (
+	"log/slog"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/rivulet-rt/rivulet/auth"
+	"github.com/rivulet-rt/rivulet/fanout"
+	"github.com/rivulet-rt/rivulet/protocol"
+	"github.com/rivulet-rt/rivulet/session"
+)
+
+// stream is one connection: the sink of its subscriptions.
+type stream struct {
+	// Static after newStream.
+	cfg     session.Config
+	log     *slog.Logger
+	out     *session.Outbound
+	client  session.Subscriber
+	expires time.Time
+	outcome chan error // one value: nil when all channels are subscribed, or why one is not
+
+	// Owned by the sink's caller.
+	places  []place
+	waiting int // channels that have no outcome yet
+
+	// Owned by the sweeper.
+	nextBeat time.Time
+
+	decide sync.Once // of outcome
+}
+
+var (
+	_ fanout.Sink    = (*stream)(nil)
+	_ session.Member = (*stream)(nil)
+)
+
+func newStream(r *session.Registry, log *slog.Logger, claims auth.Claims, subs []subscription) *stream {
+	s := &stream{
+		cfg: r.Config(), log: log, expires: claims.ExpiresAt, waiting: len(subs),
+		outcome: make(chan error, 1), // so that the sink never waits
+	}
+	for _, sub := range subs {
+		s.places = append(s.places, place{channel: sub.request.Channel, hash: sub.hash, positions: slices.Clone(sub.request.Start.Positions)})
+	}
+	s.nextBeat = time.Now().Add(s.cfg.PingInterval/2 + rand.N(s.cfg.PingInterval/2))
+	s.out = r.NewOutbound(func() { s.client.Drained() }, func(error) { s.out.Abort() })
+	s.client = r.Services().NewClient(s)
+	return s
+}
+
+// subscribe starts all subscriptions; the outcome tells when they have begun.
+func (s *stream) subscribe(subs []subscription) {
+	for _, sub := range subs {
+		if err := s.client.Subscribe(sub.request); err != nil {
+			s.settle(err)
+			return
+		}
+	}
+}
+
+func (s *stream) settle(err error) { s.decide.Do(func() { s.outcome <- err }) }
+
+// Deliver takes a message, or nothing when there is no room.
+func (s *stream) Deliver(m *fanout.Message) bool {
+	frame := messageFrame(m)
+	if len(s.places) == 1 && !s.places[0].channel.IsPattern() {
+		if !s.out.Deliver(frame) {
+			return false
+		}
+		s.places[0].advance([]fanout.Position{m.ResumeAt()})
+		return true
+	}
+	p := s.place(m.Channel)
+	before := slices.Clone(p.positions)
+	p.advance([]fanout.Position{m.ResumeAt()})
+	if s.out.Deliver(withoutID(frame), s.idLine()) {
+		return true
+	}
+	p.positions = before
+	return false
+}
+
+// place is that of the channel, or the pattern's.
+func (s *stream) place(c fanout.Channel) *place {
+	for i := range s.places {
+		if s.places[i].channel == c {
+			return &s.places[i]
+		}
+	}
+	return &s.places[0]
+}
+
+func (s *stream) idLine() []byte {
+	b := append(make([]byte, 0, 64*len(s.places)), "id: "...)
+	return append(appendToken(b, s.places), '\n', '\n')
+}
+
+// Notify takes a notice.
+func (s *stream) Notify(n fanout.Notice) bool {
+	switch n.Kind {
+	case fanout.NoticeFailed:
+		s.settle(n.Err)
+		// After the begin, the whole connection ends; the client resumes all of it.
+		s.Disconnect(protocol.DisconnectEvent{
+			Code: protocol.CloseInternal, Reason: session.ErrorEvent(n.Err).Message, Reconnect: true, RetryAfterMS: retryHint,
+		})
+		return true
+	case fanout.NoticeUnsubscribed: // only Close ends a subscription here, without notices
+		return true
+	default:
+	}
+	p := s.place(n.Channel)
+	before := slices.Clone(p.positions)
+	p.advance(n.Positions)
+	if !s.out.Push(named(session.NoticeEvent(n), appendToken(nil, s.places))) {
+		p.positions = before
+		return false
+	}
+	if n.Kind == fanout.NoticeSubscribed {
+		if s.waiting--; s.waiting == 0 {
+			s.settle(nil)
+		}
+	}
+	return true
+}
+
+// Sweep closes the stream when a time limit has passed, and sends the heartbeat.
+func (s *stream) Sweep(now time.Time) {
+	switch progress := s.out.Check(now); {
+	case progress.Stalled >= s.cfg.StallTimeout:
+		s.Abort() // a frame cut off at its end is dropped by the client; a farewell would complete it
+	case !s.expires.IsZero() && !now.Before(s.expires):
+		s.disconnect(protocol.CloseTokenExpired)
+	case !now.Before(s.nextBeat):
+		s.nextBeat = s.nextBeat.Add(s.cfg.PingInterval)
+		s.out.Push([]byte(heartbeat)) // no room: the client has enough to read
+	}
+}
+
+func (s *stream) disconnect(code protocol.Code) {
+	s.Disconnect(protocol.DisconnectEvent{Code: code, Reason: code.Reason(), Reconnect: code.Reconnect()})
+}
+
+// Disconnect sends ev after whatever waits, and ends the stream.
+func (s *stream) Disconnect(ev protocol.DisconnectEvent) {
+	if s.out.Finish(disconnectFrame(ev), false) {
+		s.log.Debug("event stream disconnected", slog.Int("code", int(ev.Code)), slog.String("reason", ev.Reason))
+	}
+}
+
+// Abort closes the socket at once.
+func (s *stream) Abort() { s.out.Abort() }
+
+// end ends the subscriptions and waits for the last frame. The connection is
+// closed then.
+func (s *stream) end() {
+	s.client.Close()
+	s.out.End()
+}

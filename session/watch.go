@@ -1,0 +1,52 @@
+package session
+
+import "time"
+
+// watch is what Outbound.Check saw last.
+type watch struct {
+	begun   bool
+	written uint64
+	unacked int
+	acked   int64     // most that was seen
+	moved   time.Time // when anything last moved while something waited
+}
+
+// Progress is what Outbound.Check found.
+type Progress struct {
+	// Stalled is how long something has waited without anything moving.
+	Stalled time.Duration
+	// Alive says that since the last Check the peer took some of what was sent.
+	Alive bool
+}
+
+// unacker is a wire that knows how many bytes its peer has not acknowledged.
+type unacker interface{ Unacked() int }
+
+// Check looks at what has moved since the last call. It must be called by one
+// goroutine at a time, every few seconds.
+//
+// While something waits here, the kernel's buffer is full, so any change of the
+// bytes it took or of those that are not acknowledged is the peer's doing. While
+// nothing waits here, a growing number of acknowledged bytes is, whereas bytes
+// that only went into the kernel prove nothing about the peer.
+func (o *Outbound) Check(now time.Time) Progress {
+	o.mu.Lock()
+	waiting, written, wire := o.bytes > 0, o.written, o.wire
+	o.mu.Unlock()
+	unacked := 0
+	if u, ok := wire.(unacker); ok {
+		unacked = u.Unacked()
+	}
+	w := &o.watch
+	acked := int64(written) - int64(unacked)
+	moved := !w.begun || written != w.written || unacked != w.unacked
+	p := Progress{Alive: w.begun && (waiting && moved || !waiting && acked > w.acked && unacked > 0)}
+	w.written, w.unacked = written, unacked
+	w.acked = max(w.acked, acked)
+	if moved || !waiting || !w.begun {
+		w.moved = now
+	}
+	w.begun = true
+	p.Stalled = now.Sub(w.moved)
+	return p
+}
