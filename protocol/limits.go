@@ -1,6 +1,9 @@
 package protocol
 
-import "strings"
+import (
+	"strconv"
+	"strings"
+)
 
 // WebSocket subprotocols. A client that asks for none gets SubprotocolJSON.
 const (
@@ -38,11 +41,22 @@ const streamKeyBytes = 5
 
 // StreamKey returns what names the stream in a position, whatever the epoch: its
 // first five characters. It is the key under which a client of a pattern keeps
-// the latest position of each stream (clause P-5.3), and the only thing that a
-// client may read from a position. It is "" if position is not one.
+// the latest position of each stream (clause P-5.3). It is "" if position is not one.
 func StreamKey(position string) string {
 	if strings.IndexByte(position, '-') < streamKeyBytes {
 		return ""
 	}
 	return position[:streamKeyBytes]
+}
+
+// PositionOffset returns the offset in a position, for clients whose subscriptions
+// overlap (clause P-5.7). ok is false if position is not one.
+func PositionOffset(position string) (offset uint64, ok bool) {
+	_, rest, _ := strings.Cut(position, "-")
+	digits, _, ok := strings.Cut(rest, "-")
+	offset, err := strconv.ParseUint(digits, 36, 64)
+	if !ok || err != nil || offset > MaxID {
+		return 0, false
+	}
+	return offset, true
 }

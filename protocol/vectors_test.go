@@ -200,11 +200,16 @@ func TestCodeVectors(t *testing.T) {
 func TestPositionVectors(t *testing.T) {
 	type vector struct {
 		Name, Position, Stream string
+		Offset                 *uint64
 	}
 	for _, v := range readVectors[vector](t, "positions") {
 		t.Run(v.Name, func(t *testing.T) {
 			if got := protocol.StreamKey(v.Position); got != v.Stream {
 				t.Errorf("StreamKey(%q) = %q, want %q", v.Position, got, v.Stream)
+			}
+			got, ok := protocol.PositionOffset(v.Position)
+			if ok != (v.Offset != nil) || ok && got != *v.Offset {
+				t.Errorf("PositionOffset(%q) = %d, %v", v.Position, got, ok)
 			}
 		})
 	}
