@@ -1,0 +1,254 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/semaphore"
+
+	"github.com/rivulet-rt/rivulet/fanout"
+	"github.com/rivulet-rt/rivulet/migrations"
+)
+
+// replayLinks is how many connections read the log: a server answers the
+// requests of one connection one after the other.
+const replayLinks = 4
+
+var (
+	errStarted = errors.New("broker: already started")
+	errWatched = errors.New("broker: already watched")
+
+	_ fanout.Log    = (*Broker)(nil)
+	_ fanout.Feed   = (*Broker)(nil)
+	_ fanout.Epochs = (*Broker)(nil)
+)
+
+// Broker is the log and the live feed. Open makes one, Start connects it with
+// the hub, Close ends it.
+type Broker struct {
+	// Static after Open.
+	cfg    Config
+	log    *slog.Logger
+	met    *metrics
+	srv    *embedded // nil with a remote server
+	links  []*link   // all of them
+	live   *link
+	ctl    *link
+	replay []*mux
+	js     jetstream.JetStream
+	epochs *migrations.Epochs
+	pub    *publisher
+	reg    *registry
+	dec    *decoder
+	feed   *feed
+	keep   *keeper
+	disk   *disk // nil with a remote server
+
+	// ctx ends the broker's own goroutines, which wg counts.
+	ctx    context.Context //nolint:containedctx // the lifetime of the broker's goroutines, not of a call
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+
+	exact atomic.Bool
+	ready readiness
+
+	closing sync.Once
+	ended   error // of the first Close
+}
+
+// Open starts the embedded server, or connects to the remote one, brings the
+// topology up to date and makes the configured namespaces. It waits for a remote
+// server until ctx ends; ctx does not bound the broker's life. Errors wrap
+// ErrDataDirInUse, migrations.ErrNewerTopology, migrations.ErrNoRoom or what went
+// wrong.
+func Open(ctx context.Context, cfg Config, log *slog.Logger, reg prometheus.Registerer) (*Broker, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	b := &Broker{cfg: cfg, log: log, met: newMetrics(reg), reg: newRegistry(), dec: newDecoder()}
+	b.ctx, b.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	b.keep = newKeeper(b)
+	if err := b.open(ctx); err != nil {
+		return nil, errors.Join(err, b.Close(context.WithoutCancel(ctx)))
+	}
+	return b, nil
+}
+
+func (b *Broker) open(ctx context.Context) error {
+	if b.cfg.NATSURL == "" {
+		srv, err := openEmbedded(b.cfg, b.log)
+		if err != nil {
+			return err
+		}
+		b.srv = srv
+		b.disk = &disk{dir: b.cfg.Data, met: b.met, least: min(leastFree, srv.opts.JetStreamMaxStore/8)}
+		b.disk.look()
+	}
+	if err := b.connect(ctx); err != nil {
+		return err
+	}
+	if err := b.setUp(ctx); err != nil {
+		return err
+	}
+	b.wg.Go(func() { b.keep.run(b.ctx) })
+	return nil
+}
+
+// connect opens the links. Each has its own purpose.
+func (b *Broker) connect(ctx context.Context) error {
+	var err error
+	if b.live, err = b.open1(ctx, "live", func(l *link) {
+		b.feed = newFeed(b, l, b.cfg.FeedBuffer)
+		l.up, l.bad = b.keep.liveBack, b.feed.lossy
+	}); err != nil {
+		return err
+	}
+	if b.ctl, err = b.open1(ctx, "control", nil); err != nil {
+		return err
+	}
+	pub, err := b.openMux(ctx, "publish")
+	if err != nil {
+		return err
+	}
+	b.pub = &publisher{mux: pub, window: semaphore.NewWeighted(int64(b.cfg.InFlight))}
+	for i := range replayLinks {
+		m, err := b.openMux(ctx, fmt.Sprintf("replay-%d", i))
+		if err != nil {
+			return err
+		}
+		b.replay = append(b.replay, m)
+	}
+	b.js, err = jetstream.New(b.ctl.nc)
+	return err
+}
+
+func (b *Broker) open1(ctx context.Context, name string, prepare func(*link)) (*link, error) {
+	l := &link{name: name, log: b.log, met: b.met}
+	if prepare != nil {
+		prepare(l)
+	}
+	if err := l.connect(ctx, b.cfg, b.srv); err != nil {
+		return nil, err
+	}
+	b.links = append(b.links, l)
+	return l, nil
+}
+
+func (b *Broker) openMux(ctx context.Context, name string) (*mux, error) {
+	l, err := b.open1(ctx, name, nil)
+	if err != nil {
+		return nil, err
+	}
+	m, err := newMux(l)
+	if err != nil {
+		return nil, fmt.Errorf("broker: %s link: %w", name, err)
+	}
+	return m, nil
+}
+
+// setUp brings topology and namespaces to where the configuration wants them.
+func (b *Broker) setUp(ctx context.Context) error {
+	rep, err := b.apply(ctx)
+	if err != nil {
+		return err
+	}
+	for _, step := range rep.Applied {
+		b.log.Info("topology step applied", "version", step.Version, "name", step.Name)
+	}
+	if b.epochs, err = migrations.OpenEpochs(ctx, b.js); err != nil {
+		return err
+	}
+	if b.srv != nil && b.srv.crashed {
+		n, err := b.epochs.RaiseAll(ctx)
+		if err != nil {
+			return fmt.Errorf("broker: raise epochs after a crash of the machine: %w", err)
+		}
+		b.log.Warn("the machine stopped without a sync, every epoch was raised", "streams", n)
+		if err := b.srv.settled(b.cfg.Sync); err != nil {
+			return err
+		}
+	}
+	for _, spec := range b.cfg.Namespaces {
+		if _, err := b.ensure(ctx, b.cfg.fill(spec)); err != nil {
+			return fmt.Errorf("broker: namespace %s: %w", spec.Name, err)
+		}
+	}
+	return b.detectExact(ctx)
+}
+
+// apply waits for a JetStream that is still electing its leader.
+func (b *Broker) apply(ctx context.Context) (migrations.Report, error) {
+	for {
+		rep, err := migrations.Apply(ctx, b.js, b.applyOptions())
+		if err == nil || errors.Is(err, migrations.ErrNewerTopology) || b.srv != nil {
+			return rep, err
+		}
+		b.log.Info("waiting for jetstream", "err", err)
+		if perr := pause(ctx, keepRetry); perr != nil {
+			return rep, errors.Join(err, perr)
+		}
+	}
+}
+
+func (b *Broker) applyOptions() migrations.Options {
+	return migrations.Options{Replicas: b.cfg.Replicas, By: b.cfg.Node}
+}
+
+// Sync is the durability of what is acknowledged; with a remote server, as
+// declared.
+func (b *Broker) Sync() Sync { return b.cfg.Sync }
+
+// Embedded reports whether the server is in this process.
+func (b *Broker) Embedded() bool { return b.srv != nil }
+
+// DataDir is the absolute directory of the embedded server, "" with a remote one.
+func (b *Broker) DataDir() string {
+	if b.srv == nil {
+		return ""
+	}
+	dir, err := filepath.Abs(b.srv.dir)
+	if err != nil {
+		return b.srv.dir
+	}
+	return dir
+}
+
+// Close refuses further publishes, waits until those under way are acknowledged
+// or ctx ends, and stops everything, at the latest some seconds later. Calls
+// after the first return the same.
+func (b *Broker) Close(ctx context.Context) error {
+	b.closing.Do(func() { b.ended = b.close(ctx) })
+	return b.ended
+}
+
+func (b *Broker) close(ctx context.Context) error {
+	var errs []error
+	if b.pub != nil {
+		b.pub.closed.Store(true)
+		if err := b.pub.window.Acquire(ctx, int64(b.cfg.InFlight)); err != nil {
+			errs = append(errs, fmt.Errorf("broker: publishes were under way at the end: %w", err))
+		}
+	}
+	// No namespace is created any more, nor a goroutine begun for one.
+	if err := b.reg.creating.Acquire(ctx, 1); err != nil {
+		errs = append(errs, err)
+	}
+	b.cancel()
+	b.wg.Wait()
+	for _, l := range b.links {
+		l.close()
+	}
+	if b.srv != nil {
+		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownWait)
+		defer cancel()
+		errs = append(errs, b.srv.stop(stop, b.cfg))
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,224 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+)
+
+const (
+	lockName      = "LOCK"
+	storeName     = "nats"
+	startupWait   = 30 * time.Second
+	shutdownWait  = 5 * time.Second
+	memoryBudget  = 64 << 20 // no stream of ours is in memory
+	maxPayload    = 8 << 20
+	serverPending = 256 << 20
+	writeDeadline = 10 * time.Second
+)
+
+// errNoServer: the embedded server is stopped. The client tries again.
+var errNoServer = errors.New("broker: embedded server is not running")
+
+// embedded is the NATS server in this process, and the owner of its directory.
+type embedded struct {
+	dir  string
+	log  *slog.Logger
+	opts *server.Options
+	lock *os.File
+	// crashed is set while acknowledged messages may be gone and no epoch was raised
+	// for it. Only Open and Close touch it.
+	crashed bool
+
+	srv atomic.Pointer[server.Server]
+}
+
+// openEmbedded locks the data directory and starts the server on it.
+func openEmbedded(cfg Config, log *slog.Logger) (*embedded, error) {
+	if err := os.MkdirAll(cfg.Data, 0o700); err != nil {
+		return nil, fmt.Errorf("broker: data directory: %w", err)
+	}
+	lock, err := lockDir(cfg.Data)
+	if err != nil {
+		return nil, err
+	}
+	e := &embedded{dir: cfg.Data, log: log, lock: lock}
+	if err := e.open(cfg); err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	return e, nil
+}
+
+func (e *embedded) open(cfg Config) error {
+	before, known, err := readMarker(e.dir)
+	if err != nil {
+		return err
+	}
+	e.crashed = known && before.lostWrites(bootID())
+	budget, err := diskBudget(cfg)
+	if err != nil {
+		return err
+	}
+	e.opts = serverOptions(cfg, budget)
+	if e.crashed {
+		// Stays in force until the epochs are raised: see settled.
+		return e.start()
+	}
+	if err := writeMarker(e.dir, marker{BootID: bootID(), Sync: cfg.Sync}); err != nil {
+		return err
+	}
+	return e.start()
+}
+
+// settled records that the epochs were raised after a crash of the machine.
+func (e *embedded) settled(sync Sync) error {
+	e.crashed = false
+	return writeMarker(e.dir, marker{BootID: bootID(), Sync: sync})
+}
+
+func lockDir(dir string) (*os.File, error) {
+	path := filepath.Join(dir, lockName)
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("broker: lock data directory: %w", err)
+	}
+	held, err := lockFile(f)
+	if err == nil && !held {
+		err = fmt.Errorf("%w: %s is locked by another process; stop it, or give this one its own directory", ErrDataDirInUse, dir)
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+// diskBudget is what the configuration says, or the smaller of 16 GiB and half
+// of what is free or already used: a log that grew must not shrink its budget.
+func diskBudget(cfg Config) (int64, error) {
+	if cfg.DiskBudget != 0 {
+		return cfg.DiskBudget, nil
+	}
+	free, err := freeBytes(cfg.Data)
+	if err != nil {
+		return 0, fmt.Errorf("broker: free space of %s: %w", cfg.Data, err)
+	}
+	used, err := usedBytes(cfg.Data)
+	if err != nil {
+		return 0, fmt.Errorf("broker: size of %s: %w", cfg.Data, err)
+	}
+	return max(min((free+used)/2, defaultBudget), leastBudget), nil
+}
+
+func usedBytes(dir string) (n int64, err error) {
+	err = filepath.WalkDir(dir, func(_ string, d os.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		info, err := d.Info()
+		if err == nil {
+			n += info.Size()
+		}
+		return err
+	})
+	return n, err
+}
+
+func serverOptions(cfg Config, budget int64) *server.Options {
+	o := &server.Options{
+		ServerName: cfg.Node,
+		DontListen: true,
+		NoSigs:     true,
+		JetStream:  true,
+		StoreDir:   filepath.Join(cfg.Data, storeName),
+		// Explicit: what the server would choose by itself is most of the disk.
+		JetStreamMaxMemory: memoryBudget,
+		JetStreamMaxStore:  budget,
+		SyncInterval:       time.Second, // the default of two minutes buys nothing
+		SyncAlways:         cfg.Sync == SyncAlways,
+		MaxPayload:         maxPayload,
+		MaxPending:         serverPending,
+		WriteDeadline:      writeDeadline,
+	}
+	o.JetStreamLimits.DefaultMaxConsumers = -1 // every stream sets its own
+	return o
+}
+
+func (e *embedded) start() error {
+	srv, err := server.NewServer(e.opts.Clone())
+	if err != nil {
+		return fmt.Errorf("broker: embedded server: %w", err)
+	}
+	srv.SetLoggerV2(&serverLog{log: e.log}, false, false, false)
+	srv.Start() // returns once started, as it does not listen
+	if !srv.ReadyForConnections(startupWait) || !srv.JetStreamEnabled() {
+		srv.Shutdown()
+		srv.WaitForShutdown()
+		return fmt.Errorf("broker: embedded server on %s did not start; its log says why", e.dir)
+	}
+	e.srv.Store(srv)
+	return nil
+}
+
+func (e *embedded) dial() (net.Conn, error) {
+	srv := e.srv.Load()
+	if srv == nil || !srv.Running() {
+		return nil, errNoServer
+	}
+	return srv.InProcessConn()
+}
+
+// stop shuts the server down, at most until ctx ends or shutdownWait has passed:
+// what matters is on disk by then, only the files of many consumers take longer.
+// The marker says clean, and the lock is released, only if it came to its end.
+func (e *embedded) stop(ctx context.Context, cfg Config) error {
+	ctx, cancel := context.WithTimeout(ctx, shutdownWait)
+	defer cancel()
+	ended := make(chan struct{})
+	srv := e.srv.Swap(nil)
+	// Not waited for where the server hangs: the process is about to end, and the
+	// lock, kept until then, keeps others out.
+	go func() {
+		defer close(ended)
+		if srv != nil {
+			srv.Shutdown()
+			srv.WaitForShutdown()
+		}
+	}()
+	select {
+	case <-ended:
+	case <-ctx.Done():
+		return fmt.Errorf("broker: embedded server on %s did not stop in time: %w", e.dir, ctx.Err())
+	}
+	var err error
+	if !e.crashed {
+		err = writeMarker(e.dir, marker{BootID: bootID(), Clean: true, Sync: cfg.Sync})
+	}
+	return errors.Join(err, e.lock.Close())
+}
+
+// serverLog hands the server's log on. Its notices are of no interest to an
+// operator of this service, its warnings and errors are.
+type serverLog struct{ log *slog.Logger }
+
+func (s *serverLog) Noticef(f string, v ...any) {
+	s.log.Debug("nats server", "text", fmt.Sprintf(f, v...))
+}
+func (s *serverLog) Warnf(f string, v ...any) {
+	s.log.Warn("nats server", "text", fmt.Sprintf(f, v...))
+}
+func (s *serverLog) Errorf(f string, v ...any) {
+	s.log.Error("nats server", "text", fmt.Sprintf(f, v...))
+}
+func (s *serverLog) Fatalf(f string, v ...any) {
+	s.log.Error("nats server", "text", fmt.Sprintf(f, v...))
+}
+func (s *serverLog) Debugf(string, ...any) {}
+func (s *serverLog) Tracef(string, ...any) {}

@@ -1,0 +1,83 @@
+package broker
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+const (
+	markerFile = "BOOT"
+	bootIDFile = "/proc/sys/kernel/random/boot_id"
+)
+
+// marker is left in the data directory and tells a crash of the process, which
+// loses nothing that the kernel had, from one of the machine, which loses what
+// was not synced.
+type marker struct {
+	BootID string `json:"boot_id"` // of the kernel; empty where unknown
+	Clean  bool   `json:"clean"`   // the server was stopped, and synced
+	Sync   Sync   `json:"sync"`    // the level until the next marker
+}
+
+func bootID() string {
+	b, err := os.ReadFile(bootIDFile)
+	if err != nil {
+		return "" // not Linux: every unclean stop counts as the machine's
+	}
+	return strings.TrimSpace(string(b))
+}
+
+// readMarker returns ok false for a new directory.
+func readMarker(dir string) (m marker, ok bool, err error) {
+	b, err := os.ReadFile(filepath.Join(dir, markerFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return marker{}, false, nil
+	}
+	if err != nil {
+		return marker{}, false, fmt.Errorf("read %s: %w", markerFile, err)
+	}
+	if json.Unmarshal(b, &m) != nil {
+		m = marker{} // torn by a crash: an unclean stop, of an unknown boot
+	}
+	return m, true, nil
+}
+
+// lostWrites reports whether acknowledged messages may be gone since the marker
+// was written.
+func (m marker) lostWrites(now string) bool {
+	return !m.Clean && m.Sync != SyncAlways && (m.BootID == "" || m.BootID != now)
+}
+
+// writeMarker replaces the marker durably.
+func writeMarker(dir string, m marker) error {
+	b, err := json.Marshal(m)
+	if err != nil {
+		return fmt.Errorf("write %s: %w", markerFile, err)
+	}
+	next := filepath.Join(dir, markerFile+".new")
+	if err := writeSynced(next, b); err != nil {
+		return fmt.Errorf("write %s: %w", markerFile, err)
+	}
+	if err := os.Rename(next, filepath.Join(dir, markerFile)); err != nil {
+		return fmt.Errorf("write %s: %w", markerFile, err)
+	}
+	d, err := os.Open(dir)
+	if err != nil {
+		return fmt.Errorf("write %s: %w", markerFile, err)
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+func writeSynced(path string, b []byte) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(b)
+	return errors.Join(err, f.Sync(), f.Close())
+}

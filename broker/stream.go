@@ -1,0 +1,117 @@
+package broker
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+
+	"github.com/rivulet-rt/rivulet/fanout"
+	"github.com/rivulet-rt/rivulet/migrations"
+)
+
+// readsPerStream bounds the batch reads of one stream: each holds up publishing
+// to it while it looks for the channel's messages between those of others.
+const readsPerStream = 2
+
+// stream is one partition of a namespace.
+type stream struct {
+	// Static after construction.
+	name      string
+	layout    migrations.Layout
+	partition int
+	head      string // of its republished subjects
+	recent    *recent
+	reads     *semaphore.Weighted
+	batch     *batcher // nil unless every write is synced
+
+	facts atomic.Pointer[facts] // never nil once registered
+}
+
+// facts are what the node last learned of a stream. Immutable.
+type facts struct {
+	created    time.Time
+	epoch      migrations.Epoch
+	tag        fanout.StreamTag
+	retention  time.Duration // 0 is unlimited
+	replicated bool          // reads may come from a follower that is behind
+}
+
+// namespace is one that this node serves. Immutable.
+type namespace struct {
+	name    string
+	spec    NamespaceSpec
+	layout  migrations.Layout
+	streams []*stream
+}
+
+func (s *stream) id() fanout.StreamID { return fanout.StreamID(s.name) }
+
+func (s *stream) tag() fanout.StreamTag { return s.facts.Load().tag }
+
+// position is the position of one of the stream's messages.
+func (s *stream) position(offset uint64, time int64) fanout.Position {
+	return fanout.Position{Stream: s.tag(), Offset: offset, Time: time}
+}
+
+// filter is the stored subject, or the wildcard over stored subjects, of a
+// channel or pattern in this stream.
+func (s *stream) filter(c fanout.Channel) string {
+	return s.layout.Filter(s.partition, c.Segments())
+}
+
+func (s *stream) liveFilter(c fanout.Channel) string {
+	return s.layout.LiveFilter(s.partition, c.Segments())
+}
+
+// learn records what the stream's leader reports and reports whether the tag
+// changed.
+func (s *stream) learn(info *streamInfo, epoch migrations.Epoch) (changed bool) {
+	f := &facts{
+		created:    info.Created,
+		epoch:      epoch,
+		tag:        s.layout.Tag(s.partition, info.Created, epoch.ID),
+		retention:  info.retention(),
+		replicated: info.Config.Replicas > 1,
+	}
+	before := s.facts.Swap(f)
+	return before != nil && before.tag != f.tag
+}
+
+// refresh asks the leader for the stream's facts.
+func (b *Broker) refresh(ctx context.Context, s *stream) (info *streamInfo, changed bool, err error) {
+	epoch, err := b.epochs.Now(ctx, s.name)
+	if err != nil {
+		return nil, false, unavailable("refresh "+s.name, err)
+	}
+	info, err = b.info(ctx, s, "")
+	if err != nil {
+		return nil, false, err
+	}
+	return info, s.learn(info, epoch), nil
+}
+
+// Raise implements fanout.Epochs. The stream gets a new epoch unless its tag is
+// no longer the one seen, which is also so where it was created again.
+func (b *Broker) Raise(ctx context.Context, id fanout.StreamID, seen fanout.StreamTag) error {
+	s, err := b.stream(id)
+	if err != nil {
+		return err
+	}
+	if _, _, err := b.refresh(ctx, s); err != nil {
+		return fmt.Errorf("raise epoch: %w", err)
+	}
+	now := s.facts.Load()
+	if now.tag != seen {
+		return nil
+	}
+	if _, err := b.epochs.Raise(ctx, s.name, now.epoch); err != nil {
+		return unavailable("raise epoch", err)
+	}
+	b.met.raised.Inc()
+	b.log.Warn("epoch raised: the log changed under its readers", "stream", s.name)
+	_, _, err = b.refresh(ctx, s)
+	return err
+}

@@ -1,0 +1,123 @@
+package migrations
+
+import (
+	"fmt"
+	"time"
+)
+
+// Defaults of a namespace.
+const (
+	DefaultPartitions      = 16
+	DefaultReplicas        = 1
+	DefaultMaxAge          = 24 * time.Hour
+	DefaultMaxPerChannel   = 100_000
+	DefaultMaxBytes        = 1 << 30
+	DefaultMaxMessageBytes = 256 << 10
+	DefaultDuplicateWindow = 2 * time.Minute
+	DefaultMaxConsumers    = 10_000
+)
+
+// Bounds of a namespace.
+const (
+	maxPartitions   = 256
+	maxMessageBytes = 4 << 20
+	minAge          = time.Second
+	minWindow       = 100 * time.Millisecond
+	maxWindow       = 24 * time.Hour
+	// HeaderRoom is what a stored message may need beside its data: the names of
+	// its publisher, its headers and what the server adds.
+	HeaderRoom = 32 << 10
+)
+
+// Spec is what the configuration says of a namespace. A zero field is the
+// default; where unlimited is possible, it is written as a negative number.
+type Spec struct {
+	Name string `json:"name"`
+	// Partitions of the log, 1 to 256. Fixed when the namespace is created.
+	Partitions int `json:"partitions"`
+	// Replicas of every stream: 1, 3 or 5.
+	Replicas int `json:"replicas"`
+	// MaxAge of a message; negative is unlimited.
+	MaxAge time.Duration `json:"max_age"`
+	// MaxPerChannel is how many messages of one channel are kept; negative is
+	// unlimited.
+	MaxPerChannel int64 `json:"max_per_channel"`
+	// MaxBytes of the whole namespace, divided by its partitions. Reserved from the
+	// disk budget. A namespace always has such a limit.
+	MaxBytes int64 `json:"max_bytes"`
+	// MaxMessageBytes is the largest data of one message.
+	MaxMessageBytes int `json:"max_message_bytes"`
+	// DuplicateWindow is how long an idempotency key is remembered; never longer
+	// than MaxAge.
+	DuplicateWindow time.Duration `json:"duplicate_window"`
+	// MaxConsumers of one stream.
+	MaxConsumers int `json:"max_consumers"`
+}
+
+// WithDefaults fills in what is not set.
+func (s Spec) WithDefaults() Spec {
+	setDefault(&s.Partitions, DefaultPartitions)
+	setDefault(&s.Replicas, DefaultReplicas)
+	setDefault(&s.MaxAge, DefaultMaxAge)
+	setDefault(&s.MaxPerChannel, DefaultMaxPerChannel)
+	setDefault(&s.MaxBytes, DefaultMaxBytes)
+	setDefault(&s.MaxMessageBytes, DefaultMaxMessageBytes)
+	setDefault(&s.DuplicateWindow, DefaultDuplicateWindow)
+	setDefault(&s.MaxConsumers, DefaultMaxConsumers)
+	s.MaxAge, s.MaxPerChannel = max(s.MaxAge, -1), max(s.MaxPerChannel, -1)
+	if s.MaxAge > 0 {
+		s.DuplicateWindow = min(s.DuplicateWindow, s.MaxAge)
+	}
+	return s
+}
+
+func setDefault[T int | int64 | time.Duration](v *T, def T) {
+	if *v == 0 {
+		*v = def
+	}
+}
+
+// Validate checks a spec with its defaults filled in. Errors wrap ErrInvalidSpec
+// and name the field, its value and what is right.
+func (s Spec) Validate() error {
+	switch {
+	case !validName(s.Name):
+		return s.bad("name", s.Name, "1 to 32 characters of a-z, 0-9 and -")
+	case s.Partitions < 1 || s.Partitions > maxPartitions:
+		return s.bad("partitions", s.Partitions, fmt.Sprintf("1 to %d", maxPartitions))
+	case s.Replicas != 1 && s.Replicas != 3 && s.Replicas != 5:
+		return s.bad("replicas", s.Replicas, "1, 3 or 5")
+	case s.MaxAge >= 0 && s.MaxAge < minAge:
+		return s.bad("max_age", s.MaxAge, fmt.Sprintf("at least %v, or negative for unlimited", minAge))
+	case s.MaxPerChannel == 0:
+		return s.bad("max_per_channel", s.MaxPerChannel, "at least 1, or negative for unlimited")
+	case s.MaxMessageBytes < 1 || s.MaxMessageBytes > maxMessageBytes:
+		return s.bad("max_message_bytes", s.MaxMessageBytes, fmt.Sprintf("1 to %d", maxMessageBytes))
+	case s.MaxBytes < s.leastBytes():
+		return s.bad("max_bytes", s.MaxBytes, fmt.Sprintf("at least %d: room for one largest message in each of %d partitions", s.leastBytes(), s.Partitions))
+	case s.DuplicateWindow < minWindow || s.DuplicateWindow > maxWindow:
+		return s.bad("duplicate_window", s.DuplicateWindow, fmt.Sprintf("%v to %v", minWindow, maxWindow))
+	case s.MaxConsumers < 1:
+		return s.bad("max_consumers", s.MaxConsumers, "at least 1")
+	}
+	return nil
+}
+
+func (s Spec) leastBytes() int64 { return int64(s.Partitions) * int64(s.maxStored()) }
+
+// maxStored is the largest stored message, with its headers.
+func (s Spec) maxStored() int32 { return int32(s.MaxMessageBytes + HeaderRoom) }
+
+func (s Spec) bad(field string, value any, right string) error {
+	return fmt.Errorf("%w %q: %s is %v, must be %s", ErrInvalidSpec, s.Name, field, value, right)
+}
+
+func validName(name string) bool {
+	for i := range len(name) {
+		b := name[i]
+		if (b < 'a' || b > 'z') && (b < '0' || b > '9') && b != '-' {
+			return false
+		}
+	}
+	return name != "" && len(name) <= 32
+}
