@@ -1,0 +1,46 @@
+package rivulet
+
+// mostBuffered bounds a subscription's buffer in bytes, beside its count.
+const mostBuffered = 1 << 20
+
+// buffer is a subscription's bounded queue of updates.
+type buffer struct {
+	ring  []Update // grows up to most
+	head  int
+	n     int
+	bytes int
+	most  int
+}
+
+// full reports whether the next message must wait.
+func (b *buffer) full() bool { return b.n >= b.most || b.bytes >= mostBuffered }
+
+// low reports whether half the room is free again.
+func (b *buffer) low() bool { return b.n <= b.most/2 && b.bytes <= mostBuffered/2 }
+
+func (b *buffer) push(u Update) {
+	if b.n == len(b.ring) {
+		grown := make([]Update, max(4, 2*len(b.ring)))
+		for i := range b.n {
+			grown[i] = b.ring[(b.head+i)%len(b.ring)]
+		}
+		b.ring, b.head = grown, 0
+	}
+	b.ring[(b.head+b.n)%len(b.ring)] = u
+	b.n++
+	b.bytes += u.size()
+}
+
+func (b *buffer) pop() Update {
+	u := b.ring[b.head]
+	b.ring[b.head] = Update{}
+	b.head = (b.head + 1) % len(b.ring)
+	b.n--
+	b.bytes -= u.size()
+	if b.n == 0 && len(b.ring) > 16 {
+		b.ring, b.head = nil, 0
+	}
+	return u
+}
+
+func (b *buffer) clear() { *b = buffer{most: b.most} }

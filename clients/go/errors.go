@@ -1,0 +1,122 @@
+package rivulet
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/rivulet-rt/rivulet/protocol"
+)
+
+var (
+	// ErrClosed tells that the client was closed by Close.
+	ErrClosed = errors.New("rivulet: client closed")
+	// ErrNotConnected tells that Connect has not been called.
+	ErrNotConnected = errors.New("rivulet: not connected; call Connect first")
+	// ErrAlreadySubscribed tells that the client has a subscription to this very
+	// channel or pattern.
+	ErrAlreadySubscribed = errors.New("rivulet: already subscribed")
+	// ErrHasCallbacks tells that the subscription is consumed by callbacks and cannot
+	// be ranged over.
+	ErrHasCallbacks = errors.New("rivulet: subscription has callbacks")
+)
+
+// Error is what a node answered, or how a connection ended.
+type Error struct {
+	// Code says what happened; its range says what to do (see protocol.Code). For an
+	// answer over HTTP it is 4000 plus the status.
+	Code    protocol.Code
+	Message string
+	// Field names the input at fault, where one is.
+	Field string
+	// Temporary says that the same may succeed later, not before RetryAfter.
+	Temporary  bool
+	RetryAfter time.Duration
+	// Remedy says what to do next, where there is something to say.
+	Remedy string
+	// IdempotencyKey of the publish that failed: another with this key, channel and
+	// content, within the namespace's window, is stored once.
+	IdempotencyKey string
+
+	cause error
+}
+
+func (e *Error) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "rivulet: %d", e.Code)
+	if e.Field != "" {
+		b.WriteString(" " + e.Field)
+	}
+	message := e.Message
+	if message == "" {
+		message = e.Code.Reason()
+	}
+	b.WriteString(": " + message)
+	if e.cause != nil {
+		b.WriteString(": " + e.cause.Error())
+	}
+	if e.Remedy != "" {
+		b.WriteString("; " + e.Remedy)
+	}
+	return b.String()
+}
+
+// Unwrap returns the cause, nil where the node's answer is all there is.
+func (e *Error) Unwrap() error { return e.cause }
+
+// GapError tells that messages of a subscription are gone for good: the log no
+// longer has them. It does not end the subscription.
+type GapError struct {
+	Channel string
+	// Reason is retention, purged or log_changed (protocol.Reason…).
+	Reason string
+	// Positions is where delivery goes on; one entry for a channel.
+	Positions []string
+}
+
+func (e *GapError) Error() string {
+	return fmt.Sprintf("rivulet: messages of %s are gone (%s); delivery goes on after them", e.Channel, e.Reason)
+}
+
+// errorFrom turns an error event into an Error.
+func errorFrom(e *protocol.ErrorEvent) *Error {
+	return &Error{
+		Code: e.Code, Message: e.Message, Field: e.Field,
+		Temporary:  e.Temporary || e.Code.Temporary(),
+		RetryAfter: retryAfter(e.RetryAfterMS),
+		Remedy:     remedy(e.Code),
+	}
+}
+
+// maxRetryAfter bounds what a node can ask a client to wait.
+const maxRetryAfter = 5 * time.Minute
+
+func retryAfter(ms int64) time.Duration {
+	return time.Duration(min(max(ms, 0), maxRetryAfter.Milliseconds())) * time.Millisecond
+}
+
+func remedy(c protocol.Code) string {
+	switch c {
+	case protocol.ErrorUnauthorized, protocol.CloseUnauthorized:
+		return "connect with a valid token"
+	case protocol.ErrorForbidden, protocol.CloseForbidden, protocol.ErrorRevoked:
+		return "use a token whose capabilities cover it"
+	case protocol.ErrorTooLarge, protocol.CloseTooLarge:
+		return "send less, or raise the node's limit"
+	case protocol.CloseTooMany:
+		return "send fewer commands at a time"
+	}
+	return ""
+}
+
+// lossError says why there is no connection, and what follows from it.
+type lossError struct {
+	err        error
+	fatal      bool // do not come back
+	ours       bool // the node sent what this client cannot read: backoff must grow
+	retryAfter time.Duration
+}
+
+func (e *lossError) Error() string { return e.err.Error() }
+func (e *lossError) Unwrap() error { return e.err }

@@ -1,0 +1,279 @@
+package rivulet
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/gorilla/websocket"
+
+	"github.com/rivulet-rt/rivulet/protocol"
+)
+
+const (
+	writeTimeout = 10 * time.Second
+	// mostSilence after which a connection counts as dead, where three of the node's
+	// ping intervals are longer.
+	mostSilence = 90 * time.Second
+	// closeTimeout bounds the good-bye of Close.
+	closeTimeout = 250 * time.Millisecond
+	// keepBuffer is the largest buffer kept between frames.
+	keepBuffer = 64 << 10
+)
+
+var (
+	errLost     = errors.New("connection lost")
+	errNoAnswer = errors.New("no reply in time")
+)
+
+// link is one established connection, from the node's `connected` to its end.
+type link struct {
+	// Static once in use.
+	ws       *websocket.Conn
+	client   string
+	node     string
+	maxFrame int
+	lost     chan struct{} // closed when the link has ended
+	sending  chan struct{} // size 1: its holder writes
+	urge     chan struct{} // size 1: a command was sent that waits for a reply
+
+	out []byte // owned by the holder of sending
+
+	// Owned by the read loop.
+	in         []byte
+	todo       []*Subscription // to be subscribed once replies make room
+	patterns   []*Subscription // that have begun here, in that order
+	disconnect *protocol.DisconnectEvent
+
+	mu      sync.Mutex // guards the following
+	cause   error      // why it ended
+	lastID  uint64
+	replies map[uint64]func(*protocol.Event) // called by the read loop; must not block
+}
+
+func newLink(ws *websocket.Conn) *link {
+	return &link{
+		ws: ws, maxFrame: protocol.DefaultMaxFrame,
+		lost: make(chan struct{}), sending: make(chan struct{}, 1), urge: make(chan struct{}, 1),
+		replies: map[uint64]func(*protocol.Event){},
+	}
+}
+
+// close ends the link. The first cause counts.
+func (l *link) close(cause error) {
+	l.mu.Lock()
+	first := l.cause == nil
+	if first {
+		l.cause = cause
+		close(l.lost)
+	}
+	l.mu.Unlock()
+	if first {
+		_ = l.ws.Close() // it is of no use any more
+	}
+}
+
+func (l *link) isLost() bool {
+	select {
+	case <-l.lost:
+		return true
+	default:
+		return false
+	}
+}
+
+// expect returns an ID for a command and keeps what takes its reply.
+func (l *link) expect(reply func(*protocol.Event)) uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.lastID++
+	l.replies[l.lastID] = reply
+	return l.lastID
+}
+
+// take removes what waits for the reply to id; nil if nothing does.
+func (l *link) take(id uint64) func(*protocol.Event) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	reply := l.replies[id]
+	delete(l.replies, id)
+	return reply
+}
+
+// giveUp ends the wait for the reply to id.
+func (l *link) giveUp(id uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.replies, id)
+}
+
+// awaited reports whether a command waits for its reply.
+func (l *link) awaited() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.replies) > 0
+}
+
+// send writes one command; done gives up waiting for the turn to write and may be
+// nil. sent is false if surely nothing of it left.
+func (l *link) send(done <-chan struct{}, c *protocol.Command) (sent bool, err error) {
+	select {
+	case l.sending <- struct{}{}:
+		defer func() { <-l.sending }()
+	case <-l.lost:
+		return false, errLost
+	case <-done:
+		return false, context.Canceled
+	}
+	l.out = protocol.JSON{}.AppendCommand(l.out[:0], c)
+	frame := l.out
+	if cap(l.out) > keepBuffer {
+		l.out = nil
+	}
+	if len(frame) > l.maxFrame {
+		return false, tooLarge(len(frame), l.maxFrame)
+	}
+	if err := l.ws.WriteMessage(websocket.TextMessage, frame); err != nil {
+		l.close(err)
+		return true, err
+	}
+	select {
+	case l.urge <- struct{}{}:
+	default:
+	}
+	return true, nil
+}
+
+// call sends a command and waits for its reply. sent is false if surely nothing
+// of the command reached the node. Errors are *Error if the node answered one.
+func (l *link) call(ctx context.Context, c *protocol.Command, timeout time.Duration) (e *protocol.Event, sent bool, err error) {
+	got := make(chan *protocol.Event, 1)
+	c.ID = l.expect(func(e *protocol.Event) { got <- e })
+	defer l.giveUp(c.ID)
+	if sent, err = l.send(ctx.Done(), c); err != nil {
+		if ctx.Err() != nil && !sent {
+			err = ctx.Err()
+		}
+		return nil, sent, err
+	}
+	timer := time.NewTimer(timeout)
+	defer timer.Stop()
+	select {
+	case e = <-got:
+	case <-l.lost:
+		select {
+		case e = <-got: // both had happened
+		default:
+			return nil, true, errLost
+		}
+	case <-timer.C:
+		return nil, true, errNoAnswer
+	case <-ctx.Done():
+		return nil, true, ctx.Err()
+	}
+	if e.Error != nil {
+		return nil, true, errorFrom(e.Error)
+	}
+	return e, true, nil
+}
+
+// read returns the next event.
+func (l *link) read() (*protocol.Event, error) {
+	kind, r, err := l.ws.NextReader()
+	if err != nil {
+		return nil, err
+	}
+	if cap(l.in) > keepBuffer {
+		l.in = nil
+	}
+	if l.in, err = readAll(r, l.in[:0]); err != nil {
+		return nil, err
+	}
+	if kind != websocket.TextMessage {
+		return nil, &lossError{err: errors.New("rivulet: the node sent a binary frame"), ours: true}
+	}
+	e, err := protocol.JSON{}.DecodeEvent(l.in)
+	if err != nil {
+		return nil, &lossError{err: err, ours: true}
+	}
+	return &e, nil
+}
+
+// ended says why the link ended, given what reading it returned.
+func (l *link) ended(err error) error {
+	l.mu.Lock()
+	if l.cause != nil {
+		err = l.cause
+	}
+	l.mu.Unlock()
+	if d := l.disconnect; d != nil {
+		return &lossError{
+			err:   &Error{Code: d.Code, Message: d.Reason, Temporary: d.Reconnect, RetryAfter: retryAfter(d.RetryAfterMS), Remedy: remedy(d.Code)},
+			fatal: !d.Reconnect, retryAfter: retryAfter(d.RetryAfterMS),
+		}
+	}
+	if ce, ok := errors.AsType[*websocket.CloseError](err); ok {
+		code := protocol.Code(ce.Code)
+		return &lossError{
+			err:   &Error{Code: code, Message: ce.Text, Temporary: code.Reconnect(), Remedy: remedy(code)},
+			fatal: !code.Reconnect(),
+		}
+	}
+	if loss, ok := errors.AsType[*lossError](err); ok {
+		return loss
+	}
+	return &lossError{err: &Error{Code: protocol.CloseAbnormal, Temporary: true, cause: err}}
+}
+
+// readAll appends what r has to buf.
+func readAll(r io.Reader, buf []byte) ([]byte, error) {
+	for {
+		if len(buf) == cap(buf) {
+			buf = append(buf, 0)[:len(buf)]
+		}
+		n, err := r.Read(buf[len(buf):cap(buf)])
+		buf = buf[:len(buf)+n]
+		if errors.Is(err, io.EOF) {
+			return buf, nil
+		}
+		if err != nil {
+			return buf, err
+		}
+	}
+}
+
+// liveConn notices a dead peer: each read and each write has its own deadline.
+type liveConn struct {
+	net.Conn
+	silence atomic.Int64 // most nanoseconds to wait for one byte; 0 leaves deadlines alone
+}
+
+func (c *liveConn) Read(p []byte) (int, error) {
+	if d := c.silence.Load(); d > 0 {
+		if err := c.SetReadDeadline(time.Now().Add(time.Duration(d))); err != nil {
+			return 0, err
+		}
+	}
+	return c.Conn.Read(p)
+}
+
+func (c *liveConn) Write(p []byte) (int, error) {
+	if c.silence.Load() > 0 {
+		if err := c.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
+			return 0, err
+		}
+	}
+	return c.Conn.Write(p)
+}
+
+// silence after which a connection counts as dead (clause P-7.3).
+func silence(pingInterval int) time.Duration {
+	if pingInterval <= 0 || pingInterval > 30 {
+		return mostSilence
+	}
+	return 3 * time.Duration(pingInterval) * time.Second
+}

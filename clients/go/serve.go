@@ -1,0 +1,158 @@
+package rivulet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/rivulet-rt/rivulet/protocol"
+)
+
+// farewell is how long a node has to close the connection after its `disconnect`.
+const farewell = time.Second
+
+// serve reads l until it ends and returns why.
+func (c *Client) serve(ctx context.Context, l *link, conn *liveConn) error {
+	c.attach(l)
+	defer c.detach(l)
+	for range askAtOnce {
+		c.askNext(l)
+	}
+	for {
+		e, err := l.read()
+		if err == nil {
+			err = c.handle(ctx, l, e)
+		}
+		if err != nil {
+			return l.ended(err)
+		}
+		if e.Disconnect != nil {
+			conn.silence.Store(int64(farewell))
+		}
+	}
+}
+
+func (c *Client) attach(l *link) {
+	c.mu.Lock()
+	c.link = l
+	l.todo = c.subscriptionsLocked()
+	c.setStateLocked(StateConnected, nil)
+	c.mu.Unlock()
+	c.tell(StateChange{State: StateConnected, Node: l.node, Client: l.client})
+}
+
+func (c *Client) detach(l *link) {
+	l.close(errLost)
+	c.mu.Lock()
+	c.link = nil
+	subs := c.subscriptionsLocked()
+	c.mu.Unlock()
+	for _, s := range subs {
+		s.detach(l)
+	}
+}
+
+// askNext asks for one more of the subscriptions that were there before l.
+func (c *Client) askNext(l *link) {
+	for len(l.todo) > 0 {
+		s := l.todo[0]
+		l.todo[0] = nil
+		l.todo = l.todo[1:]
+		if s.ask(l) {
+			return
+		}
+	}
+}
+
+// handle acts on one event. An error ends the link.
+func (c *Client) handle(ctx context.Context, l *link, e *protocol.Event) error {
+	if e.ID != 0 {
+		if reply := l.take(e.ID); reply != nil {
+			reply(e)
+		}
+		return nil
+	}
+	switch {
+	case e.Message != nil:
+		m, err := newMessage(e.Message)
+		if err != nil {
+			return &lossError{err: err, ours: true}
+		}
+		if s := c.route(l, m.Channel, m.Position, m.Offset); s != nil && !l.hadElsewhere(s, m) {
+			s.deliver(l, Update{Kind: KindMessage, Message: m, Channel: m.Channel})
+		}
+	case e.Unsubscribed != nil:
+		if s := c.lookup(e.Unsubscribed.Channel); s != nil {
+			s.ended(l, e.Unsubscribed)
+		}
+	case e.Error != nil:
+		c.opts.Logger.WarnContext(ctx, "node reports an error", slog.Int("code", int(e.Error.Code)), slog.String("message", e.Error.Message))
+	default:
+		if s, u := c.news(l, e); s != nil {
+			s.deliver(l, u)
+		}
+		return c.handleLink(l, e)
+	}
+	return nil
+}
+
+// news returns what e tells a subscription, nil if it is no such event.
+func (c *Client) news(l *link, e *protocol.Event) (*Subscription, Update) {
+	var u Update
+	var channel string
+	whose := c.lookup
+	switch {
+	case e.CaughtUp != nil:
+		channel = e.CaughtUp.Channel
+		u = Update{Kind: KindCaughtUp, Positions: allPositions(e.CaughtUp.Position, e.CaughtUp.Positions)}
+	case e.Position != nil:
+		channel = e.Position.Channel
+		u = Update{Kind: KindPosition, Positions: allPositions(e.Position.Position, nil)}
+	case e.Gap != nil:
+		channel, whose = e.Gap.Channel, c.about(l, e.Gap.Position)
+		u = Update{Kind: KindGap, Positions: allPositions(e.Gap.Position, nil), Reason: e.Gap.Reason}
+	case e.Deleted != nil:
+		channel, whose = e.Deleted.Channel, c.about(l, e.Deleted.Position)
+		u = Update{Kind: KindDeleted, Positions: allPositions(e.Deleted.Position, nil), Offset: e.Deleted.Offset}
+	default:
+		return nil, u
+	}
+	u.Channel = canonical(channel)
+	return whose(channel), u
+}
+
+// about finds whom an event about a subscription, or about one channel of a
+// pattern, concerns.
+func (c *Client) about(l *link, position string) func(channel string) *Subscription {
+	return func(channel string) *Subscription {
+		if isPattern(canonical(channel)) {
+			return c.lookup(channel)
+		}
+		offset, _ := protocol.PositionOffset(position)
+		return c.route(l, canonical(channel), position, offset)
+	}
+}
+
+// handleLink acts on events that concern the connection alone.
+func (c *Client) handleLink(l *link, e *protocol.Event) error {
+	switch {
+	case e.Ping != nil:
+		_, err := l.send(nil, &protocol.Command{Pong: &protocol.Pong{}})
+		return err
+	case e.Disconnect != nil:
+		l.disconnect = e.Disconnect
+	}
+	return nil
+}
+
+func tooLarge(size, most int) *Error {
+	return &Error{
+		Code: protocol.ErrorTooLarge, Field: "data",
+		Message: fmt.Sprintf("the command is %d bytes long, the node takes at most %d", size, most),
+		Remedy:  remedy(protocol.ErrorTooLarge),
+	}
+}
+
+var errUnexpectedReply = errors.New("rivulet: the node's reply is of another kind than the command")

@@ -1,0 +1,286 @@
+package rivulet
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"sync"
+	"time"
+
+	"github.com/rivulet-rt/rivulet/protocol"
+)
+
+// SubscribeOptions say where a subscription starts and how it is consumed. With
+// none of Position, Positions, Last and Since it is live from now; at most one
+// may be set.
+type SubscribeOptions struct {
+	// Position to go on from, for a channel: everything after it, then live.
+	Position string
+	// Positions to go on from, for a pattern: the latest of each stream.
+	Positions []string
+	// Last starts with the newest Last messages, 1 to 1,000.
+	Last int
+	// Since starts with the first message stored at or after it.
+	Since time.Time
+	// Buffer is how many updates wait for the application at most; 0 is 256. It is
+	// bounded to about 1 MiB as well.
+	Buffer int
+	// OnMessage is called for every message and OnEvent for everything else. If
+	// either is set, the subscription is consumed by callbacks. The callbacks of a
+	// client's subscriptions run in one goroutine, one at a time: a slow one holds up
+	// the others. They may call any method but Client.Close.
+	OnMessage func(*Message)
+	OnEvent   func(Update)
+}
+
+func (o *SubscribeOptions) callbacks() bool { return o.OnMessage != nil || o.OnEvent != nil }
+
+func (o *SubscribeOptions) validate(pattern bool) error {
+	starts := 0
+	for _, set := range []bool{o.Position != "", len(o.Positions) > 0, o.Last != 0, !o.Since.IsZero()} {
+		if set {
+			starts++
+		}
+	}
+	switch {
+	case starts > 1:
+		return invalid("position", "at most one of Position, Positions, Last and Since may be set")
+	case o.Last < 0 || o.Last > protocol.MaxLast:
+		return invalid("last", fmt.Sprintf("%d is not from 1 to %d", o.Last, protocol.MaxLast))
+	case pattern && o.Position != "":
+		return invalid("position", "a pattern resumes from Positions, one of each stream")
+	case !pattern && len(o.Positions) > 1:
+		return invalid("positions", "a channel resumes from one Position")
+	}
+	return nil
+}
+
+func invalid(field, problem string) *Error {
+	return &Error{Code: protocol.ErrorBadRequest, Field: field, Message: problem}
+}
+
+// phase of a subscription at the node.
+type phase uint8
+
+const (
+	phaseIdle      phase = iota // to be asked for as soon as there is a link
+	phaseRequested              // subscribe sent
+	phaseLive                   // the node delivers
+	phasePaused                 // let go of for want of room; taken up again when there is
+	phaseEnded
+)
+
+// Subscription is a cursor on a channel or on the channels of a pattern.
+type Subscription struct {
+	// Static.
+	client  *Client
+	channel string // canonical
+	pattern bool
+	opts    SubscribeOptions
+	began   chan struct{} // closed at the first `subscribed`
+	done    chan struct{} // closed at the end
+	avail   chan struct{} // size 1: there is something to take
+	room    chan struct{} // size 1: something was taken
+
+	// Owned by the read loop.
+	first starts // where it began, once and for all: a channel's messages after it are its
+	here  starts // where it began on the link
+
+	mu       sync.Mutex // guards the following
+	phase    phase
+	link     *link  // phaseRequested, phaseLive: where
+	request  uint64 // counts subscribes, so that a late reply is told from the current one's
+	released bool   // phasePaused: the node has confirmed
+	started  bool   // a `subscribed` has come
+	failures int    // subscribes refused for now, in a row
+	received places // of what is in the buffer: to resume from
+	taken    places // of what the application has
+	seen     suppressor
+	buffer   buffer
+	err      error // phaseEnded: why; nil after Unsubscribe
+
+	listed bool // guarded by the dispatcher's lock: waits there for its callbacks
+}
+
+func newSubscription(c *Client, channel string, opts SubscribeOptions) *Subscription {
+	pattern := isPattern(channel)
+	if opts.Buffer <= 0 {
+		opts.Buffer = 256
+	}
+	s := &Subscription{
+		client: c, channel: channel, pattern: pattern, opts: opts,
+		began: make(chan struct{}), done: make(chan struct{}),
+		avail: make(chan struct{}, 1), room: make(chan struct{}, 1),
+		received: places{pattern: pattern}, taken: places{pattern: pattern},
+		buffer: buffer{most: opts.Buffer},
+	}
+	for _, p := range append([]string{opts.Position}, opts.Positions...) {
+		s.taken.set(p)
+	}
+	return s
+}
+
+// Channel is the full name of the channel or pattern subscribed to.
+func (s *Subscription) Channel() string { return s.channel }
+
+// Position to resume a channel after what the application has taken so far, also
+// in another process. It is "" for a pattern: see Positions.
+func (s *Subscription) Position() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.taken.one
+}
+
+// Positions to resume after what the application has taken so far: one of each
+// stream for a pattern, one for a channel.
+func (s *Subscription) Positions() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.taken.list()
+}
+
+// Done is closed when the subscription has ended.
+func (s *Subscription) Done() <-chan struct{} { return s.done }
+
+// Err says why the subscription ended: nil while it has not and after Unsubscribe,
+// ErrClosed after Client.Close, else an *Error.
+func (s *Subscription) Err() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.err
+}
+
+// Messages ranges over the messages, waiting for new ones. It ends when ctx does
+// or the subscription has ended, with an error last unless by Unsubscribe. A
+// *GapError does not end it: it stands between the messages where some are gone.
+// Breaking out of the loop leaves the subscription as it is; it may be ranged
+// over again.
+func (s *Subscription) Messages(ctx context.Context) iter.Seq2[*Message, error] {
+	return func(yield func(*Message, error) bool) {
+		for u, err := range s.Updates(ctx) {
+			switch gap := u.Gap(); {
+			case err != nil:
+				yield(nil, err)
+				return
+			case gap != nil:
+				if !yield(nil, gap) {
+					return
+				}
+			case u.Message != nil:
+				if !yield(u.Message, nil) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// Updates ranges over messages and everything else the subscription has to tell,
+// in order. It ends as Messages does; a gap is an update, not an error.
+func (s *Subscription) Updates(ctx context.Context) iter.Seq2[Update, error] {
+	return func(yield func(Update, error) bool) {
+		if s.opts.callbacks() {
+			yield(Update{}, ErrHasCallbacks)
+			return
+		}
+		for {
+			u, ok, err := s.next(ctx)
+			if err != nil {
+				yield(Update{}, err)
+				return
+			}
+			if !ok || !yield(u, nil) {
+				return
+			}
+		}
+	}
+}
+
+// next waits for an update; ok is false after Unsubscribe.
+func (s *Subscription) next(ctx context.Context) (u Update, ok bool, err error) {
+	for ctx.Err() == nil {
+		if u, ok = s.take(); ok {
+			return u, true, nil
+		}
+		select {
+		case <-s.avail:
+		case <-ctx.Done():
+		case <-s.done:
+			if u, ok = s.take(); ok { // what came before the end
+				return u, true, nil
+			}
+			return Update{}, false, s.Err()
+		}
+	}
+	return Update{}, false, ctx.Err()
+}
+
+// take removes the next update, if there is one. The only way out of the buffer,
+// for iterators and callbacks alike.
+func (s *Subscription) take() (Update, bool) {
+	s.mu.Lock()
+	if s.buffer.n == 0 {
+		s.mu.Unlock()
+		return Update{}, false
+	}
+	u := s.buffer.pop()
+	s.taken.apply(&u)
+	more, paused := s.buffer.n > 0, s.phase == phasePaused
+	s.mu.Unlock()
+	notify(s.room)
+	if more {
+		notify(s.avail) // for another goroutine that ranges
+	}
+	if paused {
+		s.resume()
+	}
+	return u, true
+}
+
+// notify sets a signal of size 1.
+func notify(signal chan struct{}) {
+	select {
+	case signal <- struct{}{}:
+	default:
+	}
+}
+
+// Unsubscribe ends the subscription. Ranges over it end, and what they have not
+// taken is dropped: Position is after what they have. It returns when the node
+// has confirmed or the connection is gone, or with ctx's error.
+func (s *Subscription) Unsubscribe(ctx context.Context) error {
+	l := s.end(nil, true)
+	if l == nil {
+		s.client.remove(s)
+		return nil
+	}
+	if gone := s.letGo(l); gone != nil {
+		timer := time.NewTimer(s.client.opts.ReplyTimeout)
+		defer timer.Stop()
+		select {
+		case <-gone:
+		case <-l.lost:
+		case <-timer.C:
+		case <-ctx.Done():
+			return fmt.Errorf("rivulet: unsubscribe %s: %w", s.channel, ctx.Err())
+		}
+	}
+	return nil
+}
+
+// letGo unsubscribes an ended subscription at the node, and removes it from the
+// client at the reply: until then, its messages are not another's. The channel
+// returned is closed at the reply; nil if the link is gone.
+func (s *Subscription) letGo(l *link) <-chan struct{} {
+	gone := make(chan struct{})
+	id := l.expect(func(*protocol.Event) {
+		l.forget(s)
+		s.client.remove(s)
+		close(gone)
+	})
+	if _, err := l.send(nil, &protocol.Command{ID: id, Unsubscribe: &protocol.UnsubscribeCommand{Channel: s.channel}}); err != nil {
+		s.client.remove(s)
+		return nil
+	}
+	return gone
+}
