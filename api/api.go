@@ -1,0 +1,151 @@
+package api
+
+import (
+	"context"
+	_ "embed" // the specification
+	"log/slog"
+	"net/http"
+	"sync"
+	"sync/atomic"
+
+	"github.com/go-chi/chi/v5"
+	"github.com/go-chi/chi/v5/middleware"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/rivulet-rt/rivulet/auth"
+	"github.com/rivulet-rt/rivulet/fanout"
+)
+
+//go:embed openapi.yaml
+var specification []byte
+
+// Publisher stores messages. A Receipt means stored. PublishAll keeps the order
+// of messages of one channel and answers with one Outcome for each.
+type Publisher interface {
+	Publish(ctx context.Context, p *fanout.Publication) (fanout.Receipt, error)
+	PublishAll(ctx context.Context, list []*fanout.Publication) []fanout.Outcome
+}
+
+// Purger empties channels.
+type Purger interface {
+	Purge(ctx context.Context, c fanout.Channel) (fanout.Receipt, error)
+}
+
+// History reads stored messages.
+type History interface {
+	History(ctx context.Context, q fanout.HistoryQuery) (fanout.HistoryPage, error)
+}
+
+// Readiness reports why the node cannot take publishes now, nil if it can.
+type Readiness interface {
+	Ready(ctx context.Context) error
+}
+
+// Authenticator turns a token, "" where none was sent, into claims. Errors wrap
+// auth.ErrMissing, auth.ErrInvalid or auth.ErrExpired.
+type Authenticator interface {
+	Authenticate(ctx context.Context, token string) (auth.Claims, error)
+}
+
+// Deps are what the API stands on; all are needed.
+type Deps struct {
+	Publisher Publisher
+	Purger    Purger
+	History   History
+	Readiness Readiness
+	Auth      Authenticator
+	Metrics   prometheus.Gatherer // shown at /metrics
+	WebSocket http.Handler        // GET /v1/ws; it authenticates by itself
+	Events    http.Handler        // GET /v1/events, likewise
+}
+
+// api is the handler; everything but the counters is static after New.
+type api struct {
+	cfg       Config
+	deps      Deps
+	log       *slog.Logger
+	metrics   *metrics
+	router    *chi.Mux
+	bodyBytes atomic.Int64 // of bodies in memory
+	exchanges sync.Pool
+}
+
+// New builds the API. cfg must be valid.
+func New(cfg Config, deps Deps, logger *slog.Logger, reg prometheus.Registerer) http.Handler {
+	a := &api{cfg: cfg, deps: deps, log: logger, router: chi.NewRouter()}
+	a.exchanges.New = func() any { return new(exchange) }
+	routes := a.routes()
+	a.metrics = newMetrics(reg, routes, func() float64 { return float64(a.bodyBytes.Load()) })
+
+	a.router.Use(routeByEscapedPath, middleware.GetHead)
+	for _, rt := range routes {
+		a.router.Method(rt.method, rt.pattern, a.handler(rt))
+	}
+	// These two take over the connection, so they get the server's own ResponseWriter.
+	a.router.Method(http.MethodGet, "/v1/ws", deps.WebSocket)
+	a.router.Method(http.MethodGet, "/v1/events", deps.Events)
+	a.router.Method(http.MethodGet, "/metrics", promhttp.HandlerFor(deps.Metrics, promhttp.HandlerOpts{}))
+	a.router.NotFound(a.handler(route{name: "none", serve: a.notFound}))
+	a.router.MethodNotAllowed(a.handler(route{name: "none", serve: a.methodNotAllowed}))
+	return a.router
+}
+
+// route is one operation. serve answers through the exchange or returns an error
+// for the table.
+type route struct {
+	name    string // in metrics and logs
+	method  string
+	pattern string
+	private bool  // authenticate before serve
+	maxBody int64 // read a JSON body of at most so many bytes before serve; 0: there is none
+	serve   func(ctx context.Context, x *exchange) error
+}
+
+func (a *api) routes() []route {
+	const messages = "/v1/channels/{channel}/messages"
+	return []route{
+		{"publish", http.MethodPost, messages, true, a.cfg.MaxBody, a.publish},
+		{"publish_batch", http.MethodPost, "/v1/messages", true, a.cfg.MaxBatchBody, a.publishBatch},
+		{"history", http.MethodGet, messages, true, 0, a.history},
+		{"purge", http.MethodDelete, messages, true, 0, a.purge},
+		{"healthz", http.MethodGet, "/healthz", false, 0, a.healthz},
+		{"readyz", http.MethodGet, "/readyz", false, 0, a.readyz},
+		{"openapi", http.MethodGet, "/openapi.yaml", false, 0, a.openapi},
+	}
+}
+
+// routeByEscapedPath makes chi match the path as it was sent, always. Left alone,
+// it does so only if the path has an unusual escape, and then a parameter is
+// sometimes escaped and sometimes not: "%252F" would become "/".
+func routeByEscapedPath(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		chi.RouteContext(r.Context()).RoutePath = r.URL.EscapedPath()
+		next.ServeHTTP(w, r)
+	})
+}
+
+func (a *api) notFound(context.Context, *exchange) error {
+	return &problem{status: http.StatusNotFound, message: "there is no such path; GET /openapi.yaml lists them all"}
+}
+
+func (a *api) methodNotAllowed(ctx context.Context, x *exchange) error {
+	allow := ""
+	for _, m := range []string{http.MethodDelete, http.MethodGet, http.MethodHead, http.MethodPost} {
+		asked := m
+		if m == http.MethodHead { // served as GET
+			asked = http.MethodGet
+		}
+		if a.router.Match(chi.NewRouteContext(), asked, x.r.URL.EscapedPath()) {
+			if allow != "" {
+				allow += ", "
+			}
+			allow += m
+		}
+	}
+	if allow == "" { // a method that nobody knows, on no path of ours
+		return a.notFound(ctx, x)
+	}
+	x.w.Header().Set("Allow", allow)
+	return &problem{status: http.StatusMethodNotAllowed, message: "the method is not one of " + allow}
+}

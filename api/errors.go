@@ -1,0 +1,129 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/rivulet-rt/rivulet/auth"
+	"github.com/rivulet-rt/rivulet/fanout"
+	"github.com/rivulet-rt/rivulet/protocol"
+)
+
+// problem is an error as the caller sees it.
+type problem struct {
+	status     int
+	message    string // what is wrong, and what to do where that is not plain
+	field      string // of the request, at fault
+	retryAfter time.Duration
+	retryUntil time.Time
+	challenge  string // WWW-Authenticate
+}
+
+func (p *problem) Error() string { return "api: " + p.message }
+
+// appendData appends the error's data, null if there is none.
+func (p *problem) appendData(b []byte) []byte {
+	from := len(b)
+	next := func(name string) {
+		c := byte(',')
+		if len(b) == from {
+			c = '{'
+		}
+		b = append(append(append(b, c, '"'), name...), '"', ':')
+	}
+	if p.field != "" {
+		next("field")
+		b = appendString(b, p.field)
+	}
+	if p.retryAfter > 0 {
+		next("retry_after_ms")
+		b = strconv.AppendInt(b, p.retryAfter.Milliseconds(), 10)
+	}
+	if !p.retryUntil.IsZero() {
+		next("retry_until")
+		b = strconv.AppendInt(b, p.retryUntil.UnixMilli(), 10)
+	}
+	if len(b) == from {
+		return append(b, "null"...)
+	}
+	return append(b, '}')
+}
+
+// translation says how one error is shown.
+type translation struct {
+	err error
+	problem
+}
+
+// table is the one place that gives errors their status. Who publishes trusts
+// that 503 means "nothing was stored", and that only 504 leaves it open.
+func table() []translation {
+	const again = "; nothing was stored, send it again after Retry-After"
+	return []translation{
+		{fanout.ErrUnknownNamespace, problem{status: http.StatusNotFound, field: "channel", message: "the channel's namespace is not configured on this server"}},
+		{fanout.ErrTooLarge, problem{status: http.StatusRequestEntityTooLarge, field: "data", message: "the message is over the size limit of its namespace"}},
+		{fanout.ErrKeyConflict, problem{status: http.StatusConflict, field: "idempotency_key", message: "the idempotency key was used before with other content; nothing was stored, use a new key for a new message"}},
+		{fanout.ErrTooBusy, problem{status: http.StatusServiceUnavailable, retryAfter: time.Second, message: "too many messages at once" + again}},
+		{fanout.ErrDiskFull, problem{status: http.StatusServiceUnavailable, retryAfter: 30 * time.Second, message: "the log is out of disk space" + again}},
+		{fanout.ErrUnavailable, problem{status: http.StatusServiceUnavailable, retryAfter: 2 * time.Second, message: "the log cannot be reached" + again}},
+		{fanout.ErrClosed, problem{status: http.StatusServiceUnavailable, retryAfter: time.Second, message: "the server is stopping" + again}},
+		{auth.ErrMissing, problem{status: http.StatusUnauthorized, challenge: `Bearer realm="rivulet"`, message: "a token is needed; send it as Authorization: Bearer <token>"}},
+		{auth.ErrExpired, problem{status: http.StatusUnauthorized, challenge: `Bearer realm="rivulet", error="invalid_token"`, message: "the token has expired; get a fresh one"}},
+		{auth.ErrInvalid, problem{status: http.StatusUnauthorized, challenge: `Bearer realm="rivulet", error="invalid_token"`, message: "the token is invalid"}},
+		{context.DeadlineExceeded, problem{status: http.StatusGatewayTimeout, retryAfter: time.Second, message: "there was no answer in time; it may or may not have been done, and it is safe to ask again"}},
+		{context.Canceled, problem{status: http.StatusGatewayTimeout, message: "the request was given up; it may or may not have been done, and it is safe to ask again"}},
+	}
+}
+
+// translate turns any error into what the caller is told; what it does not know is
+// 500 without its text.
+func translate(err error) *problem {
+	if p, ok := errors.AsType[*problem](err); ok {
+		return p
+	}
+	if e, ok := errors.AsType[*fanout.OutcomeUnknownError](err); ok {
+		return outcomeUnknown(e.RetryUntil)
+	}
+	if e, ok := errors.AsType[*fanout.InputError](err); ok {
+		return badInput(e.Field, e.Problem)
+	}
+	if e, ok := errors.AsType[*protocol.DecodeError](err); ok {
+		return badInput(e.Field, e.Problem)
+	}
+	for _, t := range table() {
+		if errors.Is(err, t.err) {
+			if t.err == auth.ErrInvalid { //nolint:errorlint // the table's own entry
+				t.message = strings.TrimPrefix(err.Error(), "auth: ") // says why, and is meant to be shown
+			}
+			return &t.problem
+		}
+	}
+	return &problem{status: http.StatusInternalServerError, message: "an internal error; the server's log has it under this response's X-Request-Id"}
+}
+
+func badInput(field, what string) *problem {
+	return &problem{status: http.StatusBadRequest, field: field, message: field + ": " + what}
+}
+
+func outcomeUnknown(retryUntil time.Time) *problem {
+	if retryUntil.IsZero() {
+		return &problem{status: http.StatusGatewayTimeout, message: "the message may or may not be stored: its acknowledgement was lost. It had no idempotency key, so a retry may store it twice"}
+	}
+	return &problem{
+		status: http.StatusGatewayTimeout, retryAfter: time.Second, retryUntil: retryUntil,
+		message: "the message may or may not be stored: its acknowledgement was lost; retry with the same idempotency key before retry_until, and it is stored once",
+	}
+}
+
+// publishError keeps the table from calling a publish that ran out of time safe to repeat.
+func publishError(err error) error {
+	if _, known := errors.AsType[*fanout.OutcomeUnknownError](err); !known &&
+		(errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) || errors.Is(err, fanout.ErrOutcomeUnknown)) {
+		return &fanout.OutcomeUnknownError{Cause: err}
+	}
+	return err
+}

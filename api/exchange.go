@@ -1,0 +1,207 @@
+package api
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"runtime/debug"
+	"strconv"
+	"time"
+
+	"github.com/go-chi/chi/v5"
+
+	"github.com/rivulet-rt/rivulet/auth"
+	"github.com/rivulet-rt/rivulet/fanout"
+)
+
+// keptBuffer bounds the buffers that are kept for later requests, flushAt the
+// part of a response that waits to be written.
+const (
+	keptBuffer = 64 << 10
+	flushAt    = 32 << 10
+)
+
+// exchange is one request and its response. It belongs to its handler's
+// goroutine and is used again after it: nothing may keep its buffers.
+type exchange struct {
+	w        http.ResponseWriter
+	r        *http.Request
+	route    string
+	id       string // of the request
+	claims   auth.Claims
+	body     []byte
+	reserved int64  // of the body budget
+	out      []byte // response not yet written
+	status   int    // 0: the response has not begun
+	sent     int
+	gone     bool // nobody takes the response any more
+}
+
+// handler surrounds rt with what all operations share.
+func (a *api) handler(rt route) http.HandlerFunc {
+	m := a.metrics.routes[rt.name]
+	return func(w http.ResponseWriter, r *http.Request) {
+		start := time.Now()
+		x, _ := a.exchanges.Get().(*exchange)
+		x.w, x.r, x.route = w, r, rt.name
+		x.id = setCommonHeaders(w.Header(), r.Header)
+		ctx := r.Context()
+		defer a.release(x)
+		defer a.finish(ctx, x, m, start)
+		defer a.recovered(ctx, x)
+		if err := a.serve(ctx, rt, x); err != nil {
+			p := translate(err)
+			if p.status == http.StatusInternalServerError {
+				a.log.LogAttrs(ctx, slog.LevelError, "request failed", x.attr(), slog.Any("err", err))
+			}
+			x.fail(p)
+		}
+	}
+}
+
+// finish counts the exchange and, for whoever debugs, logs it.
+func (a *api) finish(ctx context.Context, x *exchange, m *routeMetrics, start time.Time) {
+	took := time.Since(start)
+	m.observe(x.status, took)
+	if a.log.Enabled(ctx, slog.LevelDebug) {
+		a.log.LogAttrs(ctx, slog.LevelDebug, "request served", x.attr(),
+			slog.Int("status", x.status), slog.Int("bytes", x.sent), slog.Duration("took", took))
+	}
+}
+
+// attr names the request in logs; never its channel, data or token.
+func (x *exchange) attr() slog.Attr {
+	return slog.Group("request", slog.String("id", x.id), slog.String("method", x.r.Method), slog.String("route", x.route))
+}
+
+func (a *api) serve(ctx context.Context, rt route, x *exchange) error {
+	// Both are refused, harmlessly, where there is no connection beneath, as in tests.
+	conn := http.NewResponseController(x.w)
+	_ = conn.SetWriteDeadline(time.Now().Add(a.cfg.BodyTimeout + a.cfg.Timeout + a.cfg.WriteTimeout))
+	if x.r.ContentLength != 0 { // for a body that is refused unread as well: the server drains it
+		_ = conn.SetReadDeadline(time.Now().Add(a.cfg.BodyTimeout))
+	}
+	if rt.private {
+		var err error
+		if x.claims, err = a.deps.Auth.Authenticate(ctx, bearer(x.r.Header)); err != nil {
+			return err
+		}
+	}
+	if rt.maxBody > 0 {
+		if err := a.readBody(x, rt.maxBody); err != nil {
+			return err
+		}
+		// Left in place it would end the request's context while the log is still asked.
+		_ = conn.SetReadDeadline(time.Time{})
+	}
+	ctx, cancel := context.WithTimeout(ctx, a.cfg.Timeout)
+	defer cancel()
+	return rt.serve(ctx, x)
+}
+
+// recovered, deferred, answers a panic with 500 if it still can, and ends the
+// connection otherwise, so that a cut response is never taken for a whole one.
+func (a *api) recovered(ctx context.Context, x *exchange) {
+	what := recover()
+	if what == nil {
+		return
+	}
+	if what == http.ErrAbortHandler { //nolint:errorlint // a panic value, compared as net/http does
+		panic(what)
+	}
+	a.log.LogAttrs(ctx, slog.LevelError, "panic in a handler", x.attr(),
+		slog.Any("err", what), slog.String("stack", string(debug.Stack())))
+	if x.status != 0 {
+		panic(http.ErrAbortHandler)
+	}
+	x.out = x.out[:0]
+	x.fail(translate(nil))
+}
+
+func (a *api) release(x *exchange) {
+	a.bodyBytes.Add(-x.reserved)
+	body, out := x.body[:0], x.out[:0]
+	*x = exchange{}
+	if cap(body) <= keptBuffer {
+		x.body = body
+	}
+	if cap(out) <= keptBuffer {
+		x.out = out
+	}
+	a.exchanges.Put(x)
+}
+
+// begin starts a response: {"code":…,"message":…,"data": follows.
+func (x *exchange) begin(status int, message string) {
+	h := x.w.Header()
+	h["Content-Type"] = headerJSON()
+	x.status = status
+	x.out = appendOpening(x.out, status, message)
+}
+
+// flush writes what has gathered, if it is worth it.
+func (x *exchange) flush() {
+	if len(x.out) >= flushAt {
+		x.write()
+	}
+}
+
+// end closes the body's object and writes the rest.
+func (x *exchange) end() {
+	x.out = append(x.out, '}', '\n')
+	x.write()
+}
+
+func (x *exchange) write() {
+	if !x.gone {
+		if x.sent == 0 {
+			x.w.WriteHeader(x.status)
+		}
+		n, err := x.w.Write(x.out)
+		x.sent += n
+		x.gone = err != nil
+	}
+	x.out = x.out[:0]
+}
+
+// fail writes p.
+func (x *exchange) fail(p *problem) {
+	h := x.w.Header()
+	setRetryAfter(h, p.retryAfter)
+	if p.challenge != "" {
+		h.Set("WWW-Authenticate", p.challenge)
+	}
+	x.begin(p.status, p.message)
+	x.out = p.appendData(x.out)
+	x.end()
+}
+
+// channel reads the path's channel and checks that the claims allow action on it.
+func (x *exchange) channel(action auth.Action) (fanout.Channel, error) {
+	// The path was matched as it was sent, so this is its only decoding.
+	name, err := url.PathUnescape(chi.URLParam(x.r, "channel"))
+	if err != nil {
+		return fanout.Channel{}, &problem{status: http.StatusBadRequest, field: "channel", message: "the path has a broken % escape"}
+	}
+	return authorize(&x.claims, action, name)
+}
+
+func authorize(claims *auth.Claims, action auth.Action, name string) (fanout.Channel, error) {
+	c, err := fanout.ParseChannel(name)
+	if err != nil {
+		return c, err
+	}
+	if !claims.Allows(action, c.String()) {
+		return c, &problem{status: http.StatusForbidden, field: "channel", message: "the token does not allow " + string(action) + " on " + strconv.Quote(c.String())}
+	}
+	return c, nil
+}
+
+// query returns the parameters, which must be among names and given once.
+func (x *exchange) query(names ...string) (url.Values, error) {
+	if x.r.URL.RawQuery == "" {
+		return nil, nil
+	}
+	return parseQuery(x.r.URL.RawQuery, names)
+}
