@@ -20,7 +20,7 @@ func (b *Broker) evidence(ctx context.Context, s *stream, source fanout.Channel,
 	if found {
 		ev.StoredTime = at.time
 		ev.Matches = !source.IsPattern() && at.subject == s.filter(source)
-		if ev.Matches && at.time == x.Time {
+		if ev.Matches && at.time == x.Time && x.Stream.SameStream(ev.Tag) {
 			return ev, nil
 		}
 	}

@@ -1,10 +1,12 @@
 package broker
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"sync/atomic"
 	"time"
 	"unicode/utf8"
@@ -53,9 +55,9 @@ type pubAck struct {
 type sending struct {
 	pub    *publisher
 	met    *metrics
-	id     uint64
 	answer chan answer // one; reply and fail race for it
 	freed  atomic.Bool
+	id     atomic.Uint64 // of the call, once sent alone
 
 	stream *stream
 	p      *fanout.Publication
@@ -176,14 +178,14 @@ func (b *Broker) dispatch(s *sending) error {
 
 // transmit sends one message by itself.
 func (b *Broker) transmit(s *sending) error {
-	var reply string
-	s.id, reply = b.pub.mux.add(s)
+	id, reply := b.pub.mux.add(s)
+	s.id.Store(id)
 	s.msg.Reply = reply
 	err := b.pub.mux.link.nc.PublishMsg(s.msg)
 	if err == nil {
 		return nil
 	}
-	b.pub.mux.remove(s.id)
+	b.pub.mux.remove(id)
 	s.free()
 	return s.sendError(err)
 }
@@ -273,7 +275,7 @@ var errNoAck = errors.New("broker: no acknowledgement in time")
 var errInProgress = errors.New("broker: a message with this key is being stored")
 
 func (s *sending) giveUp(cause error) error {
-	s.pub.mux.remove(s.id)
+	s.pub.mux.remove(s.id.Load())
 	s.free()
 	return fmt.Errorf("publish to %s: %w", s.p.Channel, s.unknown(cause))
 }
@@ -296,11 +298,32 @@ func (s *sending) judge(a answer) (pubAck, error) {
 	if status := a.msg.Header[hdrStatus]; len(status) > 0 && status[0] == statusNoOne && len(a.msg.Data) == 0 {
 		return pubAck{}, fmt.Errorf("%w: %w", fanout.ErrUnavailable, errNoOne)
 	}
-	var ack pubAck
-	if err := json.Unmarshal(a.msg.Data, &ack); err != nil {
-		return pubAck{}, s.unknown(fmt.Errorf("%w: %w", errMalformed, err))
+	ack, err := parseAck(a.msg.Data)
+	if err != nil {
+		return pubAck{}, s.unknown(err)
 	}
 	return ack, s.refused(ack.Error)
+}
+
+// parseAck reads an acknowledgement. The plain one, {"stream":"...","seq":1},
+// is what nearly all are, and read without the JSON decoder.
+func parseAck(data []byte) (pubAck, error) {
+	if bytes.HasPrefix(data, []byte(`{"stream":`)) {
+		_, digits, _ := bytes.Cut(data, []byte(`"seq":`))
+		if digits, plain := bytes.CutSuffix(digits, []byte{'}'}); plain {
+			if seq, err := strconv.ParseUint(string(bytes.TrimSpace(digits)), 10, 64); err == nil && seq > 0 {
+				return pubAck{Seq: seq}, nil
+			}
+		}
+	}
+	var ack pubAck
+	if err := json.Unmarshal(data, &ack); err != nil {
+		return pubAck{}, fmt.Errorf("%w: %w", errMalformed, err)
+	}
+	if ack.Error == nil && ack.Seq == 0 {
+		return pubAck{}, fmt.Errorf("%w: %q", errMalformed, data)
+	}
+	return ack, nil
 }
 
 func (s *sending) refused(e *apiError) error {
