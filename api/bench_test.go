@@ -47,3 +47,24 @@ func BenchmarkPublish(b *testing.B) {
 		b.Fatalf("status %d", w.status)
 	}
 }
+
+// TestPublishAllocations guards the hot path: 22 allocations, of which 7 are the
+// router's and the context's; more only where the race detector empties the pool.
+func TestPublishAllocations(t *testing.T) {
+	log := &instantLog{}
+	h := plainHandlerFor(log, &log.fakeLog)
+	const body = `{"data":{"text":"hello"}}`
+	r := httptest.NewRequest(http.MethodPost, lobby, nil)
+	r.Header.Set("Content-Type", "application/json")
+	r.ContentLength = int64(len(body))
+	in := strings.NewReader(body)
+	w := &discardWriter{header: http.Header{}}
+	n := testing.AllocsPerRun(200, func() {
+		in.Reset(body)
+		r.Body = io.NopCloser(in)
+		h.ServeHTTP(w, r)
+	})
+	if n > 30 || w.status != http.StatusCreated {
+		t.Errorf("%v allocations, status %d", n, w.status)
+	}
+}

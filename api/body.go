@@ -9,55 +9,57 @@ import (
 	"time"
 )
 
+// firstChunk is the memory taken at first for a body of unknown length.
+const firstChunk = 16 << 10
+
 // readBody reads the request's JSON text of at most limit bytes into x.body.
 func (a *api) readBody(x *exchange, limit int64) error {
 	if err := checkBodyHeaders(x.r.Header); err != nil {
 		return err
 	}
 	size := x.r.ContentLength
-	switch {
-	case size > limit:
+	if size > limit {
 		return bodyTooLarge(limit)
-	case size < 0: // unknown beforehand
-		size = limit
 	}
-	// Memory is taken only as far as all bodies together stay within the budget; the
-	// sender was authenticated before.
-	x.reserved = size
-	if a.bodyBytes.Add(size) > a.cfg.BodyBudget {
+	if size < 0 {
+		size = firstChunk
+	}
+	if err := a.grow(x, size); err != nil {
+		return err
+	}
+	body := http.MaxBytesReader(x.w, x.r.Body, limit)
+	for {
+		n, err := body.Read(x.body[len(x.body):cap(x.body)])
+		x.body = x.body[:len(x.body)+n]
+		switch {
+		case err == io.EOF:
+			return nil
+		case err != nil:
+			return bodyError(err, limit)
+		}
+		if len(x.body) == cap(x.body) {
+			if err := a.grow(x, min(2*int64(len(x.body)), limit)); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// grow gives x.body room for size bytes, as far as all bodies together stay
+// within the budget. Who takes of it was authenticated before.
+func (a *api) grow(x *exchange, size int64) error {
+	more := max(size-x.reserved, 0)
+	x.reserved += more
+	if a.bodyBytes.Add(more) > a.cfg.BodyBudget {
 		return &problem{
 			status: http.StatusServiceUnavailable, retryAfter: time.Second,
 			message: "too many bytes are being published at once; nothing was stored, send it again after Retry-After",
 		}
 	}
-	body := http.MaxBytesReader(x.w, x.r.Body, limit)
-	var err error
-	if x.body, err = readAll(x.body, body, x.r.ContentLength); err != nil {
-		return bodyError(err, limit)
+	if size >= int64(cap(x.body)) { // one more than size, to see the end without growing
+		x.body = append(make([]byte, 0, size+1), x.body...)
 	}
 	return nil
-}
-
-// readAll reads src to its end into the memory of buf, grown as needed; expect is
-// the number of bytes, if known, else below 0.
-func readAll(buf []byte, src io.Reader, expect int64) ([]byte, error) {
-	buf = buf[:0]
-	if need := expect + 1; need > int64(cap(buf)) { // one more, to see the end without growing
-		buf = make([]byte, 0, need)
-	}
-	for {
-		if len(buf) == cap(buf) {
-			buf = append(buf, 0)[:len(buf)]
-		}
-		n, err := src.Read(buf[len(buf):cap(buf)])
-		buf = buf[:len(buf)+n]
-		if err == io.EOF {
-			return buf, nil
-		}
-		if err != nil {
-			return buf, err
-		}
-	}
 }
 
 func bodyError(err error, limit int64) error {

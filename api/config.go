@@ -25,7 +25,7 @@ type Config struct {
 // DefaultConfig returns the defaults.
 func DefaultConfig() Config {
 	return Config{
-		MaxBody:      1 << 20,
+		MaxBody:      8 << 20, // a namespace's largest message as base64, with its headers
 		MaxBatchBody: 16 << 20,
 		BodyBudget:   256 << 20,
 		BodyTimeout:  30 * time.Second,

@@ -59,7 +59,7 @@ type translation struct {
 	problem
 }
 
-// table is the one place that gives errors their status. Who publishes trusts
+// table is the one place that gives errors their status; the first match counts. Who publishes trusts
 // that 503 means "nothing was stored", and that only 504 leaves it open.
 func table() []translation {
 	const again = "; nothing was stored, send it again after Retry-After"
@@ -94,13 +94,11 @@ func translate(err error) *problem {
 	if e, ok := errors.AsType[*protocol.DecodeError](err); ok {
 		return badInput(e.Field, e.Problem)
 	}
-	for _, t := range table() {
-		if errors.Is(err, t.err) {
-			if t.err == auth.ErrInvalid { //nolint:errorlint // the table's own entry
-				t.message = strings.TrimPrefix(err.Error(), "auth: ") // says why, and is meant to be shown
-			}
-			return &t.problem
+	if t := firstIn(table(), err); t != nil {
+		if t.status == http.StatusUnauthorized && errors.Is(err, auth.ErrInvalid) {
+			t.message = strings.TrimPrefix(err.Error(), "auth: ") // says why, and is meant to be shown
 		}
+		return &t.problem
 	}
 	return &problem{status: http.StatusInternalServerError, message: "an internal error; the server's log has it under this response's X-Request-Id"}
 }
@@ -119,11 +117,38 @@ func outcomeUnknown(retryUntil time.Time) *problem {
 	}
 }
 
-// publishError keeps the table from calling a publish that ran out of time safe to repeat.
+// publishError keeps the table from calling a publish that ran out of time safe to
+// repeat: without a word from the log the outcome is unknown. An error that also
+// names one of the table's reasons for which nothing was stored is left alone.
 func publishError(err error) error {
-	if _, known := errors.AsType[*fanout.OutcomeUnknownError](err); !known &&
-		(errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) || errors.Is(err, fanout.ErrOutcomeUnknown)) {
+	if _, known := errors.AsType[*fanout.OutcomeUnknownError](err); known || err == nil {
+		return err
+	}
+	if errors.Is(err, fanout.ErrOutcomeUnknown) || isContextError(firstIn(table(), err)) {
 		return &fanout.OutcomeUnknownError{Cause: err}
 	}
 	return err
+}
+
+// purgeError says of a purge that nobody can vouch for what is true of it, and not
+// of a message.
+func purgeError(err error) error {
+	if errors.Is(publishError(err), fanout.ErrOutcomeUnknown) {
+		return &problem{status: http.StatusGatewayTimeout, retryAfter: time.Second, message: "the channel may or may not be empty: the acknowledgement was lost; purge it again"}
+	}
+	return err
+}
+
+// firstIn returns the table's row for err, nil if there is none.
+func firstIn(rows []translation, err error) *translation {
+	for i := range rows {
+		if errors.Is(err, rows[i].err) {
+			return &rows[i]
+		}
+	}
+	return nil
+}
+
+func isContextError(t *translation) bool {
+	return t != nil && (errors.Is(t.err, context.DeadlineExceeded) || errors.Is(t.err, context.Canceled))
 }

@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"encoding/base64"
 	"errors"
 	"math"
 	"net/http"
@@ -15,6 +14,7 @@ import (
 	"github.com/rivulet-rt/rivulet/auth"
 	"github.com/rivulet-rt/rivulet/fanout"
 	"github.com/rivulet-rt/rivulet/protocol"
+	"github.com/rivulet-rt/rivulet/session"
 )
 
 // history serves GET /v1/channels/{channel}/messages.
@@ -35,7 +35,8 @@ func (a *api) history(ctx context.Context, x *exchange) error {
 		if i > 0 {
 			x.out = append(x.out, ',')
 		}
-		x.out = appendMessage(x.out, m)
+		event := session.MessageEvent(m)
+		x.out = protocol.AppendMessage(x.out, &event)
 		x.flush()
 	}
 	x.out = append(x.out, `],"position":"`...)
@@ -51,19 +52,6 @@ func (a *api) history(ctx context.Context, x *exchange) error {
 	x.out = append(x.out, '}')
 	x.end()
 	return nil
-}
-
-// appendMessage appends m in the form that every transport gives it.
-func appendMessage(b []byte, m *fanout.Message) []byte {
-	e := protocol.MessageEvent{
-		Channel: m.Channel.String(), Offset: m.Offset(), Position: m.Position.String(), Time: m.UnixMilli(),
-		ID: m.ID, User: m.User, Client: m.Client, Headers: m.Headers, Data: m.Data,
-	}
-	if m.Binary {
-		text := base64.StdEncoding.EncodeToString(m.Data)
-		e.Data, e.DataBase64 = nil, &text
-	}
-	return protocol.AppendMessage(b, &e)
 }
 
 func (x *exchange) historyQuery() (fanout.HistoryQuery, error) {
@@ -160,7 +148,7 @@ func (a *api) purge(ctx context.Context, x *exchange) error {
 	}
 	receipt, err := a.deps.Purger.Purge(ctx, c)
 	if err != nil {
-		return err
+		return purgeError(err)
 	}
 	x.begin(http.StatusOK, "purged")
 	x.out = appendReceipt(x.out, c, receipt)

@@ -280,8 +280,8 @@ func checkKey(key string) error {
 		return wrong("idempotency_key", "has %d bytes, it must have 1 to %d", len(key), protocol.MaxIdempotencyKey)
 	}
 	for i := range len(key) {
-		if key[i] < 0x20 || key[i] > 0x7e {
-			return wrong("idempotency_key", "%q must be printable ASCII", clip(key))
+		if key[i] <= 0x20 || key[i] > 0x7e {
+			return wrong("idempotency_key", "%q must be printable ASCII without spaces", clip(key))
 		}
 	}
 	return nil

@@ -37,7 +37,7 @@ func TestPublish(t *testing.T) {
 		{"deepest", `{"data":` + strings.Repeat("[", 64) + strings.Repeat("]", 64) + `}`, strings.Repeat("[", 64) + strings.Repeat("]", 64), false, "", nil},
 		{"bytes", `{"data_base64":"AAH/"}`, "\x00\x01\xff", true, "", nil},
 		{"no bytes", `{"data_base64":""}`, "", true, "", nil},
-		{"key", `{"data":1,"idempotency_key":"a b~"}`, `1`, false, "a b~", nil},
+		{"key", `{"data":1,"idempotency_key":"!a-b~"}`, `1`, false, "!a-b~", nil},
 		{"longest key", `{"data":1,"idempotency_key":"` + strings.Repeat("k", 128) + `"}`, `1`, false, strings.Repeat("k", 128), nil},
 		{"headers", `{"headers":{"content-type":"text/plain","X-é":"x"},"data":1}`, ``, false, "", nil},
 		{"headers with escapes", `{"data":1,"headers":{"X-A":"a\"\\\u00e9","b":""}}`, `1`, false, "", map[string]string{"X-A": `a"\é`, "b": ""}},
@@ -133,6 +133,7 @@ func TestPublishRefuses(t *testing.T) {
 		{"key is too long", `{"data":1,"idempotency_key":"` + strings.Repeat("k", 129) + `"}`, "idempotency_key", "has 129 bytes"},
 		{"key is not ASCII", `{"data":1,"idempotency_key":"é"}`, "idempotency_key", "printable ASCII"},
 		{"key has a control character", `{"data":1,"idempotency_key":"a\u0000"}`, "idempotency_key", "printable ASCII"},
+		{"key has a space", `{"data":1,"idempotency_key":"a b"}`, "idempotency_key", "without spaces"},
 		{"key is a number", `{"data":1,"idempotency_key":7}`, "idempotency_key", "must be a string, not a number"},
 		{"key with half a surrogate pair", `{"data":1,"idempotency_key":"\udc00"}`, "idempotency_key", "surrogate"},
 		{"key twice", `{"data":1,"idempotency_key":null,"idempotency_key":"a"}`, "idempotency_key", "given twice"},
@@ -196,7 +197,7 @@ func TestPublishRequestRefused(t *testing.T) {
 		{"dots", "/v1/channels/../messages", ok, nil, 400, "channel", "empty segment"},
 		{"control character", "/v1/channels/chat:a%00/messages", ok, nil, 400, "channel", "control"},
 		{"not UTF-8", "/v1/channels/chat:%ff/messages", ok, nil, 400, "channel", "UTF-8"},
-		{"too large", lobby, `{"data":"` + strings.Repeat("x", 1<<20) + `"}`, nil, 413, "body", "more than 1048576 bytes"},
+		{"too large", lobby, `{"data":"` + strings.Repeat("x", 8<<20) + `"}`, nil, 413, "body", "more than 8388608 bytes"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			h := newHarness(t)
