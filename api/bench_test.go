@@ -48,8 +48,8 @@ func BenchmarkPublish(b *testing.B) {
 	}
 }
 
-// TestPublishAllocations guards the hot path: 22 allocations, of which 7 are the
-// router's and the context's; more only where the race detector empties the pool.
+// TestPublishAllocations guards the hot path: 22 allocations, and a few more where
+// the race detector empties the pool.
 func TestPublishAllocations(t *testing.T) {
 	log := &instantLog{}
 	h := plainHandlerFor(log, &log.fakeLog)
