@@ -88,7 +88,8 @@ func (b *Broker) open(ctx context.Context) error {
 			return err
 		}
 		b.srv = srv
-		b.disk = &disk{dir: b.cfg.Data, met: b.met, least: min(leastFree, srv.opts.JetStreamMaxStore/8)}
+		b.disk = &disk{dir: b.cfg.Data, met: b.met}
+		b.disk.least.Store(min(leastFree, srv.opts.JetStreamMaxStore/8))
 		b.disk.look()
 	}
 	if err := b.connect(ctx); err != nil {

@@ -61,7 +61,7 @@ const (
 	mostInFlight  = 1 << 16
 	mostFeed      = 1 << 20
 	defaultBudget = 16 << 30
-	leastBudget   = 1 << 20
+	leastBudget   = 32 << 20 // the buckets reserve 24 MiB
 )
 
 // DefaultConfig is an embedded broker without namespaces.

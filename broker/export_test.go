@@ -36,3 +36,6 @@ var (
 	Escape   = escape
 	Unescape = unescape
 )
+
+// SetLeastFree changes what the node keeps free on its disk.
+func (b *Broker) SetLeastFree(n int64) { b.disk.least.Store(n); b.disk.look() }

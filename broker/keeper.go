@@ -190,7 +190,7 @@ func (k *keeper) restore(ctx context.Context, s *stream) error {
 // disk guards the embedded server's disk; nil with a remote server.
 type disk struct {
 	dir   string
-	least int64
+	least atomic.Int64 // bytes that stay free
 	met   *metrics
 	low   atomic.Bool
 }
@@ -205,7 +205,7 @@ func (d *disk) look() {
 		return // as before
 	}
 	d.met.diskFree.Set(float64(free))
-	d.low.Store(free < d.least)
+	d.low.Store(free < d.least.Load())
 }
 
 // refusal is the error of a publish that the disk has no room for.
@@ -213,5 +213,5 @@ func (d *disk) refusal() error {
 	if d == nil || !d.low.Load() {
 		return nil
 	}
-	return fmt.Errorf("%w: less than %d bytes are free", fanout.ErrDiskFull, d.least)
+	return fmt.Errorf("%w: less than %d bytes are free", fanout.ErrDiskFull, d.least.Load())
 }

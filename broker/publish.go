@@ -250,6 +250,7 @@ func (b *Broker) await(ctx context.Context, s *sending) (fanout.Receipt, error) 
 		case <-ctx.Done():
 			return fanout.Receipt{}, s.giveUp(ctx.Err())
 		case <-deadline.C:
+			s.stream.silent.Add(1)
 			return fanout.Receipt{}, s.giveUp(errNoAck)
 		}
 		ack, err := s.judge(a)
@@ -264,6 +265,7 @@ func (b *Broker) await(ctx context.Context, s *sending) (fanout.Receipt, error) 
 			b.noticeNoOne(s, err)
 			return fanout.Receipt{}, fmt.Errorf("publish to %s: %w", s.p.Channel, err)
 		}
+		s.stream.silent.Store(0)
 		return b.receipt(ctx, s, ack)
 	}
 }

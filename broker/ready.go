@@ -9,6 +9,9 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
+// mostSilent is how many publishes in a row may stay without an answer.
+const mostSilent = 3
+
 // readyFor is how long an answer of Ready is good for the next who asks.
 const readyFor = time.Second
 
@@ -77,6 +80,9 @@ func (b *Broker) lookAtStreams(ctx context.Context) error {
 				}
 				if info.Cluster.Leader == "" {
 					return fmt.Errorf("%w: stream %s has no leader", ErrNotReady, s.name)
+				}
+				if n := s.silent.Load(); n >= mostSilent {
+					return fmt.Errorf("%w: stream %s did not acknowledge the last %d publishes; if its disk was full, restart the server", ErrNotReady, s.name, n)
 				}
 				return nil
 			})

@@ -28,6 +28,9 @@ type stream struct {
 	batch     *batcher // nil unless every write is synced
 
 	facts atomic.Pointer[facts] // never nil once registered
+	// silent counts the publishes since the last acknowledgement that got none in
+	// time: a store that failed on its disk does not answer any more.
+	silent atomic.Int32
 }
 
 // facts are what the node last learned of a stream. Immutable.

@@ -14,6 +14,7 @@ func createNamespaces(ctx context.Context, js jetstream.JetStream, opts Options)
 		Storage:     jetstream.FileStorage,
 		Replicas:    max(opts.Replicas, 1),
 		History:     8,
+		MaxBytes:    bucketBytes,
 	})
 	return err
 }

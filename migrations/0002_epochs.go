@@ -24,6 +24,7 @@ func createEpochs(ctx context.Context, js jetstream.JetStream, opts Options) err
 		Storage:     jetstream.FileStorage,
 		Replicas:    max(opts.Replicas, 1),
 		History:     8,
+		MaxBytes:    bucketBytes,
 		RePublish: &jetstream.RePublish{
 			Source:      "$KV." + epochsBucket + "." + epochKeyPrefix + ">",
 			Destination: EpochWildcard,

@@ -76,6 +76,7 @@ func Apply(ctx context.Context, js jetstream.JetStream, opts Options) (Report, e
 		Storage:        jetstream.FileStorage,
 		Replicas:       max(opts.Replicas, 1),
 		History:        8,
+		MaxBytes:       bucketBytes,
 		LimitMarkerTTL: time.Minute,
 	})
 	if err != nil {

@@ -16,6 +16,11 @@ const (
 	epochsBucket     = "RIVULET_EPOCHS"
 )
 
+// bucketBytes of each bucket are reserved from the disk budget, like every
+// namespace's: what is used can then never exceed the budget, at which JetStream
+// refuses all writes.
+const bucketBytes = 8 << 20
+
 // createBucket creates a bucket, or leaves the one that is there as it is.
 func createBucket(ctx context.Context, js jetstream.JetStream, cfg jetstream.KeyValueConfig) (jetstream.KeyValue, error) {
 	kv, err := js.CreateKeyValue(ctx, cfg)
