@@ -1,0 +1,123 @@
+package cmd
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/rivulet-rt/rivulet/auth"
+)
+
+func newCheck(s Streams) *cobra.Command {
+	var node nodeFlags
+	cmd := &cobra.Command{
+		Use:   "check",
+		Short: "Check a configuration and say what it means and what is insecure about it",
+		Long: `Reads the configuration as serve would, from the file, the environment and the
+flags, and reports every problem at once. If it is valid, it says what the node
+would do and what is insecure about that. It starts and changes nothing.`,
+		Example: `  rivulet check --config rivulet.yaml`,
+		Args:    arguments(0, 0, "no arguments"),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := node.load(cmd, s.Environ)
+			if err != nil {
+				return err
+			}
+			a, err := cfg.authConfig()
+			if err != nil {
+				return usagef("%w", err)
+			}
+			describeConfig(s.Out, cfg, a)
+			return nil
+		},
+	}
+	node.add(cmd)
+	return cmd
+}
+
+func describeConfig(w io.Writer, cfg Config, a auth.Config) {
+	fmt.Fprintln(w, "The configuration is valid.")
+	fmt.Fprintf(w, "  listens on   %s\n", cfg.ListenAddress())
+	fmt.Fprintf(w, "  log          %s\n", logSummary(cfg.Broker))
+	fmt.Fprintf(w, "  lets in      %s\n", authSummary(a))
+	fmt.Fprintf(w, "  namespaces   %s\n", namespaceSummary(cfg))
+	warnings := insecurities(cfg)
+	for _, warning := range warnings {
+		fmt.Fprintf(w, "warning: %s\n", warning)
+	}
+	if len(warnings) == 0 {
+		fmt.Fprintln(w, "No warnings.")
+	}
+}
+
+func logSummary(b BrokerConfig) string {
+	if b.NATSURL != "" {
+		return fmt.Sprintf("NATS servers, %d replicas, sync declared as %s", b.Replicas, b.Sync)
+	}
+	budget := "half of the free disk, at most 16GiB"
+	if b.DiskBudget != 0 {
+		budget = b.DiskBudget.String()
+	}
+	return fmt.Sprintf("embedded in %s, sync %s, up to %s", b.Data, b.Sync, budget)
+}
+
+func authSummary(a auth.Config) string {
+	if a.Open {
+		return "everybody"
+	}
+	var kinds []string
+	if !a.HMAC.Secret.IsZero() {
+		kinds = append(kinds, "tokens signed with "+a.HMAC.Algorithm)
+	}
+	if n := len(a.Keys); n > 0 {
+		kinds = append(kinds, fmt.Sprintf("%d API keys", n))
+	}
+	return strings.Join(kinds, " and ")
+}
+
+func namespaceSummary(cfg Config) string {
+	var names []string
+	for _, spec := range cfg.specs() {
+		names = append(names, spec.Name)
+	}
+	if cfg.Dev {
+		names = append(names, "any other at its first use")
+	}
+	return strings.Join(names, ", ")
+}
+
+// insecurities says what is allowed and yet should be known.
+func insecurities(cfg Config) []string {
+	var list []string
+	if cfg.Dev {
+		list = append(list, "dev: everybody on this machine may do everything")
+	}
+	if host, _, err := net.SplitHostPort(cfg.ListenAddress()); err == nil && !isLoopback(host) {
+		list = append(list, "server.listen: "+cfg.ListenAddress()+" can be reached from other machines and is not encrypted; "+
+			"put a proxy with TLS in front of it")
+	}
+	if slices.Contains(cfg.Session.Origins, "*") {
+		list = append(list, "session.origins: pages of any site may connect from a browser")
+	}
+	if strings.Contains(cfg.Broker.NATSURL, "nats://") {
+		list = append(list, "broker.nats_url: nats:// is not encrypted unless the server demands TLS; write tls://")
+	}
+	if cfg.Broker.NATSURL == "" && cfg.Broker.Sync == "interval" {
+		list = append(list, "broker.sync: if the machine loses power, the last second of stored messages may be lost; "+
+			"always avoids that and costs throughput")
+	}
+	if readableByOthers(cfg.Auth.HMAC.SecretFile) {
+		list = append(list, "auth.hmac.secret_file: "+cfg.Auth.HMAC.SecretFile+" can be read by other users; chmod 600 it")
+	}
+	return list
+}
+
+func readableByOthers(file string) bool {
+	info, err := os.Stat(file)
+	return file != "" && err == nil && info.Mode().Perm()&0o077 != 0
+}

@@ -1,0 +1,300 @@
+package cmd_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/rivulet-rt/rivulet/cmd"
+)
+
+const secretVariable = "RIVULET_AUTH_HMAC_SECRET=0123456789abcdef0123456789abcdef"
+
+func writeFile(t testing.TB, name, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// docBlock returns the code block of docs/configuration.md that follows a mark.
+func docBlock(t testing.TB, mark string) string {
+	t.Helper()
+	text, err := os.ReadFile("../docs/configuration.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, ok := strings.Cut(string(text), "<!-- test: "+mark+" -->\n```yaml\n")
+	block, _, closed := strings.Cut(rest, "```\n")
+	if !ok || !closed {
+		t.Fatalf("docs/configuration.md has no block marked %q", mark)
+	}
+	return block
+}
+
+func toYAML(t testing.TB, v any) string {
+	t.Helper()
+	text, err := yaml.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+func TestDocumentedDefaultsAreTheDefaults(t *testing.T) {
+	file := writeFile(t, "rivulet.yaml", docBlock(t, "defaults"))
+	cfg, err := cmd.Load(cmd.Sources{File: file})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, want := toYAML(t, cfg), toYAML(t, cmd.DefaultConfig())
+	if got != want {
+		t.Errorf("the documented defaults are\n%s\nthe real ones\n%s", got, want)
+	}
+	var all, documented map[string]any
+	if err := yaml.Unmarshal([]byte(want), &all); err != nil {
+		t.Fatal(err)
+	}
+	if err := yaml.Unmarshal([]byte(docBlock(t, "defaults")), &documented); err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range leaves(all, "") {
+		if !contains(leaves(documented, ""), key) {
+			t.Errorf("%s is not documented", key)
+		}
+	}
+}
+
+func TestEveryNamespaceKeyIsDocumented(t *testing.T) {
+	text, err := os.ReadFile("../docs/configuration.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var keys map[string]any
+	if err := yaml.Unmarshal([]byte(toYAML(t, cmd.NamespaceConfig{})), &keys); err != nil {
+		t.Fatal(err)
+	}
+	for key := range keys {
+		if !strings.Contains(string(text), "| `"+key+"` |") {
+			t.Errorf("the table of namespaces has no %s", key)
+		}
+	}
+}
+
+func leaves(m map[string]any, prefix string) []string {
+	var keys []string
+	for k, v := range m {
+		if group, ok := v.(map[string]any); ok && len(group) > 0 {
+			keys = append(keys, leaves(group, prefix+k+".")...)
+		} else {
+			keys = append(keys, prefix+k)
+		}
+	}
+	return keys
+}
+
+func contains(list []string, s string) bool {
+	for _, item := range list {
+		if item == s {
+			return true
+		}
+	}
+	return false
+}
+
+func TestExampleIsValid(t *testing.T) {
+	cfg, err := cmd.Load(cmd.Sources{File: writeFile(t, "rivulet.yaml", docBlock(t, "example"))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := time.Duration(cfg.Namespaces["chat"].MaxAge); got != 30*24*time.Hour {
+		t.Errorf("chat keeps messages for %v, want 30 days", got)
+	}
+	if cfg.Namespaces["orders"].MaxAge != cmd.Unlimited || len(cfg.Auth.Keys) != 1 || cfg.Broker.DiskBudget != 64<<30 {
+		t.Errorf("the example was read as\n%s", toYAML(t, cfg))
+	}
+}
+
+func TestLaterSourcesOverride(t *testing.T) {
+	file := writeFile(t, "rivulet.yaml", "broker: {data: from-file, sync: always}\nserver: {listen: ':1'}\nlog: {level: warn}\n")
+	cfg, err := cmd.Load(cmd.Sources{
+		Environ: []string{
+			"RIVULET_CONFIG=" + file, "RIVULET_LISTEN=:2", "RIVULET_BROKER_DISK_BUDGET=3GiB", "RIVULET_SESSION_ORIGINS=https://a.example, https://b.example",
+			"RIVULET_NAMESPACES={chat: {max_age: 2d}, b-2: {}}", "RIVULET_URL=http://elsewhere", "RIVULET_DATA=from-env", "PATH=/bin",
+			"RIVULET_SERVICE_HOST=10.0.0.1", "RIVULET_PORT=tcp://10.0.0.1:80", "RIVULET_PORT_8080_TCP_ADDR=10.0.0.1", "RIVULET_NATS_SERVICE_PORT_CLIENT=4222",
+		},
+		Flags: []cmd.Setting{{Flag: "--data", Key: "broker.data", Value: "from-flag"}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ what, got, want string }{
+		{"flag over environment", cfg.Broker.Data, "from-flag"},
+		{"environment over file", cfg.Server.Listen, ":2"},
+		{"file over default", cfg.Broker.Sync, "always"},
+		{"file alone", cfg.Log.Level, "warn"},
+		{"default", cfg.Log.Format, "auto"},
+		{"bytes", cfg.Broker.DiskBudget.String(), "3GiB"},
+		{"list", strings.Join(cfg.Session.Origins, "|"), "https://a.example|https://b.example"},
+		{"namespaces", cfg.Namespaces["chat"].MaxAge.String(), "2d"},
+	} {
+		if c.got != c.want {
+			t.Errorf("%s: got %q, want %q", c.what, c.got, c.want)
+		}
+	}
+}
+
+func TestRIVULETCONFIGYieldsToTheFlag(t *testing.T) {
+	cfg, err := cmd.Load(cmd.Sources{
+		File:    writeFile(t, "a.yaml", "server: {listen: ':1'}"),
+		Environ: []string{"RIVULET_CONFIG=" + writeFile(t, "b.yaml", "server: {listen: ':2'}")},
+	})
+	if err != nil || cfg.Server.Listen != ":1" {
+		t.Errorf("listen is %q, error %v; want :1", cfg.Server.Listen, err)
+	}
+}
+
+func TestBadConfigurationsAreNamed(t *testing.T) {
+	for _, tc := range []struct {
+		name    string
+		file    string
+		environ []string
+		flags   []cmd.Setting
+		want    []string // all must be in the error
+	}{
+		{name: "misspelt key", file: "broker:\n  replica: 3\n", want: []string{"rivulet.yaml:2: broker.replica: unknown key; did you mean replicas?"}},
+		{name: "misspelt group", file: "sesion: {}\n", want: []string{"rivulet.yaml:1: sesion: unknown key; did you mean session?"}},
+		{name: "foreign key", file: "zzzzzz: 1\n", want: []string{"zzzzzz: unknown key; the keys here are dev, server"}},
+		{name: "misspelt namespace key", file: "namespaces:\n  chat:\n    maxage: 1h\n", want: []string{"rivulet.yaml:3: namespaces.chat.maxage: unknown key; did you mean max_age?"}},
+		{name: "twice", file: "dev: true\ndev: false\n", want: []string{"rivulet.yaml:2: dev: is given twice"}},
+		{name: "not a group", file: "broker: 5\n", want: []string{"rivulet.yaml:1: broker: must be a group of keys"}},
+		{name: "not a map at all", file: "- a\n", want: []string{"the configuration: must be a group of keys"}},
+		{name: "not YAML", file: "a: [", want: []string{"rivulet.yaml: yaml:"}},
+		{name: "bad duration", file: "server: {stop_timeout: soon}", want: []string{`server.stop_timeout: "soon" is not a span of time; write for example`}},
+		{name: "bad bytes", file: "broker: {disk_budget: much}", want: []string{`broker.disk_budget: "much" is not an amount of bytes`}},
+		{name: "bad bool", file: "dev: maybe", want: []string{`dev: "maybe" must be true or false`}},
+		{name: "bad number", file: "broker: {replicas: x}", want: []string{`broker.replicas: "x" must be a whole number`}},
+		{name: "list for a value", file: "broker: {disk_budget: [1]}", want: []string{"broker.disk_budget: must be a single value"}},
+		{name: "value for a list", file: "auth: {keys: a}", want: []string{"auth.keys: must be a list"}},
+		{name: "key in a list", file: "auth: {keys: [{nam: a}]}", want: []string{"auth.keys[0].nam: unknown key; did you mean name?"}},
+
+		{name: "unknown variable", environ: []string{"RIVULET_LISTN=:1"}, want: []string{"environment: RIVULET_LISTN: unknown variable; did you mean RIVULET_LISTEN?"}},
+		{name: "bad variable", environ: []string{"RIVULET_BROKER_REPLICAS=many"}, want: []string{`environment: RIVULET_BROKER_REPLICAS: broker.replicas: "many" must be a whole number`}},
+		{name: "unknown set key", flags: []cmd.Setting{{"--set", "listen", ":1"}}, want: []string{"--set: listen: unknown key; did you mean server.listen?"}},
+		{name: "group as a set key", flags: []cmd.Setting{{"--set", "server", ":1"}}, want: []string{"--set: server: unknown key"}},
+		{name: "bad YAML in a variable", environ: []string{"RIVULET_NAMESPACES={"}, want: []string{"RIVULET_NAMESPACES: namespaces: is not a value that YAML can read"}},
+
+		{name: "listen", file: "server: {listen: nowhere}", want: []string{`server.listen: "nowhere" is not host:port; write for example :8080`}},
+		{name: "port", file: "server: {listen: ':99999'}", want: []string{`server.listen: ":99999" has the port "99999"; it must be 0 to 65535`}},
+		{name: "dev on all interfaces", file: "dev: true\nserver: {listen: ':8080'}", want: []string{"server.listen:", "dev lets everybody in", "127.0.0.1"}},
+		{name: "dev on an address", file: "dev: true\nserver: {listen: '192.168.0.1:8080'}", want: []string{"dev lets everybody in"}},
+		{name: "dev with auth", file: "dev: true", environ: []string{secretVariable}, want: []string{"dev: lets everybody in, and auth is configured"}},
+		{name: "sync", file: "broker: {sync: sometimes}", want: []string{`broker.sync: "sometimes" is not one of interval, always`}},
+		{name: "replicas", file: "broker: {replicas: 2}", want: []string{"broker.replicas: 2 is not one of 1, 3, 5"}},
+		{name: "replicas without cluster", file: "broker: {replicas: 3}", want: []string{"broker.replicas: 3 needs a NATS cluster; set broker.nats_url"}},
+		{name: "nats url", file: "broker: {nats_url: 'http://user:hush@host'}", want: []string{"broker.nats_url: one of its addresses is not like nats://host:4222"}},
+		{name: "credentials without url", file: "broker: {nats_credentials: x}", want: []string{"broker.nats_credentials: is only for broker.nats_url"}},
+		{name: "no data", file: "broker: {data: ''}", want: []string{"broker.data: is empty"}},
+		{name: "namespace name", file: "namespaces: {Chat: {}}", want: []string{"namespaces.Chat:", "a-z, 0-9 and -"}},
+		{name: "namespace bound", file: "namespaces: {chat: {max_message_bytes: 1GiB}}", want: []string{"namespaces.chat:", "max_message_bytes is 1073741824"}},
+		{name: "session bound", file: "session: {max_connections: 0}", want: []string{"session.max_connections: 0 must be from 1"}},
+		{name: "origin", file: "session: {origins: [example.com]}", want: []string{`session.origins[0]: "example.com" must be like`}},
+		{name: "stop timeout", file: "server: {stop_timeout: 1s}", want: []string{"server.stop_timeout: 1s must be above session.drain_window (10s)"}},
+		{name: "log", file: "log: {format: xml, level: loud}", want: []string{`log.format: "xml" is not one of`, `log.level: "loud" is not one of`}},
+		{name: "two secrets", file: "auth: {hmac: {secret_file: x}}", environ: []string{secretVariable}, want: []string{"auth.hmac.secret_file: auth.hmac.secret is set too"}},
+		{
+			name: "all at once", file: "broker: {sync: x, replicas: 2}\nlog: {level: x}\nserver: {listen: x}\n",
+			want: []string{"broker.sync", "broker.replicas", "log.level", "server.listen"},
+		},
+		{
+			name: "all sources at once", file: "a: 1\n", environ: []string{"RIVULET_B=1"}, flags: []cmd.Setting{{"--set", "c", "1"}},
+			want: []string{"a: unknown key", "RIVULET_B: unknown variable", "--set: c: unknown key"},
+		},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			s := cmd.Sources{Environ: tc.environ, Flags: tc.flags}
+			if tc.file != "" {
+				s.File = writeFile(t, "rivulet.yaml", tc.file)
+			}
+			_, err := cmd.Load(s)
+			if err == nil {
+				t.Fatal("was accepted")
+			}
+			for _, want := range tc.want {
+				if !strings.Contains(err.Error(), want) {
+					t.Errorf("the error\n%v\nlacks %q", err, want)
+				}
+			}
+			if strings.Contains(err.Error(), "hush") {
+				t.Errorf("the error shows a password: %v", err)
+			}
+		})
+	}
+}
+
+func TestMissingFileIsNamed(t *testing.T) {
+	_, err := cmd.Load(cmd.Sources{File: filepath.Join(t.TempDir(), "none.yaml")})
+	if !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), "none.yaml") {
+		t.Errorf("got %v, want an error that names the file", err)
+	}
+}
+
+func TestUnits(t *testing.T) {
+	for text, want := range map[string]int64{"0": 0, "7": 7, "1KiB": 1024, "1.5 GiB": 3 << 29, "2MB": 2_000_000, "-1": -1, "10B": 10} {
+		var b cmd.Bytes
+		if err := b.UnmarshalText([]byte(text)); err != nil || int64(b) != want {
+			t.Errorf("%q is %d, %v; want %d", text, int64(b), err, want)
+		}
+	}
+	for _, text := range []string{"", "x", "1XB", "NaN", "1e30", "9223372036854775807TiB", "GiB"} {
+		var b cmd.Bytes
+		if err := b.UnmarshalText([]byte(text)); err == nil {
+			t.Errorf("%q was read as %d bytes", text, int64(b))
+		}
+	}
+	for text, want := range map[string]time.Duration{"7d": 168 * time.Hour, "90s": 90 * time.Second, "unlimited": -1, "1h30m": 90 * time.Minute} {
+		var d cmd.Duration
+		if err := d.UnmarshalText([]byte(text)); err != nil || time.Duration(d) != want {
+			t.Errorf("%q is %v, %v; want %v", text, d, err, want)
+		}
+	}
+	for _, text := range []string{"", "d", "-1d", "1", "999999999d", "soon"} {
+		var d cmd.Duration
+		if err := d.UnmarshalText([]byte(text)); err == nil {
+			t.Errorf("%q was read as %v", text, d)
+		}
+	}
+}
+
+// FuzzLoad: whatever the file has, reading it does not panic, and a
+// configuration that is accepted is accepted again as it is written.
+func FuzzLoad(f *testing.F) {
+	for _, mark := range []string{"defaults", "example"} {
+		f.Add(docBlock(f, mark))
+	}
+	for _, seed := range []string{"", "a: &x [*x]", "dev: !!binary aGk=", "? [a]\n: b", "<<: {dev: true}", "namespaces: {a: null}", "auth: {keys: [null]}", "broker: {disk_budget: 1e3}"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		cfg, err := cmd.Load(cmd.Sources{File: writeFile(t, "rivulet.yaml", text)})
+		if err != nil {
+			return
+		}
+		cfg.Auth.HMAC.Secret = cmd.DefaultConfig().Auth.HMAC.Secret // is written redacted
+		written := toYAML(t, cfg)
+		again, err := cmd.Load(cmd.Sources{File: writeFile(t, "again.yaml", written)})
+		if err != nil {
+			t.Fatalf("%v\nfrom\n%s", err, written)
+		}
+		if got := toYAML(t, again); got != written {
+			t.Errorf("read back as\n%s\nwant\n%s", got, written)
+		}
+	})
+}

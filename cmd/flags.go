@@ -1,0 +1,69 @@
+package cmd
+
+import (
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// nodeFlags are the flags of every command that reads a node's configuration.
+type nodeFlags struct {
+	file string
+	set  []string
+	keys map[string]string // flag to key
+}
+
+// add declares the flags on cmd. All values are read by the schema, as those of
+// the file are, so that one place says what is right.
+func (f *nodeFlags) add(cmd *cobra.Command) {
+	fs := cmd.Flags()
+	f.keys = map[string]string{}
+	fs.StringVarP(&f.file, "config", "c", "", "YAML `file` with the configuration (env RIVULET_CONFIG)")
+	f.key(fs, "listen", "server.listen", "`host:port` to listen on (default "+DefaultListen+", with --dev "+DevListen+")")
+	f.key(fs, "data", "broker.data", "`folder` of the embedded log (default "+DefaultConfig().Broker.Data+")")
+	f.key(fs, "nats-url", "broker.nats_url", "use these NATS servers, separated by commas, instead of the embedded log (`url`)")
+	f.key(fs, "sync", "broker.sync", "when the embedded log reaches the disk: interval (every second) or always (`level`)")
+	f.key(fs, "disk-budget", "broker.disk_budget", "what the embedded log may take, e.g. 16GiB (`bytes`; default half of the free disk, at most 16GiB)")
+	f.key(fs, "log-format", "log.format", "auto (text on a terminal, else json), text or json (`format`)")
+	f.key(fs, "log-level", "log.level", "debug, info, warn or error (`level`)")
+	f.key(fs, "dev", "dev", "open to everybody, on this machine only: for trying out")
+	fs.Lookup("dev").NoOptDefVal = "true"
+	fs.StringArrayVar(&f.set, "set", nil, "any other `key=value` of the configuration, e.g. --set server.stop_timeout=10s; may be repeated")
+}
+
+func (f *nodeFlags) key(fs *pflag.FlagSet, flag, key, usage string) {
+	f.keys[flag] = key
+	fs.String(flag, "", usage)
+}
+
+// sources are where the configuration of cmd comes from.
+func (f *nodeFlags) sources(cmd *cobra.Command, environ []string) (Sources, error) {
+	s := Sources{File: f.file, Environ: environ}
+	for _, pair := range f.set {
+		key, value, ok := strings.Cut(pair, "=")
+		if !ok {
+			return s, usagef("--set %q: write key=value", pair)
+		}
+		s.Flags = append(s.Flags, Setting{Flag: "--set", Key: key, Value: value})
+	}
+	cmd.Flags().Visit(func(flag *pflag.Flag) {
+		if key, ok := f.keys[flag.Name]; ok {
+			s.Flags = append(s.Flags, Setting{Flag: "--" + flag.Name, Key: key, Value: flag.Value.String()})
+		}
+	})
+	return s, nil
+}
+
+// load reads and checks the configuration.
+func (f *nodeFlags) load(cmd *cobra.Command, environ []string) (Config, error) {
+	s, err := f.sources(cmd, environ)
+	if err != nil {
+		return Config{}, err
+	}
+	cfg, err := Load(s)
+	if err != nil {
+		return cfg, usagef("%w", err)
+	}
+	return cfg, nil
+}

@@ -1,0 +1,329 @@
+package cmd
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/rivulet-rt/rivulet/api"
+	"github.com/rivulet-rt/rivulet/auth"
+	"github.com/rivulet-rt/rivulet/broker"
+	"github.com/rivulet-rt/rivulet/fanout"
+	"github.com/rivulet-rt/rivulet/session"
+	"github.com/rivulet-rt/rivulet/session/sse"
+	"github.com/rivulet-rt/rivulet/session/websocket"
+)
+
+// What starting and stopping can answer.
+var (
+	// ErrStarted: a node is started once.
+	ErrStarted = errors.New("cmd: node was started already")
+	// ErrStopped: a node that was stopped stays so; make a new one.
+	ErrStopped = errors.New("cmd: node was stopped")
+	// ErrPortInUse: another process listens there.
+	ErrPortInUse = errors.New("cmd: port in use")
+)
+
+// Node is one running Rivulet. Its methods may be called concurrently.
+type Node struct {
+	// Static after New.
+	cfg      Config
+	name     string
+	verifier *auth.Verifier
+	log      *slog.Logger
+	reg      *prometheus.Registry
+
+	draining atomic.Bool // readiness is off
+	failed   chan error  // size 1: why serving ended by itself
+	serving  sync.WaitGroup
+
+	// Owned by Start until started is closed, then by the first Stop.
+	undo cleanups
+	addr net.Addr
+
+	started chan struct{} // closed when Start has ended
+	stopped chan struct{} // closed when the first Stop has ended
+	stopErr error         // of the first Stop; read after stopped
+
+	mu          sync.Mutex // guards the following
+	starting    bool       // Start was called
+	stopping    bool       // Stop was called
+	cancelStart context.CancelFunc
+}
+
+// New prepares a node and touches nothing yet but the file of the secret. The
+// error has every problem of cfg.
+func New(cfg Config, logger *slog.Logger, reg *prometheus.Registry) (*Node, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	authCfg, err := cfg.authConfig()
+	if err != nil {
+		return nil, err
+	}
+	verifier, err := auth.New(authCfg)
+	if err != nil {
+		return nil, err
+	}
+	name := nodeName()
+	return &Node{
+		cfg: cfg, name: name, verifier: verifier, reg: reg,
+		log:     logger.With(slog.String("node", name)),
+		failed:  make(chan error, 1),
+		started: make(chan struct{}),
+		stopped: make(chan struct{}),
+	}, nil
+}
+
+// nodeName tells the nodes of a cluster apart, also two on one machine.
+func nodeName() string {
+	host, err := os.Hostname()
+	if err != nil || host == "" {
+		host = "rivulet"
+	}
+	host = strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' {
+			return r
+		}
+		return '-'
+	}, host)
+	var b [4]byte
+	_, _ = rand.Read(b[:]) // never fails, by its contract
+	return host[:min(len(host), 40)] + "-" + hex.EncodeToString(b[:])
+}
+
+// Start opens the log and begins to serve; when it returns nil, Addr accepts
+// connections. ctx bounds the start alone. If a step fails, those before it are
+// undone.
+func (n *Node) Start(ctx context.Context) error {
+	ctx, err := n.begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer close(n.started)
+	if err := n.setup(ctx); err != nil {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Duration(n.cfg.Server.StopTimeout))
+		defer cancel()
+		return errors.Join(err, n.undo.run(ctx, n.log))
+	}
+	return nil
+}
+
+func (n *Node) begin(ctx context.Context) (context.Context, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	switch {
+	case n.stopping:
+		return nil, ErrStopped
+	case n.starting:
+		return nil, ErrStarted
+	}
+	n.starting = true
+	ctx, n.cancelStart = context.WithCancel(ctx)
+	return ctx, nil
+}
+
+// setup is one straight line, so that the order of starting, and with it the
+// order of stopping, can be read off.
+func (n *Node) setup(ctx context.Context) error {
+	listener, err := listen(ctx, n.cfg.ListenAddress())
+	if err != nil {
+		return err
+	}
+	n.addr = listener.Addr()
+	n.undo.push("listener", func(context.Context) error { return ignoreClosed(listener.Close()) })
+
+	b, err := broker.Open(ctx, n.cfg.brokerConfig(n.name), n.log, n.reg)
+	if err != nil {
+		return fmt.Errorf("open the log: %w", err)
+	}
+	n.undo.push("broker", b.Close)
+
+	hub := fanout.NewHub(fanout.DefaultHubConfig(), b, b, b, n.log, n.reg)
+	n.undo.push("hub", hub.Stop)
+	if err := b.Start(hub); err != nil {
+		return fmt.Errorf("start the live feed: %w", err)
+	}
+
+	registry, err := session.NewRegistry(n.cfg.sessionConfig(n.name), session.Services{
+		NewClient: func(sink fanout.Sink) session.Subscriber { return hub.NewClient(sink) },
+		History:   hub,
+		Publisher: b,
+		Auth:      n.verifier,
+	}, n.log, n.reg)
+	if err != nil {
+		return fmt.Errorf("prepare sessions: %w", err)
+	}
+	registry.Start(ctx)
+	n.undo.push("sessions", registry.Drain)
+
+	n.serve(ctx, listener, api.New(api.DefaultConfig(), api.Deps{
+		Publisher: b,
+		Purger:    b,
+		History:   hub,
+		Readiness: readiness{&n.draining, b},
+		Auth:      n.verifier,
+		Metrics:   n.reg,
+		WebSocket: websocket.New(registry, n.log),
+		Events:    sse.New(registry, n.log),
+	}, n.log, n.reg))
+	n.log.Info("started", slog.String("address", n.addr.String()))
+	return nil
+}
+
+// Limits of the HTTP server. Bodies and answers have theirs in api, sockets in session.
+const (
+	readHeaderTimeout = 10 * time.Second
+	idleTimeout       = 2 * time.Minute
+	maxHeaderBytes    = 32 << 10
+)
+
+func (n *Node) serve(ctx context.Context, listener net.Listener, handler http.Handler) {
+	base := context.WithoutCancel(ctx)
+	server := &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: readHeaderTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          slog.NewLogLogger(n.log.Handler(), slog.LevelDebug),
+		BaseContext:       func(net.Listener) context.Context { return base },
+	}
+	n.serving.Go(func() {
+		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			n.failed <- fmt.Errorf("serve http: %w", err)
+		}
+	})
+	n.undo.push("http", func(ctx context.Context) error {
+		defer n.serving.Wait()
+		// The sockets, which Shutdown does not touch, need the rest of the time.
+		ctx, cancel := portion(ctx, 3)
+		defer cancel()
+		if err := server.Shutdown(ctx); err != nil {
+			return errors.Join(fmt.Errorf("requests were cut: %w", err), server.Close())
+		}
+		return nil
+	})
+}
+
+// portion is ctx with one part in so many of the time it has left.
+func portion(ctx context.Context, parts int) (context.Context, context.CancelFunc) {
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(ctx, time.Until(deadline)/time.Duration(parts))
+}
+
+// Addr is where the node listens, nil before it does.
+func (n *Node) Addr() net.Addr {
+	select {
+	case <-n.started:
+		return n.addr
+	default:
+		return nil
+	}
+}
+
+// URL is the address of the node's HTTP API for clients on this machine, "" before Start.
+func (n *Node) URL() string {
+	addr, ok := n.Addr().(*net.TCPAddr)
+	if !ok {
+		return ""
+	}
+	host := addr.IP.String()
+	if addr.IP.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return "http://" + net.JoinHostPort(host, fmt.Sprint(addr.Port))
+}
+
+// Wait returns nil when ctx ends, or why the node can serve no longer.
+func (n *Node) Wait(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case err := <-n.failed:
+		return err
+	}
+}
+
+// Stop ends the node: readiness goes off, requests finish, clients are told to
+// go elsewhere, and the log is closed. ctx bounds it; what is not finished then
+// is cut. Every call waits for the first one's work and returns its error.
+func (n *Node) Stop(ctx context.Context) error {
+	n.mu.Lock()
+	first := !n.stopping
+	n.stopping = true
+	starting := n.starting
+	if starting {
+		n.cancelStart()
+	}
+	n.mu.Unlock()
+	if !first {
+		select {
+		case <-n.stopped:
+			return n.stopErr
+		case <-ctx.Done():
+			return fmt.Errorf("wait for the node to stop: %w", ctx.Err())
+		}
+	}
+	defer close(n.stopped)
+	if !starting {
+		return nil
+	}
+	n.draining.Store(true)
+	<-n.started
+	n.stopErr = n.undo.run(ctx, n.log)
+	n.log.Info("stopped")
+	return n.stopErr
+}
+
+// readiness is the broker's, until the node begins to stop.
+type readiness struct {
+	draining *atomic.Bool
+	api.Readiness
+}
+
+var errDraining = errors.New("the node is stopping")
+
+func (r readiness) Ready(ctx context.Context) error {
+	if r.draining.Load() {
+		return errDraining
+	}
+	return r.Readiness.Ready(ctx)
+}
+
+func listen(ctx context.Context, address string) (net.Listener, error) {
+	config := net.ListenConfig{KeepAliveConfig: net.KeepAliveConfig{Enable: true}}
+	listener, err := config.Listen(ctx, "tcp", address)
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return nil, fmt.Errorf("%w: %s belongs to another process; choose another address with --listen, for example --listen 127.0.0.1:8081",
+			ErrPortInUse, address)
+	case errors.Is(err, syscall.EACCES):
+		return nil, fmt.Errorf("listen on %s: not permitted; ports below 1024 need privileges, choose another with --listen: %w", address, err)
+	case err != nil:
+		return nil, fmt.Errorf("listen on %s (--listen): %w", address, err)
+	}
+	return listener, nil
+}
+
+func ignoreClosed(err error) error {
+	if errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return err
+}

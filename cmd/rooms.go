@@ -1,0 +1,136 @@
+package cmd
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/rivulet-rt/rivulet/auth"
+	"github.com/rivulet-rt/rivulet/broker"
+	"github.com/rivulet-rt/rivulet/fanout"
+	"github.com/rivulet-rt/rivulet/migrations"
+	"github.com/rivulet-rt/rivulet/session"
+)
+
+// What the configuration means to each room.
+
+// ErrNoAuth: a node that is not for development needs a way to authenticate.
+var ErrNoAuth = errors.New(`auth: nothing is configured, so nobody could be let in. Do one of:
+- try it out, open to everybody on this machine:    rivulet serve --dev
+- set a secret that your tokens are signed with:    RIVULET_AUTH_HMAC_SECRET=$(openssl rand -hex 32)
+- list API keys under auth.keys in the file given by --config`)
+
+const maxSecretFile = 4 << 10
+
+// authConfig reads the secret's file if there is one.
+func (c Config) authConfig() (auth.Config, error) {
+	if c.Dev {
+		return auth.Config{Open: true}, nil
+	}
+	h := c.Auth.HMAC
+	secret := h.Secret
+	if h.SecretFile != "" {
+		text, err := os.ReadFile(h.SecretFile)
+		if err != nil {
+			return auth.Config{}, fmt.Errorf("auth.hmac.secret_file: %w", err)
+		}
+		if len(text) > maxSecretFile {
+			return auth.Config{}, fmt.Errorf("auth.hmac.secret_file: %s has %d bytes; a secret has at most %d", h.SecretFile, len(text), maxSecretFile)
+		}
+		secret = auth.NewSecret(string(bytes.TrimRight(text, "\r\n")))
+	}
+	cfg := auth.Config{HMAC: auth.HMACConfig{
+		Secret:    secret,
+		Algorithm: h.Algorithm,
+		Issuer:    h.Issuer,
+		Audience:  h.Audience,
+		Leeway:    time.Duration(h.Leeway),
+	}}
+	for _, k := range c.Auth.Keys {
+		cfg.Keys = append(cfg.Keys, auth.KeyConfig{Name: k.Name, SHA256: k.SHA256, Capabilities: k.Capabilities})
+	}
+	err := cfg.Validate()
+	if errors.Is(err, auth.ErrNotConfigured) {
+		err = ErrNoAuth
+	}
+	return cfg, err
+}
+
+func (c Config) sessionConfig(node string) session.Config {
+	cfg := session.DefaultConfig()
+	cfg.Node = node
+	cfg.Origins = c.Session.Origins
+	cfg.MaxConnections = c.Session.MaxConnections
+	cfg.MaxSubscriptions = c.Session.MaxSubscriptions
+	cfg.MaxFrame = int(c.Session.MaxFrame)
+	cfg.PingInterval = time.Duration(c.Session.PingInterval)
+	cfg.DeadAfter = time.Duration(c.Session.DeadAfter)
+	cfg.StallTimeout = time.Duration(c.Session.StallTimeout)
+	cfg.DrainWindow = time.Duration(c.Session.DrainWindow)
+	return cfg
+}
+
+func (c Config) brokerConfig(node string) broker.Config {
+	cfg := broker.DefaultConfig()
+	cfg.Node = node
+	cfg.Data = c.Broker.Data
+	cfg.NATSURL = c.Broker.NATSURL
+	cfg.Credentials = c.Broker.NATSCredentials
+	cfg.CA = c.Broker.NATSCA
+	cfg.Sync = broker.Sync(c.Broker.Sync)
+	cfg.DiskBudget = int64(c.Broker.DiskBudget)
+	cfg.Replicas = c.Broker.Replicas
+	cfg.Open = c.Dev
+	if c.Dev {
+		// Somebody who tries things out makes many namespaces on a small disk.
+		cfg.Defaults = migrations.Spec{MaxBytes: int64(devNamespaceBytes)}
+	}
+	cfg.Namespaces = c.specs()
+	return cfg
+}
+
+// devNamespaceBytes is what a namespace that development makes on the fly reserves.
+const devNamespaceBytes Bytes = 256 << 20
+
+// specs are the configured namespaces, or the default one where none is.
+func (c Config) specs() []broker.NamespaceSpec {
+	if len(c.Namespaces) == 0 && !c.Dev {
+		return []broker.NamespaceSpec{{Name: fanout.DefaultNamespace}}
+	}
+	var specs []broker.NamespaceSpec
+	for _, name := range sortedKeys(c.Namespaces) {
+		specs = append(specs, c.Namespaces[name].spec(name))
+	}
+	return specs
+}
+
+func (n NamespaceConfig) spec(name string) broker.NamespaceSpec {
+	return broker.NamespaceSpec{
+		Name:            name,
+		Partitions:      n.Partitions,
+		Replicas:        n.Replicas,
+		MaxAge:          time.Duration(n.MaxAge),
+		MaxPerChannel:   n.MaxPerChannel,
+		MaxBytes:        int64(n.MaxBytes),
+		MaxMessageBytes: int(n.MaxMessageBytes),
+		DuplicateWindow: time.Duration(n.DuplicateWindow),
+	}
+}
+
+func (c Config) namespaceProblems() []error {
+	var errs []error
+	for _, name := range sortedKeys(c.Namespaces) {
+		n := c.Namespaces[name]
+		if n.Replicas > 1 && c.Broker.NATSURL == "" {
+			errs = append(errs, fmt.Errorf("namespaces.%s.replicas: %d needs a NATS cluster; set broker.nats_url", name, n.Replicas))
+		}
+		spec := n.spec(name)
+		spec.Replicas = max(spec.Replicas, 0)
+		if err := spec.WithDefaults().Validate(); err != nil {
+			errs = append(errs, fmt.Errorf("namespaces.%s: %w", name, err))
+		}
+	}
+	return errs
+}

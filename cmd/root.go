@@ -1,0 +1,109 @@
+package cmd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// Streams are what a command line is run with, so that tests can run one too.
+type Streams struct {
+	In       io.Reader
+	Out, Err io.Writer
+	Environ  []string // as os.Environ returns it
+}
+
+// Exit codes of the binary.
+const (
+	ExitOK     = 0
+	ExitFailed = 1 // the command was understood and failed
+	ExitUsage  = 2 // the command line or the configuration is wrong
+)
+
+// Main runs one command line, without the program's name, until it is done or
+// ctx ends, and returns the exit code. It writes errors to s.Err.
+func Main(ctx context.Context, args []string, s Streams) int {
+	root := newRoot(s)
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return ExitOK
+	}
+	fmt.Fprintf(s.Err, "rivulet: %s\n", present(err))
+	var usage *usageError
+	if errors.As(err, &usage) {
+		return ExitUsage
+	}
+	return ExitFailed
+}
+
+// usageError marks what the user can mend on the command line or in the configuration.
+type usageError struct{ error }
+
+func (e *usageError) Unwrap() error { return e.error }
+
+func usagef(format string, args ...any) error {
+	return &usageError{fmt.Errorf(format, args...)}
+}
+
+// present is an error's text for a person: without the names of our packages at
+// its front, further problems under the first.
+func present(err error) string {
+	text := strings.TrimSpace(err.Error())
+	text = strings.TrimPrefix(strings.TrimPrefix(text, "rivulet: "), "cmd: ")
+	return strings.ReplaceAll(text, "\n", "\n  ")
+}
+
+func newRoot(s Streams) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "rivulet",
+		Short: "Durable realtime fan-out: publish over HTTP, receive over WebSocket and SSE",
+		Long: `Rivulet takes messages over HTTP, stores them, and delivers them to everybody who
+is subscribed: in order, live, and after a disconnection from where they stopped.
+
+  rivulet serve --dev                            start a node to try it out
+  rivulet subscribe chat:lobby                   watch a channel
+  rivulet publish chat:lobby '{"text":"hello"}'  store a message`,
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		DisableAutoGenTag: true,
+		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usagef("there is no command %q; see: rivulet --help", args[0])
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.SetIn(s.In)
+	root.SetOut(s.Out)
+	root.SetErr(s.Err)
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return usagef("%w; see: %s --help", err, cmd.CommandPath())
+	})
+	root.AddCommand(
+		newServe(s),
+		newPublish(s),
+		newSubscribe(s),
+		newToken(s),
+		newKey(s),
+		newCheck(s),
+		newVersion(s),
+	)
+	return root
+}
+
+// arguments checks the number of arguments and says what they are.
+func arguments(least, most int, what string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) < least || len(args) > most {
+			return usagef("%s takes %s, got %d arguments; see: %s --help", cmd.Name(), what, len(args), cmd.CommandPath())
+		}
+		return nil
+	}
+}

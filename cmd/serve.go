@@ -1,0 +1,104 @@
+package cmd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/spf13/cobra"
+)
+
+func newServe(s Streams) *cobra.Command {
+	var node nodeFlags
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Run a node",
+		Long: `Runs a node until it gets SIGTERM or SIGINT; then it tells its clients to go
+elsewhere, closes the log and exits. A second signal ends it at once.
+
+Without --nats-url the log is embedded, in the folder --data. Without --dev a way
+to authenticate is needed: auth.hmac.secret or auth.keys. See docs/configuration.md
+for every key, and rivulet check to try a configuration.`,
+		Example: `  rivulet serve --dev
+  rivulet serve --config /etc/rivulet.yaml
+  RIVULET_AUTH_HMAC_SECRET=... rivulet serve --listen :8080 --data /var/lib/rivulet --sync always
+  rivulet serve --nats-url nats://n1:4222,nats://n2:4222 --set broker.replicas=3`,
+		Args: arguments(0, 0, "no arguments"),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := node.load(cmd, s.Environ)
+			if err != nil {
+				return err
+			}
+			return serve(cmd.Context(), cfg, s.Err)
+		},
+	}
+	node.add(cmd)
+	return cmd
+}
+
+// serve runs a node until ctx ends.
+func serve(ctx context.Context, cfg Config, stderr io.Writer) error {
+	logger := newLogger(cfg.Log, stderr)
+	reg, err := newMetrics()
+	if err != nil {
+		return err
+	}
+	n, err := New(cfg, logger, reg)
+	if err != nil {
+		return usagef("%w", err)
+	}
+	if err := n.Start(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil // told to stop before it was up
+		}
+		return err
+	}
+	if cfg.Dev {
+		printDevNotice(stderr, n.URL(), cfg.Broker)
+	}
+	failure := n.Wait(ctx)
+	if failure != nil {
+		logger.Error("cannot go on", slog.Any("err", failure))
+	}
+	stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Duration(cfg.Server.StopTimeout))
+	defer cancel()
+	return errors.Join(failure, n.Stop(stopCtx))
+}
+
+func newMetrics() (*prometheus.Registry, error) {
+	reg := prometheus.NewRegistry()
+	for _, c := range []prometheus.Collector{
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+	} {
+		if err := reg.Register(c); err != nil {
+			return nil, fmt.Errorf("register metrics: %w", err)
+		}
+	}
+	return reg, nil
+}
+
+func printDevNotice(w io.Writer, url string, b BrokerConfig) {
+	where := b.Data
+	if b.NATSURL != "" {
+		where = "the NATS servers of --nats-url"
+	}
+	fmt.Fprintf(w, `
+  ************************************************************************
+  *  DEVELOPMENT MODE: no tokens, no keys. Every program on this machine  *
+  *  may read, publish and purge everything. Never run it in production.  *
+  ************************************************************************
+
+  node      %[1]s
+  log       %[2]s
+
+  try       curl -d '{"data":{"text":"hello"}}' -H 'Content-Type: application/json' %[1]s/v1/channels/chat:lobby/messages
+            rivulet subscribe chat:lobby --last 10 --url %[1]s
+
+`, url, where)
+}
