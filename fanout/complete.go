@@ -4,7 +4,7 @@ import "github.com/rivulet-rt/rivulet/protocol"
 
 // Evidence is what the log shows about a position X after a read that started
 // there. The broker gathers it, from the leader; Complete judges it. The fields
-// after Matches are only gathered where the first three do not settle the matter.
+// after Matches are left out only where StoredTime is X.Time and Matches is true.
 type Evidence struct {
 	Tag StreamTag // of the stream, now
 
@@ -78,4 +78,16 @@ func Complete(x Position, ev Evidence) (ok bool, reason string) {
 		}
 	}
 	return true, ""
+}
+
+// lostUntil is the offset up to which a pattern's channels dropped messages after
+// x for their own limit; 0 if none did.
+func lostUntil(x Position, ev Evidence) uint64 {
+	var until uint64
+	for _, c := range ev.Channels {
+		if ev.Limit != 0 && c.Count > ev.Limit && c.First > x.Offset+1 {
+			until = max(until, c.First-1)
+		}
+	}
+	return until
 }

@@ -59,3 +59,9 @@ func (e *OutcomeUnknownError) Error() string {
 
 // Unwrap makes errors.Is match ErrOutcomeUnknown and the cause.
 func (e *OutcomeUnknownError) Unwrap() []error { return []error{ErrOutcomeUnknown, e.Cause} }
+
+// Why a repair reads again.
+var (
+	errEpochRaised = errors.New("fanout: the log changed, its epoch was raised")
+	errMoved       = errors.New("fanout: the log moved while it was read")
+)

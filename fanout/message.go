@@ -26,6 +26,9 @@ type Message struct {
 	Channel  Channel
 	Stream   StreamID // the stream that holds it
 	Position Position // its own: stream, offset and store time
+	// Resume, unless zero, is an earlier position to resume from: for a pattern on a
+	// feed that may lose a message without a trace, Position would claim too much.
+	Resume Position
 	// Prev is the offset of the message before it in its channel, 0 if none is
 	// stored. Only the live feed knows it.
 	Prev    uint64
@@ -43,6 +46,14 @@ type Message struct {
 
 // Offset is the message's sequence in its stream.
 func (m *Message) Offset() uint64 { return m.Position.Offset }
+
+// ResumeAt is the position from which a client that has this message resumes.
+func (m *Message) ResumeAt() Position {
+	if m.Resume.IsZero() {
+		return m.Position
+	}
+	return m.Resume
+}
 
 // UnixMilli is the store time in milliseconds.
 func (m *Message) UnixMilli() int64 { return m.Position.Time / int64(time.Millisecond) }

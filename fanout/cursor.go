@@ -1,0 +1,479 @@
+package fanout
+
+import (
+	"slices"
+	"time"
+
+	"github.com/rivulet-rt/rivulet/protocol"
+)
+
+// cursorState is where a cursor stands between the log and the live feed.
+//
+//	        Subscribe
+//	            |
+//	start given | no start
+//	     +------+--------+
+//	     v               v
+//	catching up <----> live
+//
+// catching up -> live: everything that the shard was handed has been delivered, or
+// was handed over before a complete read began (the splice).
+// live -> catching up: the sink has no room, or the shard left messages out.
+// A gap moves a cursor to where the log begins and leaves its state as it is.
+type cursorState uint8
+
+const (
+	cursorCatchingUp cursorState = iota
+	cursorLive
+)
+
+// cursor is one subscription's place in one source: (source, last offset
+// delivered). Every field is owned by the shard's goroutine.
+type cursor struct {
+	sub   *subscription
+	src   *liveSource
+	at    *shardSource // nil before it is attached and after it is detached
+	index int          // in at.cursors
+
+	// pos: everything of the source up to here was delivered, or told to be gone.
+	pos Position
+	// start: delivery began behind this offset. A connection gets a message once: a
+	// subscription leaves out what another one of the client delivers from there on.
+	start uint64
+
+	// logFrom to logTo is what the last catch-up read from the log, for loose patterns:
+	// a late message in it was delivered.
+	logFrom, logTo uint64
+
+	state   cursorState
+	begun   bool // it knows its pos: given, or found by the first read
+	live    bool // it has reached live once
+	ready   bool // it has told its subscription where it begins
+	reading bool // a read is under way
+	// distrust: the source told of a gap; only a read from then on may lead to live.
+	distrust bool
+	// owed is a gap found by the log when the position to tell was not yet known.
+	owed string
+	// behind is set in the rare cases that need it.
+	behind *backlog
+}
+
+// backlog is what a cursor must deliver outside the log's order or filter.
+type backlog struct {
+	// late messages of a loose pattern, found in the log after later ones were
+	// delivered; before everything else.
+	late []*Message
+	// held is what came live while a loose pattern's last read was under way.
+	held     []*Message
+	overflow bool
+	// Up to until, only messages of left are delivered: another subscription, which
+	// ended, would have delivered them.
+	left  []Channel
+	until uint64
+	// told: of a pattern's channels, some lost messages up to here for their own
+	// limit; the client knows.
+	told uint64
+	// had was delivered by the client's patterns before this subscription began.
+	had []span
+}
+
+// span is the offsets above from up to to.
+type span struct{ from, to uint64 }
+
+func (b *backlog) leavesOut(m *Message) bool {
+	at := m.Offset()
+	if at <= b.until && !anyMatches(b.left, m.Channel) {
+		return true
+	}
+	return slices.ContainsFunc(b.had, func(s span) bool { return s.from < at && at <= s.to })
+}
+
+// done reports whether nothing in it matters from offset on.
+func (b *backlog) done(offset uint64) bool {
+	return len(b.late) == 0 && offset >= b.until && offset >= b.told &&
+		!slices.ContainsFunc(b.had, func(s span) bool { return offset < s.to })
+}
+
+// maxBacklog bounds each list of a backlog.
+const maxBacklog = 256
+
+func (c *cursor) backlog() *backlog {
+	if c.behind == nil {
+		c.behind = &backlog{}
+	}
+	return c.behind
+}
+
+// message moves the live cursors of a source over one message.
+func (ss *shardSource) message(it *item) {
+	if !it.late {
+		if it.offset.Offset <= ss.pos.Offset {
+			return
+		}
+		ss.pos = it.offset
+	}
+	for _, c := range ss.cursors {
+		switch {
+		case it.late:
+			c.takeLate(it.m)
+		case c.state == cursorLive:
+			c.follow(it)
+		case c.reading && c.src.loose():
+			c.hold(it.m)
+		}
+	}
+}
+
+// follow moves a live cursor over the next message, if it is the next: a cursor
+// that joined by its own read of the log may stand elsewhere than the feed.
+func (c *cursor) follow(it *item) {
+	prev := it.m.Prev
+	if c.src.key.Filter.IsPattern() {
+		prev = it.from.Offset
+	}
+	if prev > c.pos.Offset {
+		c.state = cursorCatchingUp
+		c.step()
+		return
+	}
+	c.deliver(it.m)
+}
+
+// takeLate delivers a message that a loose pattern's feed had lost, unless the
+// cursor has it from the log or will read it there.
+func (c *cursor) takeLate(m *Message) {
+	if at := m.Offset(); at > c.pos.Offset || at <= c.start || c.logFrom < at && at <= c.logTo {
+		return
+	}
+	b := c.backlog()
+	if len(b.late) < maxBacklog {
+		b.late = append(b.late, m)
+	} else {
+		c.state, c.pos = cursorCatchingUp, m.ResumeAt() // rather twice than not at all
+		b.late = nil
+	}
+	c.flushLate()
+}
+
+// flushLate reports whether no late message waits.
+func (c *cursor) flushLate() bool {
+	if c.behind == nil {
+		return true
+	}
+	for len(c.behind.late) > 0 {
+		if c.sub.client.blocked || !c.emit(c.behind.late[0]) {
+			return false
+		}
+		c.behind.late = c.behind.late[1:]
+	}
+	return true
+}
+
+func (c *cursor) hold(m *Message) {
+	b := c.backlog()
+	if len(b.held) >= maxBacklog {
+		b.overflow = true
+		return
+	}
+	b.held = append(b.held, m)
+}
+
+// deliver moves the cursor over m and reports whether it could. A cursor that
+// could not is catching up until its client has room.
+func (c *cursor) deliver(m *Message) bool {
+	if m.Offset() <= c.pos.Offset {
+		return true
+	}
+	if !c.flushLate() || !c.emit(m) {
+		c.fellBehind()
+		return false
+	}
+	c.pos = m.Position
+	return true
+}
+
+func (c *cursor) fellBehind() {
+	if c.state == cursorLive {
+		c.state = cursorCatchingUp
+		c.sub.client.shard.hub.metrics.fellBehind.Inc()
+	}
+}
+
+// emit hands m to the client, unless another of its subscriptions does, and
+// reports whether it was taken.
+func (c *cursor) emit(m *Message) bool {
+	cl := c.sub.client
+	if cl.blocked {
+		return false
+	}
+	if c.leavesOut(m) {
+		return true
+	}
+	switch m.Kind {
+	case KindData:
+		if !cl.sink.Deliver(m) {
+			cl.blocked = true
+			return false
+		}
+		cl.shard.hub.metrics.deliveries.Inc()
+		return true
+	case KindPurge:
+		return cl.notify(Notice{Kind: NoticeGap, Channel: m.Channel, Positions: []Position{m.ResumeAt()}, Reason: protocol.ReasonPurged})
+	case KindDeleted:
+		return cl.notify(Notice{Kind: NoticeDeleted, Channel: m.Channel, Positions: []Position{m.ResumeAt()}, Target: m.Target})
+	}
+	return true
+}
+
+// leavesOut reports whether m is not this cursor's to deliver.
+func (c *cursor) leavesOut(m *Message) bool {
+	if c.behind != nil && c.behind.leavesOut(m) {
+		return true
+	}
+	return c.sub.client.patterns > 0 && c.sub.client.covers(c, m)
+}
+
+func anyMatches(filters []Channel, c Channel) bool {
+	for _, f := range filters {
+		if f.Matches(c) {
+			return true
+		}
+	}
+	return false
+}
+
+// gap restarts the live cursors that stood where the source stood when it was
+// found: its proof is theirs. The others find out for themselves, by a read that
+// begins from now on: they may have read past the hole, or hang behind it.
+func (ss *shardSource) gap(it *item) {
+	ss.pos = it.offset
+	ss.epoch++
+	for _, c := range ss.cursors {
+		if c.state == cursorLive && c.pos == it.from && c.tellGap(it.offset, it.reason) {
+			continue
+		}
+		c.state, c.distrust = cursorCatchingUp, true
+		c.step()
+	}
+}
+
+// tellGap moves the cursor to begin and says so, or does neither.
+func (c *cursor) tellGap(begin Position, reason string) bool {
+	ok := c.sub.client.notify(Notice{Kind: NoticeGap, Channel: c.sub.channel, Positions: []Position{begin}, Reason: reason})
+	if ok {
+		// Offsets from before mean nothing after it.
+		c.pos, c.start, c.behind = begin, min(c.start, begin.Offset), nil
+		c.logFrom, c.logTo = 0, 0
+	}
+	return ok
+}
+
+// fresh moves the live cursors of a quiet source to the end of its stream.
+func (ss *shardSource) fresh(end Position) {
+	ss.pos = end
+	for _, c := range ss.cursors {
+		if c.state != cursorLive || c.behind != nil && len(c.behind.late) > 0 {
+			continue
+		}
+		c.pos = end
+		// A client without room gets a later one.
+		_ = c.sub.client.sink.Notify(Notice{Kind: NoticePosition, Channel: c.sub.channel, Positions: []Position{end}})
+	}
+}
+
+// step moves a catching-up cursor on: it goes live, replays from the ring, or asks
+// the log. It does nothing while a read is under way or the client has no room.
+func (c *cursor) step() {
+	if c.state == cursorLive || c.reading || c.at == nil || c.sub.client.blocked || c.sub.client.closed {
+		return
+	}
+	if !c.flushLate() {
+		return
+	}
+	if c.begun && !c.distrust && c.owed == "" {
+		msgs, more, ok, upTo := c.src.replay(c.pos, c.sub.client.shard.hub.cfg.ReadBatch)
+		if ok {
+			c.sub.client.shard.hub.metrics.readsRing.Inc()
+			c.sub.begins(c, true, "")
+			c.take(msgs, more, upTo)
+			return
+		}
+	}
+	c.read()
+}
+
+// read asks the log for what follows pos, with proof that nothing is missing.
+func (c *cursor) read() {
+	hub := c.sub.client.shard.hub
+	q := hub.queryAt(c.src.key, c.pos.Offset, c.pos)
+	if !c.begun {
+		q.Prove = Position{Stream: anyTag(), Offset: c.pos.Offset}
+	}
+	c.reading = true
+	if c.behind != nil {
+		c.behind.held, c.behind.overflow = nil, false
+	}
+	epoch := c.at.epoch
+	hub.reader.request(q, func(res readResult) {
+		c.sub.client.shard.post(func() { c.answer(res, epoch) })
+	})
+}
+
+// answer takes what the log returned. The one judgement of completeness is here
+// for cursors, and in liveSource.repairOnce for the feed.
+func (c *cursor) answer(res readResult, epoch uint32) {
+	c.reading = false
+	if c.at == nil || c.sub.client.closed {
+		return
+	}
+	if res.err != nil {
+		c.failed(res.err)
+		return
+	}
+	if epoch != c.at.epoch {
+		c.step() // read before a gap: proves nothing after it
+		return
+	}
+	c.distrust = false
+	if !c.begun {
+		c.begin(res)
+		return
+	}
+	ok, reason := Complete(c.pos, res.Evidence)
+	switch {
+	case ok:
+		c.sub.begins(c, true, "")
+	case !c.lost(res, reason):
+		return
+	}
+	c.take(res.Messages, res.More, res.upTo)
+}
+
+// begin gives a cursor that started at an offset its position.
+func (c *cursor) begin(res readResult) {
+	p, found := locate(c.pos.Offset, res.Batch)
+	if !found {
+		p = res.upTo // nothing follows: what the feed had handed over before the read is as good
+	}
+	if c.owed != "" {
+		if !c.tellGap(p, c.owed) {
+			return // asked again when there is room
+		}
+		c.owed = ""
+	}
+	c.pos, c.begun, c.start = p, true, p.Offset
+	c.sub.begins(c, true, "")
+	c.take(res.Messages, res.More, res.upTo)
+}
+
+// lost tells the client that history is gone, and reports whether the messages of
+// res follow on where delivery goes on.
+func (c *cursor) lost(res readResult, reason string) bool {
+	hub := c.sub.client.shard.hub
+	hub.metrics.gaps.WithLabelValues(reason).Inc()
+	if !c.sub.announced {
+		// A resume: the client gets what there is.
+		begin := res.Evidence.Begin
+		if reason != protocol.ReasonLogChanged {
+			begin = restart(c.pos, reason, res.Batch)
+		}
+		reread := begin.Offset < c.pos.Offset
+		c.pos, c.start = begin, begin.Offset
+		c.sub.begins(c, false, reason)
+		if reread {
+			c.step()
+		}
+		return !reread
+	}
+	if reason == protocol.ReasonLogChanged {
+		c.pos, c.begun, c.owed = Position{Offset: newerThan(res.Evidence)}, false, reason
+		c.read()
+		return false
+	}
+	begin := restart(c.pos, reason, res.Batch)
+	until := lostUntil(begin, res.Evidence)
+	if begin == c.pos && c.behind != nil && until <= c.behind.told {
+		return true
+	}
+	if !c.tellGap(begin, reason) {
+		return false
+	}
+	if until > 0 {
+		c.backlog().told = until
+	}
+	return true
+}
+
+// take delivers a batch and decides what comes next. upTo is where the feed stood
+// before the batch was read: a batch without more is complete up to there.
+func (c *cursor) take(msgs []*Message, more bool, upTo Position) {
+	if !c.sub.announced {
+		return // the last of the pattern's cursors to begin wakes the others
+	}
+	if c.src.loose() && c.logTo < c.pos.Offset {
+		c.logFrom = c.pos.Offset
+	}
+	for _, m := range msgs {
+		if !c.deliver(m) {
+			return
+		}
+		c.logTo = m.Offset()
+	}
+	if more {
+		c.again()
+		return
+	}
+	if !c.deliverHeld() {
+		return
+	}
+	if end := c.at.pos.Offset; c.pos.Offset < end && upTo.Offset < end {
+		c.again()
+		return
+	}
+	c.goLive()
+}
+
+// deliverHeld delivers what came while a loose pattern's read was under way.
+func (c *cursor) deliverHeld() bool {
+	b := c.behind
+	if b == nil || len(b.held) == 0 {
+		return true
+	}
+	held := b.held
+	b.held = nil
+	if b.overflow {
+		return true // read again: pos is before the shard's
+	}
+	for _, m := range held {
+		if !c.deliver(m) {
+			return false
+		}
+	}
+	return true
+}
+
+// again lets others have their turn before the next batch.
+func (c *cursor) again() {
+	c.sub.client.shard.post(c.step)
+}
+
+// goLive is the splice.
+func (c *cursor) goLive() {
+	if !c.sub.tellCaughtUp(c) {
+		return // the client has no room: the next step comes back here
+	}
+	c.state = cursorLive
+	if c.behind != nil && c.behind.done(c.pos.Offset) {
+		c.behind = nil
+	}
+}
+
+// failed ends a subscription that has not begun; another reads again later.
+func (c *cursor) failed(err error) {
+	if !c.sub.announced {
+		c.sub.fail(err)
+		return
+	}
+	const pause = 500 * time.Millisecond
+	c.sub.client.shard.later(pause, c.step)
+}

@@ -1,0 +1,32 @@
+package fanout
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Dump describes the state of the hub's sources and cursors, for a test's failure.
+func (h *Hub) Dump() string {
+	var b strings.Builder
+	for _, s := range h.sources() {
+		s.mu.Lock()
+		fmt.Fprintf(&b, "source %s of %s: state %d last %v floor %v pending %d again %v ring %d from %v wanted %v\n",
+			s.key.Filter, s.key.Stream, s.state, s.last, s.floor, len(s.pending), s.again, s.ring.count, s.ring.base, s.wanted)
+		s.mu.Unlock()
+	}
+	for _, sh := range h.shards {
+		done := make(chan struct{})
+		sh.post(func() {
+			for _, ss := range sh.sources {
+				fmt.Fprintf(&b, "shard %d %s of %s: pos %v\n", sh.index, ss.src.key.Filter, ss.src.key.Stream, ss.pos)
+				for _, c := range ss.cursors {
+					fmt.Fprintf(&b, "  cursor state %d pos %v start %d begun %v reading %v distrust %v owed %q announced %v blocked %v behind %+v\n",
+						c.state, c.pos, c.start, c.begun, c.reading, c.distrust, c.owed, c.sub.announced, c.sub.client.blocked, c.behind)
+				}
+			}
+			close(done)
+		})
+		<-done
+	}
+	return b.String()
+}

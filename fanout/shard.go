@@ -1,0 +1,241 @@
+package fanout
+
+import (
+	"slices"
+	"sync"
+	"time"
+)
+
+// shard is one goroutine that writes to its share of the node's clients. It alone
+// touches their cursors, so a channel's messages, a cursor's reads and a client's
+// commands are ordered by its queue.
+type shard struct {
+	// Static after construction.
+	hub   *Hub
+	index int
+	ready chan struct{} // size 1: something is queued
+	// stopped is closed when run has ended.
+	stopped chan struct{}
+
+	mu     sync.Mutex // guards the following
+	queue  []item
+	live   int // itemMessage in queue, bounded by ShardQueue
+	lagged map[*liveSource]struct{}
+
+	// Owned by run.
+	sources map[*liveSource]*shardSource
+}
+
+// shardSource is a shard's part of a source's subscribers. Owned by run.
+type shardSource struct {
+	src *liveSource
+	// pos is the end of what this shard was handed.
+	pos Position
+	// seq is the number of the source's news that pos includes; older news, queued
+	// for an earlier subscriber, is skipped.
+	seq     uint64
+	cursors []*cursor
+	// epoch is raised by each gap: what was read before it proves nothing after it.
+	epoch uint32
+}
+
+type itemKind uint8
+
+const (
+	itemMessage itemKind = iota // m, at offset; late if it lies before what was handed over
+	itemGap                     // what lay between from and offset is gone, for reason
+	itemFresh                   // nothing lies between pos and offset
+	itemDo                      // do, whatever it is
+)
+
+type item struct {
+	kind   itemKind
+	late   bool
+	seq    uint64 // of the source's news
+	src    *liveSource
+	m      *Message
+	offset Position
+	from   Position // where the source stood before
+	reason string
+	do     func()
+}
+
+func newShard(h *Hub, index int) *shard {
+	return &shard{
+		hub: h, index: index, ready: make(chan struct{}, 1), stopped: make(chan struct{}),
+		lagged: make(map[*liveSource]struct{}), sources: make(map[*liveSource]*shardSource),
+	}
+}
+
+// offer queues news of a source. It never blocks: a shard that does not keep up
+// loses the source's messages from here until it has drained its queue, and its
+// cursors then catch up. The caller holds the source's lock.
+func (s *shard) offer(it item) {
+	s.mu.Lock()
+	if _, lagged := s.lagged[it.src]; lagged && it.kind != itemGap {
+		s.mu.Unlock()
+		return
+	}
+	if it.kind == itemMessage {
+		if s.live >= s.hub.cfg.ShardQueue {
+			s.lagged[it.src] = struct{}{}
+			s.hub.metrics.shardOverflow.Inc()
+			s.mu.Unlock()
+			return
+		}
+		s.live++
+	}
+	s.queue = append(s.queue, it)
+	s.mu.Unlock()
+	s.wake()
+}
+
+// post queues work for the shard's goroutine. What is queued is bounded by what
+// clients have asked: a command, a read or a drained buffer each.
+func (s *shard) post(do func()) {
+	s.mu.Lock()
+	s.queue = append(s.queue, item{kind: itemDo, do: do})
+	s.mu.Unlock()
+	s.wake()
+}
+
+// later posts do after d, unless the hub ends before.
+func (s *shard) later(d time.Duration, do func()) {
+	s.hub.start(func() {
+		t := time.NewTimer(d)
+		defer t.Stop()
+		select {
+		case <-t.C:
+			s.post(do)
+		case <-s.hub.ctx.Done():
+		}
+	})
+}
+
+func (s *shard) wake() {
+	select {
+	case s.ready <- struct{}{}:
+	default:
+	}
+}
+
+func (s *shard) run() {
+	defer close(s.stopped)
+	var batch []item
+	for {
+		select {
+		case <-s.ready:
+		case <-s.hub.ctx.Done():
+			return
+		}
+		for s.hub.ctx.Err() == nil {
+			var lagged []*liveSource
+			batch, lagged = s.take(batch)
+			if len(batch) == 0 && len(lagged) == 0 {
+				break
+			}
+			for i := range batch {
+				s.handle(&batch[i])
+				batch[i] = item{}
+			}
+			for _, src := range lagged {
+				s.catchUp(src)
+			}
+		}
+	}
+}
+
+// take swaps the queue for the emptied batch.
+func (s *shard) take(batch []item) ([]item, []*liveSource) {
+	const most = 4096 // a burst's buffer is not kept for ever
+	if cap(batch) > most {
+		batch = nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	batch, s.queue = s.queue, batch[:0]
+	s.live = 0
+	var lagged []*liveSource
+	for src := range s.lagged {
+		lagged = append(lagged, src)
+	}
+	return batch, lagged
+}
+
+func (s *shard) handle(it *item) {
+	if it.kind == itemDo {
+		it.do()
+		return
+	}
+	ss := s.sources[it.src]
+	if ss == nil || it.seq <= ss.seq {
+		return
+	}
+	switch it.kind {
+	case itemMessage:
+		ss.message(it)
+	case itemGap:
+		ss.gap(it)
+	case itemFresh:
+		ss.fresh(it.offset)
+	case itemDo:
+	}
+}
+
+// catchUp ends a source's lag: from now on the queue takes its messages again, and
+// what was left out is read by each cursor.
+func (s *shard) catchUp(src *liveSource) {
+	src.mu.Lock()
+	s.mu.Lock()
+	delete(s.lagged, src)
+	s.mu.Unlock()
+	end, seq := src.last, src.seq
+	src.mu.Unlock()
+	ss := s.sources[src]
+	if ss == nil {
+		return
+	}
+	ss.pos, ss.seq = end, seq
+	for _, c := range ss.cursors {
+		if c.state == cursorLive {
+			c.state = cursorCatchingUp
+		}
+		c.step()
+	}
+}
+
+// source returns the shard's part of src, declaring interest at its first use.
+func (s *shard) source(src *liveSource) *shardSource {
+	ss := s.sources[src]
+	if ss == nil {
+		ss = &shardSource{src: src}
+		s.sources[src] = ss
+		src.mu.Lock()
+		src.wanted[s.index] = true
+		ss.pos, ss.seq = src.last, src.seq
+		src.mu.Unlock()
+	}
+	return ss
+}
+
+func (ss *shardSource) add(c *cursor) {
+	c.at, c.index = ss, len(ss.cursors)
+	ss.cursors = append(ss.cursors, c)
+}
+
+// remove takes c out, and the source with its last cursor.
+func (s *shard) remove(c *cursor) {
+	ss := c.at
+	last := len(ss.cursors) - 1
+	ss.cursors[c.index] = ss.cursors[last]
+	ss.cursors[c.index].index = c.index
+	ss.cursors = slices.Delete(ss.cursors, last, last+1)
+	c.at = nil
+	if len(ss.cursors) > 0 {
+		return
+	}
+	delete(s.sources, ss.src)
+	ss.src.mu.Lock()
+	ss.src.wanted[s.index] = false
+	ss.src.mu.Unlock()
+}

@@ -1,0 +1,374 @@
+package fanout
+
+import (
+	"sync"
+	"time"
+
+	"github.com/rivulet-rt/rivulet/protocol"
+)
+
+// feedState is how a liveSource stands to the live feed.
+type feedState uint8
+
+const (
+	feedOpening   feedState = iota // interest is being declared, the tail read
+	feedLive                       // messages go straight to the shards
+	feedRepairing                  // the log is read first; live messages wait in pending
+	feedFailed                     // opening failed; the source is out of the hub's map
+)
+
+// maxPending bounds the live messages that wait for a repair; past it they are
+// dropped here and read from the log.
+const maxPending = 256
+
+// liveSource is a source with subscribers on this node: the order check of its
+// live feed, its ring, and which shards want it. It is itself a cursor over the
+// log, one per node: a hole in the feed is read once, whoever subscribes.
+type liveSource struct {
+	// Static after construction.
+	key    Source
+	hub    *Hub
+	opened chan struct{} // closed when opening ended; then err is set
+
+	// Guarded by hub.mu.
+	refs      int       // cursors, and subscribes on their way
+	idleSince time.Time // set while refs is 0
+
+	mu sync.Mutex // guards the following
+	// state moves opening -> live <-> repairing, or opening -> failed.
+	state feedState
+	err   error // why opening failed
+	// last: everything of the source up to here was handed to the shards.
+	last Position
+	// floor and recent are used by patterns on an inexact feed, whose messages may
+	// come in another order than the log's: everything up to floor was handed over,
+	// and of each channel in recent everything up to its offset.
+	floor     Position
+	recent    map[Channel]uint64
+	ring      ring
+	pending   []*Message
+	settled   int           // so many of pending were there when the repair's read began
+	again     bool          // a read that begins from now on is needed: pending overflowed, or the source is suspect
+	wanted    []bool        // by shard
+	seq       uint64        // of what was offered to the shards
+	retention time.Duration // as the last tail told
+	checked   bool          // the tail was read once more after opening
+	openedAt  time.Time
+}
+
+// loose reports whether the source may be dispatched out of the log's order.
+func (s *liveSource) loose() bool { return s.key.Filter.IsPattern() && !s.hub.exact }
+
+// offer takes a message from the live feed.
+func (s *liveSource) offer(m *Message) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch s.state {
+	case feedLive:
+		switch s.orderLocked(m) {
+		case orderNext:
+			s.acceptLocked(m, false)
+		case orderHole, orderChanged:
+			s.keepLocked(m)
+			s.repairLocked()
+		case orderSeen:
+		}
+	case feedOpening, feedRepairing:
+		s.keepLocked(m)
+	case feedFailed:
+	}
+}
+
+func (s *liveSource) keepLocked(m *Message) {
+	if len(s.pending) >= maxPending {
+		s.again = true
+		return
+	}
+	s.pending = append(s.pending, m)
+}
+
+type order uint8
+
+const (
+	orderNext    order = iota // nothing is missing before it
+	orderSeen                 // a repetition
+	orderHole                 // something before it is missing
+	orderChanged              // it looks like a repetition but was stored later
+)
+
+// orderLocked compares m with what was handed over. An offset that is not above the
+// last, but stored later, cannot be a repetition: the log was changed under us.
+func (s *liveSource) orderLocked(m *Message) order {
+	base := s.last
+	if s.loose() {
+		base = s.floor
+		if at := s.recent[m.Channel]; at > base.Offset {
+			base.Offset = at
+		}
+	}
+	switch {
+	case m.Offset() <= base.Offset && m.Position.Time > s.last.Time:
+		return orderChanged
+	case m.Offset() <= base.Offset:
+		return orderSeen
+	case m.Prev <= base.Offset:
+		return orderNext
+	}
+	return orderHole
+}
+
+// acceptLocked hands m to the shards. proven says that it was read from the log,
+// completely up to it.
+func (s *liveSource) acceptLocked(m *Message, proven bool) {
+	before := s.last
+	late := m.Offset() <= before.Offset
+	if !late {
+		s.last = m.Position
+	}
+	out := m
+	if s.loose() {
+		if s.recent == nil {
+			s.recent = make(map[Channel]uint64)
+		}
+		s.recent[m.Channel] = m.Offset()
+		if proven {
+			s.floor = m.Position
+		}
+		out = m.at(s.floor)
+	} else {
+		s.ring.push(m)
+	}
+	if m.Kind != KindData {
+		s.hub.reader.forget(s.key)
+	}
+	s.offerShardsLocked(item{kind: itemMessage, src: s, m: out, from: before, offset: m.Position, late: late})
+}
+
+// at returns a copy of m that resumes from p. A loose pattern's client that comes
+// back there gets again what followed the hole, and tells it by the offset.
+func (m *Message) at(p Position) *Message {
+	return &Message{
+		Channel: m.Channel, Stream: m.Stream, Position: m.Position, Resume: p, Prev: m.Prev, Kind: m.Kind,
+		Target: m.Target, Binary: m.Binary, ID: m.ID, User: m.User, Client: m.Client, Headers: m.Headers, Data: m.Data,
+	}
+}
+
+func (s *liveSource) offerShardsLocked(it item) {
+	s.seq++
+	it.seq = s.seq
+	for i, w := range s.wanted {
+		if w {
+			s.hub.shards[i].offer(it)
+		}
+	}
+}
+
+// repairLocked starts reading the log from where the source stands.
+func (s *liveSource) repairLocked() {
+	if s.state != feedLive {
+		return
+	}
+	s.state = feedRepairing
+	s.hub.metrics.repairs.Inc()
+	s.hub.start(func() { s.repair() })
+}
+
+// suspect makes the source prove itself before it hands over anything more.
+func (s *liveSource) suspect() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state != feedLive {
+		s.again = true
+		return
+	}
+	s.again = true
+	s.repairLocked()
+}
+
+// baseLocked is from where a repair reads: everything up to it was handed over.
+func (s *liveSource) baseLocked() Position {
+	if s.loose() {
+		return s.floor
+	}
+	return s.last
+}
+
+// repair reads the log until the source joins the live feed again. It ends only
+// then, or with the hub: while the log is away it tries for ever.
+func (s *liveSource) repair() {
+	wait := s.hub.backoff()
+	for s.hub.ctx.Err() == nil {
+		done, err := s.repairOnce()
+		if done {
+			return
+		}
+		if err != nil {
+			s.hub.log.Debug("repair waits for the log", "stream", s.key.Stream, "err", err)
+			wait.sleep(s.hub.ctx)
+			continue
+		}
+		wait.reset()
+	}
+}
+
+// repairOnce reads one batch and reports whether the source is live again.
+func (s *liveSource) repairOnce() (live bool, err error) {
+	s.mu.Lock()
+	from, closed := s.baseLocked(), s.state == feedFailed
+	s.again, s.settled = false, len(s.pending)
+	s.mu.Unlock()
+	if closed {
+		return true, nil
+	}
+	b, err := s.hub.reader.read(s.hub.ctx, Query{Source: s.key, After: from.Offset, Limit: s.hub.cfg.ReadBatch, Prove: from})
+	if err != nil {
+		return false, err
+	}
+	ok, reason := Complete(from, b.Evidence)
+	begin := restart(from, reason, b)
+	if reason == protocol.ReasonLogChanged {
+		if from.Stream == b.Evidence.Tag {
+			// Proven by what this node itself was handed: nobody shall trust positions of
+			// the old log where only the epoch can tell them apart. Then judge again.
+			if err := s.hub.epochs.Raise(s.hub.ctx, s.key.Stream, from.Stream); err != nil {
+				return false, err
+			}
+			return false, errEpochRaised
+		}
+		if b, begin, err = s.hub.readAt(s.hub.ctx, s.key, newerThan(b.Evidence)); err != nil {
+			return false, err
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state == feedFailed {
+		return true, nil
+	}
+	if !ok {
+		s.gapLocked(from, begin, reason)
+		if until := lostUntil(begin, b.Evidence); until > 0 {
+			// Of a pattern, some channels lost messages and others did not: the ring is
+			// complete only from where the last of those begins.
+			s.ring.reset(Position{Stream: anyTag(), Offset: until})
+		}
+	}
+	return s.applyLocked(b), nil
+}
+
+// restart is where delivery goes on after history was lost: never before from,
+// and behind the marker where the channel was purged, which is told as the gap.
+func restart(from Position, reason string, b Batch) Position {
+	begin := b.Evidence.Begin
+	if reason == protocol.ReasonPurged && len(b.Messages) > 0 && b.Messages[0].Kind == KindPurge {
+		return b.Messages[0].Position
+	}
+	if begin.Offset < from.Offset {
+		return from
+	}
+	return begin
+}
+
+// newerThan is the offset after which a changed log holds what was stored after
+// the position the evidence is about, so nobody gets again what it had.
+func newerThan(ev Evidence) uint64 {
+	if ev.FirstSince == 0 {
+		return ev.LastSeq
+	}
+	return ev.FirstSince - 1
+}
+
+// applyLocked hands over what a repair read and reports whether the source is live.
+func (s *liveSource) applyLocked(b Batch) (live bool) {
+	for _, m := range b.Messages {
+		if m.Offset() <= s.recent[m.Channel] || m.Offset() <= s.baseLocked().Offset {
+			continue
+		}
+		s.acceptLocked(m, true)
+	}
+	if n := len(b.Messages); s.loose() && n > 0 && b.Messages[n-1].Offset() > s.floor.Offset {
+		s.floor = b.Messages[n-1].Position
+	}
+	if b.More {
+		return false
+	}
+	s.pruneLocked()
+	return s.joinLocked()
+}
+
+// pruneLocked forgets channels that the floor has overtaken.
+func (s *liveSource) pruneLocked() {
+	for c, at := range s.recent {
+		if at <= s.floor.Offset {
+			delete(s.recent, c)
+		}
+	}
+}
+
+// joinLocked hands over the messages that waited and goes live, unless they do
+// not follow on what was read. A message that waited when the read began and lies
+// before its end is a repetition by proof, whatever its time says.
+func (s *liveSource) joinLocked() bool {
+	if s.again {
+		return false // something was lost among or after those that wait
+	}
+	waiting, settled := s.pending, s.settled
+	s.pending, s.settled = nil, 0
+	for i, m := range waiting {
+		o := s.orderLocked(m)
+		switch {
+		case o == orderNext:
+			s.acceptLocked(m, false)
+		case o == orderHole, o == orderChanged && i >= settled:
+			s.pending = append(s.pending, waiting[i:]...)
+			return false
+		}
+	}
+	s.state = feedLive
+	return true
+}
+
+// gapLocked restarts the source at begin: what lay between from and there is gone.
+func (s *liveSource) gapLocked(from, begin Position, reason string) {
+	s.last, s.floor, s.recent = begin, begin, nil
+	// What waited when the read began is in the log, or belongs to a log that is gone.
+	s.pending, s.settled = s.pending[min(s.settled, len(s.pending)):], 0
+	s.ring.reset(begin)
+	s.hub.reader.forget(s.key)
+	s.hub.metrics.gaps.WithLabelValues(reason).Inc()
+	s.offerShardsLocked(item{kind: itemGap, src: s, from: from, offset: begin, reason: reason})
+}
+
+// freshen moves a quiet source from where it was proven to stand to fresh, where
+// the log proved that nothing lies between.
+func (s *liveSource) freshen(from, fresh Position) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state != feedLive || s.last != from || fresh.Offset <= from.Offset || s.loose() && len(s.recent) > 0 {
+		return
+	}
+	s.last, s.floor = fresh, fresh
+	s.offerShardsLocked(item{kind: itemFresh, src: s, from: from, offset: fresh})
+}
+
+// stale reports whether the source's position has grown so old that a client which
+// leaves with it might come back to a log that no longer proves it.
+func (s *liveSource) stale(now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.state == feedLive && s.retention > 0 && now.UnixNano()-s.last.Time > int64(s.retention)/4
+}
+
+// replay answers a catching-up cursor from the ring. upTo is the end of the source
+// at that moment.
+func (s *liveSource) replay(x Position, limit int) (msgs []*Message, more, ok bool, upTo Position) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.loose() {
+		return nil, false, false, s.floor
+	}
+	if x == s.last {
+		return nil, false, true, s.last
+	}
+	msgs, more, ok = s.ring.after(x, limit)
+	return msgs, more, ok, s.last
+}

@@ -1,0 +1,165 @@
+package fanout
+
+import (
+	"context"
+	"time"
+)
+
+// firstLook is how long after opening a source's tail is read once more on an
+// inexact feed: interest takes that long to reach every server of a cluster.
+const firstLook = 250 * time.Millisecond
+
+// sweepLoop looks for what the feed cannot show: a lost last message, a source
+// that nobody uses any more, a position that has grown old.
+func (h *Hub) sweepLoop() {
+	every := h.cfg.SweepInterval
+	if !h.exact {
+		every = min(every, firstLook)
+	}
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	last := time.Now()
+	for {
+		select {
+		case <-h.ctx.Done():
+			return
+		case now := <-tick.C:
+			full := now.Sub(last) >= h.cfg.SweepInterval-every/2
+			if full {
+				last = now
+				h.dropIdle(now)
+				h.freshenQuiet(now)
+			}
+			h.checkTails(now, full)
+		}
+	}
+}
+
+// checkTails compares what was handed over with the end of the log: of every
+// source if all, else of those opened a moment ago.
+func (h *Hub) checkTails(now time.Time, all bool) {
+	var due []*liveSource
+	for _, s := range h.sources() {
+		if s.dueForCheck(now, all) {
+			due = append(due, s)
+		}
+	}
+	behind := h.behind(due)
+	if len(behind) == 0 {
+		return
+	}
+	// What the feed is about to bring is not lost.
+	select {
+	case <-time.After(firstLook):
+	case <-h.ctx.Done():
+		return
+	}
+	for s, tail := range behind {
+		s.mu.Lock()
+		if s.state == feedLive && s.last.Offset < tail {
+			s.again = true
+			s.repairLocked()
+		}
+		s.mu.Unlock()
+	}
+}
+
+// dueForCheck reports whether the source's tail is to be compared, and counts it
+// as done. A loose pattern is read from its floor instead: that moves the floor.
+func (s *liveSource) dueForCheck(now time.Time, all bool) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	first := !s.checked && now.Sub(s.openedAt) >= firstLook
+	if s.state != feedLive || !all && !first {
+		return false
+	}
+	s.checked = true
+	if s.loose() {
+		s.again = true
+		s.repairLocked()
+		return false
+	}
+	return !s.key.Filter.IsPattern()
+}
+
+// behind returns the sources whose log has more than was handed over.
+func (h *Hub) behind(due []*liveSource) map[*liveSource]uint64 {
+	if len(due) == 0 {
+		return nil
+	}
+	keys := make([]Source, len(due))
+	for i, s := range due {
+		keys[i] = s.key
+	}
+	ctx, cancel := context.WithTimeout(h.ctx, h.cfg.OpenTimeout)
+	defer cancel()
+	tails, err := h.feed.Tails(ctx, keys)
+	if err != nil {
+		h.log.Debug("sweep could not read the tails", "err", err)
+		return nil
+	}
+	out := make(map[*liveSource]uint64)
+	for i, s := range due {
+		s.mu.Lock()
+		if tails[i].Offset > s.last.Offset {
+			out[s] = tails[i].Offset
+		}
+		s.mu.Unlock()
+	}
+	return out
+}
+
+// dropIdle stops following channels that nobody used for a while, and some of the
+// others where too many linger.
+func (h *Hub) dropIdle(now time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	idle := 0
+	for _, s := range h.allLocked() {
+		if s.refs > 0 || !s.isOpen() {
+			continue
+		}
+		idle++
+		if now.Sub(s.idleSince) < h.cfg.Linger && idle <= h.cfg.MaxIdle {
+			continue
+		}
+		h.removeLocked(s)
+		// Under the lock, so that a subscribe which finds the source gone declares its
+		// interest after this one is withdrawn. Unwatch does not wait for the network.
+		h.feed.Unwatch(s.key)
+		s.close()
+	}
+}
+
+func (s *liveSource) isOpen() bool {
+	select {
+	case <-s.opened:
+		return true
+	default:
+		return false
+	}
+}
+
+// close gives the ring's bytes back; a repair under way ends by itself.
+func (s *liveSource) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.state, s.pending = feedFailed, nil
+	s.ring.reset(s.last)
+}
+
+// freshenQuiet moves the positions of quiet sources to the end of their stream.
+func (h *Hub) freshenQuiet(now time.Time) {
+	for _, s := range h.sources() {
+		if !s.stale(now) {
+			continue
+		}
+		ctx, cancel := context.WithTimeout(h.ctx, h.cfg.OpenTimeout)
+		err := h.refresh(ctx, s)
+		cancel()
+		if err != nil {
+			h.log.Debug("position not refreshed", "stream", s.key.Stream, "err", err)
+			return
+		}
+	}
+}
