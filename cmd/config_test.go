@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -66,7 +67,7 @@ func TestDocumentedDefaultsAreTheDefaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, key := range leaves(all, "") {
-		if !contains(leaves(documented, ""), key) {
+		if !slices.Contains(leaves(documented, ""), key) {
 			t.Errorf("%s is not documented", key)
 		}
 	}
@@ -98,15 +99,6 @@ func leaves(m map[string]any, prefix string) []string {
 		}
 	}
 	return keys
-}
-
-func contains(list []string, s string) bool {
-	for _, item := range list {
-		if item == s {
-			return true
-		}
-	}
-	return false
 }
 
 func TestExampleIsValid(t *testing.T) {

@@ -16,7 +16,7 @@ import (
 
 // What the configuration means to each room.
 
-// ErrNoAuth: a node that is not for development needs a way to authenticate.
+// ErrNoAuth says that a node that is not for development has no way to authenticate.
 var ErrNoAuth = errors.New(`auth: nothing is configured, so nobody could be let in. Do one of:
 - try it out, open to everybody on this machine:    rivulet serve --dev
 - set a secret that your tokens are signed with:    RIVULET_AUTH_HMAC_SECRET=$(openssl rand -hex 32)

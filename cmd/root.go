@@ -34,8 +34,7 @@ func Main(ctx context.Context, args []string, s Streams) int {
 		return ExitOK
 	}
 	fmt.Fprintf(s.Err, "rivulet: %s\n", present(err))
-	var usage *usageError
-	if errors.As(err, &usage) {
+	if _, ok := errors.AsType[*usageError](err); ok {
 		return ExitUsage
 	}
 	return ExitFailed
@@ -72,7 +71,7 @@ is subscribed: in order, live, and after a disconnection from where they stopped
 		SilenceUsage:      true,
 		DisableAutoGenTag: true,
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
-		Args: func(cmd *cobra.Command, args []string) error {
+		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 0 {
 				return usagef("there is no command %q; see: rivulet --help", args[0])
 			}

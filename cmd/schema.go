@@ -174,7 +174,7 @@ func orTop(key string) string {
 
 func (a *assigner) assignValue(node *yaml.Node, v reflect.Value, key string) {
 	fresh := reflect.New(v.Type())
-	if text, ok := fresh.Interface().(encoding.TextUnmarshaler); ok {
+	if text, ok := reflect.TypeAssert[encoding.TextUnmarshaler](fresh); ok {
 		if node.Kind != yaml.ScalarNode {
 			a.fail(node, key, "must be a single value")
 			return

@@ -140,10 +140,10 @@ func (f *subscribeFlags) run(ctx context.Context, s Streams, channel string, opt
 
 // unlessEnded hides the errors that come from the end of ctx: the user asked for it.
 func unlessEnded(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return nil
+	if ctx.Err() == nil {
+		return err
 	}
-	return err
+	return nil
 }
 
 func (f *subscribeFlags) print(ctx context.Context, s Streams, sub *rivulet.Subscription) error {
