@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"maps"
 	"strconv"
 	"sync"
 	"time"
@@ -84,7 +85,7 @@ func (g *batcher) send(ctx context.Context, list []*sending) {
 		return
 	}
 	if err == nil {
-		if _, certain := refusal(ack.Error); !certain {
+		if certain, _ := refusal(ack.Error); !certain {
 			err = ack.Error
 		}
 	}
@@ -169,9 +170,7 @@ func (g *batcher) commit(ctx context.Context, list []*sending) (pubAck, error) {
 	nc := g.b.pub.mux.link.nc
 	for i, s := range list {
 		m := &nats.Msg{Subject: s.msg.Subject, Data: s.msg.Data, Header: nats.Header{}}
-		for k, v := range s.msg.Header {
-			m.Header[k] = v
-		}
+		maps.Copy(m.Header, s.msg.Header)
 		m.Header[hdrBatchID] = []string{batchID}
 		m.Header[hdrBatchSeq] = []string{strconv.Itoa(i + 1)}
 		last := i == len(list)-1

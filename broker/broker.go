@@ -161,7 +161,7 @@ func (b *Broker) setUp(ctx context.Context) error {
 		return err
 	}
 	for _, step := range rep.Applied {
-		b.log.Info("topology step applied", "version", step.Version, "name", step.Name)
+		b.log.Info("topology step applied", slog.Int("version", step.Version), slog.String("name", step.Name))
 	}
 	if b.epochs, err = migrations.OpenEpochs(ctx, b.js); err != nil {
 		return err
@@ -171,7 +171,7 @@ func (b *Broker) setUp(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("broker: raise epochs after a crash of the machine: %w", err)
 		}
-		b.log.Warn("the machine stopped without a sync, every epoch was raised", "streams", n)
+		b.log.Warn("the machine stopped without a sync, every epoch was raised", slog.Int("streams", n))
 		if err := b.srv.settled(b.cfg.Sync); err != nil {
 			return err
 		}
@@ -191,7 +191,7 @@ func (b *Broker) apply(ctx context.Context) (migrations.Report, error) {
 		if err == nil || errors.Is(err, migrations.ErrNewerTopology) || b.srv != nil {
 			return rep, err
 		}
-		b.log.Info("waiting for jetstream", "err", err)
+		b.log.Info("waiting for jetstream", slog.Any("err", err))
 		if perr := pause(ctx, keepRetry); perr != nil {
 			return rep, errors.Join(err, perr)
 		}

@@ -46,6 +46,7 @@ func TestDiskFull(t *testing.T) {
 }
 
 func testDiskFull(t *testing.T, dir string) {
+	t.Helper()
 	cfg := config(t, func(c *broker.Config) { c.Data, c.PublishTimeout = filepath.Join(dir, "data"), 500*time.Millisecond })
 	b := open(t, cfg)
 	first := publish(t, b, "t:a", "1")

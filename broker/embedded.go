@@ -31,6 +31,7 @@ var errNoServer = errors.New("broker: embedded server is not running")
 // embedded is the NATS server in this process, and the owner of its directory.
 type embedded struct {
 	dir  string
+	root *os.Root // of dir
 	log  *slog.Logger
 	opts *server.Options
 	lock *os.File
@@ -46,19 +47,23 @@ func openEmbedded(cfg Config, log *slog.Logger) (*embedded, error) {
 	if err := os.MkdirAll(cfg.Data, 0o700); err != nil {
 		return nil, fmt.Errorf("broker: data directory: %w", err)
 	}
-	lock, err := lockDir(cfg.Data)
+	root, err := os.OpenRoot(cfg.Data)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("broker: data directory: %w", err)
 	}
-	e := &embedded{dir: cfg.Data, log: log, lock: lock}
+	lock, err := lockDir(root)
+	if err != nil {
+		return nil, errors.Join(err, root.Close())
+	}
+	e := &embedded{dir: cfg.Data, root: root, log: log, lock: lock}
 	if err := e.open(cfg); err != nil {
-		return nil, errors.Join(err, lock.Close())
+		return nil, errors.Join(err, lock.Close(), root.Close())
 	}
 	return e, nil
 }
 
 func (e *embedded) open(cfg Config) error {
-	before, known, err := readMarker(e.dir)
+	before, known, err := readMarker(e.root)
 	if err != nil {
 		return err
 	}
@@ -72,7 +77,7 @@ func (e *embedded) open(cfg Config) error {
 		// Stays in force until the epochs are raised: see settled.
 		return e.start()
 	}
-	if err := writeMarker(e.dir, marker{BootID: bootID(), Sync: cfg.Sync}); err != nil {
+	if err := writeMarker(e.root, marker{BootID: bootID(), Sync: cfg.Sync}); err != nil {
 		return err
 	}
 	return e.start()
@@ -81,18 +86,17 @@ func (e *embedded) open(cfg Config) error {
 // settled records that the epochs were raised after a crash of the machine.
 func (e *embedded) settled(sync Sync) error {
 	e.crashed = false
-	return writeMarker(e.dir, marker{BootID: bootID(), Sync: sync})
+	return writeMarker(e.root, marker{BootID: bootID(), Sync: sync})
 }
 
-func lockDir(dir string) (*os.File, error) {
-	path := filepath.Join(dir, lockName)
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+func lockDir(dir *os.Root) (*os.File, error) {
+	f, err := dir.OpenFile(lockName, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("broker: lock data directory: %w", err)
 	}
 	held, err := lockFile(f)
 	if err == nil && !held {
-		err = fmt.Errorf("%w: %s is locked by another process; stop it, or give this one its own directory", ErrDataDirInUse, dir)
+		err = fmt.Errorf("%w: %s is locked by another process; stop it, or give this one its own directory", ErrDataDirInUse, dir.Name())
 	}
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
@@ -199,9 +203,9 @@ func (e *embedded) stop(ctx context.Context, cfg Config) error {
 	}
 	var err error
 	if !e.crashed {
-		err = writeMarker(e.dir, marker{BootID: bootID(), Clean: true, Sync: cfg.Sync})
+		err = writeMarker(e.root, marker{BootID: bootID(), Clean: true, Sync: cfg.Sync})
 	}
-	return errors.Join(err, e.lock.Close())
+	return errors.Join(err, e.lock.Close(), e.root.Close())
 }
 
 // serverLog hands the server's log on. Its notices are of no interest to an
@@ -209,16 +213,19 @@ func (e *embedded) stop(ctx context.Context, cfg Config) error {
 type serverLog struct{ log *slog.Logger }
 
 func (s *serverLog) Noticef(f string, v ...any) {
-	s.log.Debug("nats server", "text", fmt.Sprintf(f, v...))
+	s.log.Debug("nats server", slog.String("text", fmt.Sprintf(f, v...)))
 }
+
 func (s *serverLog) Warnf(f string, v ...any) {
-	s.log.Warn("nats server", "text", fmt.Sprintf(f, v...))
+	s.log.Warn("nats server", slog.String("text", fmt.Sprintf(f, v...)))
 }
+
 func (s *serverLog) Errorf(f string, v ...any) {
-	s.log.Error("nats server", "text", fmt.Sprintf(f, v...))
+	s.log.Error("nats server", slog.String("text", fmt.Sprintf(f, v...)))
 }
+
 func (s *serverLog) Fatalf(f string, v ...any) {
-	s.log.Error("nats server", "text", fmt.Sprintf(f, v...))
+	s.log.Error("nats server", slog.String("text", fmt.Sprintf(f, v...)))
 }
 func (s *serverLog) Debugf(string, ...any) {}
 func (s *serverLog) Tracef(string, ...any) {}

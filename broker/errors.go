@@ -58,24 +58,24 @@ func (e *apiError) Error() string {
 // stored; a sequence mismatch or a failing store is found by one replica while
 // others may have stored the message, so they leave the outcome open, like every
 // unknown code that speaks of a failure of the server.
-func refusal(e *apiError) (err error, certain bool) {
+func refusal(e *apiError) (certain bool, err error) {
 	switch e.ErrCode {
 	case codeInsufficient, codeStorageExceeded, codeAccountResources, codeMemoryExceeded:
-		return fmt.Errorf("%w: %w", fanout.ErrDiskFull, e), true
+		return true, fmt.Errorf("%w: %w", fanout.ErrDiskFull, e)
 	case codeTooManyRequests:
-		return fmt.Errorf("%w: %w", fanout.ErrTooBusy, e), true
+		return true, fmt.Errorf("%w: %w", fanout.ErrTooBusy, e)
 	case codeMessageTooLarge, codeHeaderTooLarge:
-		return fmt.Errorf("%w: %w", fanout.ErrTooLarge, e), true
+		return true, fmt.Errorf("%w: %w", fanout.ErrTooLarge, e)
 	case codeSequenceNotMatch, codeStoreFailed:
-		return e, false
+		return false, e
 	case codeClusterNotAvail, codeNotLeader, codeNoAccount, codeStreamNotFound, codeStreamNotMatch,
 		codeNotEnabled, codeNotForAccount, codeStreamOffline, codeOfflineReason:
-		return fmt.Errorf("%w: %w", fanout.ErrUnavailable, e), true
+		return true, fmt.Errorf("%w: %w", fanout.ErrUnavailable, e)
 	}
 	if e.Code >= 400 && e.Code < 500 {
-		return fmt.Errorf("%w: %w", fanout.ErrUnavailable, e), true
+		return true, fmt.Errorf("%w: %w", fanout.ErrUnavailable, e)
 	}
-	return e, false
+	return false, e
 }
 
 // unsent reports whether the NATS client refused to take the message at all.

@@ -1,6 +1,9 @@
 package broker
 
 import (
+	"errors"
+	"os"
+
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/rivulet-rt/rivulet/fanout"
@@ -28,7 +31,11 @@ func (b *Broker) Tag(id fanout.StreamID) fanout.StreamTag { return b.reg.byStrea
 
 // SetBootID rewrites the marker of a data directory as if it came from another boot.
 func SetBootID(dir, id string, clean bool, sync Sync) error {
-	return writeMarker(dir, marker{BootID: id, Clean: clean, Sync: sync})
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(writeMarker(root, marker{BootID: id, Clean: clean, Sync: sync}), root.Close())
 }
 
 // Escape and Unescape are the encoding of names in headers.

@@ -44,6 +44,7 @@ type feed struct {
 	link    *link
 	queue   chan *nats.Msg // bounded; never closed, the reader's ctx ends its use
 	started atomic.Bool
+	behind  atomic.Int64 // Unix nanoseconds until which receipts do not wait for the feed
 
 	// Owned by the reader.
 	hub      Dispatcher

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -79,7 +80,7 @@ func (k *keeper) run(ctx context.Context) {
 		case <-k.wake:
 		}
 		if err := k.work(ctx); err != nil && ctx.Err() == nil {
-			k.b.log.Warn("mending failed, will be tried again", "err", err)
+			k.b.log.Warn("mending failed, will be tried again", slog.Any("err", err))
 			_ = pause(ctx, keepRetry)
 			k.poke()
 		}
@@ -149,7 +150,7 @@ func (k *keeper) resume(ctx context.Context) error {
 // again if it is gone: an empty log that says so is better than none.
 func (k *keeper) check(ctx context.Context, s *stream) error {
 	before := s.tag()
-	info, _, err := k.b.refresh(ctx, s)
+	info, err := k.b.refresh(ctx, s)
 	if err != nil && !gone(err) {
 		return err
 	}
@@ -162,7 +163,7 @@ func (k *keeper) check(ctx context.Context, s *stream) error {
 	}
 	if s.tag() != before {
 		s.recent.clear()
-		k.b.log.Warn("stream has a new epoch", "stream", s.name)
+		k.b.log.Warn("stream has a new epoch", slog.String("stream", s.name))
 		if k.b.feed.started.Load() {
 			k.b.feed.suspect(s.id(), causeStream)
 		}
@@ -179,7 +180,7 @@ func gone(err error) bool {
 
 func (k *keeper) restore(ctx context.Context, s *stream) error {
 	ns := k.b.reg.namespace(s.layout.Namespace)
-	k.b.log.Error("stream is gone and is created again, empty", "stream", s.name)
+	k.b.log.Error("stream is gone and is created again, empty", slog.String("stream", s.name))
 	if _, err := migrations.Apply(ctx, k.b.js, k.b.applyOptions()); err != nil {
 		return err
 	}

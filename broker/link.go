@@ -121,7 +121,7 @@ func backoff(tries int) time.Duration {
 
 func (l *link) onDown(nc *nats.Conn, err error) {
 	l.met.connected.WithLabelValues(l.name).Set(0)
-	l.log.Warn("nats connection lost", "link", l.name, "err", err)
+	l.log.Warn("nats connection lost", slog.String("link", l.name), slog.Any("err", err))
 	l.lost(nc)
 }
 
@@ -134,7 +134,7 @@ func (l *link) lost(nc *nats.Conn) {
 func (l *link) onUp(nc *nats.Conn) {
 	l.met.connected.WithLabelValues(l.name).Set(1)
 	l.met.reconnects.WithLabelValues(l.name).Inc()
-	l.log.Info("nats connection back", "link", l.name, "server", nc.ConnectedServerName())
+	l.log.Info("nats connection back", slog.String("link", l.name), slog.String("server", nc.ConnectedServerName()))
 	l.lost(nc) // the loss may have been reported when the new connection stood
 	if l.up != nil {
 		l.up()
@@ -142,7 +142,7 @@ func (l *link) onUp(nc *nats.Conn) {
 }
 
 func (l *link) onError(_ *nats.Conn, _ *nats.Subscription, err error) {
-	l.log.Warn("nats connection error", "link", l.name, "err", err)
+	l.log.Warn("nats connection error", slog.String("link", l.name), slog.Any("err", err))
 	if l.bad != nil {
 		l.bad(err)
 	}

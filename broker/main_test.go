@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -163,7 +164,7 @@ func (h *hub) Suspect(id fanout.StreamID) { h.add(event{suspect: id}) }
 func (h *hub) snapshot() ([]event, chan struct{}) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.events[:len(h.events):len(h.events)], h.grown
+	return slices.Clip(h.events), h.grown
 }
 
 func (h *hub) add(e event) {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
 )
 
@@ -33,8 +32,8 @@ func bootID() string {
 }
 
 // readMarker returns ok false for a new directory.
-func readMarker(dir string) (m marker, ok bool, err error) {
-	b, err := os.ReadFile(filepath.Join(dir, markerFile))
+func readMarker(dir *os.Root) (m marker, ok bool, err error) {
+	b, err := dir.ReadFile(markerFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return marker{}, false, nil
 	}
@@ -54,27 +53,27 @@ func (m marker) lostWrites(now string) bool {
 }
 
 // writeMarker replaces the marker durably.
-func writeMarker(dir string, m marker) error {
+func writeMarker(dir *os.Root, m marker) error {
 	b, err := json.Marshal(m)
 	if err != nil {
 		return fmt.Errorf("write %s: %w", markerFile, err)
 	}
-	next := filepath.Join(dir, markerFile+".new")
-	if err := writeSynced(next, b); err != nil {
+	const next = markerFile + ".new"
+	if err := writeSynced(dir, next, b); err != nil {
 		return fmt.Errorf("write %s: %w", markerFile, err)
 	}
-	if err := os.Rename(next, filepath.Join(dir, markerFile)); err != nil {
+	if err := dir.Rename(next, markerFile); err != nil {
 		return fmt.Errorf("write %s: %w", markerFile, err)
 	}
-	d, err := os.Open(dir)
+	d, err := dir.Open(".")
 	if err != nil {
 		return fmt.Errorf("write %s: %w", markerFile, err)
 	}
 	return errors.Join(d.Sync(), d.Close())
 }
 
-func writeSynced(path string, b []byte) error {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+func writeSynced(dir *os.Root, name string, b []byte) error {
+	f, err := dir.OpenFile(name, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
 	}

@@ -63,14 +63,11 @@ func (m *mux) add(c call) (id uint64, reply string) {
 	return id, string(strconv.AppendUint(append(b, m.prefix...), id, 36))
 }
 
-// remove gives up on a call. It reports whether the call was still open; if not,
-// its last answer has been or is being delivered.
-func (m *mux) remove(id uint64) bool {
+// remove gives up on a call, whose last answer may be being delivered.
+func (m *mux) remove(id uint64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	_, open := m.calls[id]
 	delete(m.calls, id)
-	return open
 }
 
 func (m *mux) deliver(msg *nats.Msg) {

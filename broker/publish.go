@@ -21,6 +21,8 @@ const (
 	// feedWait is how long a receipt waits for the node's own live feed, which is
 	// told of a message before its publisher, to say when it was stored.
 	feedWait = 20 * time.Millisecond
+	// behindFor is how long nobody waits after the feed did not say so in time.
+	behindFor = 200 * time.Millisecond
 	// clockSlack is how far the clock of the server that stored a message may be
 	// behind this node's for the feed's word to be believed.
 	clockSlack = time.Second
@@ -335,7 +337,7 @@ func (s *sending) refused(e *apiError) error {
 	if e.ErrCode == codeDuplicateInFlight {
 		return errInProgress
 	}
-	err, certain := refusal(e)
+	certain, err := refusal(e)
 	if !certain {
 		return s.unknown(err)
 	}

@@ -25,7 +25,7 @@ func (b *Broker) receipt(ctx context.Context, s *sending, ack pubAck) (fanout.Re
 // message just before its acknowledgement.
 func (b *Broker) feedTime(s *sending, seq uint64) (int64, bool) {
 	oldest := s.sent.Add(-clockSlack).UnixNano()
-	if b.srv == nil || !b.feed.started.Load() {
+	if b.srv == nil || !b.feed.started.Load() || time.Now().UnixNano() < b.feed.behind.Load() {
 		t, ok := s.stream.recent.known(seq)
 		return t, ok && t >= oldest
 	}
@@ -40,6 +40,7 @@ func (b *Broker) feedTime(s *sending, seq uint64) (int64, bool) {
 	case t = <-coming:
 		return t, t >= oldest
 	case <-timer.C:
+		b.feed.behind.Store(time.Now().Add(behindFor).UnixNano())
 		return 0, false
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"sync"
 
@@ -127,7 +128,7 @@ func (b *Broker) namespace(ctx context.Context, name string) (*namespace, error)
 	if err != nil {
 		return nil, unavailable(fmt.Sprintf("create namespace %q", name), err)
 	}
-	b.log.Info("namespace created at first use", "namespace", name)
+	b.log.Info("namespace created at first use", slog.String("namespace", name))
 	return ns, nil
 }
 
@@ -135,7 +136,7 @@ func (b *Broker) namespace(ctx context.Context, name string) (*namespace, error)
 func (b *Broker) ensure(ctx context.Context, spec NamespaceSpec) (*namespace, error) {
 	record, err := migrations.EnsureNamespace(ctx, b.js, spec, b.cfg.Node)
 	if errors.Is(err, migrations.ErrPartitionsFixed) {
-		b.log.Warn("namespace keeps its partitions", "namespace", spec.Name, "err", err)
+		b.log.Warn("namespace keeps its partitions", slog.String("namespace", spec.Name), slog.Any("err", err))
 		err = nil
 	}
 	if err != nil {
@@ -146,7 +147,7 @@ func (b *Broker) ensure(ctx context.Context, spec NamespaceSpec) (*namespace, er
 	group.SetLimit(8)
 	for _, s := range ns.streams {
 		group.Go(func() error {
-			_, _, err := b.refresh(ctx, s)
+			_, err := b.refresh(ctx, s)
 			return err
 		})
 	}

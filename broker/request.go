@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"strconv"
 	"sync"
 	"time"
@@ -297,9 +298,7 @@ func (b *Broker) info(ctx context.Context, s *stream, filter string) (*streamInf
 		if subjects == nil {
 			subjects = info.State.Subjects
 		} else {
-			for k, v := range info.State.Subjects {
-				subjects[k] = v
-			}
+			maps.Copy(subjects, info.State.Subjects)
 		}
 		if page == 0 || len(subjects) >= info.Total {
 			info.State.Subjects = subjects

@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"sync/atomic"
 	"time"
 
@@ -84,16 +85,17 @@ func (s *stream) learn(info *streamInfo, epoch migrations.Epoch) (changed bool) 
 }
 
 // refresh asks the leader for the stream's facts.
-func (b *Broker) refresh(ctx context.Context, s *stream) (info *streamInfo, changed bool, err error) {
+func (b *Broker) refresh(ctx context.Context, s *stream) (*streamInfo, error) {
 	epoch, err := b.epochs.Now(ctx, s.name)
 	if err != nil {
-		return nil, false, unavailable("refresh "+s.name, err)
+		return nil, unavailable("refresh "+s.name, err)
 	}
-	info, err = b.info(ctx, s, "")
+	info, err := b.info(ctx, s, "")
 	if err != nil {
-		return nil, false, err
+		return nil, err
 	}
-	return info, s.learn(info, epoch), nil
+	s.learn(info, epoch)
+	return info, nil
 }
 
 // Raise implements fanout.Epochs. The stream gets a new epoch unless its tag is
@@ -103,7 +105,7 @@ func (b *Broker) Raise(ctx context.Context, id fanout.StreamID, seen fanout.Stre
 	if err != nil {
 		return err
 	}
-	if _, _, err := b.refresh(ctx, s); err != nil {
+	if _, err := b.refresh(ctx, s); err != nil {
 		return fmt.Errorf("raise epoch: %w", err)
 	}
 	now := s.facts.Load()
@@ -114,7 +116,7 @@ func (b *Broker) Raise(ctx context.Context, id fanout.StreamID, seen fanout.Stre
 		return unavailable("raise epoch", err)
 	}
 	b.met.raised.Inc()
-	b.log.Warn("epoch raised: the log changed under its readers", "stream", s.name)
-	_, _, err = b.refresh(ctx, s)
+	b.log.Warn("epoch raised: the log changed under its readers", slog.String("stream", s.name))
+	_, err = b.refresh(ctx, s)
 	return err
 }
