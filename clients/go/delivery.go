@@ -86,6 +86,8 @@ func (s *Subscription) answered(l *link, request uint64, e *protocol.Event) {
 		s.subscribed(l, request, e.Subscribed)
 	case e.Error != nil:
 		s.refused(request, errorFrom(e.Error))
+	default:
+		s.fail(errUnexpectedReply)
 	}
 	s.client.askNext(l)
 }
@@ -162,7 +164,7 @@ func (s *Subscription) deliver(l *link, u Update) {
 	for {
 		s.mu.Lock()
 		switch {
-		case s.phase != phaseLive || s.link != l:
+		case s.phase != phaseLive || s.link != l || l.isLost():
 			s.mu.Unlock()
 			return
 		case !s.buffer.full():
@@ -219,7 +221,7 @@ func (s *Subscription) waitForRoom(l *link) bool {
 				return false
 			}
 		case <-l.lost:
-			return true // and found lost by the next read
+			return true
 		case <-s.done:
 			return true
 		case <-l.urge:

@@ -1,0 +1,26 @@
+package rivulet
+
+import (
+	"context"
+	"time"
+)
+
+// Buffered tells how much waits for the application.
+func Buffered(s *Subscription) (updates, bytes int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.buffer.n, s.buffer.bytes
+}
+
+// WaitBlocked returns once the buffer of s is full.
+func WaitBlocked(ctx context.Context, s *Subscription) {
+	for ctx.Err() == nil {
+		s.mu.Lock()
+		full := s.buffer.full()
+		s.mu.Unlock()
+		if full {
+			return
+		}
+		pause(ctx, time.Millisecond)
+	}
+}
