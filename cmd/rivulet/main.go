@@ -12,11 +12,23 @@ import (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	// From the first signal on, the default action is back: a second one ends the
-	// process at once.
-	context.AfterFunc(ctx, stop)
+	ctx, stop := context.WithCancel(context.Background())
+	signals := make(chan os.Signal, 2) // the one that asks to stop and the one that insists
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	go obey(signals, stop) // ends with the process
 	code := cmd.Main(ctx, os.Args[1:], cmd.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Environ: os.Environ()})
 	stop()
+	os.Exit(code)
+}
+
+// obey stops the command at the first signal and ends the process at the second,
+// with the exit code by which shells tell that a signal did it.
+func obey(signals <-chan os.Signal, stop func()) {
+	<-signals
+	stop()
+	code := 128
+	if s, ok := (<-signals).(syscall.Signal); ok {
+		code += int(s)
+	}
 	os.Exit(code)
 }
