@@ -171,6 +171,15 @@ func (r *Registry) Admit(t Transport) (*Slot, error) {
 // Rejected counts a handshake that was refused before Admit.
 func (r *Registry) Rejected() { r.metrics.rejected.WithLabelValues("handshake").Inc() }
 
+// Disconnected counts a connection that the node closes, for transports without a Session.
+func (r *Registry) Disconnected(code protocol.Code) {
+	r.metrics.disconnects.WithLabelValues(label(code)).Inc()
+}
+
+// Deferred counts a delivery that was refused for want of room, for transports
+// without a Session.
+func (r *Registry) Deferred() { r.metrics.refused.Inc() }
+
 // Release gives the place back; once is enough.
 func (s *Slot) Release() {
 	if s.done.Swap(true) {

@@ -16,12 +16,13 @@ import (
 // stream is one connection: the sink of its subscriptions.
 type stream struct {
 	// Static after newStream.
-	cfg     session.Config
-	log     *slog.Logger
-	out     *session.Outbound
-	client  session.Subscriber
-	expires time.Time
-	outcome chan error // one value: nil when all channels are subscribed, or why one is not
+	registry *session.Registry
+	cfg      session.Config
+	log      *slog.Logger
+	out      *session.Outbound
+	client   session.Subscriber
+	expires  time.Time
+	outcome  chan error // one value: nil when all channels are subscribed, or why one is not
 
 	// Owned by the sink's caller.
 	places  []place
@@ -40,7 +41,7 @@ var (
 
 func newStream(r *session.Registry, log *slog.Logger, claims auth.Claims, subs []subscription) *stream {
 	s := &stream{
-		cfg: r.Config(), log: log, expires: claims.ExpiresAt, waiting: len(subs),
+		registry: r, cfg: r.Config(), log: log, expires: claims.ExpiresAt, waiting: len(subs),
 		outcome: make(chan error, 1), // so that the sink never waits
 	}
 	for _, sub := range subs {
@@ -66,6 +67,14 @@ func (s *stream) settle(err error) { s.decide.Do(func() { s.outcome <- err }) }
 
 // Deliver takes a message, or nothing when there is no room.
 func (s *stream) Deliver(m *fanout.Message) bool {
+	if s.deliver(m) {
+		return true
+	}
+	s.registry.Deferred()
+	return false
+}
+
+func (s *stream) deliver(m *fanout.Message) bool {
 	frame := messageFrame(m)
 	if len(s.places) == 1 && !s.places[0].channel.IsPattern() {
 		if !s.out.Deliver(frame) {
@@ -132,6 +141,7 @@ func (s *stream) Notify(n fanout.Notice) bool {
 func (s *stream) Sweep(now time.Time) {
 	switch progress := s.out.Check(now); {
 	case progress.Stalled >= s.cfg.StallTimeout:
+		s.registry.Disconnected(protocol.CloseNotReading)
 		s.Abort() // a frame cut off at its end is dropped by the client; a farewell would complete it
 	case !s.expires.IsZero() && !now.Before(s.expires):
 		s.disconnect(protocol.CloseTokenExpired)
@@ -148,6 +158,7 @@ func (s *stream) disconnect(code protocol.Code) {
 // Disconnect sends ev after whatever waits, and ends the stream.
 func (s *stream) Disconnect(ev protocol.DisconnectEvent) {
 	if s.out.Finish(disconnectFrame(ev), false) {
+		s.registry.Disconnected(ev.Code)
 		s.log.Debug("event stream disconnected", slog.Int("code", int(ev.Code)), slog.String("reason", ev.Reason))
 	}
 }

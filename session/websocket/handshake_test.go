@@ -59,7 +59,7 @@ func TestHandshake(t *testing.T) {
 				if conn.Subprotocol() != tc.subprotocol {
 					t.Errorf("subprotocol %q, want %q", conn.Subprotocol(), tc.subprotocol)
 				}
-				conn.Close()
+				_ = conn.Close()
 				return
 			}
 			wantRefusal(t, resp, tc.message)
@@ -154,11 +154,11 @@ func TestConnectionLimit(t *testing.T) {
 	if resp.Header.Get("Retry-After") == "" {
 		t.Error("503 without Retry-After")
 	}
-	first.Close()
+	_ = first.Close()
 	for {
 		conn, resp, err := gorilla.DefaultDialer.DialContext(t.Context(), n.url, nil)
 		if err == nil {
-			conn.Close()
+			_ = conn.Close()
 			resp.Body.Close()
 			break
 		}

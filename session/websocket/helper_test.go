@@ -71,7 +71,7 @@ func (n *node) dial(tb testing.TB, query string, header http.Header) *client {
 		tb.Fatalf("dial: %v (%v)", err, resp)
 	}
 	resp.Body.Close()
-	tb.Cleanup(func() { conn.Close() })
+	tb.Cleanup(func() { _ = conn.Close() })
 	return &client{conn, tb}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"strings"
 	"sync"
 	"testing"
@@ -32,7 +33,7 @@ func small(tb testing.TB, n *node) *client {
 		tb.Fatal(err)
 	}
 	resp.Body.Close()
-	tb.Cleanup(func() { conn.Close() })
+	tb.Cleanup(func() { _ = conn.Close() })
 	return &client{conn, tb}
 }
 
@@ -144,7 +145,7 @@ func TestDrain(t *testing.T) {
 			t.Errorf("retry after %d ms, want within the window of 200 ms", ev.RetryAfterMS)
 		}
 		retries[ev.RetryAfterMS] = true
-		c.Close()
+		_ = c.Close()
 	}
 	if len(retries) < 3 {
 		t.Errorf("20 clients were sent to %d different moments", len(retries))
@@ -153,7 +154,7 @@ func TestDrain(t *testing.T) {
 		t.Error(err)
 	}
 	_, resp, err := gorilla.DefaultDialer.DialContext(t.Context(), n.url, nil)
-	if err == nil || resp.StatusCode != 503 || resp.Header.Get("Retry-After") == "" {
+	if err == nil || resp.StatusCode != http.StatusServiceUnavailable || resp.Header.Get("Retry-After") == "" {
 		t.Errorf("a draining node answers %v", resp)
 	}
 	resp.Body.Close()
@@ -204,7 +205,7 @@ func TestChurn(t *testing.T) {
 						t.Errorf("a clean close was answered with %v", err)
 					}
 				}
-				conn.Close()
+				_ = conn.Close()
 			}
 		})
 	}
@@ -252,7 +253,7 @@ func TestDeliverWhileClosing(t *testing.T) {
 						}
 					}
 				}
-				c.Close()
+				_ = c.Close()
 			}
 		})
 	}

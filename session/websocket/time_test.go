@@ -17,27 +17,25 @@ import (
 	"github.com/rivulet-rt/rivulet/session/websocket"
 )
 
-// bubble runs f with a node whose connections and clock are in memory.
-func bubble(t *testing.T, a session.Authenticator, f func(t *testing.T, n *node, dial func(http.Header) *client)) {
+// memory is a node whose connections are in memory, for a bubble with its own clock.
+func memory(t *testing.T, a session.Authenticator) (n *node, dial func(http.Header) *client) {
 	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
-		hub, pipes := hubtest.New(), hubtest.NewPipes()
-		registry := hub.Start(t, session.DefaultConfig(), a)
-		server := &http.Server{Handler: websocket.New(registry, slog.New(slog.DiscardHandler)), ReadHeaderTimeout: time.Minute}
-		done := make(chan struct{})
-		go func() { defer close(done); _ = server.Serve(pipes) }()
-		t.Cleanup(func() { server.Close(); <-done })
-		dialer := gorilla.Dialer{NetDialContext: pipes.Dial}
-		f(t, &node{hub: hub, registry: registry}, func(h http.Header) *client {
-			conn, resp, err := dialer.DialContext(t.Context(), "ws://node/", h)
-			if err != nil {
-				t.Fatal(err)
-			}
-			resp.Body.Close()
-			t.Cleanup(func() { conn.Close() })
-			return &client{conn, t}
-		})
-	})
+	hub, pipes := hubtest.New(), hubtest.NewPipes()
+	registry := hub.Start(t, session.DefaultConfig(), a)
+	server := &http.Server{Handler: websocket.New(registry, slog.New(slog.DiscardHandler)), ReadHeaderTimeout: time.Minute}
+	done := make(chan struct{})
+	go func() { defer close(done); _ = server.Serve(pipes) }()
+	t.Cleanup(func() { _ = server.Close(); <-done })
+	dialer := gorilla.Dialer{NetDialContext: pipes.Dial}
+	return &node{hub: hub, registry: registry}, func(h http.Header) *client {
+		conn, resp, err := dialer.DialContext(t.Context(), "ws://node/", h)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		t.Cleanup(func() { _ = conn.Close() })
+		return &client{conn, t}
+	}
 }
 
 func within(t *testing.T, what string, got, least, most time.Duration) {
@@ -75,7 +73,8 @@ func TestHeartbeat(t *testing.T) {
 		{"others see pings alone", nil, false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			bubble(t, open(), func(t *testing.T, n *node, dial func(http.Header) *client) {
+			synctest.Test(t, func(t *testing.T) {
+				n, dial := memory(t, open())
 				c := dial(tc.header)
 				begun := time.Now()
 				var pings []time.Duration
@@ -116,7 +115,8 @@ func TestHeartbeat(t *testing.T) {
 }
 
 func TestSilentClientIsClosed(t *testing.T) {
-	bubble(t, open(), func(t *testing.T, _ *node, dial func(http.Header) *client) {
+	synctest.Test(t, func(t *testing.T) {
+		_, dial := memory(t, open())
 		c := dial(nil)
 		begun := time.Now()
 		c.SetPingHandler(func(string) error { return nil })
@@ -130,7 +130,8 @@ func TestSilentClientIsClosed(t *testing.T) {
 
 // TestAnyFrameIsLife: commands keep a client alive that does not answer pings.
 func TestAnyFrameIsLife(t *testing.T) {
-	bubble(t, open(), func(t *testing.T, n *node, dial func(http.Header) *client) {
+	synctest.Test(t, func(t *testing.T) {
+		n, dial := memory(t, open())
 		c := dial(nil)
 		c.SetPingHandler(func(string) error { return nil })
 		go func() { _, _ = io.Copy(io.Discard, c.NetConn()) }()
@@ -146,7 +147,8 @@ func TestAnyFrameIsLife(t *testing.T) {
 }
 
 func TestConnectTimeout(t *testing.T) {
-	bubble(t, tokens(t), func(t *testing.T, _ *node, dial func(http.Header) *client) {
+	synctest.Test(t, func(t *testing.T) {
+		_, dial := memory(t, tokens(t))
 		begun := time.Now()
 		ev, code := dial(nil).waitClose(t)
 		within(t, "closed", time.Since(begun), 10*time.Second, 16*time.Second)
@@ -161,7 +163,8 @@ func TestTokenExpires(t *testing.T) {
 		return auth.Claims{Subject: "ann", ExpiresAt: time.Now().Add(lives), Capabilities: auth.Everything()}
 	}
 	known := map[string]auth.Claims{}
-	bubble(t, hubtest.Tokens{Known: known}, func(t *testing.T, _ *node, dial func(http.Header) *client) {
+	synctest.Test(t, func(t *testing.T) {
+		_, dial := memory(t, hubtest.Tokens{Known: known})
 		known["short"], known["longer"] = claims(time.Minute), claims(2*time.Minute)
 		begun := time.Now()
 		c := dial(http.Header{"Authorization": {"Bearer short"}})
@@ -177,7 +180,8 @@ func TestTokenExpires(t *testing.T) {
 
 // TestNotReadingIsClosed: nothing is read at all, though something waits.
 func TestNotReadingIsClosed(t *testing.T) {
-	bubble(t, open(), func(t *testing.T, n *node, dial func(http.Header) *client) {
+	synctest.Test(t, func(t *testing.T) {
+		n, dial := memory(t, open())
 		c := dial(nil)
 		begun := time.Now()
 		c.send(`{"id":1,"subscribe":{"channel":"chat:a"}}`) // its answer waits in the pipe
@@ -193,7 +197,8 @@ func TestNotReadingIsClosed(t *testing.T) {
 
 // TestSlowButReading: a frame every 50 seconds is slow, yet never a reason to close.
 func TestSlowButReading(t *testing.T) {
-	bubble(t, open(), func(t *testing.T, n *node, dial func(http.Header) *client) {
+	synctest.Test(t, func(t *testing.T) {
+		n, dial := memory(t, open())
 		c := dial(nil)
 		c.SetPingHandler(func(string) error { return nil }) // it never comes to answer
 		c.subscribe(1, "chat:a", "")

@@ -1,0 +1,125 @@
+package sse_test
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/rivulet-rt/rivulet/fanout"
+	"github.com/rivulet-rt/rivulet/session"
+	"github.com/rivulet-rt/rivulet/session/sse"
+)
+
+func parse(tb testing.TB, channels []string, token string) ([]fanout.SubscribeRequest, error) {
+	tb.Helper()
+	r := httptest.NewRequestWithContext(tb.Context(), http.MethodGet, "/v1/events?"+url.Values{"channel": channels}.Encode(), nil)
+	if token != "" {
+		r.Header.Set("Last-Event-ID", token)
+	}
+	return sse.ParseRequestForTest(r)
+}
+
+func at(stream string, offset uint64) fanout.Position {
+	return fanout.Position{Stream: fanout.StreamTag([]byte(stream)), Offset: offset, Time: int64(offset)}
+}
+
+func TestTokenRoundTrip(t *testing.T) {
+	var many []string
+	for i := range 32 {
+		many = append(many, fmt.Sprintf("chat:%d", i))
+	}
+	var streams []fanout.Position
+	for i := range 120 {
+		streams = append(streams, at(fmt.Sprintf("st%03dabc", i), 1<<53-1))
+	}
+	for _, tc := range []struct {
+		name     string
+		channels []string
+		at       func(i int) []fanout.Position
+	}{
+		{"one channel", []string{"chat:a"}, func(int) []fanout.Position { return []fanout.Position{at("streamAA", 7)} }},
+		{"two on one stream", []string{"chat:a", "chat:b"}, func(i int) []fanout.Position { return []fanout.Position{at("streamAA", uint64(7+i))} }},
+		{"32 channels", many, func(i int) []fanout.Position { return []fanout.Position{at("streamAA", 1<<53-1-uint64(i))} }},
+		{"pattern of 120 streams", []string{"chat:>"}, func(int) []fanout.Position { return streams }},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			subs, err := parse(t, tc.channels, "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i := range subs {
+				subs[i].Start.Positions = tc.at(i)
+			}
+			token := sse.TokenForTest(subs)
+			if len(token) > 4096 {
+				t.Fatalf("the token has %d bytes", len(token))
+			}
+			back, err := parse(t, tc.channels, token)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i := range back {
+				if !slices.Equal(back[i].Start.Positions, tc.at(i)) {
+					t.Errorf("%s resumes at %v, want %v", back[i].Channel, back[i].Start.Positions, tc.at(i))
+				}
+			}
+		})
+	}
+}
+
+func TestTokenPlainPositions(t *testing.T) {
+	subs, err := parse(t, []string{"chat:a", "chat:b", "x", "default:x"}, at("streamAA", 1).String()+","+at("otherBBB", 2).String())
+	if err != nil || len(subs) != 3 {
+		t.Fatalf("%v, %v", subs, err)
+	}
+	for _, s := range subs {
+		if want := []fanout.Position{at("streamAA", 1), at("otherBBB", 2)}; !slices.Equal(s.Start.Positions, want) {
+			t.Errorf("%s resumes at %v, want %v", s.Channel, s.Start.Positions, want)
+		}
+	}
+}
+
+// FuzzToken: parsing never panics; an error names its field; what is accepted can
+// be written and read again, and means the same.
+func FuzzToken(f *testing.F) {
+	for _, seed := range []string{
+		"", "x", ",", ".", "a.b", "streamAA-7-7", "streamAA-7-7,streamBB-8-8", "streamAA-7-7,streamAA-8-8",
+		"abcdef.streamAA-7-7", "abcdef.streamAA-7-7,ghijkl.streamAA-9-9", "abcdef.,", strings.Repeat("abcdef.streamAA-7-7,", 300),
+	} {
+		f.Add(seed)
+	}
+	channels := []string{"chat:a", "chat:b"}
+	subs, err := parse(f, channels, "")
+	if err != nil {
+		f.Fatal(err)
+	}
+	subs[0].Start.Positions, subs[1].Start.Positions = []fanout.Position{at("streamAA", 1)}, []fanout.Position{at("streamAA", 2)}
+	f.Add(sse.TokenForTest(subs))
+	f.Fuzz(func(t *testing.T, token string) {
+		for _, names := range [][]string{{"chat:>"}, channels} {
+			subs, err := parse(t, names, token)
+			if err != nil {
+				if ev := session.ErrorEvent(err); ev.Code != 4400 || ev.Field != "Last-Event-ID" {
+					t.Errorf("%q: %+v", token, ev)
+				}
+				continue
+			}
+			if len(names) > 1 && slices.ContainsFunc(subs, func(s fanout.SubscribeRequest) bool { return len(s.Start.Positions) != 1 }) {
+				continue // plain positions of several streams are not written for channels
+			}
+			again, err := parse(t, names, sse.TokenForTest(subs))
+			if err != nil {
+				t.Fatalf("%q was accepted, and written as what is not: %v", token, err)
+			}
+			for i := range subs {
+				if !slices.Equal(again[i].Start.Positions, subs[i].Start.Positions) {
+					t.Errorf("%q: %v became %v", token, subs[i].Start.Positions, again[i].Start.Positions)
+				}
+			}
+		}
+	})
+}
