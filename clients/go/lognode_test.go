@@ -44,7 +44,7 @@ func newLogNode(t testing.TB) (*logNode, string) {
 		n.mu.Lock()
 		n.done = true
 		for c := range n.conns {
-			c.ws.Close()
+			_ = c.ws.Close()
 			c.cond.Broadcast()
 		}
 		n.mu.Unlock()
@@ -90,7 +90,7 @@ func (n *logNode) serve(w http.ResponseWriter, r *http.Request) {
 	delete(n.conns, c)
 	c.cond.Broadcast()
 	n.mu.Unlock()
-	ws.Close()
+	_ = ws.Close()
 	wg.Wait()
 }
 
@@ -207,7 +207,7 @@ func breakOff(ws *websocket.Conn) {
 	if tcp, ok := ws.NetConn().(*net.TCPConn); ok && rand.N(2) == 0 {
 		_ = tcp.SetLinger(0)
 	}
-	ws.Close()
+	_ = ws.Close()
 }
 
 func (c *logConn) write() {

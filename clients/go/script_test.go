@@ -32,18 +32,16 @@ var errGone = errors.New("the client has left")
 
 // receive returns the next command. It ends the script if the client has left.
 func (p *peer) receive() *protocol.Command {
-	for {
-		_, frame, err := p.ws.ReadMessage()
-		if err != nil {
-			panic(errGone)
-		}
-		c, err := protocol.JSON{}.DecodeCommand(frame)
-		if err != nil {
-			p.t.Errorf("the client sent %s: %v", frame, err)
-			panic(errGone)
-		}
-		return &c
+	_, frame, err := p.ws.ReadMessage()
+	if err != nil {
+		panic(errGone)
 	}
+	c, err := protocol.JSON{}.DecodeCommand(frame)
+	if err != nil {
+		p.t.Errorf("the client sent %s: %v", frame, err)
+		panic(errGone)
+	}
+	return &c
 }
 
 func (p *peer) send(e protocol.Event) {
@@ -83,10 +81,13 @@ func (p *peer) message(channel string, offset uint64) {
 	}})
 }
 
+// cutOff breaks the connection off.
+func (p *peer) cutOff() { _ = p.ws.Close() }
+
 // close says why and closes.
 func (p *peer) close(code protocol.Code) {
 	_ = p.ws.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(int(code), code.Reason()), time.Now().Add(time.Second))
-	p.ws.Close()
+	p.cutOff()
 }
 
 // idle answers nothing more and waits until the client leaves.
@@ -121,6 +122,7 @@ func serve(t testing.TB, h http.Handler) string {
 }
 
 func playing(t testing.TB, script func(p *peer)) http.Handler {
+	t.Helper()
 	var mu sync.Mutex
 	n := 0
 	var running sync.WaitGroup
@@ -136,7 +138,7 @@ func playing(t testing.TB, script func(p *peer)) http.Handler {
 		if err != nil {
 			return
 		}
-		defer ws.Close()
+		defer func() { _ = ws.Close() }()
 		defer func() {
 			if r := recover(); r != nil && r != errGone { //nolint:errorlint // the very value
 				panic(r)

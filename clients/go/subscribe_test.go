@@ -49,7 +49,7 @@ func cut(then protocol.SubscribedEvent, resumed chan<- *protocol.SubscribeComman
 			for offset := range uint64(3) {
 				p.message("chat:lobby", offset+1)
 			}
-			p.ws.Close()
+			p.cutOff()
 			return
 		}
 		resumed <- p.subscribed(then)
@@ -171,7 +171,7 @@ func TestPatternKeepsThePositionOfEachStream(t *testing.T) {
 		p.message("orders:eu.y", 3)
 		p.send(protocol.Event{Position: &protocol.PositionEvent{Channel: "orders:>", Position: atStream("CCCCC", 8)}})
 		p.send(protocol.Event{Gap: &protocol.GapEvent{Channel: "orders:us", Position: atStream("BBBBB", 7), Reason: "purged"}})
-		p.ws.Close()
+		p.cutOff()
 	})
 	s := subscribe(t, open(t, url, quick()), "orders:>", rivulet.SubscribeOptions{})
 	got := take(t, s, 7)
@@ -196,7 +196,7 @@ func TestMessageGoesToOneSubscription(t *testing.T) {
 		p.subscribed(protocol.SubscribedEvent{Positions: []string{at(10)}, Recovered: true}) // orders:>
 		p.subscribed(protocol.SubscribedEvent{Positions: []string{at(10)}, Recovered: true}) // orders:*
 		p.subscribed(protocol.SubscribedEvent{Position: at(20), Recovered: true})            // orders:eu
-		p.message("orders:eu", 15) // before the exact one began
+		p.message("orders:eu", 15)                                                           // before the exact one began
 		p.message("orders:eu", 21)
 		p.message("orders:us", 22)
 		p.message("orders:us.ny", 23)
@@ -222,8 +222,8 @@ func TestMessageGoesToOneSubscription(t *testing.T) {
 	if err := exact.Unsubscribe(limit(t)); err != nil {
 		t.Fatal(err)
 	}
-	for range exact.Updates(limit(t)) {
-		t.Error("an update after Unsubscribe")
+	for u, err := range exact.Updates(limit(t)) {
+		t.Errorf("after Unsubscribe: %+v, %v", u, err)
 	}
 	if got := take(t, rest, 5); !slices.Equal(got[1:], []string{"orders:eu@15", "orders:us@22", "orders:us.ny@23", "orders:eu@24"}) {
 		t.Errorf("the older pattern got %q", got)
@@ -330,9 +330,8 @@ func TestCallbacks(t *testing.T) {
 	})
 	c := open(t, url, quick())
 	got := make(chan string, 200)
-	var s *rivulet.Subscription
-	s = subscribe(t, c, "a:b", rivulet.SubscribeOptions{
-		Buffer: 4,
+	s := subscribe(t, c, "a:b", rivulet.SubscribeOptions{
+		Buffer:  4,
 		OnEvent: func(u rivulet.Update) { got <- short(u) },
 		OnMessage: func(m *rivulet.Message) {
 			// What waits for a reply must not wait for the buffer that this callback empties.
