@@ -69,28 +69,29 @@ type Broker struct {
 // ErrDataDirInUse, migrations.ErrNewerTopology, migrations.ErrNoRoom or what went
 // wrong.
 func Open(ctx context.Context, cfg Config, log *slog.Logger, reg prometheus.Registerer) (*Broker, error) {
-	if err := cfg.Validate(); err != nil {
+	b, err := newBroker(ctx, cfg, log, reg)
+	if err != nil {
 		return nil, err
 	}
-	b := &Broker{cfg: cfg, log: log, met: newMetrics(reg), reg: newRegistry(), dec: newDecoder()}
-	b.ctx, b.cancel = context.WithCancel(context.WithoutCancel(ctx))
-	b.keep = newKeeper(b)
 	if err := b.open(ctx); err != nil {
 		return nil, errors.Join(err, b.Close(context.WithoutCancel(ctx)))
 	}
 	return b, nil
 }
 
+func newBroker(ctx context.Context, cfg Config, log *slog.Logger, reg prometheus.Registerer) (*Broker, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	b := &Broker{cfg: cfg, log: log, met: newMetrics(reg), reg: newRegistry(), dec: newDecoder()}
+	b.ctx, b.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	b.keep = newKeeper(b)
+	return b, nil
+}
+
 func (b *Broker) open(ctx context.Context) error {
-	if b.cfg.NATSURL == "" {
-		srv, err := openEmbedded(b.cfg, b.log)
-		if err != nil {
-			return err
-		}
-		b.srv = srv
-		b.disk = &disk{dir: b.cfg.Data, met: b.met}
-		b.disk.least.Store(min(leastFree, srv.opts.JetStreamMaxStore/8))
-		b.disk.look()
+	if err := b.openServer(); err != nil {
+		return err
 	}
 	if err := b.connect(ctx); err != nil {
 		return err
@@ -99,6 +100,22 @@ func (b *Broker) open(ctx context.Context) error {
 		return err
 	}
 	b.wg.Go(func() { b.keep.run(b.ctx) })
+	return nil
+}
+
+// openServer starts the embedded server, if there is to be one.
+func (b *Broker) openServer() error {
+	if b.cfg.NATSURL != "" {
+		return nil
+	}
+	srv, err := openEmbedded(b.cfg, b.log)
+	if err != nil {
+		return err
+	}
+	b.srv = srv
+	b.disk = &disk{dir: b.cfg.Data, met: b.met}
+	b.disk.least.Store(min(leastFree, srv.opts.JetStreamMaxStore/8))
+	b.disk.look()
 	return nil
 }
 
@@ -111,7 +128,7 @@ func (b *Broker) connect(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
-	if b.ctl, err = b.open1(ctx, "control", nil); err != nil {
+	if err := b.connectControl(ctx); err != nil {
 		return err
 	}
 	pub, err := b.openMux(ctx, "publish")
@@ -125,6 +142,13 @@ func (b *Broker) connect(ctx context.Context) error {
 			return err
 		}
 		b.replay = append(b.replay, m)
+	}
+	return nil
+}
+
+func (b *Broker) connectControl(ctx context.Context) (err error) {
+	if b.ctl, err = b.open1(ctx, "control", nil); err != nil {
+		return err
 	}
 	b.js, err = jetstream.New(b.ctl.nc)
 	return err

@@ -4,9 +4,11 @@ import (
 	"errors"
 	"os"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/rivulet-rt/rivulet/fanout"
+	"github.com/rivulet-rt/rivulet/migrations"
 )
 
 // JetStream is the broker's own handle on the server.
@@ -46,3 +48,42 @@ var (
 
 // SetLeastFree changes what the node keeps free on its disk.
 func (b *Broker) SetLeastFree(n int64) { b.disk.least.Store(n); b.disk.look() }
+
+// Live is a republished message as the NATS client hands it on.
+type Live struct{ msg *nats.Msg }
+
+// LiveMessage makes one; with extra > 0 with a key, names and headers.
+func LiveMessage(subject string, data []byte, extra int) Live {
+	m := &nats.Msg{Subject: subject, Data: data, Header: nats.Header{
+		hdrSequence: {"12345"}, hdrTime: {"2026-11-22T10:00:00.123456789Z"}, hdrPrevious: {"12300"},
+		hdrSubject: {"c" + subject[len("live"):]}, "Nats-Stream": {"CH_t_1_0"},
+	}}
+	if extra > 0 {
+		m.Header[hdrID], m.Header[hdrUser], m.Header[hdrHeaders] = []string{"key"}, []string{"user"}, []string{`{"a":"b"}`}
+	}
+	return Live{msg: m}
+}
+
+// DecodeLive decodes it.
+func (b *Broker) DecodeLive(m Live) *fanout.Message {
+	head, _, _ := migrations.SplitHead(m.msg.Subject)
+	msg, _ := b.decodeLive(b.reg.byHead(head), m.msg)
+	return msg
+}
+
+// DecodeStored decodes a message of the stream CH_t_1_0 with these headers.
+func (b *Broker) DecodeStored(subject, kind, target, id, headers string) *fanout.Message {
+	msg, ok := b.dec.decode(b.reg.byStream("CH_t_1_0"), stored{subject: subject, seq: 1, time: 1, header: nats.Header{
+		hdrKind: {kind}, hdrTarget: {target}, hdrID: {id}, hdrHeaders: {headers},
+	}})
+	if !ok {
+		return nil
+	}
+	return msg
+}
+
+// ParseAck reads an acknowledgement.
+func ParseAck(data []byte) (seq uint64, duplicate, refused bool, err error) {
+	ack, err := parseAck(data)
+	return ack.Seq, ack.Duplicate, ack.Error != nil, err
+}

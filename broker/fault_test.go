@@ -211,6 +211,27 @@ func TestOpenFailures(t *testing.T) {
 	}
 }
 
+func TestMigrateAndTopology(t *testing.T) {
+	cfg := config(t)
+	log := slog.New(slog.DiscardHandler)
+	state, err := broker.Topology(t.Context(), cfg, log)
+	if err != nil || state.Version != 0 || len(state.Pending) == 0 {
+		t.Fatalf("fresh: %+v, %v", state, err)
+	}
+	rep, err := broker.Migrate(t.Context(), cfg, log)
+	if err != nil || rep.To != state.Known {
+		t.Fatalf("migrate: %+v, %v", rep, err)
+	}
+	if state, err = broker.Topology(t.Context(), cfg, log); err != nil || state.Version != state.Known || state.Applied[0].By != cfg.Node {
+		t.Fatalf("after: %+v, %v", state, err)
+	}
+	b := open(t, cfg)
+	publish(t, b, "t:a", "1")
+	if _, err := broker.Migrate(t.Context(), cfg, log); !errors.Is(err, broker.ErrDataDirInUse) {
+		t.Errorf("beside a running node: %v", err)
+	}
+}
+
 func TestPartitionsStayFixed(t *testing.T) {
 	cfg := config(t)
 	b := open(t, cfg)
@@ -252,22 +273,4 @@ func TestConfigNamesWhatIsWrong(t *testing.T) {
 	if err := secret.Validate(); err == nil || strings.Contains(err.Error(), "hunter2") {
 		t.Errorf("the error repeats a password: %v", err)
 	}
-}
-
-func FuzzEscape(f *testing.F) {
-	for _, s := range []string{"", "a", " a ", "%", "%41", "ü\r\n", "\xff"} {
-		f.Add(s)
-	}
-	f.Fuzz(func(t *testing.T, s string) {
-		e := broker.Escape(s)
-		for i := range len(e) {
-			if e[i] <= ' ' || e[i] >= 0x7f {
-				t.Fatalf("%q has byte %x", e, e[i])
-			}
-		}
-		if back, ok := broker.Unescape(e); !ok || back != s {
-			t.Fatalf("%q became %q and then %q", s, e, back)
-		}
-		_, _ = broker.Unescape(s) // whatever it holds
-	})
 }

@@ -162,7 +162,6 @@ func (k *keeper) check(ctx context.Context, s *stream) error {
 		k.b.noteExact(info)
 	}
 	if s.tag() != before {
-		s.recent.clear()
 		k.b.log.Warn("stream has a new epoch", slog.String("stream", s.name))
 		if k.b.feed.started.Load() {
 			k.b.feed.suspect(s.id(), causeStream)

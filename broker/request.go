@@ -337,7 +337,11 @@ func last(h nats.Header, key string) string {
 
 // parseUint returns 0 where the header is absent or no number.
 func parseUint(h nats.Header, key string) uint64 {
-	n, err := strconv.ParseUint(last(h, key), 10, 64)
+	text := last(h, key)
+	if text == "" {
+		return 0 // without the allocation of an error
+	}
+	n, err := strconv.ParseUint(text, 10, 64)
 	if err != nil {
 		return 0
 	}

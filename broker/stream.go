@@ -81,7 +81,11 @@ func (s *stream) learn(info *streamInfo, epoch migrations.Epoch) (changed bool) 
 		replicated: info.Config.Replicas > 1,
 	}
 	before := s.facts.Swap(f)
-	return before != nil && before.tag != f.tag
+	changed = before != nil && before.tag != f.tag
+	if changed {
+		s.recent.clear() // its sequences may be used again
+	}
+	return changed
 }
 
 // refresh asks the leader for the stream's facts.
