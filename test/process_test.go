@@ -35,6 +35,9 @@ func TestMain(m *testing.M) {
 	if filepath.Base(os.Args[0]) == "curl" {
 		os.Exit(curl(os.Args[1:]))
 	}
+	if store := os.Getenv(natsStore); store != "" {
+		os.Exit(natsServer(store, os.Getenv(natsPort)))
+	}
 	dir, err := os.MkdirTemp("", "rivulet-test-")
 	if err != nil {
 		panic(err)
