@@ -196,6 +196,28 @@ func TestOutboundFinish(t *testing.T) {
 	}
 }
 
+// TestOutboundFinishLeavesOutTheBatch: also what the flusher holds, but has not begun.
+func TestOutboundFinishLeavesOutTheBatch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		wire := newWire(true)
+		o := newOutbound(limits, func() {})
+		o.Start(wire, []byte("head "))
+		synctest.Wait()
+		first, second := bytes.Repeat([]byte("1"), 20_000), bytes.Repeat([]byte("2"), 20_000)
+		o.Deliver(first)
+		o.Deliver(second)
+		wire.gate <- struct{}{} // the head is out; the flusher has taken both
+		synctest.Wait()
+		o.Finish([]byte(" FINAL"), true)
+		close(wire.gate)
+		synctest.Wait()
+		if got, want := string(wire.all()), "head "+string(first)+" FINAL"; got != want {
+			t.Errorf("wrote %d bytes, want %d: the head, the frame that was begun, the final one", len(got), len(want))
+		}
+		o.End()
+	})
+}
+
 func TestOutboundWriteError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client, server := net.Pipe()

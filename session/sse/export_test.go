@@ -1,10 +1,23 @@
 package sse
 
 import (
+	"log/slog"
 	"net/http"
 
+	"github.com/rivulet-rt/rivulet/auth"
 	"github.com/rivulet-rt/rivulet/fanout"
+	"github.com/rivulet-rt/rivulet/session"
 )
+
+// SinkForTest is the sink of a connection with the given channels, and its buffer.
+func SinkForTest(r *session.Registry, requests []fanout.SubscribeRequest) (fanout.Sink, *session.Outbound) {
+	var subs []subscription
+	for _, req := range requests {
+		subs = append(subs, subscription{request: req, hash: channelHash(req.Channel)})
+	}
+	s := newStream(r, slog.New(slog.DiscardHandler), auth.Claims{}, subs)
+	return s, s.out
+}
 
 // ParseRequestForTest gives what the request subscribes to.
 func ParseRequestForTest(r *http.Request) ([]fanout.SubscribeRequest, error) {
@@ -29,3 +42,6 @@ func TokenForTest(subs []fanout.SubscribeRequest) string {
 	}
 	return string(appendToken(nil, places))
 }
+
+// CloseForTest ends the subscriptions of SinkForTest.
+func CloseForTest(sink fanout.Sink) { sink.(*stream).client.Close() }

@@ -183,7 +183,10 @@ func TestTokenGoesBeforeTheURL(t *testing.T) {
 	}
 	two.wantMessage("chat:a", "4") // last=1 was delivered after the id that we gave back
 	two.want("subscribed", "chat:b")
-	two.wantMessage("chat:b", `"b"`)
+	id = two.wantMessage("chat:b", `"b"`).id
+	if again := n.open(t, "channel=chat:a&channel=chat:b", http.Header{"Last-Event-Id": {id}}).want("subscribed", "chat:a"); again.id != id {
+		t.Errorf("resumed with %s, and before chat:b has begun the token is %s", id, again.id)
+	}
 }
 
 func TestCORS(t *testing.T) {

@@ -2,6 +2,8 @@ package sse_test
 
 import (
 	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -11,6 +13,7 @@ import (
 
 	"github.com/rivulet-rt/rivulet/fanout"
 	"github.com/rivulet-rt/rivulet/session"
+	"github.com/rivulet-rt/rivulet/session/internal/hubtest"
 	"github.com/rivulet-rt/rivulet/session/sse"
 )
 
@@ -81,6 +84,47 @@ func TestTokenPlainPositions(t *testing.T) {
 			t.Errorf("%s resumes at %v, want %v", s.Channel, s.Start.Positions, want)
 		}
 	}
+}
+
+// TestTokenClaimsNothingRefused: an event that is taken while a message waits for
+// room must not carry an id that is past that message.
+func TestTokenClaimsNothingRefused(t *testing.T) {
+	hub := hubtest.New()
+	r := hub.Start(t, session.DefaultConfig(), open())
+	requests, err := parse(t, []string{"chat:a", "chat:b"}, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sink, out := sse.SinkForTest(r, requests)
+	data := []byte(`"` + strings.Repeat("x", 1000) + `"`)
+	taken := uint64(0)
+	for sink.Deliver(&fanout.Message{Channel: requests[0].Channel, Position: at("streamAA", taken+1), Data: data}) {
+		taken++
+	}
+	news := fanout.Notice{Kind: fanout.NoticePosition, Channel: requests[1].Channel, Positions: []fanout.Position{at("streamAA", 5)}}
+	if !sink.Notify(news) {
+		t.Fatal("the notice was refused below the hard limit")
+	}
+	client, server := net.Pipe()
+	out.Start(server, nil)
+	out.Finish([]byte("\n"), false)
+	go func() { out.End() }()
+	text, err := io.ReadAll(client)
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := strings.TrimSpace(string(text[strings.LastIndex(string(text), "id: ")+4:]))
+	back, err := parse(t, []string{"chat:a", "chat:b"}, id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := back[0].Start.Positions[0].Offset; got != taken {
+		t.Errorf("%d messages of chat:a were taken, and the token claims %d", taken, got)
+	}
+	if got := back[1].Start.Positions[0].Offset; got != 5 {
+		t.Errorf("chat:b stands at 5, and the token claims %d", got)
+	}
+	sse.CloseForTest(sink)
 }
 
 // FuzzToken: parsing never panics; an error names its field; what is accepted can

@@ -298,7 +298,8 @@ func TestPublishBadInput(t *testing.T) {
 // that does not answer stops neither pings nor, for ever, the connection.
 func TestPublishOrder(t *testing.T) {
 	n := start(t, func(c *session.Config) { c.MaxPublishes = 4; c.CommandTimeout = 15 * time.Second }, open())
-	c := n.dial(t, "", nil)
+	c, reader := n.dial(t, "", nil), n.dial(t, "", nil)
+	reader.subscribe(1, "chat:a", "")
 	release := n.hub.Hold()
 	for i := range 20 {
 		c.send(`{"id":%d,"publish":{"channel":"chat:a","data":%d}}`, i+1, i)
@@ -318,6 +319,11 @@ func TestPublishOrder(t *testing.T) {
 			t.Fatalf("got %s; publishes of one connection must keep their order", show(ev))
 		}
 		offsets = append(offsets, ev.Published.Offset)
+	}
+	for i := range 20 {
+		if ev := reader.next(); ev.Message == nil || string(ev.Message.Data) != fmt.Sprint(i) {
+			t.Fatalf("got %s, want %d next", show(ev), i)
+		}
 	}
 	if !slices.IsSorted(offsets) {
 		t.Errorf("offsets %v", offsets)

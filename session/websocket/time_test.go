@@ -20,8 +20,13 @@ import (
 // memory is a node whose connections are in memory, for a bubble with its own clock.
 func memory(t *testing.T, a session.Authenticator) (n *node, dial func(http.Header) *client) {
 	t.Helper()
+	return memoryWith(t, session.DefaultConfig(), a)
+}
+
+func memoryWith(t *testing.T, cfg session.Config, a session.Authenticator) (n *node, dial func(http.Header) *client) {
+	t.Helper()
 	hub, pipes := hubtest.New(), hubtest.NewPipes()
-	registry := hub.Start(t, session.DefaultConfig(), a)
+	registry := hub.Start(t, cfg, a)
 	server := &http.Server{Handler: websocket.New(registry, slog.New(slog.DiscardHandler)), ReadHeaderTimeout: time.Minute}
 	done := make(chan struct{})
 	go func() { defer close(done); _ = server.Serve(pipes) }()
@@ -192,6 +197,41 @@ func TestNotReadingIsClosed(t *testing.T) {
 			}
 		}
 		within(t, "cut", time.Since(begun), 60*time.Second, 78*time.Second)
+	})
+}
+
+// TestNotReadingIsTold: when it reads at last, it gets the reason, and not first
+// all that waited.
+func TestNotReadingIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := session.DefaultConfig()
+		cfg.CloseTimeout = time.Minute
+		n, dial := memoryWith(t, cfg, open())
+		c := dial(nil)
+		c.subscribe(1, "chat:a", "")
+		_ = c.SetReadDeadline(time.Time{})
+		for range 60 {
+			n.hub.Publish("chat:a", `"`+string(make20k())+`"`)
+		}
+		pass(90 * time.Second)
+		messages := 0
+		for {
+			var ev protocol.Event
+			if err := c.ReadJSON(&ev); err != nil {
+				t.Fatalf("no disconnect: %v", err)
+			}
+			if ev.Disconnect != nil {
+				if ev.Disconnect.Code != protocol.CloseNotReading || !ev.Disconnect.Reconnect {
+					t.Errorf("got %s", show(ev))
+				}
+				break
+			}
+			messages++
+		}
+		if messages > 1 {
+			t.Errorf("%d messages came before the reason", messages)
+		}
+		c.wantCloseFrame(protocol.CloseNotReading)
 	})
 }
 
