@@ -83,6 +83,16 @@ func newWireMessage(channel string, data any, opts PublishOptions) (wireMessage,
 	return wireMessage{Channel: channel, Data: raw, DataBase64: b64, IdempotencyKey: key, Headers: opts.Headers}, nil
 }
 
+// requestBody writes a request. Data stays byte for byte what Client.Publish would
+// send: the same key with other bytes is a conflict.
+func requestBody(request any) ([]byte, error) {
+	var body bytes.Buffer
+	enc := json.NewEncoder(&body)
+	enc.SetEscapeHTML(false)
+	err := enc.Encode(request)
+	return body.Bytes(), err
+}
+
 // wireReceipt is what the API says of a stored message.
 type wireReceipt struct {
 	Channel   string `json:"channel"`
@@ -106,7 +116,7 @@ func (p *Publisher) Publish(ctx context.Context, channel string, data any, opts 
 	if err != nil {
 		return Published{}, err
 	}
-	body, err := json.Marshal(m)
+	body, err := requestBody(m)
 	if err != nil {
 		return Published{}, fmt.Errorf("rivulet: publish: %w", err)
 	}
@@ -213,7 +223,7 @@ func (p *Publisher) postBatch(ctx context.Context, messages []wireMessage, left 
 	for _, i := range *left {
 		request.Messages = append(request.Messages, messages[i])
 	}
-	body, err := json.Marshal(request)
+	body, err := requestBody(request)
 	if err != nil {
 		return &endError{fmt.Errorf("rivulet: publish batch: %w", err)}
 	}

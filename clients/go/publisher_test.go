@@ -111,6 +111,22 @@ func TestPublisherRepeatsUnderTheSameKey(t *testing.T) {
 	}
 }
 
+// TestPublisherSendsDataAsItIs: the bytes are those that a Client sends, so that one
+// may repeat what the other began.
+func TestPublisherSendsDataAsItIs(t *testing.T) {
+	url, got := answering(t, func(w http.ResponseWriter, _ int, _ request) {
+		w.WriteHeader(http.StatusCreated)
+		fmt.Fprintf(w, `{"code":201,"message":"stored","data":%s}`, receipt)
+	})
+	const data = `"<a href='x'>&\u003c/a> \u2028"`
+	if _, err := newPublisher(t, url, rivulet.PublisherOptions{}).Publish(limit(t), "a:b", json.RawMessage(data), rivulet.PublishOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if sent := string(got()[0].Body.Data); sent != data {
+		t.Errorf("sent %s, want %s", sent, data)
+	}
+}
+
 func TestPublisherErrors(t *testing.T) {
 	tests := []struct {
 		name   string
