@@ -318,7 +318,7 @@ func TestKeyFitsTheConfiguration(t *testing.T) {
 
 func TestEveryCommandHelps(t *testing.T) {
 	root := run(t, "", nil, "--help").check(t, 0)
-	for _, name := range []string{"serve", "publish", "subscribe", "token", "key", "check", "version"} {
+	for _, name := range []string{"serve", "publish", "subscribe", "token", "key", "migrate", "check", "version"} {
 		if !strings.Contains(root.out, "\n  "+name+" ") {
 			t.Errorf("rivulet --help does not list %s", name)
 		}
@@ -333,4 +333,28 @@ func TestEveryCommandHelps(t *testing.T) {
 	if r := run(t, "", []string{"RIVULET_TOKEN=hush"}, "subscribe", "--help").check(t, 0); strings.Contains(r.out, "hush") {
 		t.Error("--help shows the token of the environment")
 	}
+}
+
+func TestMigrate(t *testing.T) {
+	flags := []string{"--data", t.TempDir(), "--disk-budget", "4GiB", "--set", "namespaces={chat: {}}", "--log-level", "error"}
+	migrate := func(more ...string) result {
+		return run(t, "", []string{secretVariable}, append(append([]string{"migrate"}, flags...), more...)...)
+	}
+	if r := migrate("--status").check(t, 0); !strings.Contains(r.out, "not applied") || !strings.Contains(r.out, "at version 0;") {
+		t.Errorf("before, the status is\n%s", r.out)
+	}
+	if r := migrate().check(t, 0); strings.Contains(r.out, " 0 changes were applied") {
+		t.Errorf("nothing was applied:\n%s", r.out)
+	}
+	if r := migrate("--status").check(t, 0); strings.Contains(r.out, "not applied") || !strings.Contains(r.out, "   1  ") {
+		t.Errorf("afterwards the status is\n%s", r.out)
+	}
+	if r := migrate().check(t, 0); !strings.Contains(r.out, " 0 changes were applied") {
+		t.Errorf("the second run applied something:\n%s", r.out)
+	}
+	cfg := devConfig(t)
+	cfg.Broker.Data = flags[1]
+	startNode(t, cfg)
+	migrate().check(t, 1, "in use", cfg.Broker.Data)
+	run(t, "", []string{secretVariable}, "migrate", "--nats-url", "nats://127.0.0.1:1", "--timeout", "300ms", "--log-level", "error").check(t, 1, "migrate:")
 }

@@ -91,6 +91,7 @@ is subscribed: in order, live, and after a disconnection from where they stopped
 		newSubscribe(s),
 		newToken(s),
 		newKey(s),
+		newMigrate(s),
 		newCheck(s),
 		newVersion(s),
 	)

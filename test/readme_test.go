@@ -2,6 +2,7 @@ package test_test
 
 import (
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -65,6 +66,11 @@ func TestREADME(t *testing.T) {
 			if err := last.wait(t); err != nil {
 				t.Fatalf("%s: %v\n%s", b.code, err, last.stderr)
 			}
+		case "run with a node of its own":
+			last = start(t, ownNode(t), "bash", "-c", "set -e; trap 'kill $!; wait' EXIT; "+withOpenSSL(command))
+			if err := last.wait(t); err != nil {
+				t.Fatalf("%s: %v\n%s", b.code, err, last.stderr)
+			}
 		case "run until it has printed":
 			last = start(t, environ, "bash", "-c", "exec "+command)
 			last.stdout.waitFor(t, `"data":{"text":"hello"}`)
@@ -75,9 +81,29 @@ func TestREADME(t *testing.T) {
 		}
 		ran++
 	}
-	if ran != 5 {
-		t.Errorf("ran %d commands of README.md, want 5", ran)
+	if ran != 6 {
+		t.Errorf("ran %d commands of README.md, want 6", ran)
 	}
+}
+
+// ownNode is the environment of a node beside the first one, and of its clients.
+func ownNode(t *testing.T) []string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	address := listener.Addr().String()
+	return []string{"RIVULET_LISTEN=" + address, "RIVULET_URL=http://" + address, "RIVULET_DATA=" + t.TempDir(), "RIVULET_BROKER_DISK_BUDGET=4GiB"}
+}
+
+// withOpenSSL makes the secret by other means where there is no openssl.
+func withOpenSSL(command string) string {
+	if _, err := exec.LookPath("openssl"); err == nil {
+		return command
+	}
+	return strings.ReplaceAll(command, "openssl rand -hex 32", "head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \\n'")
 }
 
 // pathWithCurl is PATH; where there is no curl, with this test binary in its place.
