@@ -268,7 +268,11 @@ func TestUsageErrors(t *testing.T) {
 }
 
 func TestPublishGivesUp(t *testing.T) {
-	run(t, "", nil, "publish", "a", "1", "--url", "http://127.0.0.1:1", "--timeout", "300ms").check(t, 1, "not stored", "refused")
+	r := run(t, "", nil, "publish", "a", "1", "--url", "http://127.0.0.1:1", "--timeout", "300ms").check(t, 1)
+	// The time may be over between two attempts or in the middle of one.
+	if !strings.Contains(r.err, "4503") && !strings.Contains(r.err, "4504") {
+		t.Errorf("the error has no code:\n%s", r.err)
+	}
 }
 
 func TestCheckSaysWhatIsInsecure(t *testing.T) {

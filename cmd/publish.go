@@ -133,18 +133,9 @@ func (p *publishing) one(ctx context.Context, out io.Writer, text string) error 
 	defer cancel()
 	stored, err := p.publisher.Publish(ctx, p.channel, data, rivulet.PublishOptions{IdempotencyKey: p.key, Headers: p.headers})
 	if err != nil {
-		return withKey(err)
+		return err // it names the key with which it is safely sent again
 	}
 	return printStored(out, stored)
-}
-
-// withKey names the key with which a message that may be stored is safely sent again.
-func withKey(err error) error {
-	e, ok := errors.AsType[*rivulet.Error](err)
-	if !ok || e.Code != protocol.ErrorOutcomeUnknown || e.IdempotencyKey == "" {
-		return err
-	}
-	return fmt.Errorf("%w; it may be stored: to send it again and store it once, add --key %s", err, e.IdempotencyKey)
 }
 
 func printStored(out io.Writer, stored rivulet.Published) error {
