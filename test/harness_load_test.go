@@ -18,6 +18,7 @@ const afterFailure = 20 * time.Millisecond
 // load is a number of publishers that write down every answer.
 type load struct {
 	// Static.
+	name   string
 	caller *caller
 	books  []*book       // one for each channel
 	pause  time.Duration // between two attempts of one publisher
@@ -38,6 +39,11 @@ func newLoad(t *testing.T, pause time.Duration, channels ...string) *load {
 	return l
 }
 
+// beside is more load on the same channels, with answers of its own.
+func (l *load) beside(name string) *load {
+	return &load{name: name, caller: l.caller, books: l.books, pause: l.pause, quit: l.quit, grown: make(chan struct{}, 1)}
+}
+
 // publish sends messages to the channels in turn, each to the next of the nodes,
 // until quit. An insistent publisher repeats a message with its key until it is
 // stored; the others never repeat.
@@ -48,7 +54,7 @@ func (l *load) publish(ctx context.Context, t *testing.T, insistent bool, urls .
 	defer timer.Stop()
 	for n, attempt := 0, 0; ; {
 		b := l.books[n%len(l.books)]
-		o := l.attempt(ctx, t, b, urls[(int(worker)+attempt)%len(urls)], fmt.Sprintf("%d-%d", worker, n))
+		o := l.attempt(ctx, t, b, urls[(int(worker)+attempt)%len(urls)], fmt.Sprintf("%s%d-%d", l.name, worker, n))
 		attempt++
 		timer.Reset(l.pause)
 		if o != outcomeStored {

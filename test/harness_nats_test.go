@@ -94,11 +94,11 @@ func started(t *testing.T, p *process) *node {
 	return &node{p, said.Address}
 }
 
-// kill ends a node like a power switch.
-func (n *node) kill(t *testing.T) {
+// kill ends a process as a crash does.
+func (p *process) kill(t *testing.T) {
 	t.Helper()
-	n.signal(t, syscall.SIGKILL)
-	_ = n.wait(t) // by the signal
+	p.signal(t, syscall.SIGKILL)
+	_ = p.wait(t) // by the signal
 }
 
 // stop ends a node as an operator does.
