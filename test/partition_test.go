@@ -2,6 +2,7 @@ package test_test
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -30,7 +31,7 @@ func TestPartitionFromTheLog(t *testing.T) {
 		staying = append(staying, watch(t, b.channel, rivulet.SubscribeOptions{}, far.url()), watch(t, b.channel, rivulet.SubscribeOptions{}, near.url()))
 		cut = append(cut, watch(t, b.channel, rivulet.SubscribeOptions{}, far.url()), watch(t, b.channel, rivulet.SubscribeOptions{}, near.url(), far.url()))
 	}
-	for _, w := range append(staying[:len(staying):len(staying)], cut...) {
+	for _, w := range append(slices.Clip(staying), cut...) {
 		work.Go(func() { w.follow(ctx, "end-2") })
 	}
 	cutting, calm := context.WithCancel(ctx)
