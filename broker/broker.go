@@ -190,12 +190,12 @@ func (b *Broker) setUp(ctx context.Context) error {
 	if b.epochs, err = migrations.OpenEpochs(ctx, b.js); err != nil {
 		return err
 	}
-	if b.srv != nil && b.srv.crashed {
+	if b.srv != nil && b.srv.doubt != "" {
 		n, err := b.epochs.RaiseAll(ctx)
 		if err != nil {
-			return fmt.Errorf("broker: raise epochs after a crash of the machine: %w", err)
+			return fmt.Errorf("broker: raise epochs, as %s: %w", b.srv.doubt, err)
 		}
-		b.log.Warn("the machine stopped without a sync, every epoch was raised", slog.Int("streams", n))
+		b.log.Warn("messages may be gone, every epoch was raised", slog.String("cause", b.srv.doubt), slog.Int("streams", n))
 		if err := b.srv.settled(b.cfg.Sync); err != nil {
 			return err
 		}

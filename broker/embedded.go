@@ -35,9 +35,10 @@ type embedded struct {
 	log  *slog.Logger
 	opts *server.Options
 	lock *os.File
-	// crashed is set while acknowledged messages may be gone and no epoch was raised
-	// for it. Only Open and Close touch it.
-	crashed bool
+	folder string // fileID of the lock
+	// doubt is why acknowledged messages may be gone, while no epoch was raised for
+	// it; "" if they are not. Only Open and Close touch it.
+	doubt string
 
 	srv atomic.Pointer[server.Server]
 }
@@ -55,7 +56,7 @@ func openEmbedded(cfg Config, log *slog.Logger) (*embedded, error) {
 	if err != nil {
 		return nil, errors.Join(err, root.Close())
 	}
-	e := &embedded{dir: cfg.Data, root: root, log: log, lock: lock}
+	e := &embedded{dir: cfg.Data, root: root, log: log, lock: lock, folder: fileID(lock)}
 	if err := e.open(cfg); err != nil {
 		return nil, errors.Join(err, lock.Close(), root.Close())
 	}
@@ -67,26 +68,41 @@ func (e *embedded) open(cfg Config) error {
 	if err != nil {
 		return err
 	}
-	e.crashed = known && before.lostWrites(bootID())
+	switch {
+	case known && before.lostWrites(bootID()):
+		e.doubt = doubtCrash
+	case known && before.copied(e.folder):
+		e.doubt = doubtCopy
+	}
 	budget, err := diskBudget(cfg)
 	if err != nil {
 		return err
 	}
 	e.opts = serverOptions(cfg, budget)
-	if e.crashed {
-		// Stays in force until the epochs are raised: see settled.
+	if e.doubt != "" {
+		// The marker stays as it is until the epochs are raised: see settled.
 		return e.start()
 	}
-	if err := writeMarker(e.root, marker{BootID: bootID(), Sync: cfg.Sync}); err != nil {
+	if err := e.mark(cfg.Sync, false); err != nil {
 		return err
 	}
 	return e.start()
 }
 
-// settled records that the epochs were raised after a crash of the machine.
+// Why acknowledged messages may be gone.
+const (
+	doubtCrash = "the machine stopped without a sync"
+	doubtCopy  = "the data directory is a copy"
+)
+
+// settled records that the epochs were raised.
 func (e *embedded) settled(sync Sync) error {
-	e.crashed = false
-	return writeMarker(e.root, marker{BootID: bootID(), Sync: sync})
+	e.doubt = ""
+	return e.mark(sync, false)
+}
+
+func (e *embedded) mark(sync Sync, clean bool) error {
+	return writeMarker(e.root, marker{BootID: bootID(), Clean: clean, Sync: sync, Folder: e.folder})
 }
 
 func lockDir(dir *os.Root) (*os.File, error) {
@@ -202,8 +218,8 @@ func (e *embedded) stop(ctx context.Context, cfg Config) error {
 		return fmt.Errorf("broker: embedded server on %s did not stop in time: %w", e.dir, ctx.Err())
 	}
 	var err error
-	if !e.crashed {
-		err = writeMarker(e.root, marker{BootID: bootID(), Clean: true, Sync: cfg.Sync})
+	if e.doubt == "" {
+		err = e.mark(cfg.Sync, true)
 	}
 	return errors.Join(err, e.lock.Close(), e.root.Close())
 }

@@ -322,16 +322,60 @@ func TestEpochAfterKill(t *testing.T) {
 	id := source(t, b, "t:a").Stream
 	before := b.Tag(id)
 	killed := t.TempDir()
-	if err := os.CopyFS(killed, os.DirFS(cfg.Data)); err != nil { // as kill -9 leaves it
-		t.Fatal(err)
-	}
+	copyFiles(t, killed, cfg.Data) // as kill -9 leaves it
 	closeNow(t, b)
-	cfg.Data = killed
+	for _, name := range []string{"nats", "BOOT"} { // the directory itself stays
+		if err := os.RemoveAll(filepath.Join(cfg.Data, name)); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(filepath.Join(killed, name), filepath.Join(cfg.Data, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
 	b = open(t, cfg)
 	if b.Tag(id) != before {
 		t.Error("the epoch was raised")
 	}
 	if got := texts(read(t, b, fanout.Query{Source: source(t, b, "t:a"), Limit: 2}).Messages); fmt.Sprint(got) != "[1]" {
 		t.Errorf("stored %v", got)
+	}
+}
+
+// A copy of the directory may be an older one, whoever puts it where.
+func TestEpochOfACopy(t *testing.T) {
+	cfg := config(t)
+	b := open(t, cfg)
+	publish(t, b, "t:a", "1")
+	id := source(t, b, "t:a").Stream
+	before := b.Tag(id)
+	closeNow(t, b)
+	moved := filepath.Join(t.TempDir(), "moved")
+	if err := os.Rename(cfg.Data, moved); err != nil {
+		t.Fatal(err)
+	}
+	copied := filepath.Join(t.TempDir(), "copied")
+	copyFiles(t, copied, moved)
+	cfg.Data = moved
+	b = open(t, cfg)
+	if b.Tag(id) != before {
+		t.Error("the epoch was raised with a move of the directory")
+	}
+	closeNow(t, b)
+	cfg.Data = copied
+	b = open(t, cfg)
+	after := b.Tag(id)
+	if after == before {
+		t.Error("a copy has the epoch of the original")
+	}
+	closeNow(t, b)
+	if b = open(t, cfg); b.Tag(id) != after {
+		t.Error("raised again at the next start")
+	}
+}
+
+func copyFiles(t *testing.T, to, from string) {
+	t.Helper()
+	if err := os.CopyFS(to, os.DirFS(from)); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -16,11 +16,12 @@ const (
 
 // marker is left in the data directory and tells a crash of the process, which
 // loses nothing that the kernel had, from one of the machine, which loses what
-// was not synced.
+// was not synced; and the directory itself from a copy of it.
 type marker struct {
-	BootID string `json:"boot_id"` // of the kernel; empty where unknown
-	Clean  bool   `json:"clean"`   // the server was stopped, and synced
-	Sync   Sync   `json:"sync"`    // the level until the next marker
+	BootID string `json:"boot_id"`          // of the kernel; empty where unknown
+	Clean  bool   `json:"clean"`            // the server was stopped, and synced
+	Sync   Sync   `json:"sync"`             // the level until the next marker
+	Folder string `json:"folder,omitempty"` // fileID of the lock; empty where unknown
 }
 
 func bootID() string {
@@ -50,6 +51,13 @@ func readMarker(dir *os.Root) (m marker, ok bool, err error) {
 // was written.
 func (m marker) lostWrites(now string) bool {
 	return !m.Clean && m.Sync != SyncAlways && (m.BootID == "" || m.BootID != now)
+}
+
+// copied reports whether the directory is not the one that the marker was written
+// in. A copy is mostly an older one: what was acknowledged since then is gone, and
+// other messages may take the offsets.
+func (m marker) copied(folder string) bool {
+	return m.Folder != "" && folder != "" && m.Folder != folder
 }
 
 // writeMarker replaces the marker durably.
