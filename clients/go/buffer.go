@@ -31,6 +31,22 @@ func (b *buffer) push(u Update) {
 	b.bytes += u.size()
 }
 
+// pushSubscribed is push for KindSubscribed, which does not wait for room: of
+// several in a row, as reconnects bring, one stays, which tells of a loss if any did.
+func (b *buffer) pushSubscribed(u Update) {
+	if b.n > 0 {
+		if last := &b.ring[(b.head+b.n-1)%len(b.ring)]; last.Kind == KindSubscribed {
+			if last.Gap() != nil {
+				u.Recovered, u.Reason = false, last.Reason
+			}
+			u.Resumed = u.Resumed && last.Resumed || u.Gap() != nil
+			*last = u
+			return
+		}
+	}
+	b.push(u)
+}
+
 func (b *buffer) pop() Update {
 	u := b.ring[b.head]
 	b.ring[b.head] = Update{}

@@ -1,8 +1,6 @@
 package rivulet
 
-import (
-	"strings"
-)
+import "strings"
 
 // canonical is the full name of a channel or pattern: "x" is "default:x".
 func canonical(channel string) string {
@@ -21,6 +19,11 @@ func isPattern(channel string) bool {
 		}
 	}
 	return false
+}
+
+func namespace(channel string) string {
+	ns, _, _ := strings.Cut(channel, ":")
+	return ns
 }
 
 // matches reports whether the pattern covers the channel; both are canonical. "*"

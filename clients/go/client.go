@@ -166,9 +166,9 @@ func (c *Client) Subscribe(ctx context.Context, channel string, opts SubscribeOp
 			return nil, fmt.Errorf("rivulet: subscribe %s: %w", s.channel, s.Err())
 		}
 	case <-ctx.Done():
-		if l := s.end(ctx.Err(), true); l != nil {
+		if l, asked := s.end(ctx.Err(), true); l != nil {
 			s.letGo(l)
-		} else {
+		} else if !asked {
 			c.remove(s)
 		}
 		return nil, fmt.Errorf("rivulet: subscribe %s: %w", s.channel, ctx.Err())
@@ -229,13 +229,7 @@ func (c *Client) lookup(channel string) *Subscription {
 	return c.find(canonical(channel))
 }
 
-func (c *Client) patternCount() int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return len(c.patterns)
-}
-
-// subscriptionsLocked lists all, patterns in their order.
+// subscriptionsLocked lists all: channels, then patterns in their order.
 func (c *Client) subscriptionsLocked() []*Subscription {
 	return append(slices.Collect(maps.Values(c.exact)), c.patterns...)
 }

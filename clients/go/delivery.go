@@ -12,11 +12,11 @@ const (
 	// client for dead.
 	mostBlocked = 10 * time.Second
 	// mostBlockedReply is the same while somebody waits for a reply on the socket.
-	mostBlockedReply = 100 * time.Millisecond
+	mostBlockedReply = 25 * time.Millisecond
 )
 
-// This file is the subscription's side of the wire. All but ask and resume run in
-// the read loop of the link.
+// This file is the subscription's side of the wire. All but ask and end run in the
+// read loop of the link.
 
 // ask sends the subscribe on l, if the subscription is to be asked for, and
 // reports whether it did. l may be nil.
@@ -89,26 +89,45 @@ func (s *Subscription) answered(l *link, request uint64, e *protocol.Event) {
 	default:
 		s.fail(errUnexpectedReply)
 	}
-	s.client.askNext(l)
+	l.answered(s)
+	l.askMore()
 }
 
 func (s *Subscription) subscribed(l *link, request uint64, e *protocol.SubscribedEvent) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.phase != phaseRequested || s.request != request {
+	if s.request != request {
+		s.mu.Unlock()
 		return
 	}
 	u := Update{
 		Kind: KindSubscribed, Channel: s.channel, Positions: allPositions(e.Position, e.Positions),
 		Resumed: s.started || s.opts.Position != "" || len(s.opts.Positions) > 0, Recovered: e.Recovered, Reason: e.Reason,
 	}
+	if s.phase == phaseRequested {
+		s.beginLocked(l, u)
+		s.mu.Unlock()
+		return
+	}
+	phase := s.phase
+	s.mu.Unlock()
+	// Nobody wants it any more, or not now.
+	l.began(s, u.Positions, false)
+	if phase == phaseEnded {
+		s.letGo(l)
+	} else {
+		s.letGoFor(l)
+	}
+}
+
+func (s *Subscription) beginLocked(l *link, u Update) {
 	s.phase, s.link, s.failures = phaseLive, l, 0
-	if !e.Recovered {
+	if !u.Recovered {
 		s.seen.forget("")
 	}
 	l.began(s, u.Positions, !u.Resumed || !u.Recovered)
 	if !s.started {
 		s.started = true
+		s.taken.apply(&u) // also for an application that takes nothing yet
 		close(s.began)
 	}
 	s.deliverLocked(u)
@@ -124,8 +143,18 @@ func allPositions(one string, many []string) []string {
 // refused tries again later, or ends the subscription.
 func (s *Subscription) refused(request uint64, err *Error) {
 	s.mu.Lock()
-	if s.phase != phaseRequested || s.request != request {
+	if s.request != request {
 		s.mu.Unlock()
+		return
+	}
+	if s.phase != phaseRequested {
+		s.released = true
+		ended, held := s.phase == phaseEnded, s.held
+		s.mu.Unlock()
+		if ended {
+			s.client.remove(s)
+		}
+		held.resume(s.client)
 		return
 	}
 	if !err.Temporary && !err.Code.Resubscribe() {
@@ -174,7 +203,7 @@ func (s *Subscription) deliver(l *link, u Update) {
 		}
 		s.mu.Unlock()
 		if !s.waitForRoom(l) {
-			s.pause(l)
+			s.client.hold(l, s)
 			return
 		}
 	}
@@ -194,7 +223,11 @@ func (s *Subscription) deliverLocked(u Update) {
 		s.seen.forget(u.Channel)
 	}
 	s.received.apply(&u)
-	s.buffer.push(u)
+	if u.Kind == KindSubscribed {
+		s.buffer.pushSubscribed(u)
+	} else {
+		s.buffer.push(u)
+	}
 	if s.opts.callbacks() {
 		s.client.calls.add(s)
 	} else {
@@ -202,9 +235,7 @@ func (s *Subscription) deliverLocked(u Update) {
 	}
 }
 
-// waitForRoom reports whether the application took something in time. A pattern
-// beside another is never given up on: the node would let the other one, which is
-// then the older, have their common messages.
+// waitForRoom reports whether the application took something in time.
 func (s *Subscription) waitForRoom(l *link) bool {
 	wait := mostBlocked
 	if l.awaited() {
@@ -217,9 +248,7 @@ func (s *Subscription) waitForRoom(l *link) bool {
 		case <-s.room:
 			return true
 		case <-timer.C:
-			if !s.pattern || s.client.patternCount() == 1 {
-				return false
-			}
+			return false
 		case <-l.lost:
 			return true
 		case <-s.done:
@@ -232,48 +261,24 @@ func (s *Subscription) waitForRoom(l *link) bool {
 	}
 }
 
-// pause lets go of the subscription at the node. What still comes of it is dropped
-// and will be read again.
-func (s *Subscription) pause(l *link) {
-	s.mu.Lock()
-	if s.phase != phaseLive || s.link != l {
-		s.mu.Unlock()
-		return
-	}
-	s.phase, s.link, s.released = phasePaused, nil, false
-	s.mu.Unlock()
+// letGoFor unsubscribes a paused subscription at the node.
+func (s *Subscription) letGoFor(l *link) {
 	id := l.expect(func(*protocol.Event) {
 		l.forget(s)
-		s.release()
+		s.mu.Lock()
+		s.released = true
+		held := s.held
+		s.mu.Unlock()
+		held.resume(s.client)
 	})
 	// If it does not go out, the link is gone, and with it the subscription.
 	_, _ = l.send(nil, &protocol.Command{ID: id, Unsubscribe: &protocol.UnsubscribeCommand{Channel: s.channel}})
 }
 
-// release notes that the node has let go.
-func (s *Subscription) release() {
-	s.mu.Lock()
-	s.released = true
-	s.mu.Unlock()
-	s.resume()
-}
-
-// resume takes up a paused subscription once there is room for half a buffer.
-func (s *Subscription) resume() {
-	s.mu.Lock()
-	if s.phase != phasePaused || !s.released || !s.buffer.low() {
-		s.mu.Unlock()
-		return
-	}
-	s.phase = phaseIdle
-	s.mu.Unlock()
-	s.ask(s.client.current())
-}
-
 // detach notes that l is lost: the subscription is to be asked for again.
 func (s *Subscription) detach(l *link) {
 	s.mu.Lock()
-	ended := s.phase == phaseEnded
+	ended, held := s.phase == phaseEnded, s.held
 	switch {
 	case s.phase == phasePaused:
 		s.released = true
@@ -284,7 +289,7 @@ func (s *Subscription) detach(l *link) {
 	if ended {
 		s.client.remove(s)
 	}
-	s.resume()
+	held.resume(s.client)
 }
 
 // fail ends the subscription for a reason of the node's.
@@ -294,18 +299,23 @@ func (s *Subscription) fail(err error) {
 }
 
 // end ends the subscription; drop discards what the application has not taken. It
-// returns the link on which the node still knows the subscription, nil if on none.
-func (s *Subscription) end(err error, drop bool) *link {
+// returns the link on which the node knows the subscription, nil if on none. asked
+// says that the node has not answered the subscribe yet: then the answer brings
+// the rest.
+func (s *Subscription) end(err error, drop bool) (l *link, asked bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.phase == phaseEnded {
-		return nil
+		return nil, false
 	}
-	l := s.link
+	if s.phase == phaseLive {
+		l = s.link
+	}
+	asked = s.phase == phaseRequested && !s.link.isLost()
 	s.phase, s.link, s.err = phaseEnded, nil, err
 	if drop {
 		s.buffer.clear()
 	}
 	close(s.done)
-	return l
+	return l, asked
 }

@@ -21,6 +21,13 @@
 // at the node and takes it up again from where it stopped once half the buffer is
 // free; so publishing from within a loop over messages cannot deadlock.
 //
+// Where subscriptions of one client overlap, each message goes to one of them: to
+// the one to its very channel, else to the pattern subscribed to first. Only what
+// comes while that one is not begun at the node (before Subscribe, or while the
+// node refuses it for now) goes to the next. When one is let go of for being slow,
+// those that overlap with it pause too; so unsubscribe from what you no longer
+// take from.
+//
 // To resume in another process, persist [Message].Position after handling each
 // message, or [Subscription.Positions] for a pattern, and give them to
 // [Client.Subscribe].

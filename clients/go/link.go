@@ -45,12 +45,14 @@ type link struct {
 
 	// Owned by the read loop.
 	in         []byte
-	todo       []*Subscription // to be subscribed once replies make room
-	patterns   []*Subscription // that have begun here, in that order
+	exact      map[string]*Subscription // to channels, that have begun here
+	patterns   []*Subscription          // to patterns, that have begun here, in that order
 	disconnect *protocol.DisconnectEvent
 
-	mu      sync.Mutex // guards the following
-	cause   error      // why it ended
+	mu      sync.Mutex                 // guards the following
+	todo    []*Subscription            // to be subscribed once replies make room
+	asked   map[*Subscription]struct{} // of todo: subscribed, not yet answered
+	cause   error                      // why it ended
 	lastID  uint64
 	replies map[uint64]func(*protocol.Event) // called by the read loop; must not block
 }
@@ -60,6 +62,7 @@ func newLink(ws *websocket.Conn) *link {
 		ws: ws, maxFrame: protocol.DefaultMaxFrame,
 		lost: make(chan struct{}), sending: make(chan struct{}, 1), urge: make(chan struct{}, 1),
 		replies: map[uint64]func(*protocol.Event){},
+		asked:   map[*Subscription]struct{}{}, exact: map[string]*Subscription{},
 	}
 }
 

@@ -58,6 +58,8 @@ type logSub struct {
 	channel    string
 	start, pos uint64
 	caughtUp   bool
+	// Between these, a pattern that covers the channel has delivered.
+	hadFrom, hadTo uint64
 }
 
 // logConn is one connection.
@@ -148,6 +150,11 @@ func (c *logConn) subscribe(cmd *protocol.SubscribeCommand) protocol.Event {
 		s.start, _ = protocol.PositionOffset(p[0])
 	}
 	s.pos = s.start
+	for _, p := range c.subs {
+		if p.pattern() && p.matches(s.channel) {
+			s.hadFrom, s.hadTo = p.start, p.pos
+		}
+	}
 	c.subs = append(c.subs, s)
 	e := &protocol.SubscribedEvent{Channel: s.channel, Recovered: true}
 	if strings.ContainsAny(s.channel, "*>") {
@@ -191,6 +198,13 @@ func (n *logNode) stored(channel string) []string {
 		}
 	}
 	return list
+}
+
+// connections counts them all, also those that are gone.
+func (n *logNode) connections() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.seen
 }
 
 // breakAll breaks every connection off.
@@ -251,7 +265,7 @@ func (c *logConn) nextLocked() (protocol.Event, bool) {
 		for s.pos < uint64(len(c.node.log)) {
 			m := &c.node.log[s.pos]
 			s.pos++
-			if s.matches(m.Channel) && !c.covered(s, m) {
+			if s.matches(m.Channel) && !c.covered(s, m) && (m.Offset <= s.hadFrom || m.Offset > s.hadTo) {
 				return protocol.Event{Message: m}, true
 			}
 		}

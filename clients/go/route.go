@@ -13,14 +13,12 @@ import (
 
 // route returns the subscription that a message of the channel belongs to; nil if
 // none is known.
-func (c *Client) route(l *link, channel, position string, offset uint64) *Subscription {
-	exact, stream := c.lookup(channel), protocol.StreamKey(position)
-	if exact != nil && exact.first != nil && exact.first.before(stream, offset) {
-		// Its own, even if a pattern delivered it because the subscription is not, or not
-		// yet again, known to the node: it will read it by itself.
+func (l *link) route(channel, position string, offset uint64) *Subscription {
+	exact, stream := l.exact[channel], protocol.StreamKey(position)
+	if exact != nil && exact.here.before(stream, offset) {
 		return exact
 	}
-	var found *Subscription
+	found := exact
 	for _, s := range l.patterns {
 		if !matches(s.channel, channel) {
 			continue
@@ -32,9 +30,6 @@ func (c *Client) route(l *link, channel, position string, offset uint64) *Subscr
 			found = s
 		}
 	}
-	if found == nil && exact != nil && exact.first != nil {
-		return exact
-	}
 	return found
 }
 
@@ -45,9 +40,11 @@ func (l *link) began(s *Subscription, positions []string, anew bool) {
 	if anew || s.first == nil {
 		s.first = startsAt(positions)
 	}
+	l.forget(s)
 	if s.pattern {
-		l.forget(s)
 		l.patterns = append(l.patterns, s)
+	} else {
+		l.exact[s.channel] = s
 	}
 }
 
@@ -59,19 +56,22 @@ func (s *Subscription) moved(positions []string) {
 	}
 }
 
-// forget takes s out of the order of l's patterns.
+// forget notes that the node does not know s any more on l.
 func (l *link) forget(s *Subscription) {
+	if l.exact[s.channel] == s {
+		delete(l.exact, s.channel)
+	}
 	l.patterns = slices.DeleteFunc(l.patterns, func(o *Subscription) bool { return o == s })
 }
 
-// hadElsewhere reports whether another pattern than s, its recipient, has given m
-// to the application before the connection was lost.
-func (l *link) hadElsewhere(s *Subscription, m *Message) bool {
-	if len(l.patterns) < 2 || !s.pattern {
+// hadElsewhere reports whether another subscription than the pattern s, whose
+// cursor delivered m, has given m to the application over an earlier connection.
+func (c *Client) hadElsewhere(l *link, s *Subscription, m *Message) bool {
+	if !s.pattern {
 		return false
 	}
-	for _, other := range l.patterns {
-		if other != s && matches(other.channel, m.Channel) && other.hasSeen(m) {
+	for _, other := range c.others(s, m.Channel) {
+		if other.had(m) {
 			s.skip(l, m)
 			return true
 		}
@@ -79,7 +79,27 @@ func (l *link) hadElsewhere(s *Subscription, m *Message) bool {
 	return false
 }
 
-func (s *Subscription) hasSeen(m *Message) bool {
+// others returns the subscriptions beside s that match the channel.
+func (c *Client) others(s *Subscription, channel string) []*Subscription {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var list []*Subscription
+	if exact := c.exact[channel]; exact != nil && exact != s {
+		list = append(list, exact)
+	}
+	for _, p := range c.patterns {
+		if p != s && matches(p.channel, channel) {
+			list = append(list, p)
+		}
+	}
+	return list
+}
+
+// had reports whether m, which lies after the place where s began, was seen by it.
+func (s *Subscription) had(m *Message) bool {
+	if s.first == nil || !s.first.before(protocol.StreamKey(m.Position), m.Offset) {
+		return false
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.seen.has(m)

@@ -16,9 +16,6 @@ import (
 	"github.com/rivulet-rt/rivulet/protocol"
 )
 
-// askAtOnce is how many subscribes go out before their replies, after a reconnect.
-const askAtOnce = 64
-
 // run keeps the client connected until ctx ends or a node refuses it for good.
 func (c *Client) run(ctx context.Context) {
 	c.tell(StateChange{State: StateConnecting})

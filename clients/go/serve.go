@@ -17,11 +17,13 @@ const farewell = time.Second
 func (c *Client) serve(ctx context.Context, l *link, conn *liveConn) error {
 	c.attach(l)
 	defer c.detach(l)
-	for range askAtOnce {
-		c.askNext(l)
-	}
+	l.askMore()
 	for {
 		e, err := l.read()
+		if err == nil && l.isLost() {
+			// What was read ahead follows messages that a full buffer let go of, perhaps.
+			err = errLost
+		}
 		if err == nil {
 			err = c.handle(ctx, l, e)
 		}
@@ -37,7 +39,7 @@ func (c *Client) serve(ctx context.Context, l *link, conn *liveConn) error {
 func (c *Client) attach(l *link) {
 	c.mu.Lock()
 	c.link = l
-	l.todo = c.subscriptionsLocked()
+	l.add(c.subscriptionsLocked())
 	c.setStateLocked(StateConnected, nil)
 	c.mu.Unlock()
 	c.tell(StateChange{State: StateConnected, Node: l.node, Client: l.client})
@@ -51,18 +53,6 @@ func (c *Client) detach(l *link) {
 	c.mu.Unlock()
 	for _, s := range subs {
 		s.detach(l)
-	}
-}
-
-// askNext asks for one more of the subscriptions that were there before l.
-func (c *Client) askNext(l *link) {
-	for len(l.todo) > 0 {
-		s := l.todo[0]
-		l.todo[0] = nil
-		l.todo = l.todo[1:]
-		if s.ask(l) {
-			return
-		}
 	}
 }
 
@@ -80,7 +70,7 @@ func (c *Client) handle(ctx context.Context, l *link, e *protocol.Event) error {
 		if err != nil {
 			return &lossError{err: err, ours: true}
 		}
-		if s := c.route(l, m.Channel, m.Position, m.Offset); s != nil && !l.hadElsewhere(s, m) {
+		if s := l.route(m.Channel, m.Position, m.Offset); s != nil && !c.hadElsewhere(l, s, m) {
 			s.deliver(l, Update{Kind: KindMessage, Message: m, Channel: m.Channel})
 		}
 	case e.Unsubscribed != nil:
@@ -131,7 +121,7 @@ func (c *Client) about(l *link, position string) func(channel string) *Subscript
 			return c.lookup(channel)
 		}
 		offset, _ := protocol.PositionOffset(position)
-		return c.route(l, canonical(channel), position, offset)
+		return l.route(canonical(channel), position, offset)
 	}
 }
 

@@ -292,11 +292,13 @@ func TestSubscribeErrors(t *testing.T) {
 }
 
 func TestSubscribeGivesUpWithItsContext(t *testing.T) {
-	asked, gone := make(chan struct{}), make(chan *protocol.Command, 1)
+	asked, answer, gone := make(chan struct{}), make(chan struct{}), make(chan *protocol.Command, 1)
 	c := open(t, scripted(t, func(p *peer) {
 		p.greet()
-		p.receive()
+		c := p.receive()
 		close(asked)
+		await(t, answer)
+		p.send(protocol.Event{ID: c.ID, Subscribed: &protocol.SubscribedEvent{Channel: "a:b", Position: at(1), Recovered: true}})
 		gone <- p.receive()
 		p.idle()
 	}), quick())
@@ -305,6 +307,7 @@ func TestSubscribeGivesUpWithItsContext(t *testing.T) {
 	if _, err := c.Subscribe(ctx, "a:b", rivulet.SubscribeOptions{}); !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v", err)
 	}
+	close(answer)
 	if c := await(t, gone); c.Unsubscribe == nil || c.Unsubscribe.Channel != "a:b" {
 		t.Errorf("the node then got %+v, want unsubscribe", c)
 	}

@@ -90,6 +90,7 @@ type Subscription struct {
 	phase    phase
 	link     *link  // phaseRequested, phaseLive: where
 	request  uint64 // counts subscribes, so that a late reply is told from the current one's
+	held     *hold  // phasePaused: with whom
 	released bool   // phasePaused: the node has confirmed
 	started  bool   // a `subscribed` has come
 	failures int    // subscribes refused for now, in a row
@@ -225,15 +226,13 @@ func (s *Subscription) take() (Update, bool) {
 	}
 	u := s.buffer.pop()
 	s.taken.apply(&u)
-	more, paused := s.buffer.n > 0, s.phase == phasePaused
+	more, held := s.buffer.n > 0, s.held
 	s.mu.Unlock()
 	notify(s.room)
 	if more {
 		notify(s.avail) // for another goroutine that ranges
 	}
-	if paused {
-		s.resume()
-	}
+	held.resume(s.client)
 	return u, true
 }
 
@@ -249,9 +248,11 @@ func notify(signal chan struct{}) {
 // taken is dropped: Position is after what they have. It returns when the node
 // has confirmed or the connection is gone, or with ctx's error.
 func (s *Subscription) Unsubscribe(ctx context.Context) error {
-	l := s.end(nil, true)
+	l, asked := s.end(nil, true)
 	if l == nil {
-		s.client.remove(s)
+		if !asked {
+			s.client.remove(s)
+		}
 		return nil
 	}
 	if gone := s.letGo(l); gone != nil {
