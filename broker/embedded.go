@@ -30,11 +30,11 @@ var errNoServer = errors.New("broker: embedded server is not running")
 
 // embedded is the NATS server in this process, and the owner of its directory.
 type embedded struct {
-	dir  string
-	root *os.Root // of dir
-	log  *slog.Logger
-	opts *server.Options
-	lock *os.File
+	dir    string
+	root   *os.Root // of dir
+	log    *slog.Logger
+	opts   *server.Options
+	lock   *os.File
 	folder string // fileID of the lock
 	// doubt is why acknowledged messages may be gone, while no epoch was raised for
 	// it; "" if they are not. Only Open and Close touch it.

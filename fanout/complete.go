@@ -62,13 +62,17 @@ func Complete(x Position, ev Evidence) (ok bool, reason string) {
 		ev.LastSeq < x.Offset,
 		ev.FirstSince != 0 && ev.FirstSince < x.Offset:
 		return false, protocol.ReasonLogChanged
-	case ev.FirstSeq > x.Offset+1:
-		return false, protocol.ReasonRetention
 	}
+	// Before the front: a purge may have taken that along, and says more.
 	for _, c := range ev.Channels {
 		if c.Purge > x.Offset {
 			return false, protocol.ReasonPurged
 		}
+	}
+	if ev.FirstSeq > x.Offset+1 {
+		return false, protocol.ReasonRetention
+	}
+	for _, c := range ev.Channels {
 		// The limit drops a channel's oldest messages: as long as one at or before
 		// the first sequence after x is stored, none after x was dropped. A channel
 		// holds up to one message more than promised, so Count > Limit is proof of
