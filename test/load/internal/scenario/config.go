@@ -1,0 +1,109 @@
+//go:build linux
+
+package scenario
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Config says what to run, and how large.
+type Config struct {
+	// Node and Limit are paths of the binaries ./cmd/rivulet and ./test/limit.
+	Node, Limit string
+	// URL is a node that runs already, instead of Node; its processor time cannot be
+	// told then, and it is not restarted.
+	URL string
+	// Sync is the node's --sync, "" for its default.
+	Sync string
+	// Events is a gzipped file of JSON objects, one per line, that messages are made of.
+	Events string
+	Log    io.Writer // what is being done, a line each
+	Sizes  Sizes
+}
+
+// Sizes are how large the loads are.
+type Sizes struct {
+	PublishConnections []int
+	PublishFor         time.Duration
+
+	FanoutSubscribers int // of one channel
+	FanoutSingles     int // messages, each published when the one before has reached everybody
+	FanoutBurst       int // messages published as fast as possible
+	FanoutPerSecond   int // messages per second when paced
+	FanoutFor         time.Duration
+
+	Rooms          int // channels
+	RoomSize       int // subscribers of each, every one a connection of its own
+	RoomsPerSecond int // messages per second, over all channels, when paced
+	RoomsFor       time.Duration
+
+	StormClients  int
+	StormChannels int // of the variant with several
+	StormMissed   int // messages of each channel
+}
+
+// DefaultSizes are those of docs/performance.md.
+func DefaultSizes() Sizes {
+	return Sizes{
+		PublishConnections: []int{1, 16, 64}, PublishFor: 3 * time.Second,
+		FanoutSubscribers: 5000, FanoutSingles: 60, FanoutBurst: 200, FanoutPerSecond: 10, FanoutFor: 4 * time.Second,
+		Rooms: 1000, RoomSize: 10, RoomsPerSecond: 500, RoomsFor: 4 * time.Second,
+		StormClients: 2000, StormChannels: 20, StormMissed: 100,
+	}
+}
+
+// Metric is one figure.
+type Metric struct {
+	Name  string  `json:"name"` // with its unit
+	Value float64 `json:"value"`
+}
+
+// Row is what one case of a scenario gave.
+type Row struct {
+	Scenario string   `json:"scenario"`
+	Case     string   `json:"case"`
+	Metrics  []Metric `json:"metrics"`
+}
+
+func (r *Row) add(name string, value float64) {
+	r.Metrics = append(r.Metrics, Metric{name, value})
+}
+
+type scenario struct {
+	name string
+	run  func(ctx context.Context, cfg Config) ([]Row, error)
+}
+
+func all() []scenario {
+	return []scenario{{"publish", publish}, {"latency", latency}, {"fanout", fanout}, {"rooms", rooms}, {"storm", storm}}
+}
+
+// Names are the scenarios there are.
+func Names() []string {
+	var names []string
+	for _, s := range all() {
+		names = append(names, s.name)
+	}
+	return names
+}
+
+// Run runs a scenario once. The rows so far come with the error, if there is one.
+func Run(ctx context.Context, name string, cfg Config) ([]Row, error) {
+	list := all()
+	i := slices.IndexFunc(list, func(s scenario) bool { return s.name == name })
+	if i < 0 {
+		return nil, fmt.Errorf("scenario: there is no %q; there are %s", name, strings.Join(Names(), ", "))
+	}
+	rows, err := list[i].run(ctx, cfg)
+	if err != nil {
+		err = fmt.Errorf("%s: %w", name, err)
+	}
+	return rows, err
+}
+
+func (c Config) logf(format string, args ...any) { fmt.Fprintf(c.Log, format+"\n", args...) }
