@@ -304,18 +304,21 @@ func (s *Subscription) fail(err error) {
 // the rest.
 func (s *Subscription) end(err error, drop bool) (l *link, asked bool) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.phase == phaseEnded {
+		s.mu.Unlock()
 		return nil, false
 	}
 	if s.phase == phaseLive {
 		l = s.link
 	}
+	held := s.held
 	asked = s.phase == phaseRequested && !s.link.isLost()
-	s.phase, s.link, s.err = phaseEnded, nil, err
+	s.phase, s.link, s.held, s.err = phaseEnded, nil, nil, err
 	if drop {
 		s.buffer.clear()
 	}
 	close(s.done)
+	s.mu.Unlock()
+	held.resume(s.client) // others may have waited for it
 	return l, asked
 }
