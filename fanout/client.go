@@ -83,6 +83,9 @@ func (c *Client) Subscribe(req SubscribeRequest) error {
 	return nil
 }
 
+// given reports whether history was asked for.
+func (s Start) given() bool { return len(s.Positions) > 0 || s.Last != 0 || s.Since != 0 }
+
 func (r SubscribeRequest) validate() error {
 	set := 0
 	for _, given := range []bool{len(r.Start.Positions) > 0, r.Start.Last != 0, r.Start.Since != 0} {
@@ -217,7 +220,7 @@ func (s *subscription) startHere(src *liveSource) (at []Position, ok bool) {
 	case len(s.start.Positions) > 0:
 		return []Position{s.position(src)}, true
 	}
-	return nil, !src.stale(time.Now())
+	return nil, !src.loose() && !src.stale(time.Now())
 }
 
 // position picks the position given for src's stream; one of no stream if there is
@@ -287,7 +290,12 @@ func (s *subscription) startIn(ctx context.Context, src *liveSource) (p Position
 		}
 		return at[0], true, nil
 	}
-	if s.start.Last == 0 && s.start.Since == 0 {
+	switch {
+	case !s.start.given() && src.loose():
+		// The feed stands at no one place of the log: now is the end of the stream.
+		t, err := h.backend.Tail(ctx, src.key)
+		return t.End, true, err
+	case !s.start.given():
 		return Position{}, false, h.refresh(ctx, src)
 	}
 	seek := Seek{Last: s.start.Last, Since: s.start.Since}
@@ -377,18 +385,11 @@ func (s *subscription) begins(c *cursor, recovered bool, reason string) {
 	}
 }
 
-// positions are where the cursors stand, as the client may resume from them.
+// positions are where the cursors stand.
 func (s *subscription) positions() []Position {
 	out := make([]Position, len(s.cursors))
 	for i, c := range s.cursors {
 		out[i] = c.pos
-		if c.src.loose() && c.state == cursorLive {
-			c.src.mu.Lock()
-			if c.src.floor.Offset < c.pos.Offset {
-				out[i] = c.src.floor
-			}
-			c.src.mu.Unlock()
-		}
 	}
 	return out
 }
@@ -398,6 +399,11 @@ func (s *subscription) positions() []Position {
 func (s *subscription) tellCaughtUp(c *cursor) bool {
 	if s.replaying == 0 || c.live {
 		return true
+	}
+	if !s.start.given() {
+		c.live = true
+		s.replaying--
+		return true // it asked for no history
 	}
 	n := Notice{Kind: NoticeCaughtUp, Channel: s.channel}
 	if !c.src.loose() {

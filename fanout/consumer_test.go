@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/rivulet-rt/rivulet/fanout"
+	"github.com/rivulet-rt/rivulet/protocol"
 )
 
 // event is what a sink was given: a message or a notice.
@@ -84,8 +85,9 @@ type consumer struct {
 	seen map[fanout.Channel]place
 	// A pattern that was told of a gap may miss what its channels' limits evicted up to here.
 	excused  map[fanout.StreamID]uint64
-	started  bool // subscribed was seen on this connection
-	ever     bool // it has had a position once
+	emptied  map[fanout.Channel]uint64 // a pattern's channels that it was told were purged
+	started  bool                      // subscribed was seen on this connection
+	ever     bool                      // it has had a position once
 	asked    fanout.Start
 	gapped   int
 	got      int
@@ -209,7 +211,7 @@ func (c *consumer) subscribed(n fanout.Notice) {
 			}
 			c.from[id] = place{p.Offset, p.Time}
 			c.forget(id)
-			if !n.Recovered || !resumed {
+			if !resumed || !n.Recovered && c.channel.IsPattern() {
 				c.excuse(id) // since and last give what there is
 			}
 			continue
@@ -251,12 +253,19 @@ func (c *consumer) gap(p fanout.Position, reason string, ch fanout.Channel) {
 	if ch != c.channel {
 		// Of one channel of the pattern.
 		c.checkGone(id, c.placeOf(ch), reason)
-		c.seen[ch] = place{p.Offset, p.Time}
+		if p.Offset > c.placeOf(ch).offset {
+			c.seen[ch] = place{p.Offset, p.Time}
+		}
+		c.log.mu.Lock()
+		c.emptied[ch] = c.log.streams[id].lastSeq
+		c.log.mu.Unlock()
 	} else {
 		c.checkGone(id, c.placeIn(id), reason)
 		c.from[id] = place{p.Offset, p.Time}
 		c.forget(id)
-		c.excuse(id)
+		if c.channel.IsPattern() {
+			c.excuse(id)
+		}
 	}
 	c.gapped++
 	c.keep([]fanout.Position{p})
@@ -265,9 +274,7 @@ func (c *consumer) gap(p fanout.Position, reason string, ch fanout.Channel) {
 func (c *consumer) excuse(id fanout.StreamID) {
 	c.log.mu.Lock()
 	defer c.log.mu.Unlock()
-	if c.channel.IsPattern() {
-		c.excused[id] = c.log.streams[id].lastSeq
-	}
+	c.excused[id] = c.log.streams[id].lastSeq
 }
 
 // checkGone holds "and only then": a gap is told only when history is gone.
@@ -280,6 +287,10 @@ func (c *consumer) checkGone(id fanout.StreamID, at place, reason string) {
 	// Once the front of the stream has passed the place, nothing can be proven: which
 	// is why quiet channels are sent fresh positions.
 	gone = gone || c.log.evidenceLocked(fanout.Source{Stream: id, Filter: c.channel}, fanout.Position{}).FirstSeq > at.offset+1
+	// What a loose pattern was handed after its floor cannot be told from what was
+	// lost there: where the floor is no longer proven, history is said to be gone.
+	// Its markers come again from there, like its messages.
+	gone = gone || c.loose && reason != protocol.ReasonLogChanged
 	for _, r := range s.records {
 		if !c.channel.Matches(r.msg.Channel) || r.life != s.life || r.seq <= at.offset {
 			continue
@@ -368,10 +379,11 @@ func (c *consumer) between(id fanout.StreamID, ch fanout.Channel, at place, befo
 	defer c.log.mu.Unlock()
 	var out []string
 	for _, r := range c.log.streams[id].records {
-		if r.msg.Channel != ch || r.msg.Kind != fanout.KindData || r.fate == lost {
+		// What was evicted or purged and came back with an older copy is not asked for.
+		if r.msg.Channel != ch || r.msg.Kind != fanout.KindData || r.fate == lost || r.back {
 			continue
 		}
-		if r.fate != stored && r.seq <= c.excused[id] {
+		if r.fate != stored && r.seq <= max(c.excused[id], c.emptied[ch]) {
 			continue
 		}
 		if r.seq > at.offset && r.seq < before && r.msg.Position.Time > at.time && r.msg.Position.Time <= until {
@@ -389,7 +401,7 @@ func (c *consumer) missing() []string {
 			at := c.placeOf(ch)
 			c.log.mu.Lock()
 			for _, r := range c.log.streams[id].records {
-				if r.msg.Channel == ch && r.fate == stored && r.msg.Kind == fanout.KindData && r.seq > at.offset {
+				if r.msg.Channel == ch && r.fate == stored && !r.back && r.msg.Kind == fanout.KindData && r.seq > at.offset {
 					out = append(out, fmt.Sprintf("%s@%d", r.msg.Data, r.seq))
 				}
 			}

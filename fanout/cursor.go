@@ -2,7 +2,6 @@ package fanout
 
 import (
 	"slices"
-	"time"
 
 	"github.com/rivulet-rt/rivulet/protocol"
 )
@@ -44,6 +43,7 @@ type cursor struct {
 	// logFrom to logTo is what the last catch-up read from the log, for loose patterns:
 	// a late message in it was delivered.
 	logFrom, logTo uint64
+	unproven       bool // it was live since
 
 	state   cursorState
 	begun   bool // it knows its pos: given, or found by the first read
@@ -65,6 +65,7 @@ type backlog struct {
 	late []*Message
 	// held is what came live while a loose pattern's last read was under way.
 	held     []*Message
+	heldFrom uint64 // where the shard stood when the read was asked for
 	overflow bool
 	// Up to until, only messages of left are delivered: another subscription, which
 	// ended, would have delivered them.
@@ -142,7 +143,15 @@ func (c *cursor) follow(it *item) {
 // takeLate delivers a message that a loose pattern's feed had lost, unless the
 // cursor has it from the log or will read it there.
 func (c *cursor) takeLate(m *Message) {
-	if at := m.Offset(); at > c.pos.Offset || at <= c.start || c.logFrom < at && at <= c.logTo {
+	at := m.Offset()
+	switch {
+	case at > c.pos.Offset:
+		if c.state == cursorLive { // it joined by its own read and is behind the feed
+			c.state = cursorCatchingUp
+			c.step()
+		}
+		return
+	case at <= c.start, c.logFrom < at && at <= c.logTo:
 		return
 	}
 	b := c.backlog()
@@ -260,7 +269,7 @@ func (ss *shardSource) gap(it *item) {
 // tellGap moves the cursor to begin and says so, or does neither.
 func (c *cursor) tellGap(begin Position, reason string) bool {
 	ok := c.sub.client.notify(Notice{Kind: NoticeGap, Channel: c.sub.channel, Positions: []Position{begin}, Reason: reason})
-	if ok {
+	if ok && begin != c.pos {
 		// Offsets from before mean nothing after it.
 		c.pos, c.start, c.behind = begin, min(c.start, begin.Offset), nil
 		c.logFrom, c.logTo = 0, 0
@@ -284,10 +293,10 @@ func (ss *shardSource) fresh(end Position) {
 // step moves a catching-up cursor on: it goes live, replays from the ring, or asks
 // the log. It does nothing while a read is under way or the client has no room.
 func (c *cursor) step() {
-	if c.state == cursorLive || c.reading || c.at == nil || c.sub.client.blocked || c.sub.client.closed {
+	if c.at == nil || c.sub.client.blocked || c.sub.client.closed || !c.flushLate() {
 		return
 	}
-	if !c.flushLate() {
+	if c.state == cursorLive || c.reading {
 		return
 	}
 	if c.begun && !c.distrust && c.owed == "" {
@@ -310,8 +319,9 @@ func (c *cursor) read() {
 		q.Prove = Position{Stream: anyTag(), Offset: c.pos.Offset}
 	}
 	c.reading = true
-	if c.behind != nil {
-		c.behind.held, c.behind.overflow = nil, false
+	if c.src.loose() {
+		b := c.backlog()
+		b.held, b.overflow, b.heldFrom = nil, false, c.at.pos.Offset
 	}
 	epoch := c.at.epoch
 	hub.reader.request(q, func(res readResult) {
@@ -355,6 +365,10 @@ func (c *cursor) begin(res readResult) {
 	if !found {
 		p = res.upTo // nothing follows: what the feed had handed over before the read is as good
 	}
+	if p.IsZero() {
+		c.again() // the read was begun for an earlier subscriber of the channel
+		return
+	}
 	if c.owed != "" {
 		if !c.tellGap(p, c.owed) {
 			return // asked again when there is room
@@ -385,6 +399,15 @@ func (c *cursor) lost(res readResult, reason string) bool {
 		}
 		return !reread
 	}
+	if reason == protocol.ReasonLogChanged && c.src.loose() {
+		c.src.mu.Lock()
+		floor := c.src.floor // everything after it again: rather twice than not at all
+		c.src.mu.Unlock()
+		if c.tellGap(floor, reason) {
+			c.again()
+		}
+		return false
+	}
 	if reason == protocol.ReasonLogChanged {
 		c.pos, c.begun, c.owed = Position{Offset: newerThan(res.Evidence)}, false, reason
 		c.read()
@@ -410,10 +433,11 @@ func (c *cursor) take(msgs []*Message, more bool, upTo Position) {
 	if !c.sub.announced {
 		return // the last of the pattern's cursors to begin wakes the others
 	}
-	if c.src.loose() && c.logTo < c.pos.Offset {
-		c.logFrom = c.pos.Offset
-	}
+	floor := c.trust()
 	for _, m := range msgs {
+		if !floor.IsZero() {
+			m = m.at(floor)
+		}
 		if !c.deliver(m) {
 			return
 		}
@@ -423,7 +447,7 @@ func (c *cursor) take(msgs []*Message, more bool, upTo Position) {
 		c.again()
 		return
 	}
-	if !c.deliverHeld() {
+	if !c.deliverHeld(upTo) {
 		return
 	}
 	if end := c.at.pos.Offset; c.pos.Offset < end && upTo.Offset < end {
@@ -433,17 +457,42 @@ func (c *cursor) take(msgs []*Message, more bool, upTo Position) {
 	c.goLive()
 }
 
-// deliverHeld delivers what came while a loose pattern's read was under way.
-func (c *cursor) deliverHeld() bool {
+// trust prepares a loose pattern's cursor for messages read from the log. What it
+// was handed live may have left out messages that will come late: until the floor
+// has passed that, its client resumes from the floor, which is returned.
+func (c *cursor) trust() (floor Position) {
+	if !c.src.loose() {
+		return Position{}
+	}
+	if c.logTo < c.pos.Offset {
+		c.logFrom = c.pos.Offset
+	}
+	if !c.unproven {
+		return Position{}
+	}
+	c.src.mu.Lock()
+	floor = c.src.floor
+	c.src.mu.Unlock()
+	if floor.Offset < c.pos.Offset || c.behind != nil && len(c.behind.late) > 0 {
+		return floor
+	}
+	c.unproven = false
+	return Position{}
+}
+
+// deliverHeld delivers what came while a loose pattern's read was under way, if the
+// read, which others may have begun earlier, joins on to it.
+func (c *cursor) deliverHeld(upTo Position) bool {
 	b := c.behind
 	if b == nil || len(b.held) == 0 {
 		return true
 	}
 	held := b.held
 	b.held = nil
-	if b.overflow {
+	if b.overflow || max(upTo.Offset, c.pos.Offset) < b.heldFrom {
 		return true // read again: pos is before the shard's
 	}
+	c.unproven = true
 	for _, m := range held {
 		if !c.deliver(m) {
 			return false
@@ -462,7 +511,7 @@ func (c *cursor) goLive() {
 	if !c.sub.tellCaughtUp(c) {
 		return // the client has no room: the next step comes back here
 	}
-	c.state = cursorLive
+	c.state, c.unproven = cursorLive, c.src.loose()
 	if c.behind != nil && c.behind.done(c.pos.Offset) {
 		c.behind = nil
 	}
@@ -474,6 +523,6 @@ func (c *cursor) failed(err error) {
 		c.sub.fail(err)
 		return
 	}
-	const pause = 500 * time.Millisecond
-	c.sub.client.shard.later(pause, c.step)
+	s := c.sub.client.shard
+	s.later(s.hub.cfg.RetryMost/4, c.step)
 }

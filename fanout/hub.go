@@ -39,6 +39,12 @@ type HubConfig struct {
 	// SweepInterval is the time between looks for a lost last message and for
 	// positions that have grown old.
 	SweepInterval time.Duration
+	// FirstLook is how long after opening a channel's tail is read once more on an
+	// inexact feed: interest takes that long to reach every server of a cluster.
+	FirstLook time.Duration
+	// RetryLeast and RetryMost bound the wait before a read that failed is tried again.
+	RetryLeast time.Duration
+	RetryMost  time.Duration
 	// OpenTimeout bounds the wait for the log when a channel gets its first subscriber.
 	OpenTimeout time.Duration
 }
@@ -48,7 +54,8 @@ func DefaultHubConfig() HubConfig {
 	return HubConfig{
 		ShardQueue: 16384, RingMessages: 1024, RingBytes: 1 << 20, RingBudget: 128 << 20,
 		ReadBatch: 256, ReadsPerStream: 2, KeepReads: time.Second,
-		Linger: time.Minute, MaxIdle: 10_000, SweepInterval: 5 * time.Second, OpenTimeout: 10 * time.Second,
+		Linger: time.Minute, MaxIdle: 10_000, SweepInterval: 5 * time.Second, FirstLook: 250 * time.Millisecond,
+		RetryLeast: 50 * time.Millisecond, RetryMost: 2 * time.Second, OpenTimeout: 10 * time.Second,
 	}
 }
 
@@ -69,6 +76,9 @@ func (c HubConfig) Validate() error {
 		{"linger", int64(c.Linger), 0},
 		{"max_idle", int64(c.MaxIdle), 0},
 		{"sweep_interval", int64(c.SweepInterval), int64(time.Millisecond)},
+		{"first_look", int64(c.FirstLook), int64(time.Millisecond)},
+		{"retry_least", int64(c.RetryLeast), int64(time.Millisecond)},
+		{"retry_most", int64(c.RetryMost), int64(c.RetryLeast)},
 		{"open_timeout", int64(c.OpenTimeout), int64(time.Millisecond)},
 	} {
 		if f.value < f.least {
@@ -166,8 +176,7 @@ func (h *Hub) start(f func()) {
 }
 
 func (h *Hub) backoff() *backoff {
-	const least, most = 50 * time.Millisecond, 2 * time.Second
-	return &backoff{least: least, most: most, next: least}
+	return &backoff{least: h.cfg.RetryLeast, most: h.cfg.RetryMost, next: h.cfg.RetryLeast}
 }
 
 // Dispatch takes one message of the live feed. Calls for one stream must come
@@ -197,7 +206,9 @@ func (h *Hub) Dispatch(m *Message) {
 // Suspect says that messages of the stream, or of all streams if id is empty, may
 // have been lost or the log changed: its sources prove themselves against the log
 // before they hand over anything more. Call it from the goroutine that calls
-// Dispatch, before the first message after the disturbance.
+// Dispatch, before the first message after the disturbance; messages received
+// before the disturbance and not dispatched yet may be of a log that is gone and
+// must be dropped: the log is read in their place.
 func (h *Hub) Suspect(id StreamID) {
 	for _, s := range h.sources() {
 		if id == "" || s.key.Stream == id {

@@ -93,7 +93,8 @@ func (l *memLog) faultyIndex(n int) int {
 func (f *memFeed) suspect(id fanout.StreamID) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.past = nil
+	// The connection was cut: what it had brought and was not read yet is dropped.
+	f.past, f.queue = nil, nil
 	f.enqueueLocked(feedItem{suspect: true, stream: id})
 }
 

@@ -30,6 +30,7 @@ type record struct {
 	seq  uint64
 	life int   // of the log: raised by rollback and recreation
 	end  int64 // when it was evicted or purged
+	back bool  // it was evicted or purged, and came back with an older copy
 }
 
 // memStream is one stream of the log in memory, with everything that ever was in it.
@@ -385,8 +386,14 @@ func (l *memLog) rollBack(id fanout.StreamID, n uint64) {
 		case r.seq > s.lastSeq:
 			r.fate = lost
 		case r.fate != lost && r.fate != stored && r.end > then:
-			r.fate = stored
+			r.fate, r.back = stored, true
 		}
+	}
+	if l.limit < 100 {
+		// A small limit may drop what was stored under an old offset before anyone
+		// looks: then only the epoch tells, which the connected nodes raise because
+		// they know how far the stream went.
+		l.newEpochLocked(s)
 	}
 	l.suspectLocked("")
 }

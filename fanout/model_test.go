@@ -26,6 +26,7 @@ type world struct {
 	consumers []*consumer
 	channels  []fanout.Channel
 	published int
+	inexact   bool // some node's feed is
 	cancel    context.CancelFunc
 	wg        sync.WaitGroup
 }
@@ -43,6 +44,7 @@ func modelConfig(rng *lockedRand) fanout.HubConfig {
 	cfg := fanout.DefaultHubConfig()
 	cfg.Shards = 2
 	cfg.SweepInterval = 20 * time.Millisecond
+	cfg.FirstLook, cfg.RetryLeast, cfg.RetryMost = 5*time.Millisecond, time.Millisecond, 4*time.Millisecond
 	cfg.Linger = 30 * time.Millisecond
 	cfg.KeepReads = time.Duration(rng.IntN(2)) * 50 * time.Millisecond
 	cfg.ReadBatch = 1 + rng.IntN(5)
@@ -62,6 +64,7 @@ func newWorld(t testing.TB, seed uint64) *world {
 	w.cancel = cancel
 	for range 1 + rng.IntN(3) {
 		feed := w.log.newFeed(exactness(rng))
+		w.inexact = w.inexact || !feed.exact
 		logger := slog.New(slog.NewTextHandler(io.Discard, nil))
 		h := fanout.NewHub(modelConfig(rng), w.log, feed, w.log, logger, prometheus.NewRegistry())
 		w.hubs = append(w.hubs, h)
@@ -97,10 +100,10 @@ func (w *world) join(t testing.TB) {
 	c := &consumer{
 		name: fmt.Sprintf("consumer %d", len(w.consumers)), log: w.log, channel: mustChannel(t, names[w.rng.IntN(len(names))]),
 		positions: make(map[fanout.StreamID]fanout.Position), from: make(map[fanout.StreamID]place), seen: make(map[fanout.Channel]place),
-		excused: make(map[fanout.StreamID]uint64),
+		excused: make(map[fanout.StreamID]uint64), emptied: make(map[fanout.Channel]uint64),
 	}
 	c.parts, _ = w.log.Locate(t.Context(), c.channel)
-	c.loose = c.channel.IsPattern()
+	c.loose = c.channel.IsPattern() && w.inexact
 	var start fanout.Start
 	if !c.channel.IsPattern() && w.rng.IntN(3) == 0 {
 		start.Last = 1 + w.rng.IntN(10)

@@ -55,6 +55,26 @@ func (r *ring) raise(to Position) {
 	}
 }
 
+// purge takes out what the marker, just pushed, emptied: nobody gets it any more.
+// A channel's ring begins anew behind the marker.
+func (r *ring) purge(marker *Message, pattern bool) {
+	if !pattern {
+		r.reset(marker.Position)
+		return
+	}
+	all := make([]*Message, 0, r.count)
+	for i := range r.count {
+		all = append(all, r.at(i))
+	}
+	base := r.base
+	r.reset(base)
+	for _, m := range all {
+		if m == marker || m.Channel != marker.Channel {
+			r.push(m)
+		}
+	}
+}
+
 func (r *ring) grow() {
 	next := make([]*Message, max(1, 2*len(r.buf)))
 	for i := range r.count {
@@ -124,7 +144,7 @@ func (r *ring) beforeLast(n int) (Position, bool) {
 	switch {
 	case r.count > n:
 		return r.at(r.count - n - 1).Position, true
-	case r.count == n:
+	case r.count == n && r.base.Stream != anyTag():
 		return r.base, true
 	}
 	return Position{}, false

@@ -69,14 +69,16 @@ func newShard(h *Hub, index int) *shard {
 
 // offer queues news of a source. It never blocks: a shard that does not keep up
 // loses the source's messages from here until it has drained its queue, and its
-// cursors then catch up. The caller holds the source's lock.
+// cursors then catch up. Gaps and late messages, which catching up would not find,
+// are few and are always taken. The caller holds the source's lock.
 func (s *shard) offer(it item) {
 	s.mu.Lock()
-	if _, lagged := s.lagged[it.src]; lagged && it.kind != itemGap {
+	inOrder := it.kind == itemMessage && !it.late
+	if _, lagged := s.lagged[it.src]; lagged && (inOrder || it.kind == itemFresh) {
 		s.mu.Unlock()
 		return
 	}
-	if it.kind == itemMessage {
+	if inOrder {
 		if s.live >= s.hub.cfg.ShardQueue {
 			s.lagged[it.src] = struct{}{}
 			s.hub.metrics.shardOverflow.Inc()
@@ -189,13 +191,13 @@ func (s *shard) catchUp(src *liveSource) {
 	s.mu.Lock()
 	delete(s.lagged, src)
 	s.mu.Unlock()
-	end, seq := src.last, src.seq
+	end := src.last
 	src.mu.Unlock()
 	ss := s.sources[src]
 	if ss == nil {
 		return
 	}
-	ss.pos, ss.seq = end, seq
+	ss.pos = end // ss.seq stays: gaps and late messages that were queued meanwhile count
 	for _, c := range ss.cursors {
 		if c.state == cursorLive {
 			c.state = cursorCatchingUp

@@ -137,6 +137,9 @@ func (s *liveSource) acceptLocked(m *Message, proven bool) {
 		out = m.at(s.floor)
 	} else {
 		s.ring.push(m)
+		if m.Kind == KindPurge {
+			s.ring.purge(m, s.key.Filter.IsPattern())
+		}
 	}
 	if m.Kind != KindData {
 		s.hub.reader.forget(s.key)
@@ -214,7 +217,7 @@ func (s *liveSource) repair() {
 // repairOnce reads one batch and reports whether the source is live again.
 func (s *liveSource) repairOnce() (live bool, err error) {
 	s.mu.Lock()
-	from, closed := s.baseLocked(), s.state == feedFailed
+	from, last, closed := s.baseLocked(), s.last, s.state == feedFailed
 	s.again, s.settled = false, len(s.pending)
 	s.mu.Unlock()
 	if closed {
@@ -225,18 +228,29 @@ func (s *liveSource) repairOnce() (live bool, err error) {
 		return false, err
 	}
 	ok, reason := Complete(from, b.Evidence)
-	begin := restart(from, reason, b)
+	begin, fromHolds := restart(from, reason, b), ok
+	if ok && last != from {
+		// A loose pattern reads from its floor, but what it handed over after that may
+		// be of a log that was rolled back: then everything after the floor goes out
+		// again, rather twice than not at all.
+		begin = from
+		if ok, reason, err = s.proveLast(last); err != nil {
+			return false, err
+		}
+	}
 	if reason == protocol.ReasonLogChanged {
-		if from.Stream == b.Evidence.Tag {
+		if last.Stream == b.Evidence.Tag {
 			// Proven by what this node itself was handed: nobody shall trust positions of
 			// the old log where only the epoch can tell them apart. Then judge again.
-			if err := s.hub.epochs.Raise(s.hub.ctx, s.key.Stream, from.Stream); err != nil {
+			if err := s.hub.epochs.Raise(s.hub.ctx, s.key.Stream, last.Stream); err != nil {
 				return false, err
 			}
 			return false, errEpochRaised
 		}
-		if b, begin, err = s.hub.readAt(s.hub.ctx, s.key, newerThan(b.Evidence)); err != nil {
-			return false, err
+		if !fromHolds {
+			if b, begin, err = s.hub.readAt(s.hub.ctx, s.key, newerThan(b.Evidence)); err != nil {
+				return false, err
+			}
 		}
 	}
 	s.mu.Lock()
@@ -245,7 +259,7 @@ func (s *liveSource) repairOnce() (live bool, err error) {
 		return true, nil
 	}
 	if !ok {
-		s.gapLocked(from, begin, reason)
+		s.gapLocked(last, begin, reason)
 		if until := lostUntil(begin, b.Evidence); until > 0 {
 			// Of a pattern, some channels lost messages and others did not: the ring is
 			// complete only from where the last of those begins.
@@ -253,6 +267,18 @@ func (s *liveSource) repairOnce() (live bool, err error) {
 		}
 	}
 	return s.applyLocked(b), nil
+}
+
+// proveLast reports whether the last message that was handed over is still of this log.
+func (s *liveSource) proveLast(last Position) (ok bool, reason string, err error) {
+	b, err := s.hub.reader.read(s.hub.ctx, Query{Source: s.key, After: last.Offset, Limit: 1, Prove: last})
+	if err != nil {
+		return false, "", err
+	}
+	if ok, reason = Complete(last, b.Evidence); reason == protocol.ReasonLogChanged {
+		return ok, reason, nil
+	}
+	return true, "", nil
 }
 
 // restart is where delivery goes on after history was lost: never before from,
@@ -305,22 +331,23 @@ func (s *liveSource) pruneLocked() {
 }
 
 // joinLocked hands over the messages that waited and goes live, unless they do
-// not follow on what was read. A message that waited when the read began and lies
-// before its end is a repetition by proof, whatever its time says.
+// not follow on what was read. Those that waited already when the read began are
+// left out: the read, which is complete, brought them, or they are of a log that
+// is gone.
 func (s *liveSource) joinLocked() bool {
 	if s.again {
 		return false // something was lost among or after those that wait
 	}
-	waiting, settled := s.pending, s.settled
+	waiting := s.pending[min(s.settled, len(s.pending)):]
 	s.pending, s.settled = nil, 0
 	for i, m := range waiting {
-		o := s.orderLocked(m)
-		switch {
-		case o == orderNext:
+		switch s.orderLocked(m) {
+		case orderNext:
 			s.acceptLocked(m, false)
-		case o == orderHole, o == orderChanged && i >= settled:
+		case orderHole, orderChanged:
 			s.pending = append(s.pending, waiting[i:]...)
 			return false
+		case orderSeen:
 		}
 	}
 	s.state = feedLive

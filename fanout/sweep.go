@@ -5,16 +5,12 @@ import (
 	"time"
 )
 
-// firstLook is how long after opening a source's tail is read once more on an
-// inexact feed: interest takes that long to reach every server of a cluster.
-const firstLook = 250 * time.Millisecond
-
 // sweepLoop looks for what the feed cannot show: a lost last message, a source
 // that nobody uses any more, a position that has grown old.
 func (h *Hub) sweepLoop() {
 	every := h.cfg.SweepInterval
 	if !h.exact {
-		every = min(every, firstLook)
+		every = min(every, h.cfg.FirstLook)
 	}
 	tick := time.NewTicker(every)
 	defer tick.Stop()
@@ -50,7 +46,7 @@ func (h *Hub) checkTails(now time.Time, all bool) {
 	}
 	// What the feed is about to bring is not lost.
 	select {
-	case <-time.After(firstLook):
+	case <-time.After(h.cfg.FirstLook):
 	case <-h.ctx.Done():
 		return
 	}
@@ -69,7 +65,7 @@ func (h *Hub) checkTails(now time.Time, all bool) {
 func (s *liveSource) dueForCheck(now time.Time, all bool) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	first := !s.checked && now.Sub(s.openedAt) >= firstLook
+	first := !s.checked && now.Sub(s.openedAt) >= s.hub.cfg.FirstLook
 	if s.state != feedLive || !all && !first {
 		return false
 	}
