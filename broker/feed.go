@@ -92,8 +92,9 @@ func (f *feed) run(ctx context.Context) {
 		case <-f.wake:
 			f.tellSuspects()
 		case m := <-f.queue:
-			f.checkLoss()
-			f.handle(m)
+			if f.checkLoss(m) {
+				f.handle(m)
+			}
 		}
 	}
 }
@@ -101,11 +102,18 @@ func (f *feed) run(ctx context.Context) {
 // checkLoss tells the hub of a possible loss before the message that was just
 // taken from the queue. A connection that was dialed again may have missed what
 // was stored meanwhile; a queue that was full has refused messages, all of them
-// behind those it held then.
-func (f *feed) checkLoss() {
+// behind those it held then. It reports whether m may be handled: what was queued
+// when the connection was dialed again may be of a log that is gone, and is left
+// out, for the hub reads the log in its place.
+func (f *feed) checkLoss(m *nats.Msg) bool {
 	if dials := f.link.dials.Load(); dials != f.dials {
 		f.dials = dials
+		f.leaveOut(m)
+		for range len(f.queue) {
+			f.leaveOut(<-f.queue)
+		}
 		f.tell(everything, causeReconnect)
+		return false
 	}
 	f.sincePop++
 	queued := len(f.queue)
@@ -114,6 +122,18 @@ func (f *feed) checkLoss() {
 		f.full, f.sincePop = false, 0
 		f.tell(everything, causeOverflow)
 	}
+	return true
+}
+
+// leaveOut handles m unless it is a message of the log.
+func (f *feed) leaveOut(m *nats.Msg) {
+	if !isLive(m) {
+		f.notice(m.Subject)
+	}
+}
+
+func isLive(m *nats.Msg) bool {
+	return strings.HasPrefix(m.Subject, migrations.LiveWildcard[:len(migrations.LiveWildcard)-1])
 }
 
 func (f *feed) tell(id fanout.StreamID, cause string) {
@@ -150,7 +170,7 @@ func (f *feed) tellSuspects() {
 }
 
 func (f *feed) handle(m *nats.Msg) {
-	if !strings.HasPrefix(m.Subject, migrations.LiveWildcard[:len(migrations.LiveWildcard)-1]) {
+	if !isLive(m) {
 		f.notice(m.Subject)
 		return
 	}
