@@ -49,7 +49,7 @@ func TestCrowdSurvivesChaos(t *testing.T) {
 	c := newChaos(t)
 	var work sync.WaitGroup
 	defer work.Wait()
-	ctx, cancel := context.WithTimeout(t.Context(), deadline+3*c.span())
+	ctx, cancel := context.WithTimeout(t.Context(), 4*deadline+3*c.span())
 	defer cancel()
 	for _, w := range c.watchers {
 		work.Go(func() { w.follow(ctx, "end-2") })

@@ -27,7 +27,7 @@ func TestStoredMeansStored(t *testing.T) {
 
 func killAndRestart(t *testing.T, level string) {
 	t.Helper()
-	const rounds, acks, publishers = 4, 700, 16
+	const rounds, acks, connections = 4, 700, 16
 	data, address := t.TempDir(), ownAddress(t)
 	restart := func() *node {
 		return started(t, start(t, nil, binary(t), "serve", "--dev", "--listen", address, "--data", data, "--disk-budget", "4GiB", "--sync", level))
@@ -49,9 +49,12 @@ func killAndRestart(t *testing.T, level string) {
 		watchers = append(watchers, follow(b.channel, rivulet.SubscribeOptions{}), follow(b.channel, rivulet.SubscribeOptions{}))
 	}
 	var publishing sync.WaitGroup
-	for i := range publishers {
+	for i := range connections {
 		publishing.Go(func() { l.publish(ctx, t, i%4 != 0, n.url()) })
 	}
+	client, publisher := publishers(t, n.url())
+	publishing.Go(func() { l.insist(ctx, t, 1, one(client.Publish)) })
+	publishing.Go(func() { l.insist(ctx, t, 20, publisher.PublishBatch) })
 	returned := map[*watcher]uint64{} // with the offset after which it came back
 	for range rounds {
 		l.await(t, outcomeStored, acks)
@@ -94,6 +97,24 @@ func killAndRestart(t *testing.T, level string) {
 	if resumes < rounds*len(watchers) {
 		t.Errorf("%d subscribers resumed %d times over %d kills", len(watchers), resumes, rounds)
 	}
+}
+
+// publishers are the SDK's two: over a WebSocket and over HTTP.
+func publishers(t *testing.T, url string) (*rivulet.Client, *rivulet.Publisher) {
+	t.Helper()
+	client, err := rivulet.New(url, rivulet.Options{Backoff: quick})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(client.Close)
+	if err := client.Connect(bounded(t)); err != nil {
+		t.Fatal(err)
+	}
+	publisher, err := rivulet.NewPublisher(url, rivulet.PublisherOptions{Backoff: quick, Client: newCaller(t).http})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return client, publisher
 }
 
 // positionsOf returns how far a subscriber of each channel has come.

@@ -146,6 +146,9 @@ const (
 	outcomeRefused                // an answer that says that nothing was stored
 )
 
+// mostProblems of one log are told.
+const mostProblems = 10
+
 // book is what the publishers of a channel were told. Safe for concurrent use.
 type book struct {
 	channel string
@@ -199,25 +202,31 @@ func (b *book) audit(t *testing.T, log []entry) (opened int) {
 	t.Helper()
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	problems := 0
+	bad := func(format string, args ...any) {
+		if problems++; problems <= mostProblems {
+			t.Errorf(b.channel+": "+format, args...)
+		}
+	}
 	at := map[string]uint64{}
 	last := uint64(0)
 	for _, e := range log {
 		if e.offset <= last {
-			t.Errorf("%s: offset %d follows %d", b.channel, e.offset, last)
+			bad("offset %d follows %d", e.offset, last)
 		}
 		last = e.offset
 		p := b.pages[e.key]
 		switch twice, seen := at[e.key]; {
 		case seen:
-			t.Errorf("%s: %s is there twice, at %d and %d", b.channel, e.key, twice, e.offset)
+			bad("%s is there twice, at %d and %d", e.key, twice, e.offset)
 		case p == nil:
-			t.Errorf("%s: %s at %d was never published", b.channel, e.key, e.offset)
+			bad("%s at %d was never published", e.key, e.offset)
 		case p.outcome == outcomeRefused:
-			t.Errorf("%s: %s is at %d, and its publisher was told that nothing was stored", b.channel, e.key, e.offset)
+			bad("%s is at %d, and its publisher was told that nothing was stored", e.key, e.offset)
 		case p.outcome == outcomeStored && p.offset != e.offset:
-			t.Errorf("%s: %s is at %d, and its publisher was told %d", b.channel, e.key, e.offset, p.offset)
+			bad("%s is at %d, and its publisher was told %d", e.key, e.offset, p.offset)
 		case p.sum != e.sum:
-			t.Errorf("%s: %s at %d has other data than was published", b.channel, e.key, e.offset)
+			bad("%s at %d has other data than was published", e.key, e.offset)
 		case p.outcome == outcomeUnknown:
 			opened++
 		}
@@ -225,7 +234,7 @@ func (b *book) audit(t *testing.T, log []entry) (opened int) {
 	}
 	for key, p := range b.pages {
 		if _, there := at[key]; p.outcome == outcomeStored && !there {
-			t.Errorf("%s: %s was answered with a 2xx at %d and is not in the log", b.channel, key, p.offset)
+			bad("%s was answered with a 2xx at %d and is not in the log", key, p.offset)
 		}
 	}
 	return opened

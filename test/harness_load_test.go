@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	rivulet "github.com/rivulet-rt/rivulet/clients/go"
 )
 
 // afterFailure is the pause of a publisher after a message was not stored.
@@ -77,6 +79,63 @@ func (l *load) publish(ctx context.Context, t *testing.T, insistent bool, urls .
 	}
 }
 
+// insist publishes by an SDK, which repeats by itself, size messages at a time,
+// until quit.
+func (l *load) insist(ctx context.Context, t *testing.T, size int, store func(context.Context, []rivulet.Outgoing) ([]rivulet.Outcome, error)) {
+	t.Helper()
+	worker := l.workers.Add(1)
+	for n := 0; ; {
+		var batch []rivulet.Outgoing
+		for range size {
+			b, key := l.books[n%len(l.books)], fmt.Sprintf("%s%d-%d", l.name, worker, n)
+			batch = append(batch, rivulet.Outgoing{Channel: b.channel, Data: b.channel + " " + key, PublishOptions: rivulet.PublishOptions{IdempotencyKey: key}})
+			n++
+		}
+		outcomes, err := store(ctx, batch)
+		if err != nil {
+			t.Errorf("publisher %d: %v", worker, err)
+			return
+		}
+		for i, o := range outcomes {
+			l.noteOutcome(t, batch[i], o)
+		}
+		select {
+		case <-l.quit:
+			return
+		default:
+		}
+	}
+}
+
+func (l *load) noteOutcome(t *testing.T, m rivulet.Outgoing, o rivulet.Outcome) {
+	t.Helper()
+	if o.Err != nil {
+		t.Errorf("%s: %v", m.IdempotencyKey, o.Err)
+		return
+	}
+	data, err := json.Marshal(m.Data)
+	if err != nil {
+		t.Error(err)
+	}
+	for _, b := range l.books {
+		if b.channel == m.Channel {
+			b.note(t, m.IdempotencyKey, data, outcomeStored, o.Offset)
+		}
+	}
+	l.answers[outcomeStored].Add(1)
+	if o.Duplicate {
+		l.duplicates.Add(1)
+	}
+}
+
+// one makes a batch of one of what publishes a single message.
+func one(publish func(ctx context.Context, channel string, data any, opts rivulet.PublishOptions) (rivulet.Published, error)) func(context.Context, []rivulet.Outgoing) ([]rivulet.Outcome, error) {
+	return func(ctx context.Context, batch []rivulet.Outgoing) ([]rivulet.Outcome, error) {
+		p, err := publish(ctx, batch[0].Channel, batch[0].Data, batch[0].PublishOptions)
+		return []rivulet.Outcome{{Published: p, Err: err}}, nil
+	}
+}
+
 // attempt does one POST and writes down what came of it.
 func (l *load) attempt(ctx context.Context, t *testing.T, b *book, url, key string) outcome {
 	t.Helper()
@@ -124,7 +183,8 @@ func (l *load) count(o outcome) int64 { return l.answers[o].Load() }
 // await waits until so many more attempts have had the outcome.
 func (l *load) await(t *testing.T, o outcome, more int64) {
 	t.Helper()
-	ctx := bounded(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*deadline) // some of it waits for a lost server to be noticed
+	defer cancel()
 	for want := l.count(o) + more; l.count(o) < want; {
 		select {
 		case <-l.grown:

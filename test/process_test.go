@@ -256,7 +256,7 @@ func waitRefused(t *testing.T, address string) {
 // a subscriber that saw the crash gets everything once and in order.
 func TestKill9LosesNothing(t *testing.T) {
 	data := t.TempDir()
-	n := serve(t, data, "127.0.0.1:0")
+	n := serve(t, data, ownAddress(t)) // it comes back there
 	client, err := rivulet.New(n.url(), rivulet.Options{Backoff: rivulet.Backoff{Base: 20 * time.Millisecond, Max: 100 * time.Millisecond}})
 	if err != nil {
 		t.Fatal(err)
