@@ -90,6 +90,7 @@ func (f *feed) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-f.wake:
+			f.checkDial()
 			f.tellSuspects()
 		case m := <-f.queue:
 			if f.checkLoss(m) {
@@ -106,13 +107,8 @@ func (f *feed) run(ctx context.Context) {
 // when the connection was dialed again may be of a log that is gone, and is left
 // out, for the hub reads the log in its place.
 func (f *feed) checkLoss(m *nats.Msg) bool {
-	if dials := f.link.dials.Load(); dials != f.dials {
-		f.dials = dials
+	if f.checkDial() {
 		f.leaveOut(m)
-		for range len(f.queue) {
-			f.leaveOut(<-f.queue)
-		}
-		f.tell(everything, causeReconnect)
 		return false
 	}
 	f.sincePop++
@@ -122,6 +118,21 @@ func (f *feed) checkLoss(m *nats.Msg) bool {
 		f.full, f.sincePop = false, 0
 		f.tell(everything, causeOverflow)
 	}
+	return true
+}
+
+// checkDial empties the queue and tells the hub if the connection was dialed again,
+// and reports whether it was.
+func (f *feed) checkDial() bool {
+	dials := f.link.dials.Load()
+	if dials == f.dials {
+		return false
+	}
+	f.dials = dials
+	for range len(f.queue) {
+		f.leaveOut(<-f.queue)
+	}
+	f.tell(everything, causeReconnect)
 	return true
 }
 

@@ -13,7 +13,7 @@ func (h *Hub) acquire(ctx context.Context, src Source) (*liveSource, error) {
 	s := h.lookupLocked(src)
 	if s == nil {
 		s = h.addLocked(src)
-		h.start(func() { h.open(s) })
+		h.start(func() { h.open(s) }) //nolint:contextcheck // opening serves all who wait, not the first alone
 	}
 	s.refs++
 	h.mu.Unlock()

@@ -16,7 +16,7 @@ func (b *backoff) reset() { b.next = b.least }
 
 // delay returns the next wait.
 func (b *backoff) delay() time.Duration {
-	d := b.next/2 + rand.N(b.next/2+1) //nolint:gosec // spread, not a secret
+	d := b.next/2 + rand.N(b.next/2+1)
 	b.next = min(2*b.next, b.most)
 	return d
 }

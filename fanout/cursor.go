@@ -1,8 +1,6 @@
 package fanout
 
 import (
-	"slices"
-
 	"github.com/rivulet-rt/rivulet/protocol"
 )
 
@@ -58,53 +56,6 @@ type cursor struct {
 	behind *backlog
 }
 
-// backlog is what a cursor must deliver outside the log's order or filter.
-type backlog struct {
-	// late messages of a loose pattern, found in the log after later ones were
-	// delivered; before everything else.
-	late []*Message
-	// held is what came live while a loose pattern's last read was under way.
-	held     []*Message
-	heldFrom uint64 // where the shard stood when the read was asked for
-	overflow bool
-	// Up to until, only messages of left are delivered: another subscription, which
-	// ended, would have delivered them.
-	left  []Channel
-	until uint64
-	// told: of a pattern's channels, some lost messages up to here for their own
-	// limit; the client knows.
-	told uint64
-	// had was delivered by the client's patterns before this subscription began.
-	had []span
-}
-
-// span is the offsets above from up to to.
-type span struct{ from, to uint64 }
-
-func (b *backlog) leavesOut(m *Message) bool {
-	at := m.Offset()
-	if at <= b.until && !anyMatches(b.left, m.Channel) {
-		return true
-	}
-	return slices.ContainsFunc(b.had, func(s span) bool { return s.from < at && at <= s.to })
-}
-
-// done reports whether nothing in it matters from offset on.
-func (b *backlog) done(offset uint64) bool {
-	return len(b.late) == 0 && offset >= b.until && offset >= b.told &&
-		!slices.ContainsFunc(b.had, func(s span) bool { return offset < s.to })
-}
-
-// maxBacklog bounds each list of a backlog.
-const maxBacklog = 256
-
-func (c *cursor) backlog() *backlog {
-	if c.behind == nil {
-		c.behind = &backlog{}
-	}
-	return c.behind
-}
-
 // message moves the live cursors of a source over one message.
 func (ss *shardSource) message(it *item) {
 	if !it.late {
@@ -138,53 +89,6 @@ func (c *cursor) follow(it *item) {
 		return
 	}
 	c.deliver(it.m)
-}
-
-// takeLate delivers a message that a loose pattern's feed had lost, unless the
-// cursor has it from the log or will read it there.
-func (c *cursor) takeLate(m *Message) {
-	at := m.Offset()
-	switch {
-	case at > c.pos.Offset:
-		if c.state == cursorLive { // it joined by its own read and is behind the feed
-			c.state = cursorCatchingUp
-			c.step()
-		}
-		return
-	case at <= c.start, c.logFrom < at && at <= c.logTo:
-		return
-	}
-	b := c.backlog()
-	if len(b.late) < maxBacklog {
-		b.late = append(b.late, m)
-	} else {
-		c.state, c.pos = cursorCatchingUp, m.ResumeAt() // rather twice than not at all
-		b.late = nil
-	}
-	c.flushLate()
-}
-
-// flushLate reports whether no late message waits.
-func (c *cursor) flushLate() bool {
-	if c.behind == nil {
-		return true
-	}
-	for len(c.behind.late) > 0 {
-		if c.sub.client.blocked || !c.emit(c.behind.late[0]) {
-			return false
-		}
-		c.behind.late = c.behind.late[1:]
-	}
-	return true
-}
-
-func (c *cursor) hold(m *Message) {
-	b := c.backlog()
-	if len(b.held) >= maxBacklog {
-		b.overflow = true
-		return
-	}
-	b.held = append(b.held, m)
 }
 
 // deliver moves the cursor over m and reports whether it could. A cursor that
@@ -455,50 +359,6 @@ func (c *cursor) take(msgs []*Message, more bool, upTo Position) {
 		return
 	}
 	c.goLive()
-}
-
-// trust prepares a loose pattern's cursor for messages read from the log. What it
-// was handed live may have left out messages that will come late: until the floor
-// has passed that, its client resumes from the floor, which is returned.
-func (c *cursor) trust() (floor Position) {
-	if !c.src.loose() {
-		return Position{}
-	}
-	if c.logTo < c.pos.Offset {
-		c.logFrom = c.pos.Offset
-	}
-	if !c.unproven {
-		return Position{}
-	}
-	c.src.mu.Lock()
-	floor = c.src.floor
-	c.src.mu.Unlock()
-	if floor.Offset < c.pos.Offset || c.behind != nil && len(c.behind.late) > 0 {
-		return floor
-	}
-	c.unproven = false
-	return Position{}
-}
-
-// deliverHeld delivers what came while a loose pattern's read was under way, if the
-// read, which others may have begun earlier, joins on to it.
-func (c *cursor) deliverHeld(upTo Position) bool {
-	b := c.behind
-	if b == nil || len(b.held) == 0 {
-		return true
-	}
-	held := b.held
-	b.held = nil
-	if b.overflow || max(upTo.Offset, c.pos.Offset) < b.heldFrom {
-		return true // read again: pos is before the shard's
-	}
-	c.unproven = true
-	for _, m := range held {
-		if !c.deliver(m) {
-			return false
-		}
-	}
-	return true
 }
 
 // again lets others have their turn before the next batch.

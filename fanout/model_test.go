@@ -3,7 +3,6 @@ package fanout_test
 import (
 	"context"
 	"fmt"
-	"io"
 	"log/slog"
 	"math/rand/v2"
 	"os"
@@ -55,7 +54,7 @@ func modelConfig(rng *lockedRand) fanout.HubConfig {
 
 func newWorld(t testing.TB, seed uint64) *world {
 	t.Helper()
-	rng := &lockedRand{r: rand.New(rand.NewPCG(seed, 1))} //nolint:gosec // seeded on purpose
+	rng := &lockedRand{r: rand.New(rand.NewPCG(seed, 1))}
 	w := &world{rng: rng, log: newMemLog(uint64([]int{6, 1000}[rng.IntN(2)]), 2, rng)}
 	for _, name := range []string{"t:a", "t:b", "t:a.x", "t:a.y", "t:a.x.z"} {
 		w.channels = append(w.channels, mustChannel(t, name))
@@ -65,7 +64,7 @@ func newWorld(t testing.TB, seed uint64) *world {
 	for range 1 + rng.IntN(3) {
 		feed := w.log.newFeed(exactness(rng))
 		w.inexact = w.inexact || !feed.exact
-		logger := slog.New(slog.NewTextHandler(io.Discard, nil))
+		logger := slog.New(slog.DiscardHandler)
 		h := fanout.NewHub(modelConfig(rng), w.log, feed, w.log, logger, prometheus.NewRegistry())
 		w.hubs = append(w.hubs, h)
 		w.wg.Go(func() { feed.run(ctx, h) })
@@ -74,6 +73,7 @@ func newWorld(t testing.TB, seed uint64) *world {
 }
 
 func (w *world) stop(t testing.TB) {
+	t.Helper()
 	for _, c := range w.consumers {
 		c.cut()
 	}
@@ -96,6 +96,7 @@ func (w *world) publish() {
 }
 
 func (w *world) join(t testing.TB) {
+	t.Helper()
 	names := []string{"t:a", "t:b", "t:a.x", "t:a.*", "t:>", "t:a.>"}
 	c := &consumer{
 		name: fmt.Sprintf("consumer %d", len(w.consumers)), log: w.log, channel: mustChannel(t, names[w.rng.IntN(len(names))]),
@@ -118,6 +119,7 @@ func (w *world) anyHub() *fanout.Hub { return w.hubs[w.rng.IntN(len(w.hubs))] }
 
 // move makes one random move.
 func (w *world) move(t testing.TB) {
+	t.Helper()
 	stream := w.log.partition(w.channels[w.rng.IntN(len(w.channels))])
 	switch n := w.rng.IntN(100); {
 	case n < 45:
@@ -202,6 +204,7 @@ func runModel(t testing.TB, seed uint64, moves int) (problems []string, got, gap
 
 // seeds is how many worlds TestCursorModel plays; MODEL_SEEDS raises it.
 func seeds(t testing.TB) uint64 {
+	t.Helper()
 	s := os.Getenv("MODEL_SEEDS")
 	if s == "" {
 		return 60

@@ -1,6 +1,7 @@
 package fanout
 
 import (
+	"log/slog"
 	"sync"
 	"time"
 
@@ -206,7 +207,7 @@ func (s *liveSource) repair() {
 			return
 		}
 		if err != nil {
-			s.hub.log.Debug("repair waits for the log", "stream", s.key.Stream, "err", err)
+			s.hub.log.Debug("repair waits for the log", slog.String("stream", string(s.key.Stream)), slog.Any("err", err))
 			wait.sleep(s.hub.ctx)
 			continue
 		}
@@ -239,13 +240,8 @@ func (s *liveSource) repairOnce() (live bool, err error) {
 		}
 	}
 	if reason == protocol.ReasonLogChanged {
-		if last.Stream == b.Evidence.Tag {
-			// Proven by what this node itself was handed: nobody shall trust positions of
-			// the old log where only the epoch can tell them apart. Then judge again.
-			if err := s.hub.epochs.Raise(s.hub.ctx, s.key.Stream, last.Stream); err != nil {
-				return false, err
-			}
-			return false, errEpochRaised
+		if err := s.raiseEpoch(last, b.Evidence.Tag); err != nil {
+			return false, err
 		}
 		if !fromHolds {
 			if b, begin, err = s.hub.readAt(s.hub.ctx, s.key, newerThan(b.Evidence)); err != nil {
@@ -267,6 +263,19 @@ func (s *liveSource) repairOnce() (live bool, err error) {
 		}
 	}
 	return s.applyLocked(b), nil
+}
+
+// raiseEpoch gives a log that changed a new epoch, unless it has one: the change is
+// proven by what this node itself was handed, and nobody shall trust positions of
+// the old log where only the epoch can tell them apart. After it, judge again.
+func (s *liveSource) raiseEpoch(last Position, now StreamTag) error {
+	if last.Stream != now {
+		return nil
+	}
+	if err := s.hub.epochs.Raise(s.hub.ctx, s.key.Stream, now); err != nil {
+		return err
+	}
+	return errEpochRaised
 }
 
 // proveLast reports whether the last message that was handed over is still of this log.

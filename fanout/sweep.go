@@ -2,6 +2,7 @@ package fanout
 
 import (
 	"context"
+	"log/slog"
 	"time"
 )
 
@@ -91,7 +92,7 @@ func (h *Hub) behind(due []*liveSource) map[*liveSource]uint64 {
 	defer cancel()
 	tails, err := h.feed.Tails(ctx, keys)
 	if err != nil {
-		h.log.Debug("sweep could not read the tails", "err", err)
+		h.log.Debug("sweep could not read the tails", slog.Any("err", err))
 		return nil
 	}
 	out := make(map[*liveSource]uint64)
@@ -154,7 +155,7 @@ func (h *Hub) freshenQuiet(now time.Time) {
 		err := h.refresh(ctx, s)
 		cancel()
 		if err != nil {
-			h.log.Debug("position not refreshed", "stream", s.key.Stream, "err", err)
+			h.log.Debug("position not refreshed", slog.String("stream", string(s.key.Stream)), slog.Any("err", err))
 			return
 		}
 	}

@@ -1,0 +1,317 @@
+package fanout
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// subscription is a client's subscription to a channel (one cursor) or a pattern
+// (one per stream).
+type subscription struct {
+	// Static after Subscribe.
+	client  *Client
+	channel Channel
+	token   uint64
+	start   Start
+
+	// Owned by the shard's goroutine.
+	cursors   []*cursor
+	waiting   int    // cursors that do not know yet where they begin
+	announced bool   // NoticeSubscribed was taken
+	recovered bool   // of all cursors so far
+	reason    string // why not
+	replaying int    // cursors that have not reached live for the first time
+	ended     bool
+}
+
+func (s *subscription) cursorOf(id StreamID) *cursor {
+	for _, c := range s.cursors {
+		if c.src.key.Stream == id {
+			return c
+		}
+	}
+	return nil
+}
+
+// startHere tells where a subscription starts whose source needs no reading first.
+func (s *subscription) startHere(src *liveSource) (at []Position, ok bool) {
+	switch {
+	case s.start.Last > 0:
+		src.mu.Lock()
+		defer src.mu.Unlock()
+		p, ok := src.ring.beforeLast(s.start.Last)
+		return []Position{p}, ok
+	case s.start.Since != 0:
+		return nil, false
+	case len(s.start.Positions) > 0:
+		return []Position{s.position(src)}, true
+	}
+	return nil, !src.loose() && !src.stale(time.Now())
+}
+
+// position picks the position given for src's stream; one of no stream if there is
+// none, which nothing proves.
+func (s *subscription) position(src *liveSource) Position {
+	src.mu.Lock()
+	tag := src.last.Stream
+	src.mu.Unlock()
+	for _, p := range s.start.Positions {
+		if p.Stream.SameStream(tag) {
+			return p
+		}
+	}
+	return Position{Stream: anyTag()}
+}
+
+// prepare does what may block, then attaches the subscription to its shard.
+func (s *subscription) prepare(ctx context.Context) {
+	sources, at, err := s.open(ctx)
+	if err != nil {
+		s.client.shard.post(func() { s.fail(err) })
+		return
+	}
+	s.client.shard.post(func() { s.attach(sources, at) })
+}
+
+// open acquires the sources and finds where to start in each. A position without a
+// stream is an offset whose position the first read will tell.
+func (s *subscription) open(ctx context.Context) (sources []*liveSource, at []Position, err error) {
+	h := s.client.shard.hub
+	defer func() {
+		if err != nil {
+			for _, src := range sources {
+				h.release(src)
+			}
+		}
+	}()
+	ids, err := h.backend.Locate(ctx, s.channel)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, id := range ids {
+		src, err := h.acquire(ctx, Source{Stream: id, Filter: s.channel})
+		if err != nil {
+			return sources, nil, err
+		}
+		sources = append(sources, src)
+	}
+	for _, src := range sources {
+		p, ok, err := s.startIn(ctx, src)
+		if err != nil {
+			return sources, nil, err
+		}
+		if ok {
+			at = append(at, p)
+		}
+	}
+	return sources, at, nil
+}
+
+// startIn finds where to start in src; ok is false for live from now.
+func (s *subscription) startIn(ctx context.Context, src *liveSource) (p Position, ok bool, err error) {
+	h := s.client.shard.hub
+	if at, ok := s.startHere(src); ok {
+		if len(at) == 0 {
+			return Position{}, false, nil
+		}
+		return at[0], true, nil
+	}
+	switch {
+	case !s.start.given() && src.loose():
+		// The feed stands at no one place of the log: now is the end of the stream.
+		t, err := h.backend.Tail(ctx, src.key)
+		return t.End, true, err
+	case !s.start.given():
+		return Position{}, false, h.refresh(ctx, src)
+	}
+	seek := Seek{Last: s.start.Last, Since: s.start.Since}
+	after, err, _ := h.seeks.Do(fmt.Sprintf("%s %s %d %d", src.key.Stream, src.key.Filter, seek.Last, seek.Since), func() (any, error) {
+		return h.backend.Seek(ctx, src.key, seek)
+	})
+	if err != nil {
+		return Position{}, false, err
+	}
+	return Position{Offset: after.(uint64)}, true, nil
+}
+
+// attach makes the cursors. at has one position per source, or none for live.
+func (s *subscription) attach(sources []*liveSource, at []Position) {
+	c := s.client
+	if s.ended || c.closed {
+		for _, src := range sources {
+			c.shard.hub.release(src)
+		}
+		s.forget()
+		return
+	}
+	s.waiting = len(sources)
+	for i, src := range sources {
+		cur := &cursor{sub: s, src: src}
+		s.cursors = append(s.cursors, cur)
+		c.shard.source(src).add(cur)
+		if len(at) == 0 {
+			cur.pos, cur.begun, cur.state = cur.at.pos, true, cursorLive
+		} else {
+			cur.pos, cur.begun = at[i], !at[i].Stream.IsZero()
+			s.replaying++
+		}
+		cur.start = cur.pos.Offset
+		cur.skipHad()
+	}
+	c.active = append(c.active, s)
+	if s.channel.IsPattern() {
+		c.patterns++
+	}
+	for _, cur := range s.cursors {
+		if cur.state == cursorLive {
+			s.begins(cur, true, "")
+		} else {
+			cur.step()
+		}
+	}
+}
+
+// skipHad makes a channel's new cursor leave out what the client's patterns have
+// delivered.
+func (c *cursor) skipHad() {
+	for _, sub := range c.sub.client.active {
+		if !sub.channel.Matches(c.sub.channel) {
+			continue
+		}
+		if o := sub.cursorOf(c.src.key.Stream); o != nil && o.begun && o.pos.Offset > c.start {
+			b := c.backlog()
+			b.had = append(b.had, span{o.start, o.pos.Offset})
+		}
+	}
+}
+
+// begins notes that a cursor knows where it begins; the last one announces the
+// subscription.
+func (s *subscription) begins(c *cursor, recovered bool, reason string) {
+	if !c.ready {
+		c.ready = true
+		s.waiting--
+	}
+	if !recovered && s.recovered {
+		s.recovered, s.reason = false, reason
+	}
+	if s.waiting > 0 || s.announced {
+		return
+	}
+	s.announced = s.client.notify(Notice{
+		Kind: NoticeSubscribed, Token: s.token, Channel: s.channel, Positions: s.positions(),
+		Recovered: s.recovered, Reason: s.reason,
+	})
+	if s.announced && len(s.cursors) > 1 {
+		for _, o := range s.cursors {
+			if o != c {
+				s.client.shard.post(o.step)
+			}
+		}
+	}
+}
+
+// positions are where the cursors stand.
+func (s *subscription) positions() []Position {
+	out := make([]Position, len(s.cursors))
+	for i, c := range s.cursors {
+		out[i] = c.pos
+	}
+	return out
+}
+
+// tellCaughtUp reports whether c may go live: at the first time the client is told,
+// once all cursors of the subscription are there.
+func (s *subscription) tellCaughtUp(c *cursor) bool {
+	if s.replaying == 0 || c.live {
+		return true
+	}
+	if !s.start.given() {
+		c.live = true
+		s.replaying--
+		return true // it asked for no history
+	}
+	n := Notice{Kind: NoticeCaughtUp, Channel: s.channel}
+	if !c.src.loose() {
+		n.Positions = s.positions() // a loose pattern's client keeps those of its messages
+	}
+	if s.replaying == 1 && !s.client.notify(n) {
+		return false
+	}
+	c.live = true
+	s.replaying--
+	return true
+}
+
+// resume moves on what waited for room.
+func (s *subscription) resume() {
+	if !s.announced && s.waiting == 0 {
+		s.begins(s.cursors[0], true, "")
+	}
+	for _, c := range s.cursors {
+		c.step()
+	}
+}
+
+// fail ends a subscription that could not begin.
+func (s *subscription) fail(err error) {
+	if s.ended {
+		s.forget()
+		return
+	}
+	s.end()
+	s.client.notify(Notice{Kind: NoticeFailed, Token: s.token, Channel: s.channel, Err: err})
+}
+
+// end detaches the cursors. Older patterns of the client, which left messages to
+// this subscription, take over those that it did not come to deliver.
+func (s *subscription) end() {
+	s.ended = true
+	s.forget()
+	c := s.client
+	i := slices.Index(c.active, s)
+	if i < 0 {
+		return
+	}
+	c.active = slices.Delete(c.active, i, i+1)
+	if s.channel.IsPattern() {
+		c.patterns--
+	}
+	for _, cur := range s.cursors {
+		for _, o := range c.active {
+			o.takeOver(cur)
+		}
+		c.shard.remove(cur)
+		c.shard.hub.release(cur.src)
+	}
+}
+
+// takeOver moves a pattern's cursor back to where an ending subscription's cursor
+// stands, to deliver from there only what that one would have delivered.
+func (s *subscription) takeOver(from *cursor) {
+	if !s.channel.IsPattern() {
+		return
+	}
+	c := s.cursorOf(from.src.key.Stream)
+	if c == nil || !c.begun || !from.begun || from.pos.Offset >= c.pos.Offset {
+		return
+	}
+	b := c.backlog()
+	b.left = append(b.left, from.sub.channel)
+	b.until = max(b.until, c.pos.Offset)
+	c.pos, c.state = from.pos, cursorCatchingUp
+	c.sub.client.shard.post(c.step)
+}
+
+// forget lets the channel be subscribed again.
+func (s *subscription) forget() {
+	c := s.client
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.subs[s.channel] == s {
+		delete(c.subs, s.channel)
+		c.shard.hub.metrics.subscriptions.Dec()
+	}
+}
