@@ -18,19 +18,41 @@ type backlog struct {
 	// told: of a pattern's channels, some lost messages up to here for their own
 	// limit; the client knows.
 	told uint64
-	// had was delivered by the client's patterns before this subscription began.
+	// had was delivered by other subscriptions of the client: patterns before this one
+	// began, or a channel's that ended.
 	had []span
 }
 
-// span is the offsets above from up to to.
-type span struct{ from, to uint64 }
+// span is the messages of filter with offsets above from up to to.
+type span struct {
+	filter   Channel
+	from, to uint64
+}
+
+// addHad notes what was delivered. Past maxHad it forgets the oldest: a client that
+// subscribes and unsubscribes without end rather gets a message twice.
+func (b *backlog) addHad(s span) {
+	const maxHad = 64
+	if len(b.had) >= maxHad {
+		b.had = slices.Delete(b.had, 0, 1)
+	}
+	b.had = append(b.had, s)
+}
+
+// addLeft notes whose messages are to be delivered up to until.
+func (b *backlog) addLeft(filter Channel, until uint64) {
+	if !slices.Contains(b.left, filter) {
+		b.left = append(b.left, filter)
+	}
+	b.until = max(b.until, until)
+}
 
 func (b *backlog) leavesOut(m *Message) bool {
 	at := m.Offset()
 	if at <= b.until && !anyMatches(b.left, m.Channel) {
 		return true
 	}
-	return slices.ContainsFunc(b.had, func(s span) bool { return s.from < at && at <= s.to })
+	return slices.ContainsFunc(b.had, func(s span) bool { return s.from < at && at <= s.to && s.filter.Matches(m.Channel) })
 }
 
 // done reports whether nothing in it matters from offset on.

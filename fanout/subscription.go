@@ -182,7 +182,7 @@ func (c *cursor) skipHad() {
 		}
 		if o := sub.cursorOf(c.src.key.Stream); o != nil && o.begun && o.pos.Offset > c.start {
 			b := c.backlog()
-			b.had = append(b.had, span{o.start, o.pos.Offset})
+			b.addHad(span{filter: sub.channel, from: o.start, to: o.pos.Offset})
 		}
 	}
 }
@@ -288,19 +288,23 @@ func (s *subscription) end() {
 	}
 }
 
-// takeOver moves a pattern's cursor back to where an ending subscription's cursor
-// stands, to deliver from there only what that one would have delivered.
+// takeOver keeps a pattern's cursor exact when a subscription ends to which it left
+// messages: it leaves out what that one had delivered, and goes back to where that
+// one stood to deliver only what it would have delivered.
 func (s *subscription) takeOver(from *cursor) {
 	if !s.channel.IsPattern() {
 		return
 	}
 	c := s.cursorOf(from.src.key.Stream)
-	if c == nil || !c.begun || !from.begun || from.pos.Offset >= c.pos.Offset {
+	if c == nil || !c.begun || !from.begun || from.pos.Offset == c.pos.Offset {
 		return
 	}
 	b := c.backlog()
-	b.left = append(b.left, from.sub.channel)
-	b.until = max(b.until, c.pos.Offset)
+	if from.pos.Offset > c.pos.Offset {
+		b.addHad(span{filter: from.sub.channel, from: from.start, to: from.pos.Offset})
+		return
+	}
+	b.addLeft(from.sub.channel, c.pos.Offset)
 	c.pos, c.state = from.pos, cursorCatchingUp
 	c.sub.client.shard.post(c.step)
 }
