@@ -39,10 +39,15 @@ func (b *backlog) addHad(s span) {
 	b.had = append(b.had, s)
 }
 
-// addLeft notes whose messages are to be delivered up to until.
-func (b *backlog) addLeft(filter Channel, until uint64) {
-	if !slices.Contains(b.left, filter) {
+// addLeft notes whose messages are to be delivered up to until. Past maxBacklog it
+// is everybody's that own matches: rather twice than not at all.
+func (b *backlog) addLeft(filter, own Channel, until uint64) {
+	switch {
+	case slices.Contains(b.left, filter):
+	case len(b.left) < maxBacklog:
 		b.left = append(b.left, filter)
+	default:
+		b.left = []Channel{own}
 	}
 	b.until = max(b.until, until)
 }

@@ -304,7 +304,7 @@ func (s *subscription) takeOver(from *cursor) {
 		b.addHad(span{filter: from.sub.channel, from: from.start, to: from.pos.Offset})
 		return
 	}
-	b.addLeft(from.sub.channel, c.pos.Offset)
+	b.addLeft(from.sub.channel, s.channel, c.pos.Offset)
 	c.pos, c.state = from.pos, cursorCatchingUp
 	c.sub.client.shard.post(c.step)
 }
