@@ -30,3 +30,21 @@ func (h *Hub) Dump() string {
 	}
 	return b.String()
 }
+
+// PatternSet is a patternSet for its test.
+type PatternSet struct{ s patternSet }
+
+// Add puts in p, which is not in it.
+func (s *PatternSet) Add(p Channel) { s.s.add(p) }
+
+// Remove takes out p, which is in it.
+func (s *PatternSet) Remove(p Channel) { s.s.remove(p) }
+
+// Matching lists the patterns that match c.
+func (s *PatternSet) Matching(c Channel) (out []string) {
+	s.s.each(c, func(p Channel) { out = append(out, p.String()) })
+	return out
+}
+
+// Empty reports whether it holds no pattern and no node.
+func (s *PatternSet) Empty() bool { return s.s.size == 0 && s.s.root.empty() }
