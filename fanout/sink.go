@@ -14,6 +14,15 @@ type Sink interface {
 	Notify(n Notice) bool
 }
 
+// Corker is a Sink that can gather. Between Cork and Uncork it may hold back what
+// it takes, so that it leaves in one write. The hub calls both, if there are, around
+// all that one turn of a shard has for the sink; Uncork always follows, and before
+// Close returns.
+type Corker interface {
+	Cork()
+	Uncork()
+}
+
 // NoticeKind tells what a Notice says.
 type NoticeKind uint8
 

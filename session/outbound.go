@@ -60,6 +60,8 @@ type Outbound struct {
 	bytes    int    // waiting or being written
 	written  uint64 // bytes that the wire took
 	flushing bool
+	corked   bool          // what waits is held back
+	direct   DirectWriter  // the wire, if it is one
 	starved  bool          // a frame was refused: call drained when there is room
 	room     chan struct{} // closed when there is room; nil if nobody waits
 
@@ -111,6 +113,7 @@ func (o *Outbound) Start(wire Wire, head []byte) {
 		return
 	}
 	o.wire = wire
+	o.direct, _ = wire.(DirectWriter)
 	if o.state == outboundFinishing {
 		_ = wire.SetWriteDeadline(time.Now().Add(o.limits.Close)) // fails only if closed
 	}
@@ -145,6 +148,9 @@ func (o *Outbound) take(limit int, parts ...[]byte) bool {
 	}
 	if o.bytes >= limit {
 		o.starved = true
+		if o.pending != nil && o.wire != nil {
+			o.startLocked() // held back until now; it will call drained
+		}
 		return false
 	}
 	o.appendLocked(parts...)
@@ -159,8 +165,12 @@ func (o *Outbound) appendLocked(parts ...[]byte) {
 		o.pending.frames = append(o.pending.frames, p)
 		o.bytes += len(p) + frameOverhead
 	}
-	if o.wire != nil {
+	switch {
+	case o.wire == nil:
+	case !o.corked:
 		o.startLocked()
+	case o.bytes >= maxWrite:
+		o.leaveLocked()
 	}
 }
 
@@ -181,7 +191,7 @@ func (o *Outbound) Finish(final []byte, discard bool) bool {
 		o.mu.Unlock()
 		return false
 	}
-	o.state, o.discard = outboundFinishing, discard
+	o.state, o.discard, o.corked = outboundFinishing, discard, false
 	if discard && o.pending != nil {
 		for _, f := range o.pending.frames {
 			o.bytes -= len(f) + frameOverhead

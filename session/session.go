@@ -62,8 +62,9 @@ type Session struct {
 }
 
 var (
-	_ fanout.Sink = (*Session)(nil)
-	_ Member      = (*Session)(nil)
+	_ fanout.Sink   = (*Session)(nil)
+	_ fanout.Corker = (*Session)(nil)
+	_ Member        = (*Session)(nil)
 )
 
 // New returns a session whose frames wait until Outbound().Start. ended is called
@@ -99,6 +100,12 @@ func newID() string {
 	_, _ = rand.Read(b[:]) // never fails
 	return hex.EncodeToString(b[:])
 }
+
+// Cork and Uncork make the session a fanout.Corker.
+func (s *Session) Cork() { s.out.Cork() }
+
+// Uncork ends what Cork began.
+func (s *Session) Uncork() { s.out.Uncork() }
 
 // Outbound is the session's buffer.
 func (s *Session) Outbound() *Outbound { return s.out }

@@ -125,7 +125,7 @@ func (h *Handler) start(w http.ResponseWriter, r *http.Request, slot *session.Sl
 func (h *Handler) takeOver(conn net.Conn, origin string, slot *session.Slot, s *stream) {
 	_ = conn.SetDeadline(time.Time{}) // fails only if closed
 	session.Tune(conn)
-	s.out.Start(connWire{conn}, head(origin))
+	s.out.Start(connWire{conn, session.NewDirect(conn)}, head(origin))
 	slot.Go(s, func(context.Context) {
 		// The client has nothing more to say: this waits for its end, or ours.
 		var b [64]byte

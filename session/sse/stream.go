@@ -36,6 +36,7 @@ type stream struct {
 
 var (
 	_ fanout.Sink    = (*stream)(nil)
+	_ fanout.Corker  = (*stream)(nil)
 	_ session.Member = (*stream)(nil)
 )
 
@@ -64,6 +65,12 @@ func (s *stream) subscribe(subs []subscription) {
 }
 
 func (s *stream) settle(err error) { s.decide.Do(func() { s.outcome <- err }) }
+
+// Cork and Uncork make the stream a fanout.Corker.
+func (s *stream) Cork() { s.out.Cork() }
+
+// Uncork ends what Cork began.
+func (s *stream) Uncork() { s.out.Uncork() }
 
 // Deliver takes a message, or nothing when there is no room.
 func (s *stream) Deliver(m *fanout.Message) bool {

@@ -10,7 +10,10 @@ import (
 )
 
 // connWire is a connection that was taken over.
-type connWire struct{ net.Conn }
+type connWire struct {
+	net.Conn
+	*session.Direct
+}
 
 // Unacked is how much the peer has not acknowledged.
 func (w connWire) Unacked() int { return session.Unacked(w.Conn) }

@@ -49,7 +49,10 @@ func (g *guardedConn) SetWriteDeadline(t time.Time) error {
 }
 
 // wire is the connection as the outbound buffer has it.
-type wire struct{ net.Conn }
+type wire struct {
+	net.Conn
+	*session.Direct
+}
 
 // Unacked is how much the peer has not acknowledged.
 func (w wire) Unacked() int { return session.Unacked(w.Conn) }
@@ -71,7 +74,7 @@ func (h *Handler) start(slot *session.Slot, ws *websocket.Conn, guard *guardedCo
 	ws.SetReadLimit(int64(h.registry.Config().MaxFrame))
 	ws.SetPingHandler(c.pong)
 	ws.SetCloseHandler(func(int, string) error { return nil }) // answered at the read's error
-	c.session.Outbound().Start(wire{c.net}, nil)
+	c.session.Outbound().Start(wire{c.net, session.NewDirect(c.net)}, nil)
 	slot.Go(c.session, c.serve)
 }
 
