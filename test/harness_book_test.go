@@ -96,44 +96,62 @@ func (c *caller) do(req *http.Request, envelope any) (status int, retryAfter str
 func (c *caller) history(t *testing.T, base, channel string) []entry {
 	t.Helper()
 	var all []entry
-	after := ""
-	for {
-		query := "?limit=1000"
-		if after != "" {
-			query += "&after=" + url.QueryEscape(after)
+	for after := ""; ; {
+		p := c.historyPage(t, base, channel, after)
+		if after != "" && !p.Recovered {
+			t.Fatalf("history of %s after %s is not complete", channel, after)
 		}
-		req, err := http.NewRequestWithContext(bounded(t), http.MethodGet, channelURL(base, channel)+query, http.NoBody)
+		for _, m := range p.Messages {
+			all = append(all, entry{m.Offset, m.ID, sum(m.Data)})
+		}
+		if after = p.Position; !p.More {
+			return all
+		}
+	}
+}
+
+// historyAnswer is a page of history.
+type historyAnswer struct {
+	Messages []struct {
+		Offset uint64
+		ID     string
+		Data   json.RawMessage
+	}
+	Position  string
+	More      bool
+	Recovered bool
+}
+
+// historyPage reads one page, waiting for a node that has just got its log back:
+// what it publishes over may be there sooner than what it reads over.
+func (c *caller) historyPage(t *testing.T, base, channel, after string) historyAnswer {
+	t.Helper()
+	query := "?limit=1000"
+	if after != "" {
+		query += "&after=" + url.QueryEscape(after)
+	}
+	ctx := bounded(t)
+	again := time.NewTicker(100 * time.Millisecond)
+	defer again.Stop()
+	for {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, channelURL(base, channel)+query, http.NoBody)
 		if err != nil {
 			t.Fatal(err)
 		}
 		var page struct {
 			Message string
-			Data    struct {
-				Messages []struct {
-					Offset uint64
-					ID     string
-					Data   json.RawMessage
-				}
-				Position  string
-				More      bool
-				Recovered bool
-			}
+			Data    historyAnswer
 		}
 		status, _, err := c.do(req, &page)
 		switch {
 		case err != nil:
 			t.Fatalf("history of %s: %v", channel, err)
-		case status != http.StatusOK:
+		case status == http.StatusOK:
+			return page.Data
+		case status != http.StatusServiceUnavailable:
 			t.Fatalf("history of %s: %d %s", channel, status, page.Message)
-		case after != "" && !page.Data.Recovered:
-			t.Fatalf("history of %s after %s is not complete", channel, after)
 		}
-		for _, m := range page.Data.Messages {
-			all = append(all, entry{m.Offset, m.ID, sum(m.Data)})
-		}
-		if after = page.Data.Position; !page.Data.More {
-			return all
-		}
+		<-again.C // ctx ends it
 	}
 }
 
