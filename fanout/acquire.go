@@ -126,11 +126,18 @@ func (h *Hub) open(s *liveSource) {
 	}
 	s.mu.Unlock()
 	close(s.opened)
+	if t.Retention > 0 && t.Retention/4 < h.cfg.SweepInterval {
+		select {
+		case h.hurry <- struct{}{}:
+		default:
+		}
+	}
 }
 
 // refresh proves that a source whose position has grown old has missed nothing up
 // to the end of its stream, and moves it there. The end is read first.
 func (h *Hub) refresh(ctx context.Context, s *liveSource) error {
+	began := time.Now()
 	t, err := h.backend.Tail(ctx, s.key)
 	if err != nil {
 		return err
@@ -148,7 +155,7 @@ func (h *Hub) refresh(ctx context.Context, s *liveSource) error {
 	case !ok:
 		s.suspect()
 	case fresh.Stream == b.Evidence.Tag && (len(b.Messages) == 0 || b.Messages[0].Offset() > fresh.Offset):
-		s.freshen(from, fresh)
+		s.freshen(from, fresh, began)
 	}
 	return nil
 }

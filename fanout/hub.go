@@ -107,6 +107,7 @@ type Hub struct {
 	ctx     context.Context //nolint:containedctx // the hub's own life, ended by Stop
 	cancel  context.CancelCauseFunc
 	budget  *atomic.Int64
+	hurry   chan struct{}      // size 1: a source was opened whose position ages fast
 	next    atomic.Uint64      // round robin of clients over shards
 	seeks   singleflight.Group // by source and seek
 
@@ -128,7 +129,7 @@ func NewHub(cfg HubConfig, l Log, feed Feed, epochs Epochs, logger *slog.Logger,
 	ctx, cancel := context.WithCancelCause(context.Background()) //nolint:forbidigo // the root of the hub's life
 	h := &Hub{
 		cfg: cfg, backend: l, feed: feed, epochs: epochs, exact: feed.Exact(), log: logger,
-		ctx: ctx, cancel: cancel, budget: new(atomic.Int64),
+		ctx: ctx, cancel: cancel, budget: new(atomic.Int64), hurry: make(chan struct{}, 1),
 		channels: make(map[Channel]*liveSource), patterns: make(map[Channel]map[StreamID]*liveSource),
 	}
 	h.budget.Store(cfg.RingBudget)
@@ -140,6 +141,7 @@ func NewHub(cfg HubConfig, l Log, feed Feed, epochs Epochs, logger *slog.Logger,
 		h.start(s.run)
 	}
 	h.start(h.sweepLoop)
+	h.start(h.freshenLoop)
 	return h
 }
 

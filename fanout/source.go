@@ -53,6 +53,7 @@ type liveSource struct {
 	wanted    []bool        // by shard
 	seq       uint64        // of what was offered to the shards
 	retention time.Duration // as the last tail told
+	looked    time.Time     // when the log last had nothing fresher
 	checked   bool          // the tail was read once more after opening
 	openedAt  time.Time
 }
@@ -144,6 +145,9 @@ func (s *liveSource) acceptLocked(m *Message, proven bool) {
 	}
 	if m.Kind != KindData {
 		s.hub.reader.forget(s.key)
+	}
+	if m.Kind == KindPurge {
+		s.ring.reset(m.Position) // what was purged is not to be given to anybody
 	}
 	s.offerShardsLocked(item{kind: itemMessage, src: s, m: out, from: before, offset: m.Position, late: late})
 }
@@ -375,11 +379,15 @@ func (s *liveSource) gapLocked(from, begin Position, reason string) {
 }
 
 // freshen moves a quiet source from where it was proven to stand to fresh, where
-// the log proved that nothing lies between.
-func (s *liveSource) freshen(from, fresh Position) {
+// the log, asked at the given time, proved that nothing lies between.
+func (s *liveSource) freshen(from, fresh Position, asked time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.state != feedLive || s.last != from || fresh.Offset <= from.Offset || s.loose() && len(s.recent) > 0 {
+	if s.state != feedLive || s.last != from || s.loose() && len(s.recent) > 0 {
+		return
+	}
+	if fresh.Offset <= from.Offset {
+		s.looked = asked
 		return
 	}
 	s.last, s.floor = fresh, fresh
@@ -389,9 +397,24 @@ func (s *liveSource) freshen(from, fresh Position) {
 // stale reports whether the source's position has grown so old that a client which
 // leaves with it might come back to a log that no longer proves it.
 func (s *liveSource) stale(now time.Time) bool {
+	left, ages := s.youngFor(now)
+	return ages && left <= 0
+}
+
+// youngFor is how long it takes until the source's position is stale: a quarter of
+// the retention after it was stored, or after the log had nothing fresher. ages is
+// false where there is nothing to do about it.
+func (s *liveSource) youngFor(now time.Time) (left time.Duration, ages bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.state == feedLive && s.retention > 0 && now.UnixNano()-s.last.Time > int64(s.retention)/4
+	if s.state != feedLive || s.retention <= 0 {
+		return 0, false
+	}
+	since := time.Unix(0, s.baseLocked().Time)
+	if s.looked.After(since) {
+		since = s.looked
+	}
+	return s.retention/4 - now.Sub(since), true
 }
 
 // replay answers a catching-up cursor from the ring. upTo is the end of the source

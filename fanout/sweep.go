@@ -7,7 +7,7 @@ import (
 )
 
 // sweepLoop looks for what the feed cannot show: a lost last message, a source
-// that nobody uses any more, a position that has grown old.
+// that nobody uses any more.
 func (h *Hub) sweepLoop() {
 	every := h.cfg.SweepInterval
 	if !h.exact {
@@ -25,7 +25,6 @@ func (h *Hub) sweepLoop() {
 			if full {
 				last = now
 				h.dropIdle(now)
-				h.freshenQuiet(now)
 			}
 			h.checkTails(now, full)
 		}
@@ -145,18 +144,68 @@ func (s *liveSource) close() {
 	s.ring.reset(s.last)
 }
 
-// freshenQuiet moves the positions of quiet sources to the end of their stream.
-func (h *Hub) freshenQuiet(now time.Time) {
+// freshenLoop looks for positions that have grown old, as often as the shortest
+// retention asks for.
+func (h *Hub) freshenLoop() {
+	timer := time.NewTimer(h.cfg.SweepInterval)
+	defer timer.Stop()
+	for {
+		select {
+		case <-h.ctx.Done():
+			return
+		case <-h.hurry: // a source was opened that cannot wait for the timer
+		case <-timer.C:
+		}
+		timer.Reset(h.freshenQuiet(time.Now()))
+	}
+}
+
+// leastFresh bounds how often freshenLoop looks.
+const leastFresh = 20 * time.Millisecond
+
+// freshenQuiet moves the positions of quiet sources to the end of their stream,
+// and returns when it is to be called again.
+func (h *Hub) freshenQuiet(now time.Time) time.Duration {
+	next := h.cfg.SweepInterval
 	for _, s := range h.sources() {
-		if !s.stale(now) {
+		left, ages := s.youngFor(now)
+		if !ages {
+			continue
+		}
+		if left > 0 {
+			next = min(next, left)
 			continue
 		}
 		ctx, cancel := context.WithTimeout(h.ctx, h.cfg.OpenTimeout)
-		err := h.refresh(ctx, s)
+		every, err := h.freshenOne(ctx, s)
 		cancel()
 		if err != nil {
 			h.log.Debug("position not refreshed", slog.String("stream", string(s.key.Stream)), slog.Any("err", err))
-			return
+			return min(next, h.cfg.RetryMost)
+		}
+		next = min(next, every)
+	}
+	return max(next, leastFresh)
+}
+
+// freshenOne moves one source's position, and returns for how long it is young then.
+func (h *Hub) freshenOne(ctx context.Context, s *liveSource) (time.Duration, error) {
+	s.mu.Lock()
+	ahead := s.loose() && len(s.recent) > 0
+	if ahead { // what was handed over after the floor is read again: that moves it
+		s.looked, s.again = time.Now(), true
+		s.repairLocked()
+	}
+	s.mu.Unlock()
+	if !ahead {
+		if err := h.refresh(ctx, s); err != nil {
+			return 0, err
 		}
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.retention == 0 {
+		return h.cfg.SweepInterval, nil
+	}
+	return s.retention / 4, nil
 }
