@@ -3,6 +3,7 @@ package fanout
 import (
 	"fmt"
 	"strings"
+	"sync/atomic"
 )
 
 // Dump describes the state of the hub's sources and cursors, for a test's failure.
@@ -48,3 +49,38 @@ func (s *PatternSet) Matching(c Channel) (out []string) {
 
 // Empty reports whether it holds no pattern and no node.
 func (s *PatternSet) Empty() bool { return s.s.size == 0 && s.s.root.empty() }
+
+// Ring is a ring for its test.
+type Ring struct{ r ring }
+
+// NewRing returns a ring with bounds; it is to be reset before use.
+func NewRing(limit int, most int64, budget *atomic.Int64) *Ring {
+	return &Ring{r: ring{limit: limit, most: most, budget: budget}}
+}
+
+// Push appends m.
+func (r *Ring) Push(m *Message) { r.r.push(m) }
+
+// Purge takes out what marker emptied.
+func (r *Ring) Purge(marker *Message, pattern bool) { r.r.purge(marker, pattern) }
+
+// Reset empties the ring.
+func (r *Ring) Reset(base Position) { r.r.reset(base) }
+
+// After returns what follows x.
+func (r *Ring) After(x Position, limit int) ([]*Message, bool, bool) { return r.r.after(x, limit) }
+
+// BeforeLast returns the position before the newest n.
+func (r *Ring) BeforeLast(n int) (Position, bool) { return r.r.beforeLast(n) }
+
+// Base is where the ring is complete from.
+func (r *Ring) Base() Position { return r.r.base }
+
+// Count is the number of messages held.
+func (r *Ring) Count() int { return r.r.count }
+
+// Bytes are what the messages held count against the budget.
+func (r *Ring) Bytes() int64 { return r.r.bytes }
+
+// NowhereAt is an offset of no stream.
+func NowhereAt(offset uint64) Position { return Position{Stream: anyTag(), Offset: offset} }

@@ -33,10 +33,10 @@ func (r *ring) push(m *Message) {
 		r.raise(m.Position)
 		return
 	}
-	if r.count == len(r.buf) && r.count < r.limit {
-		r.grow()
-	} else if r.count == len(r.buf) {
+	if r.count >= r.limit {
 		r.dropOldest()
+	} else if r.count == len(r.buf) {
+		r.grow()
 	}
 	r.buf[(r.head+r.count)&(len(r.buf)-1)] = m
 	r.count++
