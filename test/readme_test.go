@@ -12,7 +12,7 @@ import (
 	"testing"
 )
 
-// block is a marked code block of README.md.
+// block is a marked code block of a page.
 type block struct{ mark, code string }
 
 var (
@@ -21,9 +21,9 @@ var (
 	timestamp   = regexp.MustCompile(`"time":[0-9]{13}`)
 )
 
-func readmeBlocks(t *testing.T) []block {
+func markedBlocks(t *testing.T, page string) []block {
 	t.Helper()
-	text, err := os.ReadFile("../README.md")
+	text, err := os.ReadFile(filepath.Join("..", page))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,50 +40,96 @@ func mask(s string) string {
 	return strings.TrimSpace(timestamp.ReplaceAllString(s, `"time":TIME`))
 }
 
-// TestREADME runs the commands of README.md as they stand, but for the address,
-// and compares what they print with what it says.
+// TestREADME runs the commands of README.md and of the guides as they stand, but
+// for the address, and compares what they print with what the page says.
 func TestREADME(t *testing.T) {
-	environ := []string{"RIVULET_LISTEN=127.0.0.1:0", "RIVULET_DATA=" + t.TempDir(), "RIVULET_BROKER_DISK_BUDGET=4GiB", "PATH=" + pathWithCurl(t)}
-	address := "127.0.0.1:8080"
-	var last *process
-	ran := 0
-	for _, b := range readmeBlocks(t) {
-		command := strings.ReplaceAll(b.code, "go run ./cmd/rivulet", binary(t))
-		command = strings.ReplaceAll(command, "127.0.0.1:8080", address)
-		switch b.mark {
-		case "prints":
-			if want, got := mask(b.code), mask(last.stdout.String()); got != want {
-				t.Errorf("printed\n%s\nand README.md says\n%s", got, want)
+	t.Parallel()
+	for page, commands := range map[string]int{
+		"README.md":          6,
+		"docs/publishing.md": 6,
+	} {
+		t.Run(page, func(t *testing.T) {
+			t.Parallel()
+			r := newReader(t)
+			for _, b := range markedBlocks(t, page) {
+				r.follow(t, page, b)
 			}
-			continue
-		case "run in the background":
-			last = start(t, environ, "bash", "-c", "exec "+command)
-			line := last.stderr.waitFor(t, "node      http://")
-			address = strings.TrimSpace(line[strings.Index(line, "http://")+len("http://"):])
-			environ = append(environ, "RIVULET_URL=http://"+address)
-		case "run":
-			last = start(t, environ, "bash", "-c", "set -o pipefail; "+command)
-			if err := last.wait(t); err != nil {
-				t.Fatalf("%s: %v\n%s", b.code, err, last.stderr)
+			if r.ran != commands {
+				t.Errorf("ran %d commands of %s, want %d", r.ran, page, commands)
 			}
-		case "run with a node of its own":
-			last = start(t, ownNode(t), "bash", "-c", "set -e; trap 'kill $!; wait' EXIT; "+withOpenSSL(command))
-			if err := last.wait(t); err != nil {
-				t.Fatalf("%s: %v\n%s", b.code, err, last.stderr)
-			}
-		case "run until it has printed":
-			last = start(t, environ, "bash", "-c", "exec "+command)
-			last.stdout.waitFor(t, `"data":{"text":"hello"}`)
-			last.signal(t, os.Interrupt)
-			_ = last.wait(t) // curl calls it a failure
-		default:
-			t.Fatalf("README.md has a block marked %q, which this test does not know", b.mark)
+		})
+	}
+}
+
+// reader does what a page says, block by block.
+type reader struct {
+	environ []string
+	path    string
+	address string // of the page's node
+	last    *process
+	ran     int
+}
+
+func newReader(t *testing.T) *reader {
+	t.Helper()
+	path := pathWithTools(t)
+	return &reader{
+		environ: []string{"RIVULET_LISTEN=127.0.0.1:0", "RIVULET_DATA=" + t.TempDir(), "RIVULET_BROKER_DISK_BUDGET=4GiB", path},
+		path:    path, address: "127.0.0.1:8080",
+	}
+}
+
+func (r *reader) follow(t *testing.T, page string, b block) {
+	t.Helper()
+	command := strings.ReplaceAll(b.code, "go run ./cmd/rivulet", "rivulet")
+	command = strings.ReplaceAll(command, "127.0.0.1:8080", r.address)
+	text, untilPrinted := strings.CutPrefix(b.mark, "run until it has printed ")
+	switch {
+	case b.mark == "prints":
+		if want, got := mask(b.code), mask(r.last.stdout.String()); got != want {
+			t.Errorf("printed\n%s\nand %s says\n%s", got, page, want)
 		}
-		ran++
+		return
+	case b.mark == "run in the background":
+		r.last = start(t, r.environ, "bash", "-c", "exec "+command)
+		line := r.last.stderr.waitFor(t, "node      http://")
+		r.address = strings.TrimSpace(line[strings.Index(line, "http://")+len("http://"):])
+		r.environ = append(r.environ, "RIVULET_URL=http://"+r.address)
+	case b.mark == "run":
+		r.finish(t, b, r.environ, "bash", "-c", "set -o pipefail; "+command)
+	case b.mark == "run as a Go program":
+		r.finish(t, b, r.environ, "go", "run", goProgram(t, command))
+	case b.mark == "run with a node of its own":
+		script := "set -e; cd '" + t.TempDir() + "'; trap 'kill $!; wait' EXIT; " + withOpenSSL(command)
+		r.finish(t, b, append(ownNode(t), r.path), "bash", "-c", script)
+	case untilPrinted:
+		r.last = start(t, r.environ, "bash", "-c", "exec "+command)
+		r.last.stdout.waitFor(t, text)
+		r.last.signal(t, os.Interrupt)
+		_ = r.last.wait(t) // curl calls it a failure
+	default:
+		t.Fatalf("%s has a block marked %q, which this test does not know", page, b.mark)
 	}
-	if ran != 6 {
-		t.Errorf("ran %d commands of README.md, want 6", ran)
+	r.ran++
+}
+
+// finish runs a command to its end, which must be a good one.
+func (r *reader) finish(t *testing.T, b block, environ []string, name string, args ...string) {
+	t.Helper()
+	r.last = start(t, environ, name, args...)
+	if err := r.last.wait(t); err != nil {
+		t.Fatalf("%s: %v\n%s", b.code, err, r.last.stderr)
 	}
+}
+
+// goProgram writes a program to a file of its own, which go run takes.
+func goProgram(t *testing.T, text string) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "main.go")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
 }
 
 // ownNode is the environment of a node beside the first one, and of its clients.
@@ -106,25 +152,28 @@ func withOpenSSL(command string) string {
 	return strings.ReplaceAll(command, "openssl rand -hex 32", "head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \\n'")
 }
 
-// pathWithCurl is PATH; where there is no curl, with this test binary in its place.
-func pathWithCurl(t *testing.T) string {
+// pathWithTools is PATH with rivulet in it, and where there is no curl, with this
+// test binary in its place.
+func pathWithTools(t *testing.T) string {
 	t.Helper()
-	path := os.Getenv("PATH")
-	if _, err := exec.LookPath("curl"); err == nil {
-		return path
-	}
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
 	dir := t.TempDir()
-	if err := os.Symlink(self, filepath.Join(dir, "curl")); err != nil {
-		t.Fatal(err)
+	link := func(to, name string) {
+		if err := os.Symlink(to, filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
 	}
-	return dir + string(os.PathListSeparator) + path
+	link(binary(t), "rivulet")
+	if _, err := exec.LookPath("curl"); err != nil {
+		self, err := os.Executable()
+		if err != nil {
+			t.Fatal(err)
+		}
+		link(self, "curl")
+	}
+	return "PATH=" + dir + string(os.PathListSeparator) + os.Getenv("PATH")
 }
 
-// curl does as much of curl as README.md needs and returns its exit code.
+// curl does as much of curl as the pages need and returns its exit code.
 func curl(args []string) int {
 	method, url, body, header := http.MethodGet, "", "", http.Header{}
 	for i := 0; i < len(args); i++ {
@@ -136,6 +185,9 @@ func curl(args []string) int {
 		case "-d":
 			i++
 			method, body = http.MethodPost, args[i]
+		case "-X":
+			i++
+			method = args[i]
 		case "-sN":
 		default:
 			url = args[i]
