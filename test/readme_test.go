@@ -45,8 +45,9 @@ func mask(s string) string {
 func TestREADME(t *testing.T) {
 	t.Parallel()
 	for page, commands := range map[string]int{
-		"README.md":          6,
-		"docs/publishing.md": 6,
+		"README.md":           6,
+		"docs/publishing.md":  6,
+		"docs/subscribing.md": 6,
 	} {
 		t.Run(page, func(t *testing.T) {
 			t.Parallel()
