@@ -64,6 +64,9 @@ func (c *Client) Subscribe(req SubscribeRequest) error {
 // given reports whether history was asked for.
 func (s Start) given() bool { return len(s.Positions) > 0 || s.Last != 0 || s.Since != 0 }
 
+// open reports whether what there is was asked for, not what follows a position.
+func (s Start) open() bool { return s.Last != 0 || s.Since != 0 }
+
 func (r SubscribeRequest) validate() error {
 	set := 0
 	for _, given := range []bool{len(r.Start.Positions) > 0, r.Start.Last != 0, r.Start.Since != 0} {

@@ -44,6 +44,7 @@ type cursor struct {
 	unproven       bool // it was live since
 
 	state   cursorState
+	got     bool // a message was delivered
 	begun   bool // it knows its pos: given, or found by the first read
 	live    bool // it has reached live once
 	ready   bool // it has told its subscription where it begins
@@ -129,8 +130,12 @@ func (c *cursor) emit(m *Message) bool {
 			return false
 		}
 		cl.shard.hub.metrics.deliveries.Inc()
+		c.got = true
 		return true
 	case KindPurge:
+		if !c.got && c.sub.start.open() {
+			return true // it has nothing that could be gone
+		}
 		return cl.notify(Notice{Kind: NoticeGap, Channel: m.Channel, Positions: []Position{m.ResumeAt()}, Reason: protocol.ReasonPurged})
 	case KindDeleted:
 		return cl.notify(Notice{Kind: NoticeDeleted, Channel: m.Channel, Positions: []Position{m.ResumeAt()}, Target: m.Target})
