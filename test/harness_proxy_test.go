@@ -17,6 +17,7 @@ type proxy struct {
 	gate     chan struct{}
 	held     bool // gate is not closed: nothing passes
 	refusing bool // connections are reset as they come
+	mute     bool // what the target says is dropped
 	closed   bool
 	ends     map[*net.TCPConn]chan struct{} // closed when the connection is reset
 }
@@ -62,11 +63,24 @@ func (p *proxy) refuse() {
 	p.reset()
 }
 
-// flow ends hold and refuse.
+// silence drops what the target says; what it is told still arrives.
+func (p *proxy) silence() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.mute = true
+}
+
+func (p *proxy) isMute() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.mute
+}
+
+// flow ends hold, refuse and silence.
 func (p *proxy) flow() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.refusing = false
+	p.refusing, p.mute = false, false
 	if p.held {
 		p.held = false
 		close(p.gate)
@@ -145,20 +159,24 @@ func (p *proxy) join(near *net.TCPConn, end <-chan struct{}) {
 	both.Go(func() {
 		defer p.drop(far)
 		defer p.drop(near)
-		p.forward(far, near, end)
+		p.forward(far, near, end, false)
 	})
 	defer p.drop(far)
-	p.forward(near, far, farEnd)
+	p.forward(near, far, farEnd, true)
 	p.drop(near)
 }
 
-func (p *proxy) forward(to, from *net.TCPConn, end <-chan struct{}) {
+// forward copies until either connection ends; back is towards who connected.
+func (p *proxy) forward(to, from *net.TCPConn, end <-chan struct{}, back bool) {
 	buf := make([]byte, 32<<10)
 	for {
 		n, err := from.Read(buf)
 		if n > 0 {
 			if !p.pass(end) {
 				return
+			}
+			if back && p.isMute() {
+				continue
 			}
 			if _, err := to.Write(buf[:n]); err != nil {
 				return
