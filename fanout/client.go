@@ -9,8 +9,9 @@ import (
 // goroutine, but not from within the Sink.
 type Client struct {
 	// Static after NewClient.
-	shard *shard
-	sink  Sink
+	shard  *shard
+	sink   Sink
+	corker Corker // nil unless the sink gathers
 
 	mu   sync.Mutex // guards the following
 	subs map[Channel]*subscription
@@ -19,6 +20,7 @@ type Client struct {
 	// Owned by the shard's goroutine.
 	active   []*subscription // attached, in the order of their subscribe
 	patterns int             // of them
+	corked   bool            // until the end of the shard's turn
 	blocked  bool            // the sink took nothing and has not called Drained yet
 	closed   bool
 }
@@ -26,7 +28,17 @@ type Client struct {
 // NewClient registers a connection. The sink gets nothing before Subscribe.
 func (h *Hub) NewClient(sink Sink) *Client {
 	n := h.next.Add(1)
-	return &Client{shard: h.shards[n%uint64(len(h.shards))], sink: sink, subs: make(map[Channel]*subscription)}
+	corker, _ := sink.(Corker)
+	return &Client{shard: h.shards[n%uint64(len(h.shards))], sink: sink, corker: corker, subs: make(map[Channel]*subscription)}
+}
+
+// cork has the sink gather what the shard's turn brings.
+func (c *Client) cork() {
+	if c.corker != nil && !c.corked {
+		c.corked = true
+		c.corker.Cork()
+		c.shard.corked = append(c.shard.corked, c)
+	}
 }
 
 // Subscribe starts a subscription. Its outcome reaches the sink: NoticeSubscribed,
@@ -134,6 +146,7 @@ func (c *Client) Close() {
 	done := make(chan struct{})
 	c.shard.post(func() {
 		c.closed = true
+		c.shard.uncork()
 		for len(c.active) > 0 {
 			c.active[len(c.active)-1].end()
 		}
@@ -150,6 +163,7 @@ func (c *Client) notify(n Notice) bool {
 	if c.closed {
 		return false
 	}
+	c.cork()
 	if c.sink.Notify(n) {
 		return true
 	}

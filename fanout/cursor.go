@@ -125,6 +125,7 @@ func (c *cursor) emit(m *Message) bool {
 	}
 	switch m.Kind {
 	case KindData:
+		cl.cork()
 		if !cl.sink.Deliver(m) {
 			cl.blocked = true
 			return false
@@ -195,6 +196,7 @@ func (ss *shardSource) fresh(end Position) {
 		}
 		c.pos = end
 		// A client without room gets a later one.
+		c.sub.client.cork()
 		_ = c.sub.client.sink.Notify(Notice{Kind: NoticePosition, Channel: c.sub.channel, Positions: []Position{end}})
 	}
 }

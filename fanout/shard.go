@@ -24,7 +24,12 @@ type shard struct {
 
 	// Owned by run.
 	sources map[*liveSource]*shardSource
+	corked  []*Client
 }
+
+// turn is how many items a shard handles before what they brought leaves: enough to
+// gather a burst for each client, few enough to wait for.
+const turn = 32
 
 // shardSource is a shard's part of a source's subscribers. Owned by run.
 type shardSource struct {
@@ -139,12 +144,26 @@ func (s *shard) run() {
 			for i := range batch {
 				s.handle(&batch[i])
 				batch[i] = item{}
+				if i%turn == turn-1 {
+					s.uncork()
+				}
 			}
 			for _, src := range lagged {
 				s.catchUp(src)
 			}
+			s.uncork()
 		}
 	}
+}
+
+// uncork lets go what the turn gathered.
+func (s *shard) uncork() {
+	for i, c := range s.corked {
+		c.corked = false
+		c.corker.Uncork()
+		s.corked[i] = nil
+	}
+	s.corked = s.corked[:0]
 }
 
 // take swaps the queue for the emptied batch.

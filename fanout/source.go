@@ -146,9 +146,6 @@ func (s *liveSource) acceptLocked(m *Message, proven bool) {
 	if m.Kind != KindData {
 		s.hub.reader.forget(s.key)
 	}
-	if m.Kind == KindPurge {
-		s.ring.reset(m.Position) // what was purged is not to be given to anybody
-	}
 	s.offerShardsLocked(item{kind: itemMessage, src: s, m: out, from: before, offset: m.Position, late: late})
 }
 
