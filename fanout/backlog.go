@@ -85,6 +85,8 @@ func (c *cursor) takeLate(m *Message) {
 		if c.state == cursorLive { // it joined by its own read and is behind the feed
 			c.state = cursorCatchingUp
 			c.step()
+		} else if c.reading {
+			c.backlog().overflow = true // the answer may be from before it: read again
 		}
 		return
 	case at <= c.start, c.logFrom < at && at <= c.logTo:

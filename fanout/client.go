@@ -1,6 +1,7 @@
 package fanout
 
 import (
+	"context"
 	"fmt"
 	"sync"
 )
@@ -48,19 +49,23 @@ func (c *Client) Subscribe(req SubscribeRequest) error {
 	if err := req.validate(); err != nil {
 		return err
 	}
+	h := c.shard.hub
 	sub := &subscription{client: c, channel: req.Channel, token: req.Token, start: req.Start, recovered: true}
+	var ctx context.Context
+	ctx, sub.cancel = context.WithCancel(h.ctx)
 	c.mu.Lock()
 	switch {
 	case c.gone:
 		c.mu.Unlock()
+		sub.cancel()
 		return ErrClosed
 	case c.subs[req.Channel] != nil:
 		c.mu.Unlock()
+		sub.cancel()
 		return fmt.Errorf("%w to %s", ErrAlreadySubscribed, req.Channel)
 	}
 	c.subs[req.Channel] = sub
 	c.mu.Unlock()
-	h := c.shard.hub
 	h.metrics.subscriptions.Inc()
 	if src := h.acquireOpen(req.Channel); src != nil {
 		if at, ok := sub.startHere(src); ok {
@@ -69,7 +74,7 @@ func (c *Client) Subscribe(req SubscribeRequest) error {
 		}
 		h.release(src)
 	}
-	h.start(func() { sub.prepare(h.ctx) })
+	h.start(func() { sub.prepare(ctx) })
 	return nil
 }
 
@@ -112,6 +117,7 @@ func (c *Client) Unsubscribe(token uint64, channel Channel) error {
 	}
 	c.shard.post(func() {
 		if sub.ended {
+			c.notify(Notice{Kind: NoticeFailed, Token: token, Channel: channel, Err: fmt.Errorf("%w to %s", ErrNotSubscribed, channel)})
 			return
 		}
 		if !sub.announced {

@@ -6,7 +6,12 @@ import (
 	"slices"
 )
 
-// History reads one page of a channel's stored messages. Errors are *InputError,
+// maxPageBytes bounds what one page of history holds in memory: past it a page ends
+// early, with More.
+const maxPageBytes = 4 << 20
+
+// History reads one page of a channel's stored messages, at most about 4 MiB of
+// them (and always one, if there is one). Errors are *InputError,
 // or wrap what the Log returned.
 func (h *Hub) History(ctx context.Context, q HistoryQuery) (HistoryPage, error) {
 	switch {
@@ -34,6 +39,7 @@ func (h *Hub) oldestFirst(ctx context.Context, src Source, q HistoryQuery) (Hist
 		return HistoryPage{}, err
 	}
 	page := HistoryPage{Position: q.After, Recovered: recovered, Reason: reason}
+	size := 0
 	for {
 		b, from, err := h.readAt(ctx, src, after)
 		if err != nil {
@@ -46,7 +52,7 @@ func (h *Hub) oldestFirst(ctx context.Context, src Source, q HistoryQuery) (Hist
 			if !q.Before.IsZero() && m.Offset() >= q.Before.Offset {
 				return page, nil
 			}
-			if len(page.Messages) == q.Limit {
+			if size += m.Size(); len(page.Messages) == q.Limit || size > maxPageBytes && len(page.Messages) > 0 {
 				page.More = true
 				return page, nil
 			}
@@ -93,6 +99,7 @@ func (h *Hub) newestFirst(ctx context.Context, src Source, q HistoryQuery) (Hist
 	}
 	floor := max(after, q.After.Offset)
 	var all []*Message
+	size, cut := 0, false
 	for more := true; more; {
 		b, _, err := h.readAt(ctx, src, floor)
 		if err != nil {
@@ -103,14 +110,19 @@ func (h *Hub) newestFirst(ctx context.Context, src Source, q HistoryQuery) (Hist
 			floor = m.Offset()
 			if q.Before.IsZero() || floor < q.Before.Offset {
 				all = append(all, m)
+				size += m.Size()
 			} else {
 				more = false
 			}
 		}
+		for size > maxPageBytes && len(all) > 1 { // the newest are asked for
+			size -= all[0].Size()
+			all[0], all, cut = nil, all[1:], true
+		}
 	}
 	all = slices.DeleteFunc(all, func(m *Message) bool { return q.Since != 0 && m.Position.Time < q.Since })
-	page := HistoryPage{Position: q.Before, Recovered: recovered, Reason: reason, More: len(all) > q.Limit}
-	if page.More {
+	page := HistoryPage{Position: q.Before, Recovered: recovered, Reason: reason, More: cut || len(all) > q.Limit}
+	if len(all) > q.Limit {
 		all = all[len(all)-q.Limit:]
 	}
 	if len(all) > 0 {

@@ -15,6 +15,7 @@ type subscription struct {
 	channel Channel
 	token   uint64
 	start   Start
+	cancel  context.CancelFunc // ends prepare; called when the subscription begins or ends
 
 	// Owned by the shard's goroutine.
 	cursors   []*cursor
@@ -67,6 +68,7 @@ func (s *subscription) position(src *liveSource) Position {
 
 // prepare does what may block, then attaches the subscription to its shard.
 func (s *subscription) prepare(ctx context.Context) {
+	defer s.cancel()
 	sources, at, err := s.open(ctx)
 	if err != nil {
 		s.client.shard.post(func() { s.fail(err) })
@@ -139,6 +141,7 @@ func (s *subscription) startIn(ctx context.Context, src *liveSource) (p Position
 // attach makes the cursors. at has one position per source, or none for live.
 func (s *subscription) attach(sources []*liveSource, at []Position) {
 	c := s.client
+	s.cancel()
 	if s.ended || c.closed {
 		for _, src := range sources {
 			c.shard.hub.release(src)
@@ -269,6 +272,7 @@ func (s *subscription) fail(err error) {
 // this subscription, take over those that it did not come to deliver.
 func (s *subscription) end() {
 	s.ended = true
+	s.cancel()
 	s.forget()
 	c := s.client
 	i := slices.Index(c.active, s)
