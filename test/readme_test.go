@@ -187,9 +187,6 @@ func curl(args []string) int {
 		case "-d":
 			i++
 			method, body = http.MethodPost, args[i]
-		case "-X":
-			i++
-			method = args[i]
 		case "-sN":
 		default:
 			url = args[i]
