@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net"
+	"net/url"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -20,6 +22,8 @@ const (
 	// process a lost connection is seen at once.
 	pingRemote    = 5 * time.Second
 	pingInProcess = 20 * time.Second
+	// How often a node that waits for its server at the start says so.
+	sayWaiting = 10 * time.Second
 )
 
 // link is one connection to NATS, which reconnects for ever. Publishing, the
@@ -70,6 +74,7 @@ func (l *link) connect(ctx context.Context, cfg Config, srv *embedded) error {
 	opts := l.options(cfg, srv)
 	retry := time.NewTicker(reconnectMax / 10)
 	defer retry.Stop()
+	var said time.Time
 	for {
 		nc, err := nats.Connect(cfg.NATSURL, opts...)
 		if err == nil {
@@ -77,12 +82,27 @@ func (l *link) connect(ctx context.Context, cfg Config, srv *embedded) error {
 			l.met.connected.WithLabelValues(l.name).Set(1)
 			return nil
 		}
+		if srv == nil && time.Since(said) >= sayWaiting {
+			said = time.Now()
+			l.log.Warn("waiting for nats", slog.String("servers", addresses(cfg.NATSURL)), slog.Any("err", err))
+		}
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("broker: connect %s: %w: %w", l.name, ctx.Err(), err)
 		case <-retry.C:
 		}
 	}
+}
+
+// addresses are the servers of a list of URLs, without their credentials.
+func addresses(list string) string {
+	var hosts []string
+	for one := range strings.SplitSeq(list, ",") {
+		if u, err := url.Parse(strings.TrimSpace(one)); err == nil {
+			hosts = append(hosts, u.Scheme+"://"+u.Host)
+		}
+	}
+	return strings.Join(hosts, ",")
 }
 
 func (l *link) options(cfg Config, srv *embedded) []nats.Option {
