@@ -16,6 +16,7 @@ type memFeed struct {
 
 	mu      sync.Mutex // guards the following
 	queue   []feedItem
+	busy    bool // items of the queue are being dispatched
 	watched map[fanout.Source]bool
 	healed  bool
 	past    []*fanout.Message
@@ -45,7 +46,7 @@ func (f *memFeed) run(ctx context.Context, h *fanout.Hub) {
 		}
 		f.mu.Lock()
 		items := f.queue
-		f.queue = nil
+		f.queue, f.busy = nil, true
 		f.mu.Unlock()
 		for _, it := range items {
 			if it.suspect {
@@ -54,7 +55,17 @@ func (f *memFeed) run(ctx context.Context, h *fanout.Hub) {
 				h.Dispatch(it.m)
 			}
 		}
+		f.mu.Lock()
+		f.busy = false
+		f.mu.Unlock()
 	}
+}
+
+// idle reports whether everything that was pushed is dispatched.
+func (f *memFeed) idle() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.queue) == 0 && !f.busy
 }
 
 func (f *memFeed) push(m *fanout.Message) {
