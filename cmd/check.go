@@ -19,16 +19,17 @@ func newCheck(s Streams) *cobra.Command {
 		Use:   "check",
 		Short: "Check a configuration and say what it means and what is insecure about it",
 		Long: `Reads the configuration as serve would, from the file, the environment and the
-flags, and reports every problem at once. If it is valid, it says what the node
+flags. First it reports every key that is unknown and every value that cannot be
+read; where there is none, every problem of what they say. If it is valid, it says what the node
 would do and what is insecure about that. It starts and changes nothing.`,
 		Example: `  rivulet check --config rivulet.yaml`,
 		Args:    arguments(0, 0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := node.load(cmd, s.Environ)
+			cfg, err := node.read(cmd, s.Environ)
 			if err != nil {
 				return err
 			}
-			a, err := cfg.authConfig()
+			a, err := cfg.nodeConfig()
 			if err != nil {
 				return usagef("%w", err)
 			}

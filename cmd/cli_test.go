@@ -301,6 +301,13 @@ func TestCheckSaysWhatIsInsecure(t *testing.T) {
 	}
 }
 
+func TestCheckReportsAllAtOnce(t *testing.T) {
+	file := writeFile(t, "rivulet.yaml", "broker: {sync: x}\nauth: {hmac: {secret: short}}\nlog: {level: x}\nnamespaces: {chat: {max_message_bytes: 1GiB, partitions: 999}}\n")
+	for _, command := range []string{"check", "serve"} {
+		run(t, "", nil, command, "-c", file).check(t, cmd.ExitUsage, "broker.sync:", "auth.hmac.secret", "log.level:", "max_message_bytes is", "partitions is 999")
+	}
+}
+
 func TestKeyFitsTheConfiguration(t *testing.T) {
 	r := run(t, "", nil, "key", "shop", "--allow", "chat:>=publish,history").check(t, 0)
 	key, entry, ok := strings.Cut(strings.TrimPrefix(r.out, "key: "), "\n\n")

@@ -245,11 +245,13 @@ func natsURLProblems(list string) []error {
 
 func validReplicas(n int) bool { return n == 1 || n == 3 || n == 5 }
 
+var errTwoSecrets = errors.New("auth.hmac.secret_file: auth.hmac.secret is set too; keep one")
+
 func (c Config) authProblems() []error {
 	var errs []error
 	h := c.Auth.HMAC
 	if !h.Secret.IsZero() && h.SecretFile != "" {
-		errs = append(errs, errors.New("auth.hmac.secret_file: auth.hmac.secret is set too; keep one"))
+		errs = append(errs, errTwoSecrets)
 	}
 	configured := !h.Secret.IsZero() || h.SecretFile != "" || len(c.Auth.Keys) > 0
 	if c.Dev && configured {

@@ -159,7 +159,8 @@ func TestBadConfigurationsAreNamed(t *testing.T) {
 		file    string
 		environ []string
 		flags   []cmd.Setting
-		want    []string // all must be in the error
+		want    []string
+		not     string // all must be in the error
 	}{
 		{name: "misspelt key", file: "broker:\n  replica: 3\n", want: []string{"rivulet.yaml:2: broker.replica: unknown key; did you mean replicas?"}},
 		{name: "misspelt group", file: "sesion: {}\n", want: []string{"rivulet.yaml:1: sesion: unknown key; did you mean session?"}},
@@ -196,6 +197,20 @@ func TestBadConfigurationsAreNamed(t *testing.T) {
 		{name: "no data", file: "broker: {data: ''}", want: []string{"broker.data: is empty"}},
 		{name: "namespace name", file: "namespaces: {Chat: {}}", want: []string{"namespaces.Chat:", "a-z, 0-9 and -"}},
 		{name: "namespace bound", file: "namespaces: {chat: {max_message_bytes: 1GiB}}", want: []string{"namespaces.chat:", "max_message_bytes is 1073741824"}},
+		{
+			name: "all of a namespace", file: "namespaces: {chat: {max_message_bytes: 1GiB, replicas: 2, duplicate_window: 25h, max_age: unlimited}}",
+			want: []string{"max_message_bytes is", "replicas is 2, must be 1, 3 or 5", "duplicate_window is 25h0m0s, must be 100ms to 24h"}, not: "NATS cluster",
+		},
+		{name: "namespace replicas", file: "namespaces: {chat: {replicas: 3}}", want: []string{"namespaces.chat: replicas is 3 and needs a NATS cluster"}, not: "1, 3 or 5"},
+		{name: "negative replicas", file: "namespaces: {chat: {replicas: -1}}", want: []string{"replicas is -1, must be 1, 3 or 5"}},
+		{name: "window over age", file: "namespaces: {chat: {max_age: 1m, duplicate_window: 2m}}", want: []string{"namespaces.chat: duplicate_window is 2m, must not be above max_age (1m)"}},
+		{name: "negative age", file: "namespaces: {chat: {max_age: -5s}}", want: []string{"namespaces.chat: max_age is -5s, must be at least 1s, or unlimited"}},
+		{name: "negative bytes", file: "namespaces: {chat: {max_bytes: -1}}", want: []string{"namespaces.chat: max_bytes is -1, must be at least"}},
+		{
+			name: "over the budget", file: "broker: {disk_budget: 2GiB}\nnamespaces: {a: {max_bytes: 1GiB}, b: {}}",
+			want: []string{"broker.disk_budget: is 2GiB; the max_bytes of the namespaces add up to 2GiB, and 32MiB more are needed"},
+		},
+		{name: "over any budget", file: "namespaces: {a: {max_bytes: 16GiB}}", want: []string{"broker.disk_budget: is not set, and so at most 16GiB; the max_bytes"}},
 		{name: "session bound", file: "session: {max_connections: 0}", want: []string{"session.max_connections: 0 must be from 1"}},
 		{name: "origin", file: "session: {origins: [example.com]}", want: []string{`session.origins[0]: "example.com" must be like`}},
 		{name: "stop timeout", file: "server: {stop_timeout: 1s}", want: []string{"server.stop_timeout: 1s must be above session.drain_window (10s)"}},
@@ -223,6 +238,9 @@ func TestBadConfigurationsAreNamed(t *testing.T) {
 				if !strings.Contains(err.Error(), want) {
 					t.Errorf("the error\n%v\nlacks %q", err, want)
 				}
+			}
+			if tc.not != "" && strings.Contains(err.Error(), tc.not) {
+				t.Errorf("the error\n%v\nhas %q as well", err, tc.not)
 			}
 			if strings.Contains(err.Error(), "hush") {
 				t.Errorf("the error shows a password: %v", err)

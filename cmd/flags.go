@@ -57,11 +57,23 @@ func (f *nodeFlags) sources(cmd *cobra.Command, environ []string) (Sources, erro
 
 // load reads and checks the configuration.
 func (f *nodeFlags) load(cmd *cobra.Command, environ []string) (Config, error) {
+	cfg, err := f.read(cmd, environ)
+	if err != nil {
+		return cfg, err
+	}
+	if err := cfg.Validate(); err != nil {
+		return cfg, usagef("%w", err)
+	}
+	return cfg, nil
+}
+
+// read is load for those who check the configuration themselves.
+func (f *nodeFlags) read(cmd *cobra.Command, environ []string) (Config, error) {
 	s, err := f.sources(cmd, environ)
 	if err != nil {
 		return Config{}, err
 	}
-	cfg, err := Load(s)
+	cfg, err := read(s)
 	if err != nil {
 		return cfg, usagef("%w", err)
 	}

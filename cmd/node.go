@@ -67,10 +67,7 @@ type Node struct {
 // New prepares a node and touches nothing yet but the file of the secret. The
 // error has every problem of cfg.
 func New(cfg Config, logger *slog.Logger, reg *prometheus.Registry) (*Node, error) {
-	if err := cfg.Validate(); err != nil {
-		return nil, err
-	}
-	authCfg, err := cfg.authConfig()
+	authCfg, err := cfg.nodeConfig()
 	if err != nil {
 		return nil, err
 	}

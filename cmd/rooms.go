@@ -58,6 +58,17 @@ func (c Config) authConfig() (auth.Config, error) {
 	return cfg, err
 }
 
+// nodeConfig is Validate and authConfig in one: everything that keeps a node from
+// starting.
+func (c Config) nodeConfig() (auth.Config, error) {
+	invalid := c.Validate()
+	a, err := c.authConfig()
+	if err != nil && errors.Is(invalid, errTwoSecrets) {
+		err = nil // which of the two it is about is not known
+	}
+	return a, errors.Join(invalid, err)
+}
+
 func (c Config) sessionConfig(node string) session.Config {
 	cfg := session.DefaultConfig()
 	cfg.Node = node
@@ -117,20 +128,4 @@ func (n NamespaceConfig) spec(name string) broker.NamespaceSpec {
 		MaxMessageBytes: int(n.MaxMessageBytes),
 		DuplicateWindow: time.Duration(n.DuplicateWindow),
 	}
-}
-
-func (c Config) namespaceProblems() []error {
-	var errs []error
-	for _, name := range sortedKeys(c.Namespaces) {
-		n := c.Namespaces[name]
-		if n.Replicas > 1 && c.Broker.NATSURL == "" {
-			errs = append(errs, fmt.Errorf("namespaces.%s.replicas: %d needs a NATS cluster; set broker.nats_url", name, n.Replicas))
-		}
-		spec := n.spec(name)
-		spec.Replicas = max(spec.Replicas, 0)
-		if err := spec.WithDefaults().Validate(); err != nil {
-			errs = append(errs, fmt.Errorf("namespaces.%s: %w", name, err))
-		}
-	}
-	return errs
 }

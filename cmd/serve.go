@@ -30,7 +30,7 @@ for every key, and rivulet check to try a configuration.`,
   rivulet serve --nats-url nats://n1:4222,nats://n2:4222 --set broker.replicas=3`,
 		Args: arguments(0, 0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := node.load(cmd, s.Environ)
+			cfg, err := node.read(cmd, s.Environ)
 			if err != nil {
 				return err
 			}

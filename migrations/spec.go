@@ -1,6 +1,7 @@
 package migrations
 
 import (
+	"errors"
 	"fmt"
 	"time"
 )
@@ -77,40 +78,36 @@ func setDefault[T int | int64 | time.Duration](v *T, def T) {
 	}
 }
 
-// Validate checks a spec with its defaults filled in. Errors wrap ErrInvalidSpec
-// and name the field, its value and what is right.
+// Validate checks a spec with its defaults filled in, and joins everything that is
+// wrong. Errors wrap ErrInvalidSpec and name the field, its value and what is right.
 func (s Spec) Validate() error {
-	switch {
-	case !validName(s.Name):
-		return s.bad("name", s.Name, "1 to 32 characters of a-z, 0-9 and -")
-	case s.Partitions < 1 || s.Partitions > maxPartitions:
-		return s.bad("partitions", s.Partitions, fmt.Sprintf("1 to %d", maxPartitions))
-	case s.Replicas != 1 && s.Replicas != 3 && s.Replicas != 5:
-		return s.bad("replicas", s.Replicas, "1, 3 or 5")
-	case s.MaxAge >= 0 && s.MaxAge < minAge:
-		return s.bad("max_age", s.MaxAge, fmt.Sprintf("at least %v, or negative for unlimited", minAge))
-	case s.MaxPerChannel == 0:
-		return s.bad("max_per_channel", s.MaxPerChannel, "at least 1, or negative for unlimited")
-	case s.MaxMessageBytes < 1 || s.MaxMessageBytes > maxMessageBytes:
-		return s.bad("max_message_bytes", s.MaxMessageBytes, fmt.Sprintf("1 to %d", maxMessageBytes))
-	case s.MaxBytes < s.leastBytes():
-		return s.bad("max_bytes", s.MaxBytes, fmt.Sprintf("at least %d: room for one largest message in each of %d partitions", s.leastBytes(), s.Partitions))
-	case s.DuplicateWindow < minWindow || s.DuplicateWindow > maxWindow:
-		return s.bad("duplicate_window", s.DuplicateWindow, fmt.Sprintf("%v to %v", minWindow, maxWindow))
-	case s.MaxConsumers < 1:
-		return s.bad("max_consumers", s.MaxConsumers, "at least 1")
+	var errs []error
+	check := func(ok bool, field string, value any, right string) {
+		if !ok {
+			errs = append(errs, fmt.Errorf("%w %q: %s is %v, must be %s", ErrInvalidSpec, s.Name, field, value, right))
+		}
 	}
-	return nil
+	partitions := s.Partitions >= 1 && s.Partitions <= maxPartitions
+	message := s.MaxMessageBytes >= 1 && s.MaxMessageBytes <= maxMessageBytes
+	check(validName(s.Name), "name", s.Name, "1 to 32 characters of a-z, 0-9 and -")
+	check(partitions, "partitions", s.Partitions, fmt.Sprintf("1 to %d", maxPartitions))
+	check(s.Replicas == 1 || s.Replicas == 3 || s.Replicas == 5, "replicas", s.Replicas, "1, 3 or 5")
+	check(s.MaxAge < 0 || s.MaxAge >= minAge, "max_age", s.MaxAge, fmt.Sprintf("at least %v, or negative for unlimited", minAge))
+	check(s.MaxPerChannel != 0, "max_per_channel", s.MaxPerChannel, "at least 1, or negative for unlimited")
+	check(message, "max_message_bytes", s.MaxMessageBytes, fmt.Sprintf("1 to %d", maxMessageBytes))
+	if partitions && message { // else the bound would be as wrong as they are
+		check(s.MaxBytes >= s.leastBytes(), "max_bytes", s.MaxBytes,
+			fmt.Sprintf("at least %d: room for one largest message in each of %d partitions", s.leastBytes(), s.Partitions))
+	}
+	check(s.DuplicateWindow >= minWindow && s.DuplicateWindow <= maxWindow, "duplicate_window", s.DuplicateWindow, fmt.Sprintf("%v to %v", minWindow, maxWindow))
+	check(s.MaxConsumers >= 1, "max_consumers", s.MaxConsumers, "at least 1")
+	return errors.Join(errs...)
 }
 
 func (s Spec) leastBytes() int64 { return int64(s.Partitions) * int64(s.maxStored()) }
 
 // maxStored is the largest stored message, with its headers.
 func (s Spec) maxStored() int32 { return int32(s.MaxMessageBytes + HeaderRoom) }
-
-func (s Spec) bad(field string, value any, right string) error {
-	return fmt.Errorf("%w %q: %s is %v, must be %s", ErrInvalidSpec, s.Name, field, value, right)
-}
 
 func validName(name string) bool {
 	for i := range len(name) {
