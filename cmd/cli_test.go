@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -248,6 +249,8 @@ func TestUsageErrors(t *testing.T) {
 		{"bad scheme", []string{"subscribe", "a", "--url", "ftp://x"}, "the scheme must be"},
 		{"two starts", []string{"subscribe", "a", "--last", "1", "--since", "1h"}, "give only one of --last, --since and --position"},
 		{"last too large", []string{"subscribe", "a", "--last", "5000"}, "--last 5000: must be from 1 to 1000"},
+		{"last zero", []string{"subscribe", "a", "--last", "0"}, "--last 0: must be from 1 to 1000"},
+		{"last of a pattern", []string{"subscribe", "a.>", "--last", "5"}, "--last: is for one channel and a.> is a pattern; give --since or --position"},
 		{"bad since", []string{"subscribe", "a", "--since", "yesterday"}, `--since "yesterday": write a span like 10m`},
 		{"two positions", []string{"subscribe", "a", "--position", "x", "--position", "y"}, "only a pattern has several"},
 		{"token and file", []string{"subscribe", "a", "--token", "x", "--token-file", "y"}, "exclude each other"},
@@ -362,6 +365,11 @@ func TestMigrate(t *testing.T) {
 	}
 	if r := migrate().check(t, 0); !strings.Contains(r.out, " 0 changes were applied") {
 		t.Errorf("the second run applied something:\n%s", r.out)
+	}
+	absent := filepath.Join(t.TempDir(), "absent")
+	migrate("--data", absent, "--status").check(t, 1, "no such data folder: "+absent)
+	if _, err := os.Stat(absent); !os.IsNotExist(err) {
+		t.Errorf("--status made the folder: %v", err)
 	}
 	cfg := devConfig(t)
 	cfg.Broker.Data = flags[1]

@@ -2,8 +2,11 @@ package cmd
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -64,6 +67,12 @@ func migrate(ctx context.Context, s Streams, cfg Config) error {
 }
 
 func showTopology(ctx context.Context, s Streams, cfg Config) error {
+	if cfg.Broker.NATSURL == "" {
+		// Opening the log would make it.
+		if _, err := os.Stat(cfg.Broker.Data); errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("no such data folder: %s; a node or migrate without --status makes it", cfg.Broker.Data)
+		}
+	}
 	state, err := broker.Topology(ctx, cfg.brokerConfig(nodeName()), newLogger(cfg.Log, s.Err))
 	if err != nil {
 		return fmt.Errorf("read where the log stands: %w", err)

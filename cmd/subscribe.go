@@ -40,7 +40,8 @@ stderr. It reconnects for ever and misses nothing; if history is gone, it says s
 When it ends, by Ctrl-C or --count, it prints the position to go on from.
 
 A channel is namespace:name; without a colon the namespace is "default". In a
-pattern * stands for one segment and > for the rest.`,
+pattern * stands for one segment and > for the rest, within one namespace: a
+pattern takes --since and --position, but not --last.`,
 		Example: `  rivulet subscribe chat:lobby                    from now on
   rivulet subscribe chat:lobby --last 50          the last 50, then live
   rivulet subscribe chat:lobby --since 10m        the last ten minutes, then live
@@ -51,6 +52,9 @@ pattern * stands for one segment and > for the rest.`,
 			if err := f.client.resolve(s.Environ); err != nil {
 				return err
 			}
+			if cmd.Flags().Changed("last") && f.last == 0 {
+				return usagef("--last 0: must be from 1 to %d; without it, delivery begins now", protocol.MaxLast)
+			}
 			opts, err := f.options(args[0], time.Now())
 			if err != nil {
 				return err
@@ -60,7 +64,7 @@ pattern * stands for one segment and > for the rest.`,
 	}
 	f.client.add(cmd)
 	fs := cmd.Flags()
-	fs.IntVar(&f.last, "last", 0, "start with the newest `n` messages, 1 to 1000")
+	fs.IntVar(&f.last, "last", 0, "start with the newest `n` messages, 1 to 1000; of one channel, not of a pattern")
 	fs.StringVar(&f.since, "since", "", "start with what was stored since: a span like 10m or 7d, or a time like 2006-01-02T15:04:05Z (`when`)")
 	fs.StringArrayVar(&f.positions, "position", nil, "go on after this `position`, as it was printed; may be repeated for a pattern")
 	fs.IntVar(&f.count, "count", 0, "exit after `n` messages")
@@ -87,6 +91,8 @@ func (f *subscribeFlags) options(channel string, now time.Time) (rivulet.Subscri
 		return opts, usagef("give only one of --last, --since and --position")
 	case f.last < 0 || f.last > protocol.MaxLast:
 		return opts, usagef("--last %d: must be from 1 to %d", f.last, protocol.MaxLast)
+	case f.last != 0 && c.IsPattern():
+		return opts, usagef("--last: is for one channel and %s is a pattern; give --since or --position", channel)
 	case f.count < 0:
 		return opts, usagef("--count %d: must not be negative", f.count)
 	case !c.IsPattern() && len(f.positions) > 1:
