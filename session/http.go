@@ -35,20 +35,33 @@ func WriteHTTPError(w http.ResponseWriter, err error) {
 	if ev.Field != "" {
 		message = ev.Field + ": " + message
 	}
-	WriteHTTPStatus(w, status, message)
+	var data any
+	if ev.Field != "" {
+		data = httpField{ev.Field}
+	}
+	writeHTTP(w, httpBody{Code: status, Message: message, Data: data})
+}
+
+// httpField names the input at fault.
+type httpField struct {
+	Field string `json:"field"`
 }
 
 // WriteHTTPStatus answers a handshake with the JSON body of a refusal.
 func WriteHTTPStatus(w http.ResponseWriter, status int, message string) {
+	writeHTTP(w, httpBody{Code: status, Message: message})
+}
+
+func writeHTTP(w http.ResponseWriter, answer httpBody) {
 	h := w.Header()
 	h.Set("Content-Type", "application/json")
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
-	body, err := json.Marshal(httpBody{Code: status, Message: message})
-	if err != nil { // a struct of two plain fields always encodes
+	body, err := json.Marshal(answer)
+	if err != nil { // plain fields always encode
 		body = nil
 	}
-	w.WriteHeader(status)
+	w.WriteHeader(answer.Code)
 	_, _ = w.Write(append(body, '\n')) // the peer may be gone; there is nobody to tell
 }
 

@@ -50,6 +50,9 @@ func TestRefusals(t *testing.T) {
 		{"last and since", "channel=chat:a&since=1&last=1&token=ann", nil, 400, "last"},
 		{"position and last", "channel=chat:a&position=hubtestA-1-1&last=1&token=ann", nil, 400, "position"},
 		{"bad position", "channel=chat:a&position=x&token=ann", nil, 400, "position"},
+		{"unknown parameter", "channel=chat:a&limt=5&token=ann", nil, 400, "limt: is not a known parameter; the parameters are channel, last"},
+		{"misspelt channel", "chanel=chat:a&token=ann", nil, 400, "chanel: is not a known parameter"},
+		{"last twice", "channel=chat:a&last=5&last=6&token=ann", nil, 400, "last: is given more than once"},
 		{"bad query", "channel=%zz&token=ann", nil, 400, "query"},
 		{"bad Last-Event-ID", "channel=chat:a&token=ann", http.Header{"Last-Event-Id": {"x"}}, 400, "Last-Event-ID"},
 		{"long Last-Event-ID", "channel=chat:a&token=ann", http.Header{"Last-Event-Id": {strings.Repeat("x", 5000)}}, 400, "4096"},
@@ -65,13 +68,16 @@ func TestRefusals(t *testing.T) {
 			var body struct {
 				Code    int
 				Message string
-				Data    any
+				Data    struct{ Field string }
 			}
 			if err := json.Unmarshal(raw, &body); err != nil {
 				t.Fatalf("%v in %q", err, raw)
 			}
-			if s.StatusCode != tc.status || body.Code != tc.status || !strings.Contains(body.Message, tc.message) || body.Data != nil {
+			if s.StatusCode != tc.status || body.Code != tc.status || !strings.Contains(body.Message, tc.message) {
 				t.Errorf("got %d %s, want %d and %q", s.StatusCode, raw, tc.status, tc.message)
+			}
+			if field := body.Data.Field; field == "" && tc.status != 503 || field != "" && !strings.HasPrefix(body.Message, field+": ") {
+				t.Errorf("data.field is %q in %s", field, raw)
 			}
 			if (s.StatusCode == http.StatusServiceUnavailable) != (s.Header.Get("Retry-After") != "") {
 				t.Errorf("Retry-After %q with %d", s.Header.Get("Retry-After"), s.StatusCode)

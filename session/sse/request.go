@@ -1,10 +1,13 @@
 package sse
 
 import (
+	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/rivulet-rt/rivulet/auth"
 	"github.com/rivulet-rt/rivulet/fanout"
@@ -27,6 +30,9 @@ func parseRequest(r *http.Request) ([]subscription, error) {
 	if err != nil {
 		return nil, session.BadRequest("query", "is not a valid query string: %v", err)
 	}
+	if err := checkNames(query); err != nil {
+		return nil, err
+	}
 	channels, err := parseChannels(query["channel"])
 	if err != nil {
 		return nil, err
@@ -47,6 +53,22 @@ func parseRequest(r *http.Request) ([]subscription, error) {
 		}
 	}
 	return subs, nil
+}
+
+// checkNames refuses what it does not know: a caller who misspells ?last must not
+// be given something else.
+func checkNames(query url.Values) error {
+	known := []string{"channel", "last", "since", "position", "token"}
+	for _, name := range slices.Sorted(maps.Keys(query)) {
+		if !slices.Contains(known, name) {
+			return session.BadRequest(fmt.Sprintf("%.32s", strings.ToValidUTF8(name, "?")),
+				"is not a known parameter; the parameters are %s", strings.Join(known, ", "))
+		}
+		if name != "channel" && len(query[name]) > 1 {
+			return session.BadRequest(name, "is given more than once")
+		}
+	}
+	return nil
 }
 
 func parseChannels(names []string) ([]fanout.Channel, error) {

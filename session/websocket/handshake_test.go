@@ -3,6 +3,7 @@ package websocket_test
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"slices"
@@ -85,8 +86,10 @@ func wantRefusal(tb testing.TB, resp *http.Response, message string) {
 	if body["code"] != float64(resp.StatusCode) || text == "" || !strings.Contains(text, message) {
 		tb.Errorf("body %s, want code %d and %q", raw, resp.StatusCode, message)
 	}
-	if data, ok := body["data"]; !ok || data != nil {
-		tb.Errorf("body %s, want data null", raw)
+	if data, ok := body["data"]; !ok {
+		tb.Errorf("body %s has no data", raw)
+	} else if fields, ok := data.(map[string]any); data != nil && (!ok || !strings.HasPrefix(text, fmt.Sprint(fields["field"], ": "))) {
+		tb.Errorf("body %s, want data null or the field that the message begins with", raw)
 	}
 	if strings.Contains(text, "secretly") {
 		tb.Errorf("the text of an internal error got out: %s", raw)
