@@ -30,6 +30,7 @@ func (s *site) events(query, last string) *eventStream {
 	if err != nil {
 		s.t.Fatal(err)
 	}
+	req.Header = s.authorization()
 	if last != "" {
 		req.Header.Set("Last-Event-ID", last)
 	}

@@ -49,7 +49,12 @@ type local struct {
 
 func startLocal(t *testing.T, cfg cmd.Config) *local {
 	t.Helper()
-	n, err := cmd.New(cfg, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
+	return startLogging(t, cfg, slog.DiscardHandler)
+}
+
+func startLogging(t *testing.T, cfg cmd.Config, handler slog.Handler) *local {
+	t.Helper()
+	n, err := cmd.New(cfg, slog.New(handler), prometheus.NewRegistry())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,6 +80,7 @@ func (l *local) stop() {
 type site struct {
 	t      *testing.T
 	base   string
+	token  string // sent with every request; "" is none
 	client *http.Client
 }
 
@@ -82,10 +88,10 @@ func newSite(t *testing.T, base string) *site {
 	t.Helper()
 	transport := &http.Transport{}
 	t.Cleanup(transport.CloseIdleConnections)
-	return &site{t, base, &http.Client{Transport: transport, Timeout: deadline}}
+	return &site{t: t, base: base, client: &http.Client{Transport: transport, Timeout: deadline}}
 }
 
-// response is a response of the HTTP API.
+// response is an answer of the HTTP API.
 type response struct {
 	status  int
 	header  http.Header
@@ -94,7 +100,7 @@ type response struct {
 	Data    json.RawMessage `json:"data"`
 }
 
-// field is the request's field that the response blames.
+// field is the request's field that the answer blames.
 func (r response) field() string {
 	var data struct{ Field string }
 	_ = json.Unmarshal(r.Data, &data) // null where no field is at fault
@@ -116,6 +122,7 @@ func (s *site) call(method, path string, header http.Header, body []byte) respon
 		s.t.Fatal(err)
 	}
 	req.Header.Set("Content-Type", "application/json")
+	maps.Copy(req.Header, s.authorization())
 	maps.Copy(req.Header, header)
 	resp, err := s.client.Do(req)
 	if err != nil {
@@ -131,6 +138,13 @@ func (s *site) call(method, path string, header http.Header, body []byte) respon
 		s.t.Fatalf("%s %s: status %d with the body %q", method, path, a.status, text)
 	}
 	return a
+}
+
+func (s *site) authorization() http.Header {
+	if s.token == "" {
+		return http.Header{}
+	}
+	return http.Header{"Authorization": {"Bearer " + s.token}}
 }
 
 func messagesPath(channel string) string {
@@ -233,6 +247,12 @@ func (s *site) history(channel, after string) transcript {
 			query += "&after=" + url.QueryEscape(after)
 		}
 		a := s.call(http.MethodGet, messagesPath(channel)+query, nil, nil)
+		if a.status == http.StatusServiceUnavailable { // the log was away a moment ago
+			eventually(s.t, "the log to be readable", func() bool {
+				a = s.call(http.MethodGet, messagesPath(channel)+query, nil, nil)
+				return a.status != http.StatusServiceUnavailable
+			})
+		}
 		page = protocol.HistoryEvent{}
 		if err := json.Unmarshal(a.Data, &page); err != nil || a.status != http.StatusOK {
 			s.t.Fatalf("history of %s: %d %s %v", channel, a.status, a.Message, err)
@@ -261,13 +281,18 @@ func (s *site) socket() *socket {
 
 func (s *site) dial(d *websocket.Dialer) *socket {
 	s.t.Helper()
-	conn, resp, err := d.DialContext(s.t.Context(), "ws"+strings.TrimPrefix(s.base, "http")+"/v1/ws", nil)
+	conn, resp, err := d.DialContext(s.t.Context(), "ws"+strings.TrimPrefix(s.base, "http")+"/v1/ws", s.authorization())
 	if err != nil {
 		s.t.Fatalf("dial: %v (%v)", err, resp)
 	}
 	resp.Body.Close()
 	k := &socket{Conn: conn, t: s.t}
 	s.t.Cleanup(k.close)
+	if s.token != "" {
+		if ev := k.next(); ev.Connected == nil {
+			s.t.Fatalf("got %s, want connected", shown(ev))
+		}
+	}
 	return k
 }
 
@@ -304,7 +329,7 @@ func (k *socket) reply() protocol.Event {
 	k.t.Helper()
 	ev := k.next()
 	if ev.ID != k.id {
-		k.t.Fatalf("got %s, want the response to command %d", shown(ev), k.id)
+		k.t.Fatalf("got %s, want the answer to command %d", shown(ev), k.id)
 	}
 	return ev
 }
