@@ -98,7 +98,9 @@ func (b *Broker) refresh(ctx context.Context, s *stream) (*streamInfo, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.learn(info, epoch)
+	if s.learn(info, epoch) {
+		b.feed.suspect(s.id(), causeStream) // the stream's other sources prove themselves too
+	}
 	return info, nil
 }
 

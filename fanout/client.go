@@ -74,7 +74,11 @@ func (c *Client) Subscribe(req SubscribeRequest) error {
 		}
 		h.release(src)
 	}
-	h.start(func() { sub.prepare(ctx) })
+	if !h.start(func() { sub.prepare(ctx) }) {
+		sub.cancel()
+		sub.forget()
+		return ErrClosed
+	}
 	return nil
 }
 
@@ -145,6 +149,9 @@ func (c *Client) Close() {
 	c.mu.Lock()
 	gone := c.gone
 	c.gone = true
+	for _, sub := range c.subs {
+		sub.cancel()
+	}
 	c.mu.Unlock()
 	if gone {
 		return
@@ -193,6 +200,7 @@ func (c *Client) covers(mine *cursor, m *Message) bool {
 			continue
 		}
 		if o := sub.cursorOf(m.Stream); o != nil && o.begun && m.Offset() > o.start {
+			o.leftTo = max(o.leftTo, m.Offset())
 			return true
 		}
 	}

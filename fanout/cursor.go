@@ -44,11 +44,12 @@ type cursor struct {
 	unproven       bool // it was live since
 
 	state   cursorState
-	got     bool // a message was delivered
-	begun   bool // it knows its pos: given, or found by the first read
-	live    bool // it has reached live once
-	ready   bool // it has told its subscription where it begins
-	reading bool // a read is under way
+	got     bool   // a message was delivered
+	leftTo  uint64 // the last message that a pattern of the client left to it
+	begun   bool   // it knows its pos: given, or found by the first read
+	live    bool   // it has reached live once
+	ready   bool   // it has told its subscription where it begins
+	reading bool   // a read is under way
 	// distrust: the source told of a gap; only a read from then on may lead to live.
 	distrust bool
 	// owed is a gap found by the log when the position to tell was not yet known.
@@ -146,6 +147,9 @@ func (c *cursor) emit(m *Message) bool {
 
 // leavesOut reports whether m is not this cursor's to deliver.
 func (c *cursor) leavesOut(m *Message) bool {
+	if m.Offset() <= c.start {
+		return true
+	}
 	if c.behind != nil && c.behind.leavesOut(m) {
 		return true
 	}
@@ -165,7 +169,9 @@ func anyMatches(filters []Channel, c Channel) bool {
 // found: its proof is theirs. The others find out for themselves, by a read that
 // begins from now on: they may have read past the hole, or hang behind it.
 func (ss *shardSource) gap(it *item) {
-	ss.pos = it.offset
+	if it.seq > ss.caught {
+		ss.pos = it.offset
+	}
 	ss.epoch++
 	for _, c := range ss.cursors {
 		if c.state == cursorLive && c.pos == it.from && c.tellGap(it.offset, it.reason) {
@@ -191,7 +197,7 @@ func (c *cursor) tellGap(begin Position, reason string) bool {
 func (ss *shardSource) fresh(end Position) {
 	ss.pos = end
 	for _, c := range ss.cursors {
-		if c.state != cursorLive || c.behind != nil && len(c.behind.late) > 0 {
+		if c.state != cursorLive || !c.sub.announced || end.Offset <= c.pos.Offset || c.behind != nil && len(c.behind.late) > 0 {
 			continue
 		}
 		c.pos = end
@@ -234,15 +240,15 @@ func (c *cursor) read() {
 		b := c.backlog()
 		b.held, b.overflow, b.heldFrom = nil, false, c.at.pos.Offset
 	}
-	epoch := c.at.epoch
+	epoch, asked := c.at.epoch, c.pos
 	hub.reader.request(q, func(res readResult) {
-		c.sub.client.shard.post(func() { c.answer(res, epoch) })
+		c.sub.client.shard.post(func() { c.answer(res, epoch, asked) })
 	})
 }
 
 // answer takes what the log returned. The one judgement of completeness is here
 // for cursors, and in liveSource.repairOnce for the feed.
-func (c *cursor) answer(res readResult, epoch uint32) {
+func (c *cursor) answer(res readResult, epoch uint32, asked Position) {
 	c.reading = false
 	if c.at == nil || c.sub.client.closed {
 		return
@@ -251,8 +257,8 @@ func (c *cursor) answer(res readResult, epoch uint32) {
 		c.failed(res.err)
 		return
 	}
-	if epoch != c.at.epoch {
-		c.step() // read before a gap: proves nothing after it
+	if epoch != c.at.epoch || asked != c.pos {
+		c.step() // read before a gap, or from elsewhere: proves nothing here
 		return
 	}
 	c.distrust = false
@@ -287,6 +293,7 @@ func (c *cursor) begin(res readResult) {
 		c.owed = ""
 	}
 	c.pos, c.begun, c.start = p, true, p.Offset
+	c.skipHad(maxOffset)
 	c.sub.begins(c, true, "")
 	c.take(res.Messages, res.More, res.upTo)
 }
@@ -302,8 +309,9 @@ func (c *cursor) lost(res readResult, reason string) bool {
 		if reason != protocol.ReasonLogChanged {
 			begin = restart(c.pos, reason, res.Batch)
 		}
-		reread := begin.Offset < c.pos.Offset
+		reread, had := begin.Offset < c.pos.Offset, c.start
 		c.pos, c.start = begin, begin.Offset
+		c.skipHad(had)
 		c.sub.begins(c, false, reason)
 		if reread {
 			c.step()

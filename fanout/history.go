@@ -33,58 +33,82 @@ func (h *Hub) History(ctx context.Context, q HistoryQuery) (HistoryPage, error) 
 	return h.oldestFirst(ctx, src, q)
 }
 
-func (h *Hub) oldestFirst(ctx context.Context, src Source, q HistoryQuery) (HistoryPage, error) {
-	after, recovered, reason, err := h.historyStart(ctx, src, q)
-	if err != nil {
-		return HistoryPage{}, err
+// pageReader reads a channel forward in batches, each proven to follow on the last.
+type pageReader struct {
+	hub *Hub
+	src Source
+	// at is where the reader stands; before the first batch perhaps only its offset.
+	at        Position
+	recovered bool
+	reason    string // why not
+}
+
+// next returns the messages after at, none at the end. Where history is found gone
+// it goes on from where the log begins.
+func (r *pageReader) next(ctx context.Context) (msgs []*Message, more bool, err error) {
+	if r.at.IsZero() {
+		b, from, err := r.hub.readAt(ctx, r.src, r.at.Offset)
+		r.at = from
+		return b.Messages, b.More, err
 	}
-	page := HistoryPage{Position: q.After, Recovered: recovered, Reason: reason}
-	size := 0
 	for {
-		b, from, err := h.readAt(ctx, src, after)
+		b, err := r.hub.reader.read(ctx, r.hub.queryAt(r.src, r.at.Offset, r.at))
 		if err != nil {
-			return HistoryPage{}, fmt.Errorf("history of %s: %w", src.Filter, err)
+			return nil, false, err
 		}
-		if page.Position.IsZero() || !recovered {
-			page.Position, recovered = from, true
+		ok, reason := Complete(r.at, b.Evidence)
+		if ok {
+			return b.Messages, b.More, nil
 		}
-		for _, m := range b.Messages {
+		r.recovered, r.reason = false, reason
+		if begin := b.Evidence.Begin; begin != r.at && ctx.Err() == nil {
+			r.at = begin
+			continue
+		}
+		return b.Messages, b.More, nil
+	}
+}
+
+// startOf makes the reader of a page: after q.After, at q.Since, or at the beginning.
+func (h *Hub) startOf(ctx context.Context, src Source, q HistoryQuery) (*pageReader, error) {
+	r := &pageReader{hub: h, src: src, at: q.After, recovered: true}
+	if q.Since == 0 {
+		return r, nil
+	}
+	after, err := h.backend.Seek(ctx, src, Seek{Since: q.Since})
+	r.at.Offset = after
+	return r, err
+}
+
+func (h *Hub) oldestFirst(ctx context.Context, src Source, q HistoryQuery) (HistoryPage, error) {
+	r, err := h.startOf(ctx, src, q)
+	var page HistoryPage
+	size := 0
+	for more := true; more && err == nil; {
+		var msgs []*Message
+		if msgs, more, err = r.next(ctx); err != nil {
+			break
+		}
+		for _, m := range msgs {
 			if !q.Before.IsZero() && m.Offset() >= q.Before.Offset {
-				return page, nil
+				more = false
+				break
 			}
 			if size += m.Size(); len(page.Messages) == q.Limit || size > maxPageBytes && len(page.Messages) > 0 {
-				page.More = true
-				return page, nil
+				more, page.More = false, true
+				break
 			}
-			after, page.Position = m.Offset(), m.Position
+			r.at = m.Position
 			if m.Kind == KindData {
 				page.Messages = append(page.Messages, m)
 			}
 		}
-		if !b.More {
-			return page, nil
-		}
 	}
-}
-
-// historyStart finds the offset to read after, and whether q.After is complete.
-func (h *Hub) historyStart(ctx context.Context, src Source, q HistoryQuery) (after uint64, recovered bool, reason string, err error) {
-	switch {
-	case q.Since != 0:
-		after, err = h.backend.Seek(ctx, src, Seek{Since: q.Since})
-		return after, true, "", err
-	case q.After.IsZero():
-		return 0, true, "", nil
-	}
-	b, err := h.reader.read(ctx, Query{Source: src, After: q.After.Offset, Limit: 1, Prove: q.After})
 	if err != nil {
-		return 0, false, "", err
+		return HistoryPage{}, fmt.Errorf("history of %s: %w", src.Filter, err)
 	}
-	ok, reason := Complete(q.After, b.Evidence)
-	if !ok {
-		return b.Evidence.Begin.Offset, false, reason, nil
-	}
-	return q.After.Offset, true, "", nil
+	page.Position, page.Recovered, page.Reason = r.at, r.recovered, r.reason
+	return page, nil
 }
 
 func (h *Hub) newestFirst(ctx context.Context, src Source, q HistoryQuery) (HistoryPage, error) {
@@ -93,35 +117,17 @@ func (h *Hub) newestFirst(ctx context.Context, src Source, q HistoryQuery) (Hist
 	if err != nil {
 		return HistoryPage{}, err
 	}
-	_, recovered, reason, err := h.historyStart(ctx, src, HistoryQuery{After: q.After})
+	r := &pageReader{hub: h, src: src, at: Position{Offset: after}, recovered: true}
+	if !q.After.IsZero() {
+		if err := r.bound(ctx, q.After, after); err != nil {
+			return HistoryPage{}, err
+		}
+	}
+	all, cut, err := r.newest(ctx, q)
 	if err != nil {
-		return HistoryPage{}, err
+		return HistoryPage{}, fmt.Errorf("history of %s: %w", src.Filter, err)
 	}
-	floor := max(after, q.After.Offset)
-	var all []*Message
-	size, cut := 0, false
-	for more := true; more; {
-		b, _, err := h.readAt(ctx, src, floor)
-		if err != nil {
-			return HistoryPage{}, fmt.Errorf("history of %s: %w", src.Filter, err)
-		}
-		more = b.More
-		for _, m := range b.Messages {
-			floor = m.Offset()
-			if q.Before.IsZero() || floor < q.Before.Offset {
-				all = append(all, m)
-				size += m.Size()
-			} else {
-				more = false
-			}
-		}
-		for size > maxPageBytes && len(all) > 1 { // the newest are asked for
-			size -= all[0].Size()
-			all[0], all, cut = nil, all[1:], true
-		}
-	}
-	all = slices.DeleteFunc(all, func(m *Message) bool { return q.Since != 0 && m.Position.Time < q.Since })
-	page := HistoryPage{Position: q.Before, Recovered: recovered, Reason: reason, More: cut || len(all) > q.Limit}
+	page := HistoryPage{Position: q.Before, Recovered: r.recovered, Reason: r.reason, More: cut || len(all) > q.Limit}
 	if len(all) > q.Limit {
 		all = all[len(all)-q.Limit:]
 	}
@@ -132,4 +138,49 @@ func (h *Hub) newestFirst(ctx context.Context, src Source, q HistoryQuery) (Hist
 	slices.Reverse(all)
 	page.Messages = all
 	return page, nil
+}
+
+// bound judges the position after which a newest-first page may reach back, and
+// begins there if that is later than where the page would begin.
+func (r *pageReader) bound(ctx context.Context, after Position, seek uint64) error {
+	b, err := r.hub.reader.read(ctx, Query{Source: r.src, After: after.Offset, Limit: 1, Prove: after})
+	if err != nil {
+		return err
+	}
+	ok, reason := Complete(after, b.Evidence)
+	if !ok {
+		r.recovered, r.reason, after = false, reason, b.Evidence.Begin
+	}
+	if after.Offset > seek {
+		r.at = after
+	}
+	return nil
+}
+
+// newest reads to the end or to q.Before and keeps the newest that fit a page's
+// bytes. cut says that older ones did not.
+func (r *pageReader) newest(ctx context.Context, q HistoryQuery) (all []*Message, cut bool, err error) {
+	size := 0
+	for more := true; more; {
+		var msgs []*Message
+		if msgs, more, err = r.next(ctx); err != nil {
+			return nil, false, err
+		}
+		for _, m := range msgs {
+			r.at = m.Position
+			if !q.Before.IsZero() && m.Offset() >= q.Before.Offset {
+				return all, cut, nil
+			}
+			if m.Position.Time < q.Since {
+				continue
+			}
+			all = append(all, m)
+			size += m.Size()
+			for ; size > maxPageBytes && len(all) > 1; all = all[1:] {
+				size -= all[0].Size()
+				cut = true
+			}
+		}
+	}
+	return all, cut, nil
 }

@@ -168,13 +168,15 @@ func (h *Hub) Stop(ctx context.Context) error {
 	}
 }
 
-// start runs f in a goroutine that Stop waits for; after Stop it does nothing.
-func (h *Hub) start(f func()) {
+// start runs f in a goroutine that Stop waits for; after Stop it does nothing and
+// returns false.
+func (h *Hub) start(f func()) bool {
 	h.lifeMu.Lock()
 	defer h.lifeMu.Unlock()
 	if !h.ended {
 		h.wg.Go(f)
 	}
+	return !h.ended
 }
 
 func (h *Hub) backoff() *backoff {

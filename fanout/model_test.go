@@ -154,7 +154,7 @@ func (w *world) move(t testing.TB) {
 }
 
 // settle ends the faults and waits until every consumer has all that is stored.
-func (w *world) settle() (stuck []string) {
+func (w *world) settle(patience time.Duration) (stuck []string) {
 	w.log.setDown(false)
 	for _, f := range w.log.feeds {
 		f.heal()
@@ -169,7 +169,7 @@ func (w *world) settle() (stuck []string) {
 		w.log.store(ch, fanout.KindData, "end "+ch.String())
 	}
 	for _, c := range w.consumers {
-		done := eventually(10*time.Second, func() bool {
+		done := eventually(patience, func() bool {
 			c.drain()
 			return c.started && len(c.missing()) == 0 || len(c.problems) > 0
 		})
@@ -193,13 +193,28 @@ func runModel(t testing.TB, seed uint64, moves int) (problems []string, got, gap
 	for range moves {
 		w.move(t)
 	}
-	problems = w.settle()
+	problems = w.settle(patience(t))
 	for _, c := range w.consumers {
 		problems = append(problems, c.problems...)
 		got += c.got
 		gaps += c.gapped
 	}
 	return problems, got, gaps
+}
+
+// patience is how long a consumer may take to get what is stored once all faults
+// have ended; MODEL_PATIENCE shortens it where the model is expected to fail.
+func patience(t testing.TB) time.Duration {
+	t.Helper()
+	s := os.Getenv("MODEL_PATIENCE")
+	if s == "" {
+		return 10 * time.Second
+	}
+	d, err := time.ParseDuration(s)
+	if err != nil {
+		t.Fatalf("MODEL_PATIENCE=%q: %v", s, err)
+	}
+	return d
 }
 
 // seeds is how many worlds TestCursorModel plays; MODEL_SEEDS raises it.

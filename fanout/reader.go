@@ -17,7 +17,7 @@ type reader struct {
 	// Static after construction.
 	log       Log
 	ctx       context.Context //nolint:containedctx // the hub's: reads end with it, not with who asked first
-	start     func(func())
+	start     func(func()) bool
 	endOf     func(Source) Position // what the live feed has handed over, zero if it is not active
 	perStream int
 	keep      time.Duration
@@ -27,8 +27,11 @@ type reader struct {
 	streams map[StreamID]*readQueue
 }
 
-// keptBatches bounds what is kept per stream.
-const keptBatches = 64
+// keptBatches and keptBytes bound what is kept per stream.
+const (
+	keptBatches = 64
+	keptBytes   = 8 << 20
+)
 
 // readQueue is one stream's reads. Guarded by reader.mu.
 type readQueue struct {
@@ -37,12 +40,14 @@ type readQueue struct {
 	waiting map[Channel][]*readCall // by filter
 	turn    []Channel               // filters with waiting calls, next first
 	kept    []keptBatch             // oldest first
+	bytes   int                     // of kept
 	version uint64                  // raised by forget: what is being read now is not kept
 }
 
 type readCall struct {
-	query Query
-	done  []func(readResult)
+	query  Query
+	shared bool
+	done   []func(readResult)
 }
 
 // readResult is a batch and what the live feed had handed over before it was read:
@@ -57,9 +62,10 @@ type keptBatch struct {
 	query  Query
 	result readResult
 	until  time.Time
+	bytes  int
 }
 
-func newReader(ctx context.Context, log Log, cfg HubConfig, m *metrics, start func(func()), endOf func(Source) Position) *reader {
+func newReader(ctx context.Context, log Log, cfg HubConfig, m *metrics, start func(func()) bool, endOf func(Source) Position) *reader {
 	return &reader{
 		log: log, ctx: ctx, start: start, endOf: endOf, perStream: cfg.ReadsPerStream, keep: cfg.KeepReads,
 		metrics: m, streams: make(map[StreamID]*readQueue),
@@ -75,6 +81,8 @@ func (r *reader) read(ctx context.Context, q Query) (Batch, error) {
 		return res.Batch, res.err
 	case <-ctx.Done():
 		return Batch{}, context.Cause(ctx)
+	case <-r.ctx.Done():
+		return Batch{}, ErrClosed
 	}
 }
 
@@ -100,7 +108,7 @@ func (r *reader) ask(q Query, shared bool, done func(readResult)) {
 			return
 		}
 	}
-	c := &readCall{query: q, done: []func(readResult){done}}
+	c := &readCall{query: q, shared: shared, done: []func(readResult){done}}
 	if shared {
 		s.calls[q] = c
 	}
@@ -148,7 +156,7 @@ func (r *reader) work(s *readQueue) {
 			delete(s.calls, c.query)
 		}
 		done := c.done
-		if res.err == nil && version == s.version {
+		if res.err == nil && c.shared && version == s.version {
 			s.store(c.query, res, r.keep)
 		}
 		r.mu.Unlock()
@@ -168,7 +176,13 @@ func (r *reader) forget(src Source) {
 		return
 	}
 	touches := func(f Channel) bool { return f.Matches(src.Filter) || src.Filter.Matches(f) }
-	s.kept = slices.DeleteFunc(s.kept, func(k keptBatch) bool { return touches(k.query.Source.Filter) })
+	s.kept = slices.DeleteFunc(s.kept, func(k keptBatch) bool {
+		gone := touches(k.query.Source.Filter)
+		if gone {
+			s.bytes -= k.bytes
+		}
+		return gone
+	})
 	s.version++
 	for q := range s.calls {
 		if touches(q.Source.Filter) {
@@ -209,15 +223,31 @@ func (s *readQueue) store(q Query, res readResult, keep time.Duration) {
 	if keep <= 0 || q.Prove.IsZero() || len(res.Messages) == 0 {
 		return
 	}
-	if ok, _ := Complete(q.Prove, res.Evidence); ok {
-		s.kept = append(s.kept, keptBatch{query: q, result: res, until: now.Add(keep)})
+	if ok, _ := Complete(q.Prove, res.Evidence); !ok {
+		return
+	}
+	k := keptBatch{query: q, result: res, until: now.Add(keep)}
+	for _, m := range res.Messages {
+		k.bytes += m.Size()
+	}
+	s.bytes += k.bytes
+	s.kept = append(s.kept, k)
+}
+
+// sweep lets go of what is kept no longer.
+func (r *reader) sweep(now time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, s := range r.streams {
+		s.expire(now)
 	}
 }
 
-// expire makes room for one more.
+// expire drops what is kept no longer, and the oldest of too much.
 func (s *readQueue) expire(now time.Time) {
 	n := 0
-	for n < len(s.kept) && (s.kept[n].until.Before(now) || len(s.kept)-n >= keptBatches) {
+	for n < len(s.kept) && (s.kept[n].until.Before(now) || len(s.kept)-n >= keptBatches || s.bytes > keptBytes) {
+		s.bytes -= s.kept[n].bytes
 		n++
 	}
 	s.kept = slices.Delete(s.kept, 0, n)

@@ -38,7 +38,10 @@ type shardSource struct {
 	pos Position
 	// seq is the number of the source's news that pos includes; older news, queued
 	// for an earlier subscriber, is skipped.
-	seq     uint64
+	seq uint64
+	// caught is the same of the last time the shard had left messages out: a gap
+	// queued before does not move pos back.
+	caught  uint64
 	cursors []*cursor
 	// epoch is raised by each gap: what was read before it proves nothing after it.
 	epoch uint32
@@ -210,12 +213,13 @@ func (s *shard) catchUp(src *liveSource) {
 	s.mu.Lock()
 	delete(s.lagged, src)
 	s.mu.Unlock()
-	end := src.last
+	end, seq := src.last, src.seq
 	src.mu.Unlock()
 	ss := s.sources[src]
 	if ss == nil {
 		return
 	}
+	ss.caught = seq
 	ss.pos = end // ss.seq stays: gaps and late messages that were queued meanwhile count
 	for _, c := range ss.cursors {
 		if c.state == cursorLive {

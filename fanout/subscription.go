@@ -130,7 +130,10 @@ func (s *subscription) startIn(ctx context.Context, src *liveSource) (p Position
 	}
 	seek := Seek{Last: s.start.Last, Since: s.start.Since}
 	after, err, _ := h.seeks.Do(fmt.Sprintf("%s %s %d %d", src.key.Stream, src.key.Filter, seek.Last, seek.Since), func() (any, error) {
-		return h.backend.Seek(ctx, src.key, seek)
+		// Others share the answer: it does not end with who asked first.
+		ctx, cancel := context.WithTimeout(h.ctx, h.cfg.OpenTimeout)
+		defer cancel()
+		return h.backend.Seek(ctx, src.key, seek) //nolint:contextcheck // see above
 	})
 	if err != nil {
 		return Position{}, false, err
@@ -161,7 +164,9 @@ func (s *subscription) attach(sources []*liveSource, at []Position) {
 			s.replaying++
 		}
 		cur.start = cur.pos.Offset
-		cur.skipHad()
+		if cur.begun {
+			cur.skipHad(maxOffset)
+		}
 	}
 	c.active = append(c.active, s)
 	if s.channel.IsPattern() {
@@ -176,16 +181,23 @@ func (s *subscription) attach(sources []*liveSource, at []Position) {
 	}
 }
 
-// skipHad makes a channel's new cursor leave out what the client's patterns have
-// delivered.
-func (c *cursor) skipHad() {
+// skipHad makes a cursor that knows where it begins leave out what the client's
+// patterns have delivered, up to an offset.
+func (c *cursor) skipHad(upTo uint64) {
 	for _, sub := range c.sub.client.active {
-		if !sub.channel.Matches(c.sub.channel) {
+		if sub == c.sub || !sub.channel.Matches(c.sub.channel) || c.sub.channel.IsPattern() {
 			continue
 		}
-		if o := sub.cursorOf(c.src.key.Stream); o != nil && o.begun && o.pos.Offset > c.start {
-			b := c.backlog()
-			b.addHad(span{filter: sub.channel, from: o.start, to: o.pos.Offset})
+		o := sub.cursorOf(c.src.key.Stream)
+		if o == nil || !o.begun {
+			continue
+		}
+		to := o.pos.Offset
+		if o.behind != nil {
+			to = max(to, o.behind.until)
+		}
+		if to = min(to, upTo); to > max(c.start, o.start) {
+			c.backlog().addHad(span{filter: sub.channel, from: o.start, to: to})
 		}
 	}
 }
@@ -296,21 +308,25 @@ func (s *subscription) end() {
 // messages: it leaves out what that one had delivered, and goes back to where that
 // one stood to deliver only what it would have delivered.
 func (s *subscription) takeOver(from *cursor) {
-	if !s.channel.IsPattern() {
+	if !s.channel.IsPattern() || !from.begun || !from.sub.channel.IsPattern() && !s.channel.Matches(from.sub.channel) {
 		return
 	}
 	c := s.cursorOf(from.src.key.Stream)
-	if c == nil || !c.begun || !from.begun || from.pos.Offset == c.pos.Offset {
-		return
+	if c == nil || !c.begun || from.leftTo == 0 && from.pos.Offset <= c.pos.Offset {
+		return // nothing was left to it, and what it had lies behind
 	}
 	b := c.backlog()
-	if from.pos.Offset > c.pos.Offset {
+	if from.pos.Offset > from.start {
 		b.addHad(span{filter: from.sub.channel, from: from.start, to: from.pos.Offset})
+	}
+	if from.pos.Offset >= from.leftTo {
 		return
 	}
-	b.addLeft(from.sub.channel, s.channel, c.pos.Offset)
-	c.pos, c.state = from.pos, cursorCatchingUp
-	c.sub.client.shard.post(c.step)
+	b.addLeft(from.sub.channel, s.channel, max(c.pos.Offset, b.until))
+	if from.pos.Offset < c.pos.Offset {
+		c.pos, c.state = from.pos, cursorCatchingUp
+		c.sub.client.shard.post(c.step)
+	}
 }
 
 // forget lets the channel be subscribed again.

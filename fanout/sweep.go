@@ -25,6 +25,8 @@ func (h *Hub) sweepLoop() {
 			if full {
 				last = now
 				h.dropIdle(now)
+				h.reader.sweep(now)
+				h.watchExactness()
 			}
 			h.checkTails(now, full)
 		}
@@ -60,8 +62,7 @@ func (h *Hub) checkTails(now time.Time, all bool) {
 	}
 }
 
-// dueForCheck reports whether the source's tail is to be compared, and counts it
-// as done. A loose pattern is read from its floor instead: that moves the floor.
+// dueForCheck reports whether the source's tail is to be compared. A loose pattern is read from its floor instead: that moves the floor.
 func (s *liveSource) dueForCheck(now time.Time, all bool) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -69,40 +70,57 @@ func (s *liveSource) dueForCheck(now time.Time, all bool) bool {
 	if s.state != feedLive || !all && !first {
 		return false
 	}
-	s.checked = true
 	if s.loose() {
-		s.again = true
+		s.checked, s.again = true, true
 		s.repairLocked()
 		return false
 	}
 	return !s.key.Filter.IsPattern()
 }
 
-// behind returns the sources whose log has more than was handed over.
+// behind returns the sources whose log has more than was handed over. A stream that
+// cannot be asked is asked again; the others do not wait for it.
 func (h *Hub) behind(due []*liveSource) map[*liveSource]uint64 {
-	if len(due) == 0 {
-		return nil
+	byStream := make(map[StreamID][]*liveSource)
+	for _, s := range due {
+		byStream[s.key.Stream] = append(byStream[s.key.Stream], s)
 	}
-	keys := make([]Source, len(due))
-	for i, s := range due {
+	out := make(map[*liveSource]uint64)
+	for id, sources := range byStream {
+		if err := h.compareTails(sources, out); err != nil {
+			h.log.Debug("sweep could not read the tails", slog.String("stream", string(id)), slog.Any("err", err))
+		}
+	}
+	return out
+}
+
+func (h *Hub) compareTails(sources []*liveSource, behind map[*liveSource]uint64) error {
+	keys := make([]Source, len(sources))
+	for i, s := range sources {
 		keys[i] = s.key
 	}
 	ctx, cancel := context.WithTimeout(h.ctx, h.cfg.OpenTimeout)
 	defer cancel()
 	tails, err := h.feed.Tails(ctx, keys)
 	if err != nil {
-		h.log.Debug("sweep could not read the tails", slog.Any("err", err))
-		return nil
+		return err
 	}
-	out := make(map[*liveSource]uint64)
-	for i, s := range due {
+	for i, s := range sources {
 		s.mu.Lock()
+		s.checked = true
 		if tails[i].Offset > s.last.Offset {
-			out[s] = tails[i].Offset
+			behind[s] = tails[i].Offset
 		}
 		s.mu.Unlock()
 	}
-	return out
+	return nil
+}
+
+// watchExactness tells the operator if a server joined a cluster under the node.
+func (h *Hub) watchExactness() {
+	if h.exact && !h.feed.Exact() {
+		h.log.Error("the log's server has become part of a cluster, restart this node: until then a lost live message may go unnoticed by patterns")
+	}
 }
 
 // dropIdle stops following channels that nobody used for a while, and some of the
