@@ -154,23 +154,22 @@ func refresh(ctx context.Context, s *Session, cmd *protocol.Command) error {
 	return nil
 }
 
-// revokeUnallowed ends what the claims do not cover; NoticeUnsubscribed follows,
-// which Notify turns into a revocation.
+// revokeUnallowed ends what the claims do not cover; NoticeUnsubscribed of no token
+// follows, which answer turns into a revocation.
 func (s *Session) revokeUnallowed(claims auth.Claims) {
 	s.mu.Lock()
 	client := s.client
 	var gone []fanout.Channel
-	for _, c := range s.subs {
-		if !claims.Allows(auth.Subscribe, c.String()) {
-			gone = append(gone, c)
+	s.subs = slices.DeleteFunc(s.subs, func(j joined) bool {
+		if claims.Allows(auth.Subscribe, j.channel.String()) {
+			return false
 		}
-	}
-	s.revoked = append(s.revoked, gone...)
+		gone = append(gone, j.channel)
+		return true
+	})
 	s.mu.Unlock()
 	for _, c := range gone {
-		if err := client.Unsubscribe(0, c); err != nil { // it has ended by itself meanwhile
-			s.forget(c)
-		}
+		_ = client.Unsubscribe(0, c) // fails if it has ended by itself meanwhile, which a notice tells
 	}
 }
 
@@ -179,37 +178,38 @@ func subscribe(_ context.Context, s *Session, cmd *protocol.Command) error {
 	if err != nil {
 		return err
 	}
-	req.Token = cmd.ID
 	if !s.claimed().Allows(auth.Subscribe, req.Channel.String()) {
 		return Forbidden("channel", "the token does not allow subscribe on %s", req.Channel)
 	}
-	client, err := s.join(req.Channel)
+	client, token, err := s.join(req.Channel, cmd.ID)
 	if err != nil {
 		return err
 	}
+	req.Token = token
 	if err := client.Subscribe(req); err != nil {
-		if !errors.Is(err, fanout.ErrAlreadySubscribed) {
-			s.forget(req.Channel)
-		}
+		s.forget(req.Channel, token)
+		s.answered(token)
 		return err
 	}
 	return nil
 }
 
 // join notes a subscription before it begins, since its outcome may come at once.
-func (s *Session) join(c fanout.Channel) (Subscriber, error) {
+func (s *Session) join(c fanout.Channel, id uint64) (client Subscriber, token uint64, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if slices.ContainsFunc(s.subs, func(j joined) bool { return j.channel == c }) {
+		return nil, 0, fanout.ErrAlreadySubscribed
+	}
 	if len(s.subs) >= s.cfg.MaxSubscriptions {
-		return nil, Forbidden("channel", "this connection has %d subscriptions, as many as it may; unsubscribe some, or use a pattern", len(s.subs))
+		return nil, 0, Forbidden("channel", "this connection has %d subscriptions, as many as it may; unsubscribe some, or use a pattern", len(s.subs))
 	}
 	if s.client == nil {
 		s.client = s.services.NewClient(s)
 	}
-	if !slices.Contains(s.subs, c) {
-		s.subs = append(s.subs, c)
-	}
-	return s.client, nil
+	token = s.askLocked(id)
+	s.subs = append(s.subs, joined{c, token})
+	return s.client, token, nil
 }
 
 // ParseSubscribe checks the fields of a subscribe command.
@@ -260,7 +260,13 @@ func unsubscribe(_ context.Context, s *Session, cmd *protocol.Command) error {
 	if client == nil {
 		return fanout.ErrNotSubscribed
 	}
-	return client.Unsubscribe(cmd.ID, c)
+	token := s.ask(cmd.ID)
+	s.forget(c, 0) // before the hub is asked: its answer may come after a new subscribe
+	if err := client.Unsubscribe(token, c); err != nil {
+		s.answered(token)
+		return err
+	}
+	return nil
 }
 
 func publish(ctx context.Context, s *Session, cmd *protocol.Command) error {

@@ -3,6 +3,7 @@ package session
 import (
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"log/slog"
 	"slices"
 	"sync"
@@ -54,11 +55,20 @@ type Session struct {
 	history chan struct{} // one slot; made by the first history
 	pubs    *publishQueue // made by the first publish
 
-	mu      sync.Mutex // guards the following
-	claims  auth.Claims
-	client  Subscriber // made by the first subscribe
-	subs    []fanout.Channel
-	revoked []fanout.Channel // of subs: being ended by the node
+	mu     sync.Mutex // guards the following
+	claims auth.Claims
+	client Subscriber        // made by the first subscribe
+	tokens uint64            // counts what the hub is asked
+	asked  map[uint64]uint64 // the command's ID by token, until the hub has answered
+	subs   []joined
+}
+
+// joined is a subscription that nobody has asked to end. Its token tells it from an
+// earlier one to the same channel, of which the hub may still send notices; the
+// command's ID does not, since a client may use one again.
+type joined struct {
+	channel fanout.Channel
+	token   uint64
 }
 
 var (
@@ -167,39 +177,68 @@ func (s *Session) Deliver(m *fanout.Message) bool {
 // Notify takes a notice. Answers to commands are always taken while the connection
 // lives; their number is bounded by the commands that wait.
 func (s *Session) Notify(n fanout.Notice) bool {
-	ev := NoticeEvent(n)
-	ev.ID = n.Token
+	switch n.Kind {
+	case fanout.NoticeSubscribed, fanout.NoticeFailed, fanout.NoticeUnsubscribed:
+		return s.answer(n)
+	default:
+		return s.out.Push(s.codec.Event(NoticeEvent(n)))
+	}
+}
+
+// answer passes on what has become of a subscription.
+func (s *Session) answer(n fanout.Notice) bool {
+	revoked := n.Token == 0 && n.Kind == fanout.NoticeUnsubscribed
 	if n.Kind == fanout.NoticeFailed {
-		s.forget(n.Channel)
+		if n.Token == 0 && errors.Is(n.Err, fanout.ErrNotSubscribed) {
+			return true // it ended by itself before it was revoked, and the client knows
+		}
+		s.forget(n.Channel, n.Token)
 		s.metrics.errors.WithLabelValues(label(ErrorEvent(n.Err).Code)).Inc()
 	}
-	if n.Kind == fanout.NoticeUnsubscribed && s.forget(n.Channel) {
+	n.Token = s.answered(n.Token)
+	ev := NoticeEvent(n)
+	ev.ID = n.Token
+	if revoked {
 		ev.Unsubscribed.Code = protocol.ErrorRevoked
 		ev.Unsubscribed.Reason = protocol.ErrorRevoked.Reason()
 	}
-	switch n.Kind {
-	case fanout.NoticeSubscribed, fanout.NoticeFailed, fanout.NoticeUnsubscribed:
-		return s.push(ev)
-	default:
-		return s.out.Push(s.codec.Event(ev))
-	}
+	return s.push(ev)
 }
 
-// forget drops a subscription that has ended, and reports whether the node ended it.
-func (s *Session) forget(c fanout.Channel) (revoked bool) {
+// ask returns a token for the hub, which stands for the command id.
+func (s *Session) ask(id uint64) (token uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.subs = without(s.subs, c)
-	n := len(s.revoked)
-	s.revoked = without(s.revoked, c)
-	return len(s.revoked) < n
+	return s.askLocked(id)
 }
 
-func without(list []fanout.Channel, c fanout.Channel) []fanout.Channel {
-	if i := slices.Index(list, c); i >= 0 {
-		return slices.Delete(list, i, i+1)
+func (s *Session) askLocked(id uint64) (token uint64) {
+	if s.asked == nil {
+		s.asked = make(map[uint64]uint64)
 	}
-	return list
+	s.tokens++
+	s.asked[s.tokens] = id
+	return s.tokens
+}
+
+// answered returns the command that token stands for, once: a subscription that ends
+// later than its answer ends unasked.
+func (s *Session) answered(token uint64) (id uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	id = s.asked[token]
+	delete(s.asked, token)
+	return id
+}
+
+// forget drops the subscription that token stands for, if it is there: a later one to
+// the same channel stays. Token 0 is that of whatever the hub ends unasked.
+func (s *Session) forget(c fanout.Channel, token uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.subs = slices.DeleteFunc(s.subs, func(j joined) bool {
+		return j.channel == c && (token == 0 || j.token == token)
+	})
 }
 
 func (s *Session) drained() {

@@ -123,6 +123,35 @@ func TestRefresh(t *testing.T) {
 	}
 }
 
+// TestLateUnsubscribed: answers to unsubscribe that come after a new subscribe to the
+// channel leave the new subscription known, so that a refresh can end it.
+func TestLateUnsubscribed(t *testing.T) {
+	n := start(t, nil, tokens(t))
+	c := n.dial(t, "?token=ann", nil)
+	if ev := c.next(); ev.Connected == nil {
+		t.Fatalf("got %s", show(ev))
+	}
+	c.subscribe(1, "chat:a", "")
+	release := n.hub.Delay()
+	c.send(`{"id":2,"unsubscribe":{"channel":"chat:a"}}`)
+	c.send(`{"id":1,"unsubscribe":{"channel":"chat:a"}}`)
+	c.subscribe(1, "chat:a", "")
+	release()
+	if ev := c.next(); ev.ID != 2 || ev.Unsubscribed == nil || ev.Unsubscribed.Code != 0 {
+		t.Fatalf("got %s, want unsubscribed", show(ev))
+	}
+	c.wantError(1, protocol.ErrorNotFound, "channel")
+	c.send(`{"id":4,"subscribe":{"channel":"chat:a"}}`)
+	c.wantError(4, protocol.ErrorConflict, "channel")
+	c.send(`{"id":5,"refresh":{"token":"ann2"}}`)
+	if ev := c.next(); ev.ID != 5 || ev.Connected == nil {
+		t.Fatalf("got %s, want connected", show(ev))
+	}
+	if ev := c.next(); ev.ID != 0 || ev.Unsubscribed == nil || ev.Unsubscribed.Code != protocol.ErrorRevoked {
+		t.Fatalf("got %s, want the subscription to be revoked", show(ev))
+	}
+}
+
 func TestSubscribeAndReceive(t *testing.T) {
 	n := start(t, nil, open())
 	c := n.dial(t, "", nil)
@@ -182,8 +211,8 @@ func TestNotices(t *testing.T) {
 		{"deleted", fanout.Notice{Kind: fanout.NoticeDeleted, Channel: channel, Positions: at, Target: 4}, `{"deleted":{"channel":"chat:a","offset":4,"position":"hubtestA-9-1"}}`},
 		{
 			"not recovered",
-			fanout.Notice{Kind: fanout.NoticeSubscribed, Token: 5, Channel: channel, Positions: at, Reason: "retention"},
-			`{"id":5,"subscribed":{"channel":"chat:a","position":"hubtestA-9-1","recovered":false,"reason":"retention"}}`,
+			fanout.Notice{Kind: fanout.NoticeSubscribed, Channel: channel, Positions: at, Reason: "retention"},
+			`{"subscribed":{"channel":"chat:a","position":"hubtestA-9-1","recovered":false,"reason":"retention"}}`,
 		},
 		{
 			"ended by a fault",
@@ -229,6 +258,8 @@ func TestSubscribeFails(t *testing.T) {
 	}
 	c.subscribe(100, "chat:a", "")
 	c.subscribe(101, "chat:b", "")
+	c.send(`{"id":103,"subscribe":{"channel":"chat:a"}}`)
+	c.wantError(103, protocol.ErrorConflict, "channel")
 	c.send(`{"id":102,"subscribe":{"channel":"chat:c"}}`)
 	c.wantError(102, protocol.ErrorForbidden, "channel")
 }

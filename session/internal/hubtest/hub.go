@@ -22,6 +22,8 @@ type Hub struct {
 	hold    chan struct{}    // publishes wait for it
 	sizes   []int            // of the batches published
 	refused int              // deliveries
+	delays  bool
+	late    []func() // answers to unsubscribe
 }
 
 // New returns an empty hub.
@@ -47,6 +49,23 @@ func (h *Hub) Hold() (release func()) {
 		defer h.mu.Unlock()
 		close(c)
 		h.hold = nil
+	}
+}
+
+// Delay makes the answers to unsubscribe wait until the returned function is called,
+// while the subscriptions end at once; none to end is then told late, too.
+func (h *Hub) Delay() (release func()) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.delays = true
+	return func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.delays = false
+		for _, answer := range h.late {
+			answer()
+		}
+		h.late = nil
 	}
 }
 
@@ -206,10 +225,18 @@ func (c *Client) Unsubscribe(token uint64, channel fanout.Channel) error {
 	defer c.hub.mu.Unlock()
 	n := len(c.subs)
 	c.subs = slices.DeleteFunc(c.subs, func(s *sub) bool { return s.channel == channel })
+	answer := fanout.Notice{Kind: fanout.NoticeUnsubscribed, Token: token, Channel: channel}
 	if len(c.subs) == n {
-		return fmt.Errorf("%w to %s", fanout.ErrNotSubscribed, channel)
+		answer.Kind, answer.Err = fanout.NoticeFailed, fmt.Errorf("%w to %s", fanout.ErrNotSubscribed, channel)
+		if !c.hub.delays {
+			return answer.Err
+		}
 	}
-	c.notifyLocked(fanout.Notice{Kind: fanout.NoticeUnsubscribed, Token: token, Channel: channel})
+	if c.hub.delays {
+		c.hub.late = append(c.hub.late, func() { c.notifyLocked(answer) })
+		return nil
+	}
+	c.notifyLocked(answer)
 	return nil
 }
 
