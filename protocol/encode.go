@@ -173,7 +173,7 @@ func (e *ErrorEvent) append(dst []byte) []byte {
 	o.text("message", e.Message)
 	o.optText("field", e.Field)
 	o.boolean("temporary", e.Temporary)
-	o.optInteger("retry_after_ms", e.RetryAfterMS)
+	o.integer("retry_after_ms", e.RetryAfterMS)
 	return o.end()
 }
 
@@ -182,6 +182,6 @@ func (e *DisconnectEvent) append(dst []byte) []byte {
 	o.unsigned("code", uint64(e.Code))
 	o.text("reason", e.Reason)
 	o.boolean("reconnect", e.Reconnect)
-	o.optInteger("retry_after_ms", e.RetryAfterMS)
+	o.integer("retry_after_ms", e.RetryAfterMS)
 	return o.end()
 }

@@ -218,15 +218,17 @@ type ErrorEvent struct {
 	Message string `json:"message"`
 	// Field names the command's field at fault, where one is.
 	Field string `json:"field,omitempty"`
-	// Temporary says that the same command may succeed later, not before RetryAfterMS.
+	// Temporary says that the same command may succeed later, not before RetryAfterMS,
+	// which is written also where it is 0.
 	Temporary    bool  `json:"temporary"`
-	RetryAfterMS int64 `json:"retry_after_ms,omitempty"`
+	RetryAfterMS int64 `json:"retry_after_ms"`
 }
 
 // DisconnectEvent precedes a close frame with the same code.
 type DisconnectEvent struct {
-	Code         Code   `json:"code"`
-	Reason       string `json:"reason"`
-	Reconnect    bool   `json:"reconnect"`
-	RetryAfterMS int64  `json:"retry_after_ms,omitempty"`
+	Code      Code   `json:"code"`
+	Reason    string `json:"reason"`
+	Reconnect bool   `json:"reconnect"`
+	// RetryAfterMS is the least wait before a return; written also where it is 0.
+	RetryAfterMS int64 `json:"retry_after_ms"`
 }
