@@ -37,8 +37,8 @@ type Config struct {
 	CommandTimeout time.Duration
 	// CloseTimeout bounds the last write and the wait for the peer's close frame.
 	CloseTimeout time.Duration
-	// DrainWindow is the time over which a drain spreads its disconnects, and the
-	// clients their return.
+	// DrainWindow is the most time over which a drain spreads its disconnects, and
+	// the clients their return: a hundred of them a second, few at once.
 	DrainWindow time.Duration
 	// Origins that browsers may come from, beside the node's own host: "https://a.example",
 	// "https://*.a.example", or "*" for any.

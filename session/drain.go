@@ -12,6 +12,15 @@ import (
 // a few connections go at once, a crowd takes Config.DrainWindow.
 const drainPace = 5 * time.Millisecond
 
+// returnPace is the time per connection over which clients of a drain come back:
+// a hundred a second, and one alone at once.
+const returnPace = 10 * time.Millisecond
+
+// returnWindow is the time in which n clients come back.
+func (r *Registry) returnWindow(n int) time.Duration {
+	return min(r.cfg.DrainWindow, time.Duration(n)*returnPace)
+}
+
 // drainEvent sends a client elsewhere; it comes back within the window.
 func drainEvent(window time.Duration) protocol.DisconnectEvent {
 	return protocol.DisconnectEvent{
@@ -91,7 +100,7 @@ func (r *Registry) disconnectAll(ctx context.Context) error {
 				return ctx.Err()
 			}
 		}
-		m.Disconnect(drainEvent(r.cfg.DrainWindow))
+		m.Disconnect(drainEvent(r.returnWindow(len(all))))
 	}
 	return nil
 }

@@ -210,10 +210,10 @@ func (s *Slot) Serve(m Member, serve func(ctx context.Context)) {
 		s.Release()
 	}()
 	r.mu.Lock()
-	draining := r.draining
+	draining, count := r.draining, r.count
 	r.mu.Unlock()
 	if draining { // it began since Admit, and may have missed this member
-		m.Disconnect(drainEvent(r.cfg.DrainWindow))
+		m.Disconnect(drainEvent(r.returnWindow(count)))
 	}
 	if r.ctx.Err() != nil {
 		m.Abort()

@@ -226,6 +226,23 @@ func TestRegistryAdmitsThenDrains(t *testing.T) {
 	}
 }
 
+// TestOneClientComesBackAtOnce: the window is for crowds.
+func TestOneClientComesBackAtOnce(t *testing.T) {
+	r := hubtest.New().Start(t, session.DefaultConfig(), hubtest.Tokens{})
+	slot, err := r.Admit(session.WebSocket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, told := newMember(), make(chan protocol.DisconnectEvent, 1)
+	slot.Go(m, func(context.Context) { told <- <-m.events })
+	if err := r.Drain(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if ev := <-told; ev.RetryAfterMS < 1 || ev.RetryAfterMS > 10 {
+		t.Errorf("a client that is alone is to come back after %d ms, want at most 10", ev.RetryAfterMS)
+	}
+}
+
 func TestRegistryDrainCuts(t *testing.T) {
 	r := hubtest.New().Start(t, session.DefaultConfig(), hubtest.Tokens{})
 	slot, err := r.Admit(session.WebSocket)
