@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -233,6 +234,11 @@ func (s *serverLog) Noticef(f string, v ...any) {
 }
 
 func (s *serverLog) Warnf(f string, v ...any) {
+	if text := fmt.Sprintf(f, v...); strings.Contains(text, "state is outdated; attempting to recover") {
+		// An index that is behind the messages, which are all there.
+		s.log.Info("recovering after an unclean stop", slog.String("text", text))
+		return
+	}
 	s.log.Warn("nats server", slog.String("text", fmt.Sprintf(f, v...)))
 }
 

@@ -121,6 +121,7 @@ func (b *Broker) namespace(ctx context.Context, name string) (*namespace, error)
 	}
 	spec := b.cfg.Defaults
 	spec.Name = name
+	_, existed, readErr := migrations.ReadNamespace(ctx, b.js, name) // for the log alone
 	ns, err := b.ensure(ctx, b.cfg.fill(spec))
 	if errors.Is(err, migrations.ErrNoRoom) {
 		return nil, fmt.Errorf("create namespace %q: %w: %w: %w", name, fanout.ErrDiskFull, fanout.ErrUnavailable, err)
@@ -128,7 +129,9 @@ func (b *Broker) namespace(ctx context.Context, name string) (*namespace, error)
 	if err != nil {
 		return nil, unavailable(fmt.Sprintf("create namespace %q", name), err)
 	}
-	b.log.Info("namespace created at first use", slog.String("namespace", name))
+	if readErr == nil && !existed {
+		b.log.Info("namespace created at first use", slog.String("namespace", name))
+	}
 	return ns, nil
 }
 

@@ -61,3 +61,19 @@ func TestOpenSaysThatItWaits(t *testing.T) {
 		t.Errorf("the log has more than it should:\n%s", log.String())
 	}
 }
+
+func TestFirstUseIsLoggedOnce(t *testing.T) {
+	cfg := config(t, func(c *broker.Config) { c.Open = true })
+	var log logText
+	for range 2 {
+		b, err := broker.Open(t.Context(), cfg, slog.New(slog.NewTextHandler(&log, nil)), prometheus.NewRegistry())
+		if err != nil {
+			t.Fatal(err)
+		}
+		source(t, b, "fresh:a")
+		closeNow(t, b)
+	}
+	if n := strings.Count(log.String(), `msg="namespace created at first use" namespace=fresh`); n != 1 {
+		t.Errorf("the creation was logged %d times, want once:\n%s", n, log.String())
+	}
+}
