@@ -89,10 +89,10 @@ func printDevNotice(w io.Writer, url string, b BrokerConfig) {
 		where = "the NATS servers of --nats-url"
 	}
 	fmt.Fprintf(w, `
-  ************************************************************************
+  *************************************************************************
   *  DEVELOPMENT MODE: no tokens, no keys. Every program on this machine  *
   *  may read, publish and purge everything. Never run it in production.  *
-  ************************************************************************
+  *************************************************************************
 
   node      %[1]s
   log       %[2]s
