@@ -70,7 +70,8 @@ func TestBatchPartly(t *testing.T) {
 		{"unknown namespace", `{"channel":"chat:gone","data":1}`, 404, "[404]", "[channel]"},
 		{"too large", `{"channel":"chat:big","data":1}`, 413, "[413]", "[data]"},
 		{"conflict", `{"channel":"chat:conflict","data":1}`, 409, "[409]", "[idempotency_key]"},
-		{"busy", `{"channel":"chat:a","data":1},{"channel":"chat:busy","data":1},{"channel":"chat:b..","data":1}`, 503, "[201 503 400]", "[  channel]"},
+		{"busy", `{"channel":"chat:a","data":1},{"channel":"chat:busy","data":1},{"channel":"chat:b..","data":1}`, 504, "[201 503 400]", "[  channel]"},
+		{"all busy", `{"channel":"chat:busy","data":1},{"channel":"chat:b..","data":1}`, 503, "[503 400]", "[ channel]"},
 		{"lost is worst", `{"channel":"chat:lost","data":1},{"channel":"chat:busy","data":1}`, 504, "[504 503]", "[ ]"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

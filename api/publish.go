@@ -112,6 +112,8 @@ type result struct {
 // results answers a batch. A 2xx says that all are stored; otherwise the status is
 // the highest of the results' codes, so that a caller who looks no further repeats
 // the batch (which keys make safe) or reports an error, and never loses a message.
+// Where some are stored and the node failed others, it is 504: 503 would say that
+// nothing was stored.
 func (x *exchange) results(results []result) {
 	worst, failed := &problem{status: http.StatusCreated}, 0
 	problems := make([]*problem, len(results))
@@ -129,8 +131,12 @@ func (x *exchange) results(results []result) {
 	if failed > 0 {
 		text = strconv.Itoa(failed) + " of " + strconv.Itoa(len(results)) + " messages were not stored, or may not be; data.results has one entry each"
 	}
+	status := worst.status
+	if status >= http.StatusInternalServerError && failed < len(results) {
+		status = http.StatusGatewayTimeout
+	}
 	setRetryAfter(x.w.Header(), worst.retryAfter)
-	x.begin(worst.status, text)
+	x.begin(status, text)
 	x.out = append(x.out, `{"results":[`...)
 	for i, r := range results {
 		if i > 0 {
