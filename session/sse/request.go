@@ -37,7 +37,7 @@ func parseRequest(r *http.Request) ([]subscription, error) {
 	if err != nil {
 		return nil, err
 	}
-	start, resume, err := parseStart(r, query)
+	start, resume, err := parseStart(r, query, len(channels))
 	if err != nil {
 		return nil, err
 	}
@@ -103,7 +103,7 @@ func parseChannels(names []string) ([]fanout.Channel, error) {
 
 // parseStart reads where the channels start: resume where a token names them,
 // start otherwise.
-func parseStart(r *http.Request, query url.Values) (start fanout.Start, resume token, err error) {
+func parseStart(r *http.Request, query url.Values, channels int) (start fanout.Start, resume token, err error) {
 	cmd := protocol.SubscribeCommand{Channel: "x"} // only its start is of use
 	if cmd.Last, err = number(query, "last"); err != nil {
 		return start, resume, err
@@ -122,14 +122,14 @@ func parseStart(r *http.Request, query url.Values) (start fanout.Start, resume t
 	}
 	// The header goes first: a browser that comes back repeats its URL as it was.
 	if id := r.Header.Get("Last-Event-ID"); id != "" {
-		resume, err = parseToken("Last-Event-ID", id)
+		resume, err = parseToken("Last-Event-ID", id, channels)
 		return req.Start, resume, err
 	}
 	position := query.Get("position")
 	if position != "" && (cmd.Last != 0 || cmd.Since != 0) {
 		return start, resume, session.BadRequest("position", "give at most one of position, last and since")
 	}
-	resume, err = parseToken("position", position)
+	resume, err = parseToken("position", position, channels)
 	return req.Start, resume, err
 }
 

@@ -119,7 +119,10 @@ func (s *stream) idLine() []byte {
 func (s *stream) Notify(n fanout.Notice) bool {
 	switch n.Kind {
 	case fanout.NoticeFailed:
-		s.settle(n.Err)
+		if s.waiting > 0 { // the stream has not begun: the answer says why
+			s.settle(n.Err)
+			return true
+		}
 		// After the begin, the whole connection ends; the client resumes all of it.
 		s.Disconnect(protocol.DisconnectEvent{
 			Code: protocol.CloseInternal, Reason: session.ErrorEvent(n.Err).Message, Reconnect: true, RetryAfterMS: retryHint,
@@ -127,6 +130,11 @@ func (s *stream) Notify(n fanout.Notice) bool {
 		return true
 	case fanout.NoticeUnsubscribed: // only Close ends a subscription here, without notices
 		return true
+	case fanout.NoticeSubscribed:
+		if len(n.Positions) > maxStreams {
+			s.settle(session.BadRequest("channel", "%s covers %d streams, and a resume token has room for %d; use a WebSocket", n.Channel, len(n.Positions), maxStreams))
+			return true
+		}
 	default:
 	}
 	p := s.place(n.Channel)

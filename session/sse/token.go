@@ -14,6 +14,8 @@ const (
 	maxTokenBytes  = 4096
 	maxTokenParts  = 256
 	channelHashLen = 6
+	// maxStreams is how many positions, at their longest, fit a token.
+	maxStreams = (maxTokenBytes + 1) / (fanout.MaxPositionBytes + 1)
 )
 
 // channelHash names a channel in a token: 36 bits of its SHA-256.
@@ -25,11 +27,12 @@ func channelHash(c fanout.Channel) string {
 // token is a parsed resume token.
 type token struct {
 	named map[string][]fanout.Position // by channel hash
-	plain []fanout.Position            // for every channel of their stream
+	plain []fanout.Position            // of a connection with one channel or pattern
 }
 
-// parseToken reads a resume token. Errors name field.
-func parseToken(field, s string) (token, error) {
+// parseToken reads a resume token of a connection with that many channels. Errors
+// name field.
+func parseToken(field, s string, channels int) (token, error) {
 	t := token{}
 	if s == "" {
 		return t, nil
@@ -49,6 +52,9 @@ func parseToken(field, s string) (token, error) {
 		default:
 			named[hash] = append(named[hash], position)
 		}
+	}
+	if len(plain) > 0 && channels > 1 {
+		return t, session.BadRequest(field, "%.64q is a position of one channel, and the request names %d; give a resume token (the id of an event) of these channels, or use a connection for each", plain[0], channels)
 	}
 	if len(plain)+len(named) > maxTokenParts {
 		return t, session.BadRequest(field, "has over %d positions", maxTokenParts)

@@ -74,15 +74,75 @@ func TestTokenRoundTrip(t *testing.T) {
 	}
 }
 
+// TestTokenPlainPositions: a plain position does not say whose it is.
 func TestTokenPlainPositions(t *testing.T) {
-	subs, err := parse(t, []string{"chat:a", "chat:b", "x", "default:x"}, at("streamAA", 1).String()+","+at("otherBBB", 2).String())
-	if err != nil || len(subs) != 3 {
-		t.Fatalf("%v, %v", subs, err)
+	for _, tc := range []struct {
+		name     string
+		channels []string
+		token    string
+		refused  bool
+	}{
+		{"one channel", []string{"chat:a"}, at("streamAA", 1).String(), false},
+		{"one channel twice", []string{"x", "default:x"}, at("streamAA", 1).String(), false},
+		{"two channels", []string{"chat:a", "chat:b"}, at("streamAA", 1).String(), true},
+		{"two channels, one named", []string{"chat:a", "chat:b"}, "abcdef." + at("streamAA", 1).String() + "," + at("otherBBB", 2).String(), true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			subs, err := parse(t, tc.channels, tc.token)
+			if tc.refused {
+				if err == nil || session.ErrorEvent(err).Code != 4400 || !strings.Contains(err.Error(), "one channel") {
+					t.Errorf("got %v, want 4400", err)
+				}
+				return
+			}
+			if err != nil || len(subs) != 1 || !slices.Equal(subs[0].Start.Positions, []fanout.Position{at("streamAA", 1)}) {
+				t.Errorf("got %v, %v", subs, err)
+			}
+		})
 	}
-	for _, s := range subs {
-		if want := []fanout.Position{at("streamAA", 1), at("otherBBB", 2)}; !slices.Equal(s.Start.Positions, want) {
-			t.Errorf("%s resumes at %v, want %v", s.Channel, s.Start.Positions, want)
+}
+
+// TestTokenOverfull: a pattern whose token the node would refuse is not subscribed.
+func TestTokenOverfull(t *testing.T) {
+	for streams, status := range map[int]int{124: http.StatusOK, 125: http.StatusBadRequest, 256: http.StatusBadRequest} {
+		t.Run(fmt.Sprint(streams), func(t *testing.T) {
+			n := start(t, false, nil, open())
+			n.hub.Streams(streams)
+			s := n.get(t, "channel=chat:%3E", nil)
+			if s.StatusCode != status {
+				t.Fatalf("got %s, want %d", s.Status, status)
+			}
+			if status != http.StatusOK {
+				body, err := io.ReadAll(s.Body)
+				if err != nil || !strings.Contains(string(body), "use a WebSocket") {
+					t.Errorf("got %s, %v", body, err)
+				}
+				return
+			}
+			if ev, ok := s.next(); !ok || ev.retry == "" {
+				t.Fatalf("the stream begins with %+v", ev)
+			}
+			s.want("subscribed", "chat:>")
+		})
+	}
+}
+
+// TestFailedBeforeBegin: a subscription that fails before the stream has begun is
+// an answer, not a disconnect.
+func TestFailedBeforeBegin(t *testing.T) {
+	requests, err := parse(t, []string{"chat:a", "chat:b"}, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sink, out := sse.SinkForTest(hubtest.New().Start(t, session.DefaultConfig(), open()), requests)
+	defer sse.CloseForTest(sink)
+	for _, req := range requests {
+		if !sink.Notify(fanout.Notice{Kind: fanout.NoticeFailed, Channel: req.Channel, Err: fanout.ErrUnavailable}) {
+			t.Error("the notice was refused")
 		}
+	}
+	if !out.Finish(nil, false) {
+		t.Error("the stream was disconnected before it began")
 	}
 }
 

@@ -22,6 +22,7 @@ type Hub struct {
 	hold    chan struct{}    // publishes wait for it
 	sizes   []int            // of the batches published
 	refused int              // deliveries
+	streams int              // that a pattern covers; 0 is one
 	delays  bool
 	late    []func() // answers to unsubscribe
 }
@@ -50,6 +51,25 @@ func (h *Hub) Hold() (release func()) {
 		close(c)
 		h.hold = nil
 	}
+}
+
+// Streams makes patterns tell positions of n streams, as long as positions get.
+func (h *Hub) Streams(n int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.streams = n
+}
+
+func (h *Hub) positionsLocked(s *sub) []fanout.Position {
+	list := []fanout.Position{at(s.next)}
+	if !s.channel.IsPattern() {
+		return list
+	}
+	for i := 1; i < h.streams; i++ {
+		tag := fanout.StreamTag([]byte(fmt.Sprintf("s%04dabc", i)))
+		list = append(list, fanout.Position{Stream: tag, Offset: 36e14, Time: 1 << 60})
+	}
+	return list
 }
 
 // Delay makes the answers to unsubscribe wait until the returned function is called,
@@ -213,7 +233,7 @@ func (c *Client) Subscribe(req fanout.SubscribeRequest) error {
 	c.subs = append(c.subs, s)
 	c.notifyLocked(fanout.Notice{
 		Kind: fanout.NoticeSubscribed, Token: req.Token, Channel: req.Channel,
-		Positions: []fanout.Position{at(s.next)}, Recovered: true,
+		Positions: c.hub.positionsLocked(s), Recovered: true,
 	})
 	c.pumpLocked()
 	return nil
