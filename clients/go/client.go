@@ -22,6 +22,8 @@ type Client struct {
 	// writeBuffers are borrowed for the time of a write.
 	writeBuffers sync.Pool
 
+	tried string // run's own: the token of the last attempt to connect
+
 	mu          sync.Mutex // guards the following
 	state       State
 	reason      error                   // the last failure; in StateClosed, what ended the client

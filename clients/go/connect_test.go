@@ -246,6 +246,29 @@ func TestRefusedHandshakes(t *testing.T) {
 	}
 }
 
+// TestRefusedTokenIsReplaced: a handshake refused with 401 is worth another attempt
+// only with another token.
+func TestRefusedTokenIsReplaced(t *testing.T) {
+	var tried []string
+	url := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		tried = append(tried, r.Header.Get("Authorization")) // one attempt at a time
+		w.WriteHeader(http.StatusUnauthorized)
+	}))
+	given := []string{"old", "new", "new", "never"}
+	opts := quick()
+	opts.TokenFunc = func(context.Context) (token string, err error) {
+		token, given = given[0], given[1:]
+		return token, nil
+	}
+	err := unconnected(t, url, opts).Connect(limit(t))
+	if e, ok := errors.AsType[*rivulet.Error](err); !ok || e.Code != protocol.ErrorUnauthorized {
+		t.Errorf("Connect: %v", err)
+	}
+	if got := fmt.Sprint(tried); got != "[Bearer old Bearer new Bearer new]" {
+		t.Errorf("tried %s, want an end at the token that was refused before", got)
+	}
+}
+
 func TestFreshTokenAtEveryConnect(t *testing.T) {
 	tokens := make(chan string, 10)
 	url := scripted(t, func(p *peer) {

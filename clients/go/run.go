@@ -101,6 +101,8 @@ func (c *Client) dial(ctx context.Context, url string) (*link, *liveConn, error)
 	if err != nil {
 		return nil, nil, err
 	}
+	again := token == c.tried
+	c.tried = token
 	var conn *liveConn
 	guard := func() bool { return true } // reports whether ctx had not ended yet
 	dialer := websocket.Dialer{
@@ -119,7 +121,7 @@ func (c *Client) dial(ctx context.Context, url string) (*link, *liveConn, error)
 	ws, resp, err := dialer.DialContext(ctx, url, c.handshake(token))
 	if err != nil {
 		guard()
-		return nil, nil, dialError(ctx, url, resp, err)
+		return nil, nil, c.dialError(ctx, url, resp, err, again)
 	}
 	ws.SetReadLimit(c.opts.MaxFrame)
 	l := newLink(ws)
@@ -189,8 +191,9 @@ func (c *Client) refusedConnect(l *link, refusal *Error) error {
 	return loss
 }
 
-// dialError says why a handshake failed.
-func dialError(ctx context.Context, url string, resp *http.Response, err error) error {
+// dialError says why a handshake failed. again tells that the attempt before had the
+// same token: one that is refused is worth a return where another can be had.
+func (c *Client) dialError(ctx context.Context, url string, resp *http.Response, err error, again bool) error {
 	if resp == nil || !errors.Is(err, websocket.ErrBadHandshake) {
 		if ctx.Err() != nil {
 			err = errors.Join(ctx.Err(), err)
@@ -199,9 +202,10 @@ func dialError(ctx context.Context, url string, resp *http.Response, err error) 
 	}
 	defer resp.Body.Close()
 	e := answerError(resp)
+	refused := resp.StatusCode == http.StatusUnauthorized && (c.opts.TokenFunc == nil || again)
 	return &lossError{
 		err:        e,
-		fatal:      resp.StatusCode == http.StatusUnauthorized || resp.StatusCode == http.StatusForbidden,
+		fatal:      refused || resp.StatusCode == http.StatusForbidden,
 		retryAfter: e.RetryAfter,
 	}
 }
