@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/rivulet-rt/rivulet/auth"
@@ -94,6 +95,16 @@ func ErrorEvent(err error) *protocol.ErrorEvent {
 		Code: row.code, Field: row.field, Message: row.text,
 		Temporary: row.code.Temporary(), RetryAfterMS: row.retry.Milliseconds(),
 	}
+}
+
+// ReadErrorEvent is ErrorEvent for what stores nothing, a subscription or a history:
+// there is no message to be told of.
+func ReadErrorEvent(err error) *protocol.ErrorEvent {
+	ev := *ErrorEvent(err)
+	if rest, ok := strings.CutSuffix(ev.Message, "; nothing was stored"); ok {
+		ev.Message = rest + "; try again"
+	}
+	return &ev
 }
 
 func unknownText(err *fanout.OutcomeUnknownError) string {

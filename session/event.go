@@ -51,7 +51,7 @@ func NoticeEvent(n fanout.Notice) *protocol.Event {
 			Channel: channel, Position: one, Positions: list, Recovered: n.Recovered, Reason: n.Reason,
 		}}
 	case fanout.NoticeFailed:
-		ev := ErrorEvent(n.Err)
+		ev := ReadErrorEvent(n.Err)
 		if n.Token != 0 {
 			return &protocol.Event{Error: ev}
 		}

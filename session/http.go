@@ -19,10 +19,10 @@ type httpBody struct {
 	Data    any    `json:"data"`
 }
 
-// WriteHTTPError answers a handshake that is refused with err, as ErrorEvent
+// WriteHTTPError answers a handshake that is refused with err, as ReadErrorEvent
 // tells it: the status agrees with the code, 401 and 503 have their headers.
 func WriteHTTPError(w http.ResponseWriter, err error) {
-	ev := ErrorEvent(err)
+	ev := ReadErrorEvent(err)
 	status := httpStatus(ev.Code)
 	h := w.Header()
 	switch {

@@ -147,7 +147,7 @@ func streamHeader(h http.Header) {
 // refuse answers with err's status. A browser that may try again gets a stream
 // that ends at once, since it takes every other answer as final.
 func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
-	ev := session.ErrorEvent(err)
+	ev := session.ReadErrorEvent(err)
 	if !ev.Temporary || !strings.Contains(r.Header.Get("Accept"), "text/event-stream") {
 		session.WriteHTTPError(w, err)
 		return

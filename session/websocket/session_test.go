@@ -217,7 +217,7 @@ func TestNotices(t *testing.T) {
 		{
 			"ended by a fault",
 			fanout.Notice{Kind: fanout.NoticeFailed, Channel: channel, Err: fanout.ErrUnavailable},
-			`{"unsubscribed":{"channel":"chat:a","code":4600,"reason":"the log cannot be reached; nothing was stored"}}`,
+			`{"unsubscribed":{"channel":"chat:a","code":4600,"reason":"the log cannot be reached; try again"}}`,
 		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
