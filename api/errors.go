@@ -149,6 +149,24 @@ func firstIn(rows []translation, err error) *translation {
 	return nil
 }
 
+// readError takes out of what is true of a publish what makes no sense of a read.
+func readError(err error) error {
+	unavailable := func(after time.Duration, message string) error {
+		return &problem{status: http.StatusServiceUnavailable, retryAfter: after, message: message}
+	}
+	switch {
+	case errors.Is(err, fanout.ErrTooBusy):
+		return unavailable(time.Second, "the log is busy; try again after Retry-After")
+	case errors.Is(err, fanout.ErrDiskFull): // of a namespace that was to be made
+		return unavailable(30*time.Second, "the log is out of disk space; try again after Retry-After")
+	case errors.Is(err, fanout.ErrUnavailable):
+		return unavailable(2*time.Second, "the log cannot be reached; try again after Retry-After")
+	case errors.Is(err, fanout.ErrClosed):
+		return unavailable(time.Second, "the server is stopping; try again after Retry-After")
+	}
+	return err
+}
+
 func isContextError(t *translation) bool {
 	return t != nil && (errors.Is(t.err, context.DeadlineExceeded) || errors.Is(t.err, context.Canceled))
 }

@@ -25,7 +25,7 @@ func (a *api) history(ctx context.Context, x *exchange) error {
 	}
 	page, err := a.deps.History.History(ctx, q)
 	if err != nil {
-		return err
+		return readError(err)
 	}
 	x.begin(http.StatusOK, "history")
 	x.out = append(x.out, `{"channel":`...)

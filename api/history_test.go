@@ -50,6 +50,17 @@ func TestHistoryOfNothing(t *testing.T) {
 	}
 }
 
+// TestHistoryInAnOutage: nobody who reads is told to send a message again.
+func TestHistoryInAnOutage(t *testing.T) {
+	for _, err := range []error{fanout.ErrUnavailable, fanout.ErrTooBusy, fanout.ErrDiskFull, fanout.ErrClosed} {
+		h := newHarness(t, func(h *harness) { h.log.err = fmt.Errorf("history: %w", err) })
+		res := h.do(t, "GET", lobby, "")
+		if res.status != 503 || res.header.Get("Retry-After") == "" || strings.Contains(res.message, "stored") || !strings.Contains(res.message, "try again") {
+			t.Errorf("%v: %d %s", err, res.status, res.body)
+		}
+	}
+}
+
 func TestHistoryLargePage(t *testing.T) {
 	h := newHarness(t, func(h *harness) {
 		for i := range 1000 {
