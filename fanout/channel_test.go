@@ -237,6 +237,7 @@ func FuzzParseChannel(f *testing.F) { fuzzParse(f, fanout.ParseChannel) }
 func FuzzParsePattern(f *testing.F) { fuzzParse(f, fanout.ParsePattern) }
 
 func fuzzParse(f *testing.F, parse func(string) (fanout.Channel, error)) {
+	f.Helper()
 	for _, s := range []string{
 		"", "x", "chat:lobby", "default:x", "a:b:c", "n:a.*.>", ">", "a:>", "a:*.b", "a:.", "a:x..y", "A:x", ":", "a:\x00",
 		"a:\xff", "a:ä.日本", strings.Repeat("x", 201), strings.Repeat("a.", 17) + "a", "a:\u2028", "a:*x", "a:>.b",

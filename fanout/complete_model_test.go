@@ -288,7 +288,6 @@ func (c *chronicle) deleteOne(t *rapid.T, ch fanout.Channel) {
 // TestCompleteAgainstTruth: "complete" is never said of a history with a hole, and
 // "gone" only of one with a hole, or for a reason that excuse lists.
 func TestCompleteAgainstTruth(t *testing.T) {
-	t.Parallel()
 	filters := []fanout.Channel{mustFilter("a"), mustFilter("b"), mustFilter(">"), mustFilter("*")}
 	verdicts := make(map[string]int)
 	for name, c := range map[string]struct {

@@ -119,6 +119,7 @@ func (n *node) stored(t testing.TB, channel string) []*fanout.Message {
 }
 
 func (n *node) pageThrough(t testing.TB, r *rapid.T, q fanout.HistoryQuery, want []string) {
+	t.Helper()
 	var got []string
 	for pages := 0; ; pages++ {
 		page, err := n.History(t.Context(), q)

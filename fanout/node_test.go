@@ -33,6 +33,7 @@ type gate struct {
 	// hold, if set, is called after the log has answered a read, and delays the answer.
 	hold   func(ctx context.Context, q fanout.Query)
 	locate func(ctx context.Context) error
+	tail   func() // like hold, for Tail
 }
 
 // Locate implements fanout.Log.
@@ -59,6 +60,24 @@ func (g *gate) Read(ctx context.Context, q fanout.Query) (fanout.Batch, error) {
 		f(ctx, q)
 	}
 	return b, err
+}
+
+// Tail implements fanout.Log.
+func (g *gate) Tail(ctx context.Context, s fanout.Source) (fanout.Tail, error) {
+	t, err := g.memLog.Tail(ctx, s)
+	g.mu.Lock()
+	f := g.tail
+	g.mu.Unlock()
+	if f != nil {
+		f()
+	}
+	return t, err
+}
+
+func (g *gate) setTail(f func()) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.tail = f
 }
 
 func (g *gate) setHold(f func(context.Context, fanout.Query)) {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/rivulet-rt/rivulet/fanout"
 )
@@ -40,6 +42,29 @@ func TestLateMessageDuringRead(t *testing.T) {
 	second.await("m4")
 	if want := []string{"subscribed t:*", "m2", "m3", "m4"}; len(second.told) != len(want) || !sameSet(second.told, want) {
 		t.Errorf("told %q, want %q in the order of each channel", second.told, want)
+	}
+}
+
+// TestPublishedWhileOpening: a message that is stored just after the tail was read
+// comes with the feed, for interest was declared before.
+func TestPublishedWhileOpening(t *testing.T) {
+	t.Parallel()
+	for _, filter := range []string{"t:a", "t:>"} {
+		t.Run(filter, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				n := newNode(t, calm(0, 1).clocked(), true, func(cfg *fanout.HubConfig) { cfg.SweepInterval = time.Hour })
+				n.publish(t, "t:a", 1, 1)
+				var once sync.Once
+				n.gate.setTail(func() { once.Do(func() { n.publish(t, "t:a", 2, 2) }) })
+				r := n.subscribe(t, filter, fanout.Start{})
+				synctest.Wait()
+				r.take()
+				if r.last.m == nil && r.last.n.Positions[0].Offset != 2 {
+					t.Errorf("told %q, and begins at %v; m2 is lost", r.told, r.last.n.Positions)
+				}
+			})
+		})
 	}
 }
 

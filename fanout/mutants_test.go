@@ -1,0 +1,185 @@
+package fanout_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+)
+
+// mutants are ways to break promise 2. Each old text occurs once in the package.
+func mutants() map[string]mutant {
+	return map[string]mutant{
+		"a hole in the feed is no hole": {
+			old: "case m.Prev <= base.Offset:",
+			new: "case true:",
+		},
+		"the splice does not look where the shard stands": {
+			old: "c.pos.Offset < end && upTo.Offset < end",
+			new: "false && c.pos.Offset < end && upTo.Offset < end",
+		},
+		"a loss that the feed announces is ignored": {
+			old: `if id == "" || s.key.Stream == id {`,
+			new: "if false {",
+		},
+		"a message that the sink refused counts as delivered": {
+			old: "		c.fellBehind()\n		return false\n",
+			new: "		c.fellBehind()\n		c.pos = m.Position\n		return false\n",
+		},
+		"everything is complete": {
+			old: "	if stored && ev.Matches {\n",
+			new: "	if true {\n",
+		},
+		"the limit of a channel takes nothing": {
+			old: "			return false, protocol.ReasonRetention\n		}\n	}\n	return true, \"\"",
+			new: "			return true, \"\"\n		}\n	}\n	return true, \"\"",
+		},
+		"the ring skips a message": {
+			old: "	n := min(limit, r.count-i)\n",
+			new: "	if i < r.count {\n		i++\n	}\n	n := min(limit, r.count-i)\n",
+		},
+		"a shard that lagged does not catch up": {
+			old: "				s.catchUp(src)\n",
+			new: "				s.mu.Lock()\n				delete(s.lagged, src)\n				s.mu.Unlock()\n",
+		},
+		"a gap is not told": {
+			old: "	ok := c.sub.client.notify(Notice{Kind: NoticeGap,",
+			new: "	ok := true || c.sub.client.notify(Notice{Kind: NoticeGap,",
+		},
+		"a resume never loses anything": {
+			old: "c.sub.begins(c, false, reason)",
+			new: `c.sub.begins(c, true, "")`,
+		},
+		"the tail is read before interest is declared": {
+			old:  "	err := h.feed.Watch(ctx, s.key)\n	var t Tail\n	if err == nil {\n		if t, err = h.backend.Tail(ctx, s.key); err != nil {\n			h.feed.Unwatch(s.key)\n		}\n	}\n",
+			new:  "	t, err := h.backend.Tail(ctx, s.key)\n	if err == nil {\n		err = h.feed.Watch(ctx, s.key)\n	}\n",
+			test: "TestPublishedWhileOpening",
+		},
+		"a repetition from the feed is handed over": {
+			old: "	case m.Offset() <= base.Offset:\n		return orderSeen\n",
+			new: "",
+		},
+		"what comes late does not spoil an older answer": {
+			old:  "c.backlog().overflow = true",
+			new:  "_ = c.backlog()",
+			test: "TestLateMessageDuringRead",
+		},
+		"a purge leaves the ring as it is": {
+			old:  "		s.ring.push(m)\n		if m.Kind == KindPurge {\n",
+			new:  "		s.ring.push(m)\n		if false {\n",
+			test: "TestPurgeIsToldAsGap",
+		},
+	}
+}
+
+type mutant struct {
+	old, new string
+	test     string // that notices; TestCursorModel unless set
+}
+
+// TestMutants breaks the splice on purpose, in each of many ways, and requires that
+// a test notices: a model that holds whatever the code does would prove nothing.
+func TestMutants(t *testing.T) {
+	t.Parallel()
+	if testing.Short() {
+		t.Skip("builds the package once per mutant")
+	}
+	sources := readSources(t)
+	room := semaphore.NewWeighted(2) // compilers and models at once, on two processors
+	for name, m := range mutants() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			overlay := m.write(t, sources)
+			if err := room.Acquire(t.Context(), 1); err != nil {
+				t.Fatal(err)
+			}
+			defer room.Release(1)
+			m.mustDie(t, overlay)
+		})
+	}
+}
+
+func readSources(t *testing.T) map[string]string {
+	t.Helper()
+	files, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sources := make(map[string]string)
+	for _, f := range files {
+		if strings.HasSuffix(f, "_test.go") {
+			continue
+		}
+		b, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sources[f] = string(b)
+	}
+	return sources
+}
+
+// write makes an overlay in which the one place that has the old text has the new.
+func (m mutant) write(t *testing.T, sources map[string]string) (overlay string) {
+	t.Helper()
+	var found []string
+	for name, text := range sources {
+		for range strings.Count(text, m.old) {
+			found = append(found, name)
+		}
+	}
+	if len(found) != 1 {
+		t.Fatalf("the text to replace is in %q, want it once; adjust the mutant to the code:\n%s", found, m.old)
+	}
+	dir := t.TempDir()
+	original, err := filepath.Abs(found[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	broken, overlay := filepath.Join(dir, found[0]), filepath.Join(dir, "overlay.json")
+	list, err := json.Marshal(map[string]map[string]string{"Replace": {original: broken}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for file, text := range map[string]string{broken: strings.Replace(sources[found[0]], m.old, m.new, 1), overlay: string(list)} {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return overlay
+}
+
+var verdict = regexp.MustCompile(`hole in|repeated or out of order|never got|skips|told that history is gone|delivery starts at|told \[|is not told after`)
+
+func (m mutant) mustDie(t *testing.T, overlay string) {
+	t.Helper()
+	test := m.test
+	if test == "" {
+		test = "TestCursorModel"
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	var out bytes.Buffer
+	cmd := exec.CommandContext(ctx, "go", "test", "-vet=off", "-ldflags=-s -w", "-count=1", "-overlay", overlay, "-run", "^"+test+"$", ".")
+	cmd.Env = append(os.Environ(), "MODEL_SEEDS=300", "MODEL_PATIENCE=1500ms")
+	cmd.Stdout, cmd.Stderr = &out, &out
+	began := time.Now()
+	err := cmd.Run()
+	found := verdict.FindString(out.String())
+	switch {
+	case err == nil:
+		t.Errorf("%s passes with the mutant:\n%s", test, out.String())
+	case found == "":
+		t.Errorf("%s fails (%v), but not for a broken promise:\n%.3000s", test, err, out.String())
+	default:
+		t.Logf("%s noticed %q after %v", test, found, time.Since(began).Round(time.Millisecond))
+	}
+}
