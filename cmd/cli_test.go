@@ -133,8 +133,8 @@ func TestPublishNamesTheBadLine(t *testing.T) {
 	for _, tc := range []struct{ name, in, want, stored string }{
 		{"not JSON", "1\n\n2\n{\"a\":\n5\n", "line 4: ", "stored 2 messages"},
 		{"first line", "nope\n1\n", "line 1: ", "stored 0 messages"},
-		{"too deep", "1\n" + strings.Repeat("[", 70) + strings.Repeat("]", 70) + "\n", "line 2: ", "stored 1 messages"},
-		{"too large for the namespace", "1\n" + big + "\n", "line 2: 4413", "stored 1 messages"},
+		{"too deep", "1\n" + strings.Repeat("[", 70) + strings.Repeat("]", 70) + "\n", "line 2: ", "stored 1 message in"},
+		{"too large for the namespace", "1\n" + big + "\n", "line 2: 4413", "stored 1 message in"},
 		{"not UTF-8", "1\n2\n\"\xff\"", "line 3: ", "stored 2 messages"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -276,6 +276,9 @@ func TestPublishGivesUp(t *testing.T) {
 	if !strings.Contains(r.err, "4503") && !strings.Contains(r.err, "4504") {
 		t.Errorf("the error has no code:\n%s", r.err)
 	}
+	if !strings.Contains(r.err, "no answer within 300ms") || strings.Contains(r.err, "deadline") {
+		t.Errorf("the error does not say how long it was tried:\n%s", r.err)
+	}
 }
 
 func TestCheckSaysWhatIsInsecure(t *testing.T) {
@@ -326,6 +329,10 @@ func TestKeyFitsTheConfiguration(t *testing.T) {
 	env := append(at(n), "RIVULET_TOKEN="+key)
 	run(t, "", env, "publish", "chat:a", "1").check(t, 0)
 	run(t, "", env, "publish", "other", "1").check(t, 1, "4403")
+	run(t, "1\n", env, "publish", "chat:a").check(t, 0, "stored 1 message in")
+	if r := run(t, "", env, "subscribe", "chat:a").check(t, 1, "4403"); strings.Count(r.err, "rivulet:") != 1 {
+		t.Errorf("the error names the program more than once:\n%s", r.err)
+	}
 	run(t, "", append(at(n), "RIVULET_TOKEN="+key+"x"), "publish", "chat:a", "1").check(t, 1, "4401")
 	run(t, "", nil, "publish", "chat:a", "1", "--url", n.URL(), "--token-file", writeFile(t, "token", key+"\n")).check(t, 0)
 }

@@ -132,6 +132,9 @@ func (p *publishing) one(ctx context.Context, out io.Writer, text string) error 
 	ctx, cancel := context.WithTimeout(ctx, p.timeout)
 	defer cancel()
 	stored, err := p.publisher.Publish(ctx, p.channel, data, rivulet.PublishOptions{IdempotencyKey: p.key, Headers: p.headers})
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) && err != nil {
+		return errors.New(strings.ReplaceAll(err.Error(), ctx.Err().Error(), fmt.Sprintf("no answer within %v", p.timeout)))
+	}
 	if err != nil {
 		return err // it names the key with which it is safely sent again
 	}
@@ -244,7 +247,11 @@ func (s *summary) add(p rivulet.Published) {
 
 func (s *summary) print(w io.Writer) {
 	took := time.Since(s.began)
-	fmt.Fprintf(w, "stored %d messages in %s in %v (%.0f per second)", s.stored, s.channel, took.Round(time.Millisecond), float64(s.stored)/took.Seconds())
+	noun := "messages"
+	if s.stored == 1 {
+		noun = "message"
+	}
+	fmt.Fprintf(w, "stored %d %s in %s in %v (%.0f per second)", s.stored, noun, s.channel, took.Round(time.Millisecond), float64(s.stored)/took.Seconds())
 	if s.duplicates > 0 {
 		fmt.Fprintf(w, ", %d of them were stored before", s.duplicates)
 	}

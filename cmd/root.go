@@ -49,11 +49,12 @@ func usagef(format string, args ...any) error {
 	return &usageError{fmt.Errorf(format, args...)}
 }
 
-// present is an error's text for a person: without the names of our packages at
-// its front, further problems under the first.
+// present is an error's text for a person: without the names of our packages,
+// further problems under the first.
 func present(err error) string {
 	text := strings.TrimSpace(err.Error())
 	text = strings.TrimPrefix(strings.TrimPrefix(text, "rivulet: "), "cmd: ")
+	text = strings.ReplaceAll(text, ": rivulet: ", ": ")
 	return strings.ReplaceAll(text, "\n", "\n  ")
 }
 
