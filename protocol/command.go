@@ -170,7 +170,10 @@ func (c *PublishCommand) set(name []byte, v value) *DecodeError {
 	case "data_base64":
 		return v.textPointer("data_base64", &c.DataBase64)
 	case "idempotency_key":
-		return v.text("idempotency_key", &c.IdempotencyKey)
+		if err := v.text("idempotency_key", &c.IdempotencyKey); err != nil || v.null() || c.IdempotencyKey != "" {
+			return err
+		}
+		return refuse("idempotency_key", "is empty, must have 1 to %d characters; leave it out for none", MaxIdempotencyKey)
 	case "headers":
 		return v.textMap("headers", &c.Headers)
 	}

@@ -121,6 +121,8 @@ func data(cmd *protocol.PublishCommand) (b []byte, binary bool, err error) {
 	switch {
 	case cmd.Data != nil && cmd.DataBase64 != nil:
 		return nil, false, BadRequest("data", "give only one of data and data_base64")
+	case cmd.DataBase64 != nil && strings.ContainsAny(*cmd.DataBase64, "\r\n"): // which the decoder would skip
+		return nil, false, BadRequest("data_base64", "has a line break; base64 (RFC 4648 section 4) has none")
 	case cmd.DataBase64 != nil:
 		b, err = base64.StdEncoding.Strict().DecodeString(*cmd.DataBase64)
 		if err != nil {
