@@ -49,7 +49,7 @@ func (n NamespaceConfig) problems(name string, cluster bool) []error {
 
 // parts are the errors that errors.Join made into one.
 func parts(err error) []error {
-	if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // only of the joined error itself
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		return joined.Unwrap()
 	}
 	if err != nil {
