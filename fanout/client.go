@@ -115,10 +115,12 @@ func (r SubscribeRequest) validate() error {
 func (c *Client) Unsubscribe(token uint64, channel Channel) error {
 	c.mu.Lock()
 	sub := c.subs[channel]
+	delete(c.subs, channel) // a subscribe that follows at once begins anew
 	c.mu.Unlock()
 	if sub == nil {
 		return fmt.Errorf("%w to %s", ErrNotSubscribed, channel)
 	}
+	c.shard.hub.metrics.subscriptions.Dec()
 	c.shard.post(func() {
 		if sub.ended {
 			c.notify(Notice{Kind: NoticeFailed, Token: token, Channel: channel, Err: fmt.Errorf("%w to %s", ErrNotSubscribed, channel)})
