@@ -50,9 +50,9 @@ type Sizes struct {
 // DefaultSizes are those of docs/performance.md.
 func DefaultSizes() Sizes {
 	return Sizes{
-		PublishConnections: []int{1, 16, 64}, PublishFor: 3 * time.Second,
-		FanoutSubscribers: 5000, FanoutSingles: 60, FanoutBurst: 200, FanoutPerSecond: 10, FanoutFor: 4 * time.Second,
-		Rooms: 1000, RoomSize: 10, RoomsPerSecond: 500, RoomsFor: 4 * time.Second,
+		PublishConnections: []int{1, 16, 64}, PublishFor: 2500 * time.Millisecond,
+		FanoutSubscribers: 5000, FanoutSingles: 50, FanoutBurst: 200, FanoutPerSecond: 10, FanoutFor: 3 * time.Second,
+		Rooms: 1000, RoomSize: 10, RoomsPerSecond: 500, RoomsFor: 3 * time.Second,
 		StormClients: 2000, StormChannels: 20, StormMissed: 100,
 	}
 }
