@@ -84,10 +84,14 @@ type consumer struct {
 	from map[fanout.StreamID]place
 	seen map[fanout.Channel]place
 	// A pattern that was told of a gap may miss what its channels' limits evicted up to here.
-	excused  map[fanout.StreamID]uint64
-	emptied  map[fanout.Channel]uint64 // a pattern's channels that it was told were purged
-	started  bool                      // subscribed was seen on this connection
-	ever     bool                      // it has had a position once
+	excused map[fanout.StreamID]uint64
+	emptied map[fanout.Channel]uint64 // a pattern's channels that it was told were purged
+	// Of a pattern, the log may be read after a purge and a batch kept from before it
+	// then: what the purge took is missing before a message that it took as well. The
+	// marker, which comes later, must tell.
+	owed     map[fanout.Channel]bool
+	started  bool // subscribed was seen on this connection
+	ever     bool // it has had a position once
 	asked    fanout.Start
 	gapped   int
 	got      int
@@ -243,6 +247,11 @@ func (c *consumer) forget(id fanout.StreamID) {
 			delete(c.seen, ch)
 		}
 	}
+	for ch := range c.owed {
+		if c.log.partition(ch) == id {
+			delete(c.owed, ch)
+		}
+	}
 }
 
 func (c *consumer) gap(p fanout.Position, reason string, ch fanout.Channel) {
@@ -252,6 +261,7 @@ func (c *consumer) gap(p fanout.Position, reason string, ch fanout.Channel) {
 	}
 	if ch != c.channel {
 		// Of one channel of the pattern.
+		delete(c.owed, ch)
 		c.checkGone(id, c.placeOf(ch), reason)
 		if p.Offset > c.placeOf(ch).offset {
 			c.seen[ch] = place{p.Offset, p.Time}
@@ -387,10 +397,22 @@ func (c *consumer) between(id fanout.StreamID, ch fanout.Channel, at place, befo
 			continue
 		}
 		if r.seq > at.offset && r.seq < before && r.msg.Position.Time > at.time && r.msg.Position.Time <= until {
+			if c.channel.IsPattern() && r.fate == purged && c.log.purgeAfter(r.msg.Stream, ch, before) {
+				c.owed[ch] = true
+				continue
+			}
 			out = append(out, fmt.Sprintf("%s@%d(fate %d at %d)", r.msg.Data, r.seq, r.fate, r.end))
 		}
 	}
 	return out
+}
+
+// purgeAfter reports whether a purge of ch lies after an offset. The caller holds the
+// log's lock.
+func (l *memLog) purgeAfter(id fanout.StreamID, ch fanout.Channel, offset uint64) bool {
+	return slices.ContainsFunc(l.streams[id].records, func(r *record) bool {
+		return r.msg.Channel == ch && r.msg.Kind == fanout.KindPurge && r.fate != lost && r.seq > offset
+	})
 }
 
 // missing lists what is stored and not yet delivered.

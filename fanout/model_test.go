@@ -102,6 +102,7 @@ func (w *world) join(t testing.TB) {
 		name: fmt.Sprintf("consumer %d", len(w.consumers)), log: w.log, channel: mustChannel(t, names[w.rng.IntN(len(names))]),
 		positions: make(map[fanout.StreamID]fanout.Position), from: make(map[fanout.StreamID]place), seen: make(map[fanout.Channel]place),
 		excused: make(map[fanout.StreamID]uint64), emptied: make(map[fanout.Channel]uint64),
+		owed: make(map[fanout.Channel]bool),
 	}
 	c.parts, _ = w.log.Locate(t.Context(), c.channel)
 	c.loose = c.channel.IsPattern() && w.inexact
@@ -195,6 +196,9 @@ func runModel(t testing.TB, seed uint64, moves int) (problems []string, got, gap
 	}
 	problems = w.settle(patience(t))
 	for _, c := range w.consumers {
+		for ch := range c.owed {
+			problems = append(problems, fmt.Sprintf("%s (%s): never told that %s was purged", c.name, c.channel, ch))
+		}
 		problems = append(problems, c.problems...)
 		got += c.got
 		gaps += c.gapped

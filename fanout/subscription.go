@@ -129,11 +129,11 @@ func (s *subscription) startIn(ctx context.Context, src *liveSource) (p Position
 		return Position{}, false, h.refresh(ctx, src)
 	}
 	seek := Seek{Last: s.start.Last, Since: s.start.Since}
-	after, err, _ := h.seeks.Do(fmt.Sprintf("%s %s %d %d", src.key.Stream, src.key.Filter, seek.Last, seek.Since), func() (any, error) {
+	after, err, _ := h.seeks.Do(fmt.Sprintf("%s %s %d %d", src.key.Stream, src.key.Filter, seek.Last, seek.Since), func() (any, error) { //nolint:contextcheck // see below
 		// Others share the answer: it does not end with who asked first.
 		ctx, cancel := context.WithTimeout(h.ctx, h.cfg.OpenTimeout)
 		defer cancel()
-		return h.backend.Seek(ctx, src.key, seek) //nolint:contextcheck // see above
+		return h.backend.Seek(ctx, src.key, seek)
 	})
 	if err != nil {
 		return Position{}, false, err
