@@ -9,7 +9,7 @@ import (
 const (
 	MaxPositionBytes = 32
 	tagBytes         = 8
-	tagStreamBytes   = 5 // of the tag: namespace, generation and partition; the rest is the epoch
+	tagStreamBytes   = 5                     // of the tag: namespace, generation and partition; the rest is the epoch
 	maxOffset        = 3_656_158_440_062_975 // ten digits of base 36, so that a position keeps to its bytes; below 2^53
 )
 
