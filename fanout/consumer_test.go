@@ -300,7 +300,9 @@ func (c *consumer) checkGone(id fanout.StreamID, at place, reason string) {
 	// What a loose pattern was handed after its floor cannot be told from what was
 	// lost there: where the floor is no longer proven, history is said to be gone.
 	// Its markers come again from there, like its messages.
-	gone = gone || c.loose && reason != protocol.ReasonLogChanged
+	// Where the log ever changed, it may be told that twice: once for itself and once
+	// with the node's own source.
+	gone = gone || c.loose && (reason != protocol.ReasonLogChanged || len(s.changes) > 1)
 	for _, r := range s.records {
 		if !c.channel.Matches(r.msg.Channel) || r.life != s.life || r.seq <= at.offset {
 			continue
