@@ -150,6 +150,7 @@ func (k *keeper) resume(ctx context.Context) error {
 // again if it is gone: an empty log that says so is better than none.
 func (k *keeper) check(ctx context.Context, s *stream) error {
 	before := s.tag()
+	seen := s.recent.reach()
 	info, err := k.b.refresh(ctx, s)
 	if err != nil && !gone(err) {
 		return err
@@ -160,6 +161,9 @@ func (k *keeper) check(ctx context.Context, s *stream) error {
 		}
 	} else {
 		k.b.noteExact(info)
+		if err := k.prove(ctx, s, before, seen, info.State.Last); err != nil {
+			return err
+		}
 	}
 	if s.tag() != before {
 		k.b.log.Warn("stream has a new epoch", slog.String("stream", s.name))
@@ -168,6 +172,37 @@ func (k *keeper) check(ctx context.Context, s *stream) error {
 		}
 	}
 	return nil
+}
+
+// prove raises the epoch of a stream that is not what it was when this node saw
+// its end: somebody put an older copy in its place, and nobody need have been
+// subscribed to notice.
+func (k *keeper) prove(ctx context.Context, s *stream, tag fanout.StreamTag, had seen, last uint64) error {
+	if s.tag() != tag {
+		return nil // what was seen is of an earlier epoch
+	}
+	changed := last < had.last
+	if !changed && had.at != 0 {
+		var err error
+		if changed, err = k.contradicts(ctx, s, had); err != nil {
+			return err
+		}
+	}
+	if !changed {
+		return nil
+	}
+	return k.b.Raise(ctx, s.id(), tag)
+}
+
+// contradicts reports whether the log has something else where a message was seen,
+// or, where that was dropped since, something newer below it.
+func (k *keeper) contradicts(ctx context.Context, s *stream, had seen) (bool, error) {
+	m, found, err := k.b.at(ctx, s, had.at)
+	if err != nil || found {
+		return found && m.time != had.time, err
+	}
+	m, found, err = k.b.get(ctx, s, getRequest{Start: timeOf(had.time), Next: ">"})
+	return found && m.seq < had.at && m.time > had.time, err
 }
 
 // gone reports whether what was asked for does not exist, rather than cannot be

@@ -16,6 +16,7 @@ func (b *Broker) receipt(ctx context.Context, s *sending, ack pubAck) (fanout.Re
 	}
 	t, ok := b.feedTime(s, ack.Seq)
 	if !ok {
+		s.stream.recent.reached(ack.Seq, 0)
 		t = b.storeTime(ctx, s, ack.Seq)
 	}
 	return fanout.Receipt{Position: s.stream.position(ack.Seq, t)}, nil
@@ -54,6 +55,7 @@ func (b *Broker) storeTime(ctx context.Context, s *sending, seq uint64) int64 {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), b.cfg.PublishTimeout)
 	defer cancel()
 	if m, found, err := b.at(ctx, s.stream, seq); err == nil && found {
+		s.stream.recent.reached(seq, m.time)
 		return m.time
 	}
 	if m, found, err := b.get(ctx, s.stream, getRequest{Seq: seq, Next: ">"}); err == nil && found {

@@ -13,6 +13,15 @@ type recent struct {
 	seqs    [recentSize]uint64
 	times   [recentSize]int64
 	waiting map[uint64]chan int64
+	seen    seen
+}
+
+// seen is how far this node knows a stream to have been.
+type seen struct {
+	last uint64 // a message was stored there, whenever
+	// at is the last message of which the store time is known, too.
+	at   uint64
+	time int64
 }
 
 func newRecent() *recent { return &recent{waiting: map[uint64]chan int64{}} }
@@ -21,6 +30,7 @@ func (r *recent) put(seq uint64, time int64) {
 	at := seq % recentSize
 	r.mu.Lock()
 	r.seqs[at], r.times[at] = seq, time
+	r.reachedLocked(seq, time)
 	w := r.waiting[seq]
 	delete(r.waiting, seq)
 	r.mu.Unlock()
@@ -62,9 +72,31 @@ func (r *recent) forget(seq uint64, w chan int64) {
 	}
 }
 
+// reached notes that the stream had a message, of which this node may have told a
+// client; time is 0 where it is not known.
+func (r *recent) reached(seq uint64, time int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.reachedLocked(seq, time)
+}
+
+func (r *recent) reachedLocked(seq uint64, time int64) {
+	r.seen.last = max(r.seen.last, seq)
+	if time != 0 && seq > r.seen.at {
+		r.seen.at, r.seen.time = seq, time
+	}
+}
+
+func (r *recent) reach() seen {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.seen
+}
+
 // clear forgets everything: the stream is another one.
 func (r *recent) clear() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	clear(r.seqs[:])
+	r.seen = seen{}
 }

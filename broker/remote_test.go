@@ -233,6 +233,41 @@ func TestRemoteStoreReplaced(t *testing.T) {
 	}
 }
 
+// An older copy is noticed also where nobody is subscribed to the stream.
+func TestRemoteOlderCopy(t *testing.T) {
+	o := remoteOptions(t, "one")
+	r := startRemote(t, o)
+	b := open(t, config(t, connected(r)))
+	started(t, b)
+	id := source(t, b, "t:a").Stream
+	publishMany(t, b, "t:a", 0, 5)
+	r.stop()
+	older := filepath.Join(t.TempDir(), "older")
+	copyFiles(t, older, o.StoreDir)
+	r.start(t)
+	tag := b.Tag(id)
+	eventually(t, "publishes after a mere restart", func() bool {
+		_, err := b.Publish(t.Context(), publication(t, "t:a", "more"))
+		return err == nil
+	})
+	publishMany(t, b, "t:a", 5, 5)
+	if b.Tag(id) != tag {
+		t.Fatal("a mere restart raised the epoch")
+	}
+	r.stop()
+	o.StoreDir = older
+	r.start(t)
+	eventually(t, "a new epoch", func() bool { return b.Tag(id) != tag })
+	tag = b.Tag(id)
+	eventually(t, "publishes", func() bool {
+		_, err := b.Publish(t.Context(), publication(t, "t:a", "new"))
+		return err == nil
+	})
+	if b.Tag(id) != tag {
+		t.Error("raised again")
+	}
+}
+
 func TestClusterLeaderLoss(t *testing.T) {
 	if testing.Short() {
 		t.Skip("three servers")

@@ -43,6 +43,7 @@ func (b *Broker) end(ctx context.Context, s *stream) (fanout.Position, error) {
 		return fanout.Position{}, err
 	}
 	if found {
+		s.recent.reached(m.seq, m.time)
 		return s.position(m.seq, m.time), nil
 	}
 	info, err := b.infoAndTag(ctx, s, "")
