@@ -37,7 +37,7 @@ func TestTokenRoundTrip(t *testing.T) {
 	}
 	var streams []fanout.Position
 	for i := range 120 {
-		streams = append(streams, at(fmt.Sprintf("st%03dabc", i), 1<<53-1))
+		streams = append(streams, at(fmt.Sprintf("st%03dabc", i), 3_656_158_440_062_975))
 	}
 	for _, tc := range []struct {
 		name     string
@@ -46,7 +46,7 @@ func TestTokenRoundTrip(t *testing.T) {
 	}{
 		{"one channel", []string{"chat:a"}, func(int) []fanout.Position { return []fanout.Position{at("streamAA", 7)} }},
 		{"two on one stream", []string{"chat:a", "chat:b"}, func(i int) []fanout.Position { return []fanout.Position{at("streamAA", uint64(7+i))} }},
-		{"32 channels", many, func(i int) []fanout.Position { return []fanout.Position{at("streamAA", 1<<53-1-uint64(i))} }},
+		{"32 channels", many, func(i int) []fanout.Position { return []fanout.Position{at("streamAA", 3_656_158_440_062_975-uint64(i))} }},
 		{"pattern of 120 streams", []string{"chat:>"}, func(int) []fanout.Position { return streams }},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
