@@ -46,7 +46,9 @@ func TestTokenRoundTrip(t *testing.T) {
 	}{
 		{"one channel", []string{"chat:a"}, func(int) []fanout.Position { return []fanout.Position{at("streamAA", 7)} }},
 		{"two on one stream", []string{"chat:a", "chat:b"}, func(i int) []fanout.Position { return []fanout.Position{at("streamAA", uint64(7+i))} }},
-		{"32 channels", many, func(i int) []fanout.Position { return []fanout.Position{at("streamAA", 3_656_158_440_062_975-uint64(i))} }},
+		{"32 channels", many, func(i int) []fanout.Position {
+			return []fanout.Position{at("streamAA", 3_656_158_440_062_975-uint64(i))}
+		}},
 		{"pattern of 120 streams", []string{"chat:>"}, func(int) []fanout.Position { return streams }},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
