@@ -168,3 +168,12 @@ func (c *cursor) deliverHeld(upTo Position) bool {
 	}
 	return true
 }
+
+func anyMatches(filters []Channel, c Channel) bool {
+	for _, f := range filters {
+		if f.Matches(c) {
+			return true
+		}
+	}
+	return false
+}

@@ -156,15 +156,6 @@ func (c *cursor) leavesOut(m *Message) bool {
 	return c.sub.client.patterns > 0 && c.sub.client.covers(c, m)
 }
 
-func anyMatches(filters []Channel, c Channel) bool {
-	for _, f := range filters {
-		if f.Matches(c) {
-			return true
-		}
-	}
-	return false
-}
-
 // gap restarts the live cursors that stood where the source stood when it was
 // found: its proof is theirs. The others find out for themselves, by a read that
 // begins from now on: they may have read past the hole, or hang behind it.

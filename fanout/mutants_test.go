@@ -89,7 +89,7 @@ type mutant struct {
 // a test notices: a model that holds whatever the code does would prove nothing.
 func TestMutants(t *testing.T) {
 	t.Parallel()
-	if testing.Short() {
+	if testing.Short() { // left out only where -short asks for it; the test command does not
 		t.Skip("builds the package once per mutant")
 	}
 	sources := readSources(t)
