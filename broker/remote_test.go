@@ -269,7 +269,7 @@ func TestRemoteOlderCopy(t *testing.T) {
 }
 
 func TestClusterLeaderLoss(t *testing.T) {
-	if testing.Short() {
+	if testing.Short() { // left out only where -short asks for it; the test command does not
 		t.Skip("three servers")
 	}
 	nodes := cluster(t)

@@ -34,7 +34,7 @@ func (s *Session) readHistory(ctx context.Context, id uint64, q fanout.HistoryQu
 	defer cancel()
 	page, err := s.services.History.History(ctx, q)
 	if err != nil {
-		s.reply(id, err)
+		s.refuse(id, ReadErrorEvent(err), err)
 		return
 	}
 	if s.out.WaitRoom() {

@@ -156,8 +156,10 @@ func (s *Session) push(ev *protocol.Event) bool {
 	return false
 }
 
-func (s *Session) reply(id uint64, err error) {
-	ev := ErrorEvent(err)
+func (s *Session) reply(id uint64, err error) { s.refuse(id, ErrorEvent(err), err) }
+
+// refuse answers with ev, which says err to the client.
+func (s *Session) refuse(id uint64, ev *protocol.ErrorEvent, err error) {
 	s.metrics.errors.WithLabelValues(label(ev.Code)).Inc()
 	if ev.Code == protocol.ErrorInternal {
 		s.log.Error("command failed", slog.Any("session", s), slog.Any("err", err))
