@@ -58,6 +58,7 @@ type Deps struct {
 	Metrics   prometheus.Gatherer // shown at /metrics
 	WebSocket http.Handler        // GET /v1/ws; it authenticates by itself
 	Events    http.Handler        // GET /v1/events, likewise
+	Echo      http.Handler        // GET /test/echo, for conformance suites; nil serves none
 }
 
 // api is the handler; everything but the counters is static after New.
@@ -85,6 +86,9 @@ func New(cfg Config, deps Deps, logger *slog.Logger, reg prometheus.Registerer) 
 	// These two take over the connection, so they get the server's own ResponseWriter.
 	a.router.Method(http.MethodGet, "/v1/ws", deps.WebSocket)
 	a.router.Method(http.MethodGet, "/v1/events", deps.Events)
+	if deps.Echo != nil {
+		a.router.Method(http.MethodGet, "/test/echo", deps.Echo)
+	}
 	a.router.Method(http.MethodGet, "/metrics", promhttp.HandlerFor(deps.Metrics, promhttp.HandlerOpts{}))
 	a.router.NotFound(a.handler(route{name: "none", serve: a.notFound}))
 	a.router.MethodNotAllowed(a.handler(route{name: "none", serve: a.methodNotAllowed}))

@@ -36,6 +36,8 @@ type ServerConfig struct {
 	Listen string `yaml:"listen"`
 	// StopTimeout bounds a clean stop; what is not finished then is cut.
 	StopTimeout Duration `yaml:"stop_timeout"`
+	// EchoEndpoint serves /test/echo, for conformance suites; it has no key.
+	EchoEndpoint bool `yaml:"-"`
 }
 
 // BrokerConfig is about the log.
@@ -64,11 +66,16 @@ type SessionConfig struct {
 	MaxConnections   int      `yaml:"max_connections"`
 	MaxSubscriptions int      `yaml:"max_subscriptions"` // of one connection
 	MaxFrame         Bytes    `yaml:"max_frame"`         // of a command
-	PingInterval     Duration `yaml:"ping_interval"`
+	// CompressAbove is the size from which on messages are compressed for clients that
+	// negotiated it; 0 compresses nothing.
+	CompressAbove Bytes    `yaml:"compress_above"`
+	PingInterval  Duration `yaml:"ping_interval"`
 	// DeadAfter is the time without a sign of life after which a connection is closed.
 	DeadAfter Duration `yaml:"dead_after"`
 	// StallTimeout closes a client that reads nothing at all while something waits for it.
 	StallTimeout Duration `yaml:"stall_timeout"`
+	// FrameTimeout bounds the time from a command's first byte to its last.
+	FrameTimeout Duration `yaml:"frame_timeout"`
 	// DrainWindow is the time over which a stop spreads its disconnects.
 	DrainWindow Duration `yaml:"drain_window"`
 }
@@ -135,9 +142,11 @@ func DefaultConfig() Config {
 			MaxConnections:   s.MaxConnections,
 			MaxSubscriptions: s.MaxSubscriptions,
 			MaxFrame:         Bytes(s.MaxFrame),
+			CompressAbove:    Bytes(s.CompressAbove),
 			PingInterval:     Duration(s.PingInterval),
 			DeadAfter:        Duration(s.DeadAfter),
 			StallTimeout:     Duration(s.StallTimeout),
+			FrameTimeout:     Duration(s.FrameTimeout),
 			DrainWindow:      Duration(s.DrainWindow),
 		},
 		Auth: AuthConfig{HMAC: HMACConfig{

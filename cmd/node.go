@@ -167,6 +167,10 @@ func (n *Node) setup(ctx context.Context) error {
 	registry.Start(ctx)
 	n.undo.push("sessions", registry.Drain)
 
+	var echo http.Handler
+	if n.cfg.Server.EchoEndpoint {
+		echo = websocket.NewEcho(registry, n.log)
+	}
 	n.serve(ctx, listener, api.New(api.DefaultConfig(), api.Deps{
 		Publisher: b,
 		Purger:    b,
@@ -176,6 +180,7 @@ func (n *Node) setup(ctx context.Context) error {
 		Metrics:   n.reg,
 		WebSocket: websocket.New(registry, n.log),
 		Events:    sse.New(registry, n.log),
+		Echo:      echo,
 	}, n.log, n.reg))
 	n.log.Info("started", slog.String("address", n.addr.String()))
 	return nil

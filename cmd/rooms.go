@@ -76,6 +76,8 @@ func (c Config) sessionConfig(node string) session.Config {
 	cfg.MaxConnections = c.Session.MaxConnections
 	cfg.MaxSubscriptions = c.Session.MaxSubscriptions
 	cfg.MaxFrame = int(c.Session.MaxFrame)
+	cfg.CompressAbove = int(c.Session.CompressAbove)
+	cfg.FrameTimeout = time.Duration(c.Session.FrameTimeout)
 	cfg.PingInterval = time.Duration(c.Session.PingInterval)
 	cfg.DeadAfter = time.Duration(c.Session.DeadAfter)
 	cfg.StallTimeout = time.Duration(c.Session.StallTimeout)

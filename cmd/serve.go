@@ -15,6 +15,7 @@ import (
 
 func newServe(s Streams) *cobra.Command {
 	var node nodeFlags
+	var echo bool
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Run a node",
@@ -34,10 +35,13 @@ for every key, and rivulet check to try a configuration.`,
 			if err != nil {
 				return err
 			}
+			cfg.Server.EchoEndpoint = echo
 			return serve(cmd.Context(), cfg, s.Err)
 		},
 	}
 	node.add(cmd)
+	cmd.Flags().BoolVar(&echo, "echo-endpoint", false, "serve /test/echo, which sends every WebSocket message back; for conformance suites")
+	_ = cmd.Flags().MarkHidden("echo-endpoint") // fails only for a flag that is not there
 	return cmd
 }
 

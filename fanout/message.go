@@ -18,7 +18,7 @@ const (
 
 // FrameSlots is how many encodings of one message are kept beside it: one per
 // codec and compression.
-const FrameSlots = 4
+const FrameSlots = 5
 
 // Message is one stored message. It is immutable once dispatched or read, and
 // shared by every subscriber; only its frames are filled in later.

@@ -54,7 +54,7 @@ func of(cmd *protocol.Command) command {
 // the registry's, for what goes on after Handle.
 func (s *Session) Handle(ctx context.Context, cmd *protocol.Command) {
 	c := of(cmd)
-	s.metrics.commands.WithLabelValues(c.name).Inc()
+	s.registry.metrics.commands.WithLabelValues(c.name).Inc()
 	if !c.open {
 		if !s.ready.Load() {
 			s.reply(cmd.ID, errNotConnected)
@@ -80,10 +80,10 @@ func (s *Session) Refuse(id uint64, err error) {
 
 func (s *Session) connected(id uint64) *protocol.Event {
 	ev := &protocol.ConnectedEvent{
-		Client: s.id, Node: s.cfg.Node, PingInterval: int(max(time.Second, s.cfg.PingInterval) / time.Second),
+		Client: s.ID(), Node: s.registry.cfg.Node, PingInterval: int(max(time.Second, s.registry.cfg.PingInterval) / time.Second),
 	}
-	if s.cfg.MaxFrame != protocol.DefaultMaxFrame {
-		ev.MaxFrame = s.cfg.MaxFrame
+	if s.registry.cfg.MaxFrame != protocol.DefaultMaxFrame {
+		ev.MaxFrame = s.registry.cfg.MaxFrame
 	}
 	return &protocol.Event{ID: id, Connected: ev}
 }
@@ -117,9 +117,9 @@ func connect(ctx context.Context, s *Session, cmd *protocol.Command) error {
 }
 
 func (s *Session) authenticate(ctx context.Context, token string) (auth.Claims, error) {
-	ctx, cancel := context.WithTimeout(ctx, s.cfg.CommandTimeout)
+	ctx, cancel := context.WithTimeout(ctx, s.registry.cfg.CommandTimeout)
 	defer cancel()
-	return s.services.Auth.Authenticate(ctx, token)
+	return s.registry.services.Auth.Authenticate(ctx, token)
 }
 
 // closeCode is the end that a failed authentication brings; a fault of the node
@@ -201,11 +201,11 @@ func (s *Session) join(c fanout.Channel, id uint64) (client Subscriber, token ui
 	if slices.ContainsFunc(s.subs, func(j joined) bool { return j.channel == c }) {
 		return nil, 0, fanout.ErrAlreadySubscribed
 	}
-	if len(s.subs) >= s.cfg.MaxSubscriptions {
+	if len(s.subs) >= s.registry.cfg.MaxSubscriptions {
 		return nil, 0, Forbidden("channel", "this connection has %d subscriptions, as many as it may; unsubscribe some, or use a pattern", len(s.subs))
 	}
 	if s.client == nil {
-		s.client = s.services.NewClient(s)
+		s.client = s.registry.services.NewClient(s)
 	}
 	token = s.askLocked(id)
 	s.subs = append(s.subs, joined{c, token})

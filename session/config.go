@@ -31,6 +31,12 @@ type Config struct {
 	DeadAfter time.Duration
 	// StallTimeout closes a client that reads nothing at all while something waits for it.
 	StallTimeout time.Duration
+	// CompressAbove is the size in bytes above which messages are compressed for the
+	// clients that negotiated permessage-deflate; 0 negotiates it with nobody.
+	CompressAbove int
+	// FrameTimeout bounds the time from the first byte of a command, its fragments
+	// included, to its last.
+	FrameTimeout time.Duration
 	// ConnectTimeout bounds the wait for a connect command where one is needed.
 	ConnectTimeout time.Duration
 	// CommandTimeout bounds a publish, a history and an authentication.
@@ -50,9 +56,9 @@ func DefaultConfig() Config {
 	return Config{
 		Node:           "rivulet",
 		MaxConnections: 100_000, MaxFrame: protocol.DefaultMaxFrame, MaxSubscriptions: 1000, MaxPublishes: 16,
-		SoftBuffer: 64 << 10, HardBuffer: 1 << 20,
+		SoftBuffer: 64 << 10, HardBuffer: 1 << 20, CompressAbove: 1 << 10,
 		PingInterval: 25 * time.Second, DeadAfter: 90 * time.Second, StallTimeout: time.Minute,
-		ConnectTimeout: 10 * time.Second, CommandTimeout: 10 * time.Second, CloseTimeout: 5 * time.Second,
+		FrameTimeout: time.Minute, ConnectTimeout: 10 * time.Second, CommandTimeout: 10 * time.Second, CloseTimeout: 5 * time.Second,
 		DrainWindow: 10 * time.Second,
 	}
 }
@@ -70,6 +76,7 @@ func (c Config) Validate() error {
 		{"max_publishes", c.MaxPublishes, 1, 1024},
 		{"soft_buffer", c.SoftBuffer, 1 << 10, 16 << 20},
 		{"hard_buffer", c.HardBuffer, 4 << 10, 256 << 20},
+		{"compress_above", c.CompressAbove, 0, 16 << 20},
 	} {
 		if f.value < f.least || f.value > f.most {
 			errs = append(errs, fmt.Errorf("session.%s: %d must be from %d to %d", f.key, f.value, f.least, f.most))
@@ -82,6 +89,7 @@ func (c Config) Validate() error {
 		{"ping_interval", c.PingInterval},
 		{"dead_after", c.DeadAfter},
 		{"stall_timeout", c.StallTimeout},
+		{"frame_timeout", c.FrameTimeout},
 		{"connect_timeout", c.ConnectTimeout},
 		{"command_timeout", c.CommandTimeout},
 		{"close_timeout", c.CloseTimeout},

@@ -2,88 +2,171 @@ package session_test
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"net"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/rivulet-rt/rivulet/session"
+	"github.com/rivulet-rt/rivulet/session/socket"
 )
 
-// directWire takes so many bytes without waiting, and the rest by Write.
+// directWire takes so many bytes until it is told to take more.
 type directWire struct {
 	*memoryWire
-	room   int // left
-	tries  int
-	direct int // tries that wrote something
+	room  int // left
+	tries int
+	fails error
 }
 
-func (w *directWire) TryWrite(p []byte) int {
+func (w *directWire) TryWrite(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.tries++
 	n := min(len(p), w.room)
 	w.room -= n
-	if n == 0 {
-		return 0
+	if n > 0 {
+		w.writes = append(w.writes, bytes.Clone(p[:n]))
 	}
-	w.direct++
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.writes = append(w.writes, bytes.Clone(p[:n]))
-	return n
+	return n, w.fails
 }
 
 // TestCorkedFramesLeaveTogether: what was held back leaves in one write by the
-// caller; what the wire does not take at once follows by the flusher, in order.
+// caller; what the wire does not take at once follows when it tells of room, in order.
 func TestCorkedFramesLeaveTogether(t *testing.T) {
 	const frames, size = 20, 8
 	for _, test := range []struct {
-		name        string
-		room, tries int
-		flushed     bool // the flusher writes something
+		name  string
+		room  int
+		tries int // to the end
 	}{
-		{"all", 1 << 20, 1, false},
-		{"nothing", 0, 1, true},
-		{"a part of the first frame", 3, 1, true},
-		{"whole frames", 5 * size, 1, true},
-		{"a part of the last frame", frames*size - 1, 1, true},
+		{"all", 1 << 20, 1},
+		{"nothing", 0, 2},
+		{"a part of the first frame", 3, 2},
+		{"whole frames", 5 * size, 2},
+		{"a part of the last frame", frames*size - 1, 2},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				wire := &directWire{memoryWire: newWire(false), room: test.room}
-				o := newOutbound(limits, func() {})
-				o.Start(wire, nil)
-				o.Cork()
-				var want []byte
-				for i := range frames {
-					if !o.Deliver(frame(i)) {
-						t.Fatalf("frame %d refused", i)
-					}
-					want = append(want, frame(i)...)
+			wire := &directWire{memoryWire: newWire(false), room: test.room}
+			o := newOutbound(limits, func() {})
+			o.Start(wire, nil)
+			o.Cork()
+			var want []byte
+			for i := range frames {
+				if !o.Deliver(frame(i)) {
+					t.Fatalf("frame %d refused", i)
 				}
-				synctest.Wait()
-				if wire.count() != 0 {
-					t.Errorf("%d writes while corked, want none", wire.count())
-				}
-				o.Uncork()
-				synctest.Wait()
-				if got := wire.all(); !bytes.Equal(got, want) {
-					t.Errorf("wrote %q, want %q", got, want)
-				}
-				if wire.tries != test.tries || wire.count() > wire.direct != test.flushed {
-					t.Errorf("%d tries and %d writes, want %d tries and more writes: %t", wire.tries, wire.count(), test.tries, test.flushed)
-				}
-				o.Deliver(frame(0)) // uncorked, it leaves by itself
-				synctest.Wait()
-				if got := wire.all(); len(got) != len(want)+size {
-					t.Errorf("%d bytes after one more frame, want %d", len(got), len(want)+size)
-				}
-				o.End()
-			})
+				want = append(want, frame(i)...)
+			}
+			if wire.tries != 0 {
+				t.Errorf("%d writes while corked, want none", wire.tries)
+			}
+			o.Uncork()
+			if got := wire.all(); !bytes.Equal(got, want[:min(test.room, len(want))]) {
+				t.Errorf("wrote %q without waiting", got)
+			}
+			o.Deliver(frame(frames)) // waits behind the others, if they wait
+			want = append(want, frame(frames)...)
+			wire.room = 1 << 20
+			o.Writable()
+			if got := wire.all(); !bytes.Equal(got, want) {
+				t.Errorf("wrote %q, want %q", got, want)
+			}
+			if test.tries == 1 {
+				test.tries++ // the last frame left by itself
+			}
+			if wire.tries != test.tries {
+				t.Errorf("%d tries, want %d", wire.tries, test.tries)
+			}
+			o.End()
 		})
 	}
+}
+
+// TestDirectWireBlocks: a wire that takes a few bytes now and then gets every byte in
+// order, the final frame last; the owner is told of room and of the end.
+func TestDirectWireBlocks(t *testing.T) {
+	wire := &directWire{memoryWire: newWire(false)}
+	drained, finished := 0, 0
+	o := ownedOutbound(session.Limits{Soft: 1000, Hard: 5000, Close: time.Second}, told{
+		drained: func() { drained++ }, finished: func() { finished++ },
+	})
+	o.Start(wire, []byte("head"))
+	want := []byte("head")
+	for i := 0; o.Deliver(frame(i)); i++ {
+		want = append(want, frame(i)...)
+	}
+	for len(wire.all()) < len(want) {
+		wire.room = 3
+		o.Writable()
+		if drained > 0 && !o.Deliver(nil) {
+			t.Fatal("told of room that is not there")
+		}
+	}
+	if drained != 1 {
+		t.Errorf("told %d times of room, want once", drained)
+	}
+	wire.room = 2
+	o.Push([]byte("last"))
+	o.Finish([]byte("FINAL"), false)
+	if finished != 0 {
+		t.Error("said that the final frame is out")
+	}
+	wire.room = 100
+	o.Writable()
+	o.Writable()
+	if got := string(wire.all()); got != string(want)+"lastFINAL" {
+		t.Errorf("wrote %q", got)
+	}
+	if finished != 1 {
+		t.Errorf("told %d times of the end, want once", finished)
+	}
+	o.End()
+}
+
+// TestDiscardKeepsFramesWhole: what waits is left out, but for a frame of which the
+// peer has a part.
+func TestDiscardKeepsFramesWhole(t *testing.T) {
+	for _, tc := range []struct {
+		room int
+		want string
+	}{{0, "FINAL"}, {3, "<000000>FINAL"}, {8, "<000000>FINAL"}, {9, "<000000><000001>FINAL"}} {
+		wire := &directWire{memoryWire: newWire(false), room: tc.room}
+		o := newOutbound(limits, func() {})
+		o.Start(wire, nil)
+		o.Cork()
+		for i := range 3 {
+			o.Deliver(frame(i))
+		}
+		o.Uncork()
+		o.Finish([]byte("FINAL"), true)
+		wire.room = 100
+		o.Writable()
+		if got := string(wire.all()); got != tc.want {
+			t.Errorf("room for %d: wrote %q, want %q", tc.room, got, tc.want)
+		}
+		o.End()
+	}
+}
+
+// TestDirectWireFails: a failed write closes the buffer and the wire.
+func TestDirectWireFails(t *testing.T) {
+	wire := &directWire{memoryWire: newWire(false), fails: errors.New("reset")}
+	o := newOutbound(limits, func() {})
+	o.Start(wire, nil)
+	o.Deliver(frame(0))
+	if o.Deliver(frame(1)) || o.WaitRoom() {
+		t.Error("takes frames after a failed write")
+	}
+	select {
+	case <-wire.closed:
+	default:
+		t.Error("the wire was not closed")
+	}
+	o.End()
 }
 
 // TestCorkHoldsNoMoreThanOneWrite: a long turn does not fill the buffer.
@@ -110,28 +193,6 @@ func TestCorkHoldsNoMoreThanOneWrite(t *testing.T) {
 	})
 }
 
-// TestCorkedRefusalIsTold: a limit below one write is reached while corked; room is
-// told of all the same.
-func TestCorkedRefusalIsTold(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		wire := &directWire{memoryWire: newWire(false), room: 1 << 30}
-		var drained atomic.Int32
-		o := newOutbound(session.Limits{Soft: 500, Hard: 5000, Close: time.Second}, func() { drained.Add(1) })
-		o.Start(wire, nil)
-		o.Cork()
-		taken := 0
-		for o.Deliver(make([]byte, 100)) {
-			taken++
-		}
-		o.Uncork()
-		synctest.Wait()
-		if taken == 0 || len(wire.all()) != taken*100 || drained.Load() != 1 {
-			t.Errorf("%d frames taken, %d bytes written, told of room %d times; want all written and once", taken, len(wire.all()), drained.Load())
-		}
-		o.End()
-	})
-}
-
 // TestFinishUncorks: the final frame follows what was held back, whoever forgets to uncork.
 func TestFinishUncorks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -152,13 +213,7 @@ func TestFinishUncorks(t *testing.T) {
 // TestCorkOnTCP: a reader that stops and goes on gets every byte in order, also
 // while others push.
 func TestCorkOnTCP(t *testing.T) {
-	client, server := tcpPair(t)
-	session.Tune(server)
-	o := newOutbound(session.Limits{Soft: 64 << 10, Hard: 64 << 20, Close: 10 * time.Second}, func() {})
-	o.Start(struct {
-		net.Conn
-		*session.Direct
-	}{server, session.NewDirect(server)}, nil)
+	client, o := onTCP(t, session.Limits{Soft: 64 << 10, Hard: 64 << 20, Close: 10 * time.Second}, func() {})
 	const turns, each = 2000, 30
 	var want []byte
 	var wg sync.WaitGroup
@@ -190,14 +245,9 @@ func TestCorkOnTCP(t *testing.T) {
 }
 
 func TestCorkAllocatesNothing(t *testing.T) {
-	client, server := tcpPair(t)
+	client, o := onTCP(t, limits, func() {})
 	var wg sync.WaitGroup
 	wg.Go(func() { _, _ = io.Copy(io.Discard, client) })
-	o := newOutbound(limits, func() {})
-	o.Start(struct {
-		net.Conn
-		*session.Direct
-	}{server, session.NewDirect(server)}, nil)
 	f := frame(1)
 	n := testing.AllocsPerRun(200, func() {
 		o.Cork()
@@ -209,6 +259,44 @@ func TestCorkAllocatesNothing(t *testing.T) {
 	}
 	o.End()
 	wg.Wait()
+}
+
+// onTCP is a buffer whose wire is a socket, and the client's end of it. Both end with
+// the test, if not before.
+func onTCP(t *testing.T, l session.Limits, drained func()) (net.Conn, *session.Outbound) {
+	t.Helper()
+	client, server := tcpPair(t)
+	var wg sync.WaitGroup
+	group := socket.NewGroup(wg.Go)
+	o := newOutbound(l, drained)
+	h := &outboundHandler{o: o, ended: make(chan struct{})}
+	h.driver = group.Attach(server, h)
+	o.Start(h.driver, nil)
+	h.driver.Begin()
+	t.Cleanup(func() {
+		o.Abort()
+		<-h.ended
+		group.Close()
+		wg.Wait()
+	})
+	return client, o
+}
+
+// outboundHandler is a socket on which nothing is expected to arrive.
+type outboundHandler struct {
+	o      *session.Outbound
+	driver socket.Driver
+	ended  chan struct{}
+}
+
+func (h *outboundHandler) Receive([]byte) bool { return false }
+func (h *outboundHandler) Work()               {}
+func (h *outboundHandler) Writable()           { h.o.Writable() }
+
+func (h *outboundHandler) Ended(error) {
+	h.o.End()
+	h.driver.Release()
+	close(h.ended)
 }
 
 func tcpPair(t *testing.T) (client, server net.Conn) {

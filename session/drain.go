@@ -62,6 +62,7 @@ func (r *Registry) Drain(ctx context.Context) error {
 		err = errDrainCut
 	}
 	<-r.empty
+	r.sockets.Close()
 	r.wg.Wait()
 	return err
 }

@@ -19,10 +19,13 @@ type Codec interface {
 	Close(code protocol.Code, reason string) []byte
 }
 
-// The slots of fanout.Message.Frame. The others are for further codecs and compression.
+// The slots of fanout.Message.Frame.
 const (
-	SlotWebSocketJSON = 0
-	SlotSSE           = 1
+	SlotWebSocketJSON     = 0
+	SlotSSE               = 1
+	SlotWebSocketProtobuf = 2
+	SlotDeflateJSON       = 3
+	SlotDeflateProtobuf   = 4
 )
 
 // MessageEvent is a message as the wire has it.

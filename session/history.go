@@ -30,15 +30,15 @@ func history(ctx context.Context, s *Session, cmd *protocol.Command) error {
 }
 
 func (s *Session) readHistory(ctx context.Context, id uint64, q fanout.HistoryQuery) {
-	ctx, cancel := context.WithTimeout(ctx, s.cfg.CommandTimeout)
+	ctx, cancel := context.WithTimeout(ctx, s.registry.cfg.CommandTimeout)
 	defer cancel()
-	page, err := s.services.History.History(ctx, q)
+	page, err := s.registry.services.History.History(ctx, q)
 	if err != nil {
 		s.refuse(id, ReadErrorEvent(err), err)
 		return
 	}
 	if s.out.WaitRoom() {
-		s.push(&protocol.Event{ID: id, History: HistoryEvent(q.Channel, page, s.cfg.HardBuffer/2)})
+		s.push(&protocol.Event{ID: id, History: HistoryEvent(q.Channel, page, s.registry.cfg.HardBuffer/2)})
 	}
 }
 

@@ -5,13 +5,29 @@ import (
 	"time"
 )
 
-// Wire is where an Outbound writes: a net.Conn, or what stands for one. Write is
-// called by one goroutine at a time; the other methods at any time. Close and a
-// passed deadline must end a Write that blocks.
+// Wire is where an Outbound writes. It is either a DirectWriter, or an io.Writer whose
+// Write may wait, which one goroutine at a time then calls; Close and a passed
+// deadline must end a Write that waits. The methods may be called at any time.
 type Wire interface {
-	Write(p []byte) (int, error)
-	SetWriteDeadline(t time.Time) error
+	SetDeadline(t time.Time) error
 	Close() error
+}
+
+// DirectWriter is a Wire that is written to without waiting.
+type DirectWriter interface {
+	// TryWrite writes what the wire takes at once and returns how many bytes. Where
+	// that is not all, Outbound.Writable must be called when there may be room. An error
+	// is final. It is called by one goroutine at a time.
+	TryWrite(p []byte) (int, error)
+}
+
+// Owner is whose frames an Outbound holds. Its methods are called without a lock, by
+// whoever has written, and must not wait.
+type Owner interface {
+	// Drained says that there is room again after a delivery was refused.
+	Drained()
+	// Finished says that the final frame is out.
+	Finished()
 }
 
 // Limits of one outbound buffer, in bytes of frames that wait and a fixed price
@@ -39,43 +55,48 @@ const (
 )
 
 // Outbound is the buffer between whoever has frames for a client and its wire.
-// Frames leave in the order given, all that wait in as few writes as possible. A
-// goroutine writes only while something waits. Taking a frame never blocks and
-// calls nothing back. All methods may be called concurrently.
+// Frames leave in the order given, all that wait in as few writes as possible: a
+// direct wire is written to by whoever brings a frame, as far as it takes it; another
+// one by a goroutine that runs only while something waits. Taking a frame never
+// blocks. All methods may be called concurrently.
 type Outbound struct {
-	// Static after NewOutbound.
-	limits  Limits
+	// Static after Init.
+	owner   Owner
 	buffers *Buffers
-	drained func()
-	ended   func(error)
-	flush   func() // o.run, made once so that starting it allocates nothing
 
-	wg sync.WaitGroup // the flusher
-
-	mu       sync.Mutex // guards the following
-	wire     Wire       // nil until Start
+	mu       sync.Mutex   // guards the following
+	direct   DirectWriter // the wire, if it is one
+	pending  *batch       // nil when nothing waits
+	bytes    int          // waiting or being written
 	state    outboundState
-	discard  bool   // finishing: what waits before the final frame is left out
-	pending  *batch // nil when nothing waits
-	bytes    int    // waiting or being written
-	written  uint64 // bytes that the wire took
-	flushing bool
-	corked   bool          // what waits is held back
-	direct   DirectWriter  // the wire, if it is one
-	starved  bool          // a frame was refused: call drained when there is room
-	room     chan struct{} // closed when there is room; nil if nobody waits
-
-	watch watch // owned by Check's caller
+	corked   bool // what waits is held back
+	blocked  bool // a direct wire has not taken all: it tells when there is room
+	flushing bool // the flusher runs, or is about to
+	starved  bool // a delivery was refused: call Drained when there is room
+	discard  bool // finishing: what the flusher holds is left out
+	final    bool // the final frame is out, and the owner does not know yet
+	written  uint64
+	wire     Wire          // nil until Start
+	room     chan struct{} // closed when there is room or the end; nil if nobody waits
+	flushed  chan struct{} // closed when the flusher has ended; nil if it never ran
+	watch    watch
 }
 
 // Buffers are shared by the outbounds of a registry, so that an idle connection
 // holds none.
-type Buffers struct{ pool sync.Pool }
+type Buffers struct {
+	limits Limits
+	pool   sync.Pool
+}
+
+// NewBuffers returns buffers of outbounds with the given limits.
+func NewBuffers(l Limits) *Buffers { return &Buffers{limits: l} }
 
 // batch is what waits, and room to gather it in.
 type batch struct {
 	frames [][]byte
 	room   []byte
+	begun  bool // the first frame was written in part
 }
 
 func (b *Buffers) get() *batch {
@@ -91,100 +112,91 @@ func (b *Buffers) put(v *batch) {
 		return
 	}
 	clear(v.frames)
-	v.frames = v.frames[:0]
+	v.frames, v.begun = v.frames[:0], false
 	b.pool.Put(v)
 }
 
-// NewOutbound returns a buffer that takes frames but writes none before Start.
-// drained is called, from the flusher, when there is room again after a refusal;
-// ended at most once, from the flusher: with nil when the final frame is out, or
-// with the error of a write, the wire then being closed.
-func NewOutbound(limits Limits, buffers *Buffers, drained func(), ended func(error)) *Outbound {
-	o := &Outbound{limits: limits, buffers: buffers, drained: drained, ended: ended}
-	o.flush = o.run
-	return o
-}
+// Init makes a zero Outbound one that takes frames but writes none before Start.
+func (o *Outbound) Init(b *Buffers, owner Owner) { o.buffers, o.owner = b, owner }
 
 // Start gives the buffer its wire. head, if any, is written before everything else.
 func (o *Outbound) Start(wire Wire, head []byte) {
 	o.mu.Lock()
-	defer o.mu.Unlock()
+	o.wire = wire
 	if o.state == outboundClosed {
+		o.mu.Unlock()
+		_ = wire.Close() // nobody will write
 		return
 	}
-	o.wire = wire
 	o.direct, _ = wire.(DirectWriter)
 	if o.state == outboundFinishing {
-		_ = wire.SetWriteDeadline(time.Now().Add(o.limits.Close)) // fails only if closed
+		_ = wire.SetDeadline(time.Now().Add(o.buffers.limits.Close)) // fails only if closed
 	}
 	if head != nil {
-		if o.pending == nil {
-			o.pending = o.buffers.get()
-		}
-		o.pending.frames = append(o.pending.frames, nil)
-		copy(o.pending.frames[1:], o.pending.frames)
-		o.pending.frames[0] = head
+		b := o.batchLocked()
+		b.frames = append(b.frames, nil)
+		copy(b.frames[1:], b.frames)
+		b.frames[0] = head
 		o.bytes += len(head) + frameOverhead
 	}
-	if o.pending != nil {
-		o.startLocked()
-	}
+	o.leaveLocked()
+	o.unlock()
 }
 
 // Deliver takes the parts of one frame, or nothing and returns false when the soft
 // limit is reached or the buffer is closed. The parts are not copied and must not
 // change.
-func (o *Outbound) Deliver(parts ...[]byte) bool { return o.take(o.limits.Soft, parts...) }
+func (o *Outbound) Deliver(parts ...[]byte) bool { return o.take(o.buffers.limits.Soft, parts...) }
 
 // Push takes one frame that is no delivery, unless the hard limit is reached or
 // the buffer is closed.
-func (o *Outbound) Push(frame []byte) bool { return o.take(o.limits.Hard, frame) }
+func (o *Outbound) Push(frame []byte) bool { return o.take(o.buffers.limits.Hard, frame) }
 
 func (o *Outbound) take(limit int, parts ...[]byte) bool {
 	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.state != outboundOpen {
-		return false
-	}
 	if o.bytes >= limit {
-		o.starved = true
-		if o.pending != nil && o.wire != nil {
-			o.startLocked() // held back until now; it will call drained
-		}
+		o.leaveLocked() // it may have been held back until now
+	}
+	if o.state != outboundOpen || o.bytes >= limit {
+		o.starved = o.state == outboundOpen // whoever writes next calls Drained
+		o.mu.Unlock()
 		return false
 	}
-	o.appendLocked(parts...)
+	if len(parts) == 1 && o.idleLocked() {
+		o.writeOneLocked(parts[0])
+	} else {
+		o.appendLocked(parts...)
+	}
+	o.unlock()
 	return true
 }
 
-func (o *Outbound) appendLocked(parts ...[]byte) {
+// idleLocked reports whether a frame can be written as it comes.
+func (o *Outbound) idleLocked() bool {
+	return o.direct != nil && o.pending == nil && !o.corked && !o.blocked
+}
+
+func (o *Outbound) batchLocked() *batch {
 	if o.pending == nil {
 		o.pending = o.buffers.get()
 	}
+	return o.pending
+}
+
+func (o *Outbound) appendLocked(parts ...[]byte) {
+	b := o.batchLocked()
 	for _, p := range parts {
-		o.pending.frames = append(o.pending.frames, p)
+		b.frames = append(b.frames, p)
 		o.bytes += len(p) + frameOverhead
 	}
-	switch {
-	case o.wire == nil:
-	case !o.corked:
-		o.startLocked()
-	case o.bytes >= maxWrite:
+	if !o.corked || o.bytes >= maxWrite {
 		o.leaveLocked()
 	}
 }
 
-func (o *Outbound) startLocked() {
-	if !o.flushing {
-		o.flushing = true
-		o.wg.Add(1)
-		go o.flush()
-	}
-}
-
 // Finish takes the last frame: what waits is written before it, unless discard
-// leaves out what the flusher has not begun, and nothing is taken any more. It
-// reports whether the buffer was open. The write is bounded by Limits.Close.
+// leaves out what no write has begun, and nothing is taken any more. It reports
+// whether the buffer was open. The write is bounded by Limits.Close.
 func (o *Outbound) Finish(final []byte, discard bool) bool {
 	o.mu.Lock()
 	if o.state != outboundOpen {
@@ -193,48 +205,49 @@ func (o *Outbound) Finish(final []byte, discard bool) bool {
 	}
 	o.state, o.discard, o.corked = outboundFinishing, discard, false
 	if discard && o.pending != nil {
-		for _, f := range o.pending.frames {
-			o.bytes -= len(f) + frameOverhead
-		}
-		clear(o.pending.frames)
-		o.pending.frames = o.pending.frames[:0]
+		o.discardLocked()
 	}
-	o.appendLocked(final)
+	b := o.batchLocked()
+	b.frames = append(b.frames, final)
+	o.bytes += len(final) + frameOverhead
 	o.wakeLocked()
-	wire := o.wire
-	o.mu.Unlock()
-	if wire != nil {
-		_ = wire.SetWriteDeadline(time.Now().Add(o.limits.Close)) // fails only if closed
+	o.leaveLocked()
+	if o.state == outboundFinishing && o.wire != nil {
+		_ = o.wire.SetDeadline(time.Now().Add(o.buffers.limits.Close)) // fails only if closed
 	}
+	o.unlock()
 	return true
+}
+
+// discardLocked leaves out what waits, but for the frame that was begun.
+func (o *Outbound) discardLocked() {
+	b := o.pending
+	keep := 0
+	if b.begun {
+		keep = 1
+	}
+	for _, f := range b.frames[keep:] {
+		o.bytes -= len(f) + frameOverhead
+	}
+	clear(b.frames[keep:])
+	b.frames = b.frames[:keep]
 }
 
 // Abort closes the wire and does not wait. What waits is lost.
 func (o *Outbound) Abort() {
-	if wire := o.close(); wire != nil {
-		_ = wire.Close() // it was open, or closed by its peer: nobody needs to know
-	}
-}
-
-// Wait waits for the flusher. It must follow Finish or Abort.
-func (o *Outbound) Wait() { o.wg.Wait() }
-
-// End lets a final frame go out, closes the wire and waits for the flusher.
-// Without a Finish before, what waits is lost.
-func (o *Outbound) End() {
 	o.mu.Lock()
-	finishing := o.state == outboundFinishing && o.wire != nil
+	o.abortLocked()
 	o.mu.Unlock()
-	if finishing {
-		o.wg.Wait()
-	}
-	o.Abort()
-	o.wg.Wait()
 }
 
-func (o *Outbound) close() Wire {
-	o.mu.Lock()
-	defer o.mu.Unlock()
+func (o *Outbound) abortLocked() {
+	o.closeLocked()
+	if o.wire != nil {
+		_ = o.wire.Close() // it was open, or closed by its peer: nobody needs to know
+	}
+}
+
+func (o *Outbound) closeLocked() {
 	o.state = outboundClosed
 	if o.pending != nil {
 		o.buffers.put(o.pending)
@@ -242,7 +255,43 @@ func (o *Outbound) close() Wire {
 	}
 	o.bytes = 0
 	o.wakeLocked()
-	return o.wire
+}
+
+// End lets a final frame go out, closes the wire and waits for whoever writes.
+// Without a Finish before, what waits is lost.
+func (o *Outbound) End() {
+	o.waitFinal()
+	o.mu.Lock()
+	o.abortLocked()
+	flushed := o.flushed
+	o.mu.Unlock()
+	if flushed != nil {
+		<-flushed
+	}
+}
+
+// waitFinal waits for the final frame to go out, as long as Limits.Close.
+func (o *Outbound) waitFinal() {
+	var timeout <-chan time.Time
+	for {
+		o.mu.Lock()
+		if o.state != outboundFinishing || o.wire == nil {
+			o.mu.Unlock()
+			return
+		}
+		room := o.roomLocked()
+		o.mu.Unlock()
+		if timeout == nil {
+			timer := time.NewTimer(o.buffers.limits.Close)
+			defer timer.Stop()
+			timeout = timer.C
+		}
+		select {
+		case <-room:
+		case <-timeout:
+			return
+		}
+	}
 }
 
 // WaitRoom waits until less than the soft limit waits; false means that the
@@ -250,18 +299,36 @@ func (o *Outbound) close() Wire {
 func (o *Outbound) WaitRoom() bool {
 	for {
 		o.mu.Lock()
-		if o.state != outboundOpen || o.bytes < o.limits.Soft {
+		if o.state != outboundOpen || o.bytes < o.buffers.limits.Soft {
 			open := o.state == outboundOpen
 			o.mu.Unlock()
 			return open
 		}
-		if o.room == nil {
-			o.room = make(chan struct{})
-		}
-		room := o.room
+		room := o.roomLocked()
 		o.mu.Unlock()
 		<-room
 	}
+}
+
+// HasRoom reports whether WaitRoom would return at once.
+func (o *Outbound) HasRoom() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.state != outboundOpen || o.bytes < o.buffers.limits.Soft
+}
+
+// Open reports whether frames are taken.
+func (o *Outbound) Open() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.state == outboundOpen
+}
+
+func (o *Outbound) roomLocked() <-chan struct{} {
+	if o.room == nil {
+		o.room = make(chan struct{})
+	}
+	return o.room
 }
 
 func (o *Outbound) wakeLocked() {
@@ -271,109 +338,19 @@ func (o *Outbound) wakeLocked() {
 	}
 }
 
-// run is the flusher: it ends when nothing waits.
-func (o *Outbound) run() {
-	defer o.wg.Done()
-	for {
-		b, wire := o.next()
-		if b == nil {
-			return
-		}
-		err := o.write(wire, b)
-		o.buffers.put(b)
-		if err != nil {
-			o.Abort()
-			o.ended(err)
-			return
-		}
-	}
-}
-
-// next hands over all that waits.
-func (o *Outbound) next() (*batch, Wire) {
-	o.mu.Lock()
-	if b := o.pending; b != nil && o.state != outboundClosed {
-		o.pending = nil
-		wire := o.wire
-		o.mu.Unlock()
-		return b, wire
-	}
-	o.flushing = false
-	finished := o.state == outboundFinishing
-	if finished {
-		o.state = outboundClosed
-	}
-	o.mu.Unlock()
-	if finished {
-		o.ended(nil)
-	}
-	return nil, nil
-}
-
-func (o *Outbound) write(wire Wire, b *batch) error {
-	for frames := b.frames; len(frames) > 0; {
-		n, chunk := b.gather(frames)
-		frames = frames[n:]
-		rest := n * frameOverhead
-		for len(chunk) > 0 {
-			// A lone frame may be long: it is written in pieces, so that progress shows.
-			piece := chunk[:min(len(chunk), maxWrite)]
-			if _, err := wire.Write(piece); err != nil {
-				return err
-			}
-			chunk = chunk[len(piece):]
-			if o.wrote(len(piece), rest) && len(chunk) == 0 && len(frames) > 0 {
-				o.skip(frames)
-				return nil
-			}
-			rest = 0
-		}
-	}
-	return nil
-}
-
-// gather returns the first n frames as one chunk: copied together while they fit
-// in one write, or the first alone, as it is.
-func (b *batch) gather(frames [][]byte) (n int, chunk []byte) {
-	if len(frames) == 1 || len(frames[0])+len(frames[1]) > maxWrite {
-		return 1, frames[0]
-	}
-	if b.room == nil {
-		b.room = make([]byte, 0, maxWrite)
-	}
-	chunk = b.room
-	for n < len(frames) && len(chunk)+len(frames[n]) <= maxWrite {
-		chunk = append(chunk, frames[n]...)
-		n++
-	}
-	return n, chunk
-}
-
-// wrote notes progress and reports whether what the flusher holds shall be left out.
-func (o *Outbound) wrote(n, overhead int) (skip bool) {
-	o.mu.Lock()
-	o.bytes -= n + overhead
-	o.written += uint64(n)
-	low := o.bytes <= o.limits.Soft/4
-	tell := low && o.starved && o.state == outboundOpen
-	if tell {
+// unlock gives the lock back, then tells the owner what has come of it.
+func (o *Outbound) unlock() {
+	drained := o.starved && o.state == outboundOpen && o.wire != nil && o.bytes <= o.buffers.limits.Soft/4
+	if drained {
 		o.starved = false
 	}
-	if low {
-		o.wakeLocked()
-	}
-	skip = o.discard && o.pending != nil
+	finished := o.final
+	o.final = false
 	o.mu.Unlock()
-	if tell {
-		o.drained()
+	if drained {
+		o.owner.Drained()
 	}
-	return skip
-}
-
-func (o *Outbound) skip(frames [][]byte) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	for _, f := range frames {
-		o.bytes -= len(f) + frameOverhead
+	if finished {
+		o.owner.Finished()
 	}
 }

@@ -37,7 +37,7 @@ func (s *Session) publish(ctx context.Context, id uint64, cmd *protocol.PublishC
 	}
 	q := s.pubs
 	if q == nil {
-		q = &publishQueue{slots: make(chan struct{}, s.cfg.MaxPublishes)}
+		q = &publishQueue{slots: make(chan struct{}, s.registry.cfg.MaxPublishes)}
 		s.pubs = q
 	}
 	q.slots <- struct{}{}
@@ -63,8 +63,8 @@ func (s *Session) publishAll(ctx context.Context) {
 		for i, p := range batch {
 			pubs[i] = p.pub
 		}
-		ctx, cancel := context.WithTimeout(ctx, s.cfg.CommandTimeout)
-		outcomes := s.services.Publisher.PublishAll(ctx, pubs)
+		ctx, cancel := context.WithTimeout(ctx, s.registry.cfg.CommandTimeout)
+		outcomes := s.registry.services.Publisher.PublishAll(ctx, pubs)
 		cancel()
 		for i, p := range batch {
 			s.published(p, outcomes[i])
@@ -106,7 +106,7 @@ func (s *Session) publication(cmd *protocol.PublishCommand) (*fanout.Publication
 	}
 	pub := &fanout.Publication{
 		Channel: channel, Headers: cmd.Headers, Key: cmd.IdempotencyKey,
-		Publisher: claims.Publisher(), User: claims.Subject, Client: s.id,
+		Publisher: claims.Publisher(), User: claims.Subject, Client: s.ID(),
 	}
 	if pub.Data, pub.Binary, err = data(cmd); err != nil {
 		return nil, err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"github.com/rivulet-rt/rivulet/auth"
 	"github.com/rivulet-rt/rivulet/fanout"
 	"github.com/rivulet-rt/rivulet/protocol"
+	"github.com/rivulet-rt/rivulet/session/socket"
 )
 
 // Authenticator turns a token into claims. Errors wrap those of auth.
@@ -72,6 +74,7 @@ type Registry struct {
 	log      *slog.Logger
 	metrics  *metrics
 	buffers  Buffers
+	sockets  *socket.Group
 	ctx      context.Context //nolint:containedctx // the connections' own life, ended by Drain
 	cancel   context.CancelFunc
 
@@ -107,6 +110,8 @@ func NewRegistry(cfg Config, services Services, logger *slog.Logger, reg prometh
 		return nil, err
 	}
 	r := &Registry{cfg: cfg, services: services, origins: origins, log: logger, metrics: m, empty: make(chan struct{})}
+	r.buffers.limits = Limits{Soft: cfg.SoftBuffer, Hard: cfg.HardBuffer, Close: cfg.CloseTimeout}
+	r.sockets = socket.NewGroup(r.wg.Go)
 	for i := range r.shards {
 		r.shards[i].members = make(map[Member]struct{})
 	}
@@ -146,11 +151,12 @@ func (r *Registry) Len() int {
 type Slot struct {
 	registry  *Registry
 	transport Transport
+	shard     uint8 // of Enter
 	done      atomic.Bool
 }
 
 // Admit reserves a place, or returns ErrFull or ErrDraining. Every slot must be
-// served or released.
+// served, left or released.
 func (r *Registry) Admit(t Transport) (*Slot, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -195,20 +201,14 @@ func (s *Slot) Release() {
 	}
 }
 
-// Serve runs serve on the caller's goroutine, with the connection swept and
-// drained meanwhile, and releases the slot. serve's ctx ends when a drain gives up.
-func (s *Slot) Serve(m Member, serve func(ctx context.Context)) {
+// Enter has the connection swept and drained from now on, until Leave.
+func (s *Slot) Enter(m Member) {
 	r := s.registry
-	sh := &r.shards[r.next.Add(1)%memberShards]
+	s.shard = uint8(r.next.Add(1) % memberShards)
+	sh := &r.shards[s.shard]
 	sh.mu.Lock()
 	sh.members[m] = struct{}{}
 	sh.mu.Unlock()
-	defer func() {
-		sh.mu.Lock()
-		delete(sh.members, m)
-		sh.mu.Unlock()
-		s.Release()
-	}()
 	r.mu.Lock()
 	draining, count := r.draining, r.count
 	r.mu.Unlock()
@@ -218,13 +218,35 @@ func (s *Slot) Serve(m Member, serve func(ctx context.Context)) {
 	if r.ctx.Err() != nil {
 		m.Abort()
 	}
-	serve(r.ctx)
 }
 
-// Go is Serve on a goroutine that Drain waits for.
-func (s *Slot) Go(m Member, serve func(ctx context.Context)) {
-	s.registry.wg.Go(func() { s.Serve(m, serve) })
+// Leave ends what Enter began and releases the slot. Drain may then return.
+func (s *Slot) Leave(m Member) {
+	sh := &s.registry.shards[s.shard]
+	sh.mu.Lock()
+	delete(sh.members, m)
+	sh.mu.Unlock()
+	s.Release()
 }
+
+// Serve runs serve on the caller's goroutine between Enter and Leave. serve's ctx
+// ends when a drain gives up.
+func (s *Slot) Serve(m Member, serve func(ctx context.Context)) {
+	s.Enter(m)
+	defer s.Leave(m)
+	serve(s.registry.ctx)
+}
+
+// Attach takes a connection over for h, which works until it is released.
+func (r *Registry) Attach(conn net.Conn, h socket.Handler) socket.Driver {
+	return r.sockets.Attach(conn, h)
+}
+
+// Init makes a zero Outbound one with the registry's limits.
+func (r *Registry) Init(o *Outbound, owner Owner) { o.Init(&r.buffers, owner) }
+
+// Context is that of all connections: it ends when a drain gives up.
+func (r *Registry) Context() context.Context { return r.ctx }
 
 // sweep looks at one shard per tick.
 func (r *Registry) sweep(ctx context.Context) {

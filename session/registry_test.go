@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -186,7 +187,7 @@ func TestRegistryServes(t *testing.T) {
 		t.Errorf("got %v, want ErrFull", err)
 	}
 	m := newMember()
-	slot.Go(m, func(context.Context) { <-m.events })
+	serve(t, slot, m, func() { <-m.events })
 	<-m.swept
 	<-m.swept
 	if err := r.Drain(t.Context()); err != nil {
@@ -234,7 +235,7 @@ func TestOneClientComesBackAtOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	m, told := newMember(), make(chan protocol.DisconnectEvent, 1)
-	slot.Go(m, func(context.Context) { told <- <-m.events })
+	serve(t, slot, m, func() { told <- <-m.events })
 	if err := r.Drain(t.Context()); err != nil {
 		t.Error(err)
 	}
@@ -250,9 +251,9 @@ func TestRegistryDrainCuts(t *testing.T) {
 		t.Fatal(err)
 	}
 	m := newMember()
-	slot.Go(m, func(ctx context.Context) {
+	serve(t, slot, m, func() {
 		<-m.abort
-		<-ctx.Done()
+		<-r.Context().Done()
 	})
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
@@ -290,4 +291,17 @@ func TestMetricsExistFromTheStart(t *testing.T) {
 	if _, err := session.NewRegistry(session.DefaultConfig(), session.Services{}, slog.New(slog.DiscardHandler), reg); err == nil {
 		t.Error("two registries share one metrics registry")
 	}
+}
+
+// serve is Slot.Serve beside the test, which waits for it.
+func serve(t *testing.T, slot *session.Slot, m session.Member, f func()) {
+	t.Helper()
+	var wg sync.WaitGroup
+	// Entered before the test goes on, so that what it does meets the connection.
+	slot.Enter(m)
+	wg.Go(func() {
+		defer slot.Leave(m)
+		f()
+	})
+	t.Cleanup(wg.Wait)
 }

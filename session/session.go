@@ -28,39 +28,45 @@ type Handshake struct {
 }
 
 // Session is one client's connection: it turns commands into calls and whatever
-// comes back into events. It is a fanout.Sink and a Member.
+// comes back into events. It is a fanout.Sink and a Member. A transport embeds it
+// beside what it knows of the socket, so that a connection is one piece of memory.
 type Session struct {
-	// Static after New.
-	id       string
-	cfg      *Config
-	services *Services
-	metrics  *metrics
-	log      *slog.Logger
-	codec    Codec
-	out      *Outbound
-	browser  bool
-	born     time.Time
+	out Outbound // first: with what follows it is all that a delivery touches
 
-	heard   atomic.Int64 // when the client last sent anything, Unix nanoseconds
-	expires atomic.Int64 // when the claims end, Unix nanoseconds; 0 is never
+	// Static after Init.
+	registry *Registry
+	codec    Codec
+	id       [8]byte
+	born     int64 // Unix nanoseconds, as all times here
+	browser  bool
+
+	// Owned by the reading side.
+	opened  bool           // a command was answered: connect comes too late
+	history chan struct{}  // one slot; made by the first history
+	pubs    *publishQueue  // made by the first publish
+	work    sync.WaitGroup // what goes on after a command
+
 	ready   atomic.Bool  // the claims suffice
+	heard   atomic.Int64 // when the client last sent anything
+	begun   atomic.Int64 // when the frame began that is being received; 0 is none
+	expires atomic.Int64 // when the claims end; 0 is never
 
 	// Owned by the sweeper.
-	nextPing time.Time
-	lastLife time.Time
-
-	// Owned by the reading goroutine.
-	opened  bool // a command was answered: connect comes too late
-	work    sync.WaitGroup
-	history chan struct{} // one slot; made by the first history
-	pubs    *publishQueue // made by the first publish
+	nextPing int64
+	lastLife int64
 
 	mu     sync.Mutex // guards the following
 	claims auth.Claims
-	client Subscriber        // made by the first subscribe
-	tokens uint64            // counts what the hub is asked
-	asked  map[uint64]uint64 // the command's ID by token, until the hub has answered
+	client Subscriber // made by the first subscribe
+	tokens uint64     // counts what the hub is asked
+	asked  []question
 	subs   []joined
+}
+
+// question is what the hub was asked and has not answered.
+type question struct {
+	token uint64
+	id    uint64 // the command's
 }
 
 // joined is a subscription that nobody has asked to end. Its token tells it from an
@@ -77,38 +83,30 @@ var (
 	_ Member        = (*Session)(nil)
 )
 
-// New returns a session whose frames wait until Outbound().Start. ended is called
-// when the last frame is out (nil) or a write failed.
-func (r *Registry) New(codec Codec, h Handshake, ended func(error)) *Session {
+// Init makes a zero Session one whose frames wait until Outbound().Start. The owner is
+// whoever embeds it: Drained is the Session's, Finished its own.
+func (s *Session) Init(r *Registry, codec Codec, h Handshake, o Owner) {
 	now := time.Now()
-	s := &Session{
-		id: newID(), cfg: &r.cfg, services: &r.services, metrics: r.metrics, log: r.log, codec: codec,
-		browser: h.Browser, born: now, lastLife: now,
-		// A crowd that connects at once is spread over the interval from its first ping on.
-		nextPing: now.Add(jitter(r.cfg.PingInterval)),
-	}
+	s.registry, s.codec, s.browser = r, codec, h.Browser
+	s.born, s.lastLife = now.UnixNano(), now.UnixNano()
+	// A crowd that connects at once is spread over the interval from its first ping on.
+	s.nextPing = now.Add(jitter(r.cfg.PingInterval)).UnixNano()
+	_, _ = rand.Read(s.id[:]) // never fails, by its contract
 	s.heard.Store(now.UnixNano())
-	s.out = r.NewOutbound(s.drained, ended)
+	s.out.Init(&r.buffers, o)
 	if h.Given {
 		s.admit(h.Claims)
 		if h.Told {
 			s.push(s.connected(0))
 		}
 	}
-	return s
 }
 
-// NewOutbound returns a buffer with the registry's limits.
-func (r *Registry) NewOutbound(drained func(), ended func(error)) *Outbound {
-	limits := Limits{Soft: r.cfg.SoftBuffer, Hard: r.cfg.HardBuffer, Close: r.cfg.CloseTimeout}
-	return NewOutbound(limits, &r.buffers, drained, ended)
-}
-
-// newID names a connection: 64 random bits in hexadecimal.
-func newID() string {
-	var b [8]byte
-	_, _ = rand.Read(b[:]) // never fails
-	return hex.EncodeToString(b[:])
+// Drained moves the subscriptions on that waited for room. It is part of Owner.
+func (s *Session) Drained() {
+	if c := s.subscriber(); c != nil {
+		c.Drained()
+	}
 }
 
 // Cork and Uncork make the session a fanout.Corker.
@@ -118,16 +116,20 @@ func (s *Session) Cork() { s.out.Cork() }
 func (s *Session) Uncork() { s.out.Uncork() }
 
 // Outbound is the session's buffer.
-func (s *Session) Outbound() *Outbound { return s.out }
+func (s *Session) Outbound() *Outbound { return &s.out }
 
-// ID names the connection to its client and in logs.
-func (s *Session) ID() string { return s.id }
+// ID names the connection to its client and in logs: 64 random bits in hexadecimal.
+func (s *Session) ID() string { return hex.EncodeToString(s.id[:]) }
 
 // LogValue is the session as logs show it.
-func (s *Session) LogValue() slog.Value { return slog.StringValue(s.id) }
+func (s *Session) LogValue() slog.Value { return slog.StringValue(s.ID()) }
 
 // Heard notes a sign of life: the transport calls it for whatever arrives.
 func (s *Session) Heard(now time.Time) { s.heard.Store(now.UnixNano()) }
+
+// Receiving notes since when a frame is being received that has not ended, in Unix
+// nanoseconds; 0 is none. It must end within Config.FrameTimeout.
+func (s *Session) Receiving(since int64) { s.begun.Store(since) }
 
 func (s *Session) admit(claims auth.Claims) {
 	s.mu.Lock()
@@ -160,9 +162,9 @@ func (s *Session) reply(id uint64, err error) { s.refuse(id, ErrorEvent(err), er
 
 // refuse answers with ev, which says err to the client.
 func (s *Session) refuse(id uint64, ev *protocol.ErrorEvent, err error) {
-	s.metrics.errors.WithLabelValues(label(ev.Code)).Inc()
+	s.registry.metrics.errors.WithLabelValues(label(ev.Code)).Inc()
 	if ev.Code == protocol.ErrorInternal {
-		s.log.Error("command failed", slog.Any("session", s), slog.Any("err", err))
+		s.registry.log.Error("command failed", slog.Any("session", s), slog.Any("err", err))
 	}
 	s.push(&protocol.Event{ID: id, Error: ev})
 }
@@ -172,7 +174,7 @@ func (s *Session) Deliver(m *fanout.Message) bool {
 	if s.out.Deliver(s.codec.Message(m)) {
 		return true
 	}
-	s.metrics.refused.Inc()
+	s.registry.metrics.refused.Inc()
 	return false
 }
 
@@ -195,7 +197,7 @@ func (s *Session) answer(n fanout.Notice) bool {
 			return true // it ended by itself before it was revoked, and the client knows
 		}
 		s.forget(n.Channel, n.Token)
-		s.metrics.errors.WithLabelValues(label(ErrorEvent(n.Err).Code)).Inc()
+		s.registry.metrics.errors.WithLabelValues(label(ErrorEvent(n.Err).Code)).Inc()
 	}
 	n.Token = s.answered(n.Token)
 	ev := NoticeEvent(n)
@@ -215,11 +217,8 @@ func (s *Session) ask(id uint64) (token uint64) {
 }
 
 func (s *Session) askLocked(id uint64) (token uint64) {
-	if s.asked == nil {
-		s.asked = make(map[uint64]uint64)
-	}
 	s.tokens++
-	s.asked[s.tokens] = id
+	s.asked = append(s.asked, question{s.tokens, id})
 	return s.tokens
 }
 
@@ -228,8 +227,15 @@ func (s *Session) askLocked(id uint64) (token uint64) {
 func (s *Session) answered(token uint64) (id uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	id = s.asked[token]
-	delete(s.asked, token)
+	i := slices.IndexFunc(s.asked, func(q question) bool { return q.token == token })
+	if i < 0 {
+		return 0
+	}
+	id = s.asked[i].id
+	s.asked = slices.Delete(s.asked, i, i+1)
+	if len(s.asked) == 0 {
+		s.asked = nil // nothing is kept while nothing is asked
+	}
 	return id
 }
 
@@ -241,12 +247,6 @@ func (s *Session) forget(c fanout.Channel, token uint64) {
 	s.subs = slices.DeleteFunc(s.subs, func(j joined) bool {
 		return j.channel == c && (token == 0 || j.token == token)
 	})
-}
-
-func (s *Session) drained() {
-	if c := s.subscriber(); c != nil {
-		c.Drained()
-	}
 }
 
 func (s *Session) subscriber() Subscriber {
@@ -275,8 +275,8 @@ func (s *Session) Reject(code protocol.Code, detail string) {
 func (s *Session) Disconnect(ev protocol.DisconnectEvent) {
 	final := append(s.codec.Event(&protocol.Event{Disconnect: &ev}), s.codec.Close(ev.Code, ev.Reason)...)
 	if s.out.Finish(final, ev.Code == protocol.CloseNotReading) {
-		s.metrics.disconnects.WithLabelValues(label(ev.Code)).Inc()
-		s.log.Debug("session disconnected", slog.Any("session", s), slog.Int("code", int(ev.Code)), slog.String("reason", ev.Reason))
+		s.registry.metrics.disconnects.WithLabelValues(label(ev.Code)).Inc()
+		s.registry.log.Debug("session disconnected", slog.Any("session", s), slog.Int("code", int(ev.Code)), slog.String("reason", ev.Reason))
 	}
 }
 

@@ -13,26 +13,26 @@ func jitter(d time.Duration) time.Duration { return d/2 + rand.N(d/2) }
 // heartbeat when it is due. What the client has taken of data that waited for it
 // counts as a sign of life: its answer to a ping is behind that data.
 func (s *Session) Sweep(now time.Time) {
-	heard := time.Unix(0, s.heard.Load())
-	if heard.After(s.lastLife) {
-		s.lastLife = heard
-	}
+	at, cfg := now.UnixNano(), &s.registry.cfg
+	s.lastLife = max(s.lastLife, s.heard.Load())
 	progress := s.out.Check(now)
 	if progress.Alive {
-		s.lastLife = now
+		s.lastLife = at
 	}
-	expires := s.expires.Load()
+	expires, begun := s.expires.Load(), s.begun.Load()
 	switch {
-	case progress.Stalled >= s.cfg.StallTimeout:
+	case progress.Stalled >= cfg.StallTimeout:
 		s.Disconnect(disconnect(protocol.CloseNotReading))
-	case now.Sub(s.lastLife) >= s.cfg.DeadAfter:
+	case at-s.lastLife >= int64(cfg.DeadAfter):
 		s.Disconnect(disconnect(protocol.CloseHeartbeat))
-	case !s.ready.Load() && now.Sub(s.born) >= s.cfg.ConnectTimeout:
+	case begun != 0 && at-begun >= int64(cfg.FrameTimeout):
+		s.Reject(protocol.CloseHeartbeat, "a frame was begun and did not end within "+cfg.FrameTimeout.String())
+	case !s.ready.Load() && at-s.born >= int64(cfg.ConnectTimeout):
 		s.Disconnect(disconnect(protocol.CloseConnectTimeout))
-	case expires != 0 && now.UnixNano() >= expires:
+	case expires != 0 && at >= expires:
 		s.Disconnect(disconnect(protocol.CloseTokenExpired))
-	case !now.Before(s.nextPing):
-		s.nextPing = s.nextPing.Add(s.cfg.PingInterval)
+	case at >= s.nextPing:
+		s.nextPing += int64(cfg.PingInterval)
 		s.out.Push(s.codec.Ping(s.browser)) // no room: the client has enough to read
 	}
 }

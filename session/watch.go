@@ -2,13 +2,12 @@ package session
 
 import "time"
 
-// watch is what Outbound.Check saw last.
+// watch is what Outbound.Check saw last. Owned by Check's caller.
 type watch struct {
-	begun   bool
 	written uint64
-	unacked int
-	acked   int64     // most that was seen
-	moved   time.Time // when anything last moved while something waited
+	acked   int64 // most that was seen
+	moved   int64 // when anything last moved while something waited, Unix nanoseconds; 0 before the first look
+	unacked int32
 }
 
 // Progress is what Outbound.Check found.
@@ -37,20 +36,20 @@ func (o *Outbound) Check(now time.Time) Progress {
 	o.mu.Lock()
 	waiting, written, wire := o.bytes > 0, o.written, o.wire
 	o.mu.Unlock()
-	unacked := 0
+	var unacked int32
 	if u, ok := wire.(unacker); ok {
-		unacked = u.Unacked()
+		unacked = int32(u.Unacked())
 	}
 	w := &o.watch
+	begun := w.moved != 0
 	acked := int64(written) - int64(unacked)
-	moved := !w.begun || written != w.written || unacked != w.unacked
-	p := Progress{Alive: w.begun && (waiting && moved || !waiting && acked > w.acked && unacked > 0)}
+	moved := !begun || written != w.written || unacked != w.unacked
+	p := Progress{Alive: begun && (waiting && moved || !waiting && acked > w.acked && unacked > 0)}
 	w.written, w.unacked = written, unacked
 	w.acked = max(w.acked, acked)
-	if moved || !waiting || !w.begun {
-		w.moved = now
+	if moved || !waiting {
+		w.moved = now.UnixNano()
 	}
-	w.begun = true
-	p.Stalled = now.Sub(w.moved)
+	p.Stalled = now.Sub(time.Unix(0, w.moved))
 	return p
 }

@@ -39,7 +39,7 @@ func (w *memoryWire) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func (w *memoryWire) SetWriteDeadline(t time.Time) error {
+func (w *memoryWire) SetDeadline(t time.Time) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.deadline = t

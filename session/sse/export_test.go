@@ -16,7 +16,7 @@ func SinkForTest(r *session.Registry, requests []fanout.SubscribeRequest) (fanou
 		subs = append(subs, subscription{request: req, hash: channelHash(req.Channel)})
 	}
 	s := newStream(r, slog.New(slog.DiscardHandler), auth.Claims{}, subs)
-	return s, s.out
+	return s, &s.out
 }
 
 // ParseRequestForTest gives what the request subscribes to.

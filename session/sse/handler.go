@@ -108,7 +108,7 @@ func (h *Handler) start(w http.ResponseWriter, r *http.Request, slot *session.Sl
 		}
 	}
 	wire := newFlushWire(w)
-	_ = wire.SetWriteDeadline(time.Time{}) // the server's timeout is for short answers; without one this fails
+	_ = wire.SetDeadline(time.Time{}) // the server's timeout is for short answers; without one this fails
 	streamHeader(w.Header())
 	w.WriteHeader(http.StatusOK)
 	s.out.Start(wire, []byte(preamble()))
@@ -124,18 +124,10 @@ func (h *Handler) start(w http.ResponseWriter, r *http.Request, slot *session.Sl
 
 func (h *Handler) takeOver(conn net.Conn, origin string, slot *session.Slot, s *stream) {
 	_ = conn.SetDeadline(time.Time{}) // fails only if closed
-	session.Tune(conn)
-	s.out.Start(connWire{conn, session.NewDirect(conn)}, head(origin))
-	slot.Go(s, func(context.Context) {
-		// The client has nothing more to say: this waits for its end, or ours.
-		var b [64]byte
-		for {
-			if _, err := conn.Read(b[:]); err != nil {
-				break
-			}
-		}
-		s.end()
-	})
+	s.slot, s.driver = slot, h.registry.Attach(conn, s)
+	s.out.Start(s.driver, head(origin))
+	slot.Enter(s)
+	s.driver.Begin()
 }
 
 func streamHeader(h http.Header) {

@@ -11,6 +11,7 @@ import (
 	"github.com/rivulet-rt/rivulet/fanout"
 	"github.com/rivulet-rt/rivulet/protocol"
 	"github.com/rivulet-rt/rivulet/session"
+	"github.com/rivulet-rt/rivulet/session/socket"
 )
 
 // stream is one connection: the sink of its subscriptions.
@@ -19,7 +20,9 @@ type stream struct {
 	registry *session.Registry
 	cfg      session.Config
 	log      *slog.Logger
-	out      *session.Outbound
+	out      session.Outbound
+	driver   socket.Driver // of a connection that was taken over
+	slot     *session.Slot
 	client   session.Subscriber
 	expires  time.Time
 	outcome  chan error // one value: nil when all channels are subscribed, or why one is not
@@ -38,6 +41,8 @@ var (
 	_ fanout.Sink    = (*stream)(nil)
 	_ fanout.Corker  = (*stream)(nil)
 	_ session.Member = (*stream)(nil)
+	_ session.Owner  = (*stream)(nil)
+	_ socket.Handler = (*stream)(nil)
 )
 
 func newStream(r *session.Registry, log *slog.Logger, claims auth.Claims, subs []subscription) *stream {
@@ -49,7 +54,7 @@ func newStream(r *session.Registry, log *slog.Logger, claims auth.Claims, subs [
 		s.places = append(s.places, place{channel: sub.request.Channel, hash: sub.hash, positions: slices.Clone(sub.request.Start.Positions)})
 	}
 	s.nextBeat = time.Now().Add(s.cfg.PingInterval/2 + rand.N(s.cfg.PingInterval/2))
-	s.out = r.NewOutbound(func() { s.client.Drained() }, func(error) { s.out.Abort() })
+	r.Init(&s.out, s)
 	s.client = r.Services().NewClient(s)
 	return s
 }
@@ -65,6 +70,28 @@ func (s *stream) subscribe(subs []subscription) {
 }
 
 func (s *stream) settle(err error) { s.decide.Do(func() { s.outcome <- err }) }
+
+// Drained moves the subscriptions on that waited for room.
+func (s *stream) Drained() { s.client.Drained() }
+
+// Finished closes the connection when the last event is out.
+func (s *stream) Finished() { s.out.Abort() }
+
+// Receive implements socket.Handler: the client has nothing more to say.
+func (s *stream) Receive([]byte) (work bool) { return false }
+
+// Work implements socket.Handler; there never is any.
+func (s *stream) Work() {}
+
+// Writable implements socket.Handler.
+func (s *stream) Writable() { s.out.Writable() }
+
+// Ended implements socket.Handler.
+func (s *stream) Ended(error) {
+	s.end()
+	s.slot.Leave(s)
+	s.driver.Release()
+}
 
 // Cork and Uncork make the stream a fanout.Corker.
 func (s *stream) Cork() { s.out.Cork() }

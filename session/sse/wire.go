@@ -5,18 +5,7 @@ import (
 	"net/http"
 	"sync"
 	"time"
-
-	"github.com/rivulet-rt/rivulet/session"
 )
-
-// connWire is a connection that was taken over.
-type connWire struct {
-	net.Conn
-	*session.Direct
-}
-
-// Unacked is how much the peer has not acknowledged.
-func (w connWire) Unacked() int { return session.Unacked(w.Conn) }
 
 // flushWire writes through net/http, which keeps the connection: HTTP/2, and
 // servers that do not give it away.
@@ -61,8 +50,8 @@ func (f *flushWire) leave() {
 	f.writing = false
 }
 
-// SetWriteDeadline does nothing once the wire is closed: the writer may be gone.
-func (f *flushWire) SetWriteDeadline(t time.Time) error {
+// SetDeadline does nothing once the wire is closed: the writer may be gone.
+func (f *flushWire) SetDeadline(t time.Time) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.over {

@@ -43,7 +43,8 @@ func TestFrameLengths(t *testing.T) {
 // allocation per client.
 func TestDeliverAllocatesNothing(t *testing.T) {
 	r := hubtest.New().Start(t, config(func(c *session.Config) { c.SoftBuffer, c.HardBuffer = 16<<20, 64<<20 }), open())
-	s := r.New(websocket.CodecForTest(), session.Handshake{}, func(error) {})
+	s := &idle{}
+	s.Init(r, websocket.CodecForTest(), session.Handshake{}, s)
 	defer s.End()
 	m := message(t, 200)
 	for range 20_000 { // let the list of what waits grow first
@@ -57,6 +58,11 @@ func TestDeliverAllocatesNothing(t *testing.T) {
 		t.Error("the buffer was full; the test shows nothing")
 	}
 }
+
+// idle is a session without a socket.
+type idle struct{ session.Session }
+
+func (*idle) Finished() {}
 
 func TestCloseFrame(t *testing.T) {
 	codec := websocket.CodecForTest()

@@ -2,7 +2,7 @@ package websocket
 
 import (
 	"bytes"
-	"context"
+	"compress/flate"
 	"errors"
 	"fmt"
 	"io"
@@ -14,180 +14,171 @@ import (
 
 	"github.com/rivulet-rt/rivulet/protocol"
 	"github.com/rivulet-rt/rivulet/session"
+	"github.com/rivulet-rt/rivulet/session/socket"
 )
 
-// guardedConn is the connection as gorilla has it. From the upgrade on, gorilla
-// may only read: what it would write by itself (close frames after a protocol
-// error, which no handler catches) is dropped, for the session sends its own, and
-// its write deadlines would cut the outbound buffer's writes.
-type guardedConn struct {
-	net.Conn
-	heard    func(time.Time)
-	upgraded bool // set before the reading goroutine starts
-}
-
-func (g *guardedConn) Read(p []byte) (int, error) {
-	n, err := g.Conn.Read(p)
-	if n > 0 && g.heard != nil {
-		g.heard(time.Now())
-	}
-	return n, err
-}
-
-func (g *guardedConn) Write(p []byte) (int, error) {
-	if g.upgraded {
-		return len(p), nil
-	}
-	return g.Conn.Write(p)
-}
-
-func (g *guardedConn) SetWriteDeadline(t time.Time) error {
-	if g.upgraded {
-		return nil
-	}
-	return g.Conn.SetWriteDeadline(t)
-}
-
-// wire is the connection as the outbound buffer has it.
-type wire struct {
-	net.Conn
-	*session.Direct
-}
-
-// Unacked is how much the peer has not acknowledged.
-func (w wire) Unacked() int { return session.Unacked(w.Conn) }
-
-// conn is one connection: the reading side of a session.
+// conn is one connection: the reading side of a session. While the client sends
+// nothing it has no goroutine and holds no buffer, but where the driver does.
 type conn struct {
+	session.Session
+
+	// Static after start.
 	handler *Handler
-	session *session.Session
-	codec   jsonCodec
-	ws      *websocket.Conn
-	net     net.Conn
+	driver  socket.Driver
+	slot    *session.Slot
+	codec   wireCodec
+	parsers *parsers
+
+	// Owned by the reading side.
+	gate    gate
+	ready   passed // what Work is to do
+	inline  bool   // the reading side may not wait
+	deaf    bool   // nothing more is read: the client closed, or broke the rules
+	dropped int    // bytes since
+
+	bye farewell
 }
 
-func (h *Handler) start(slot *session.Slot, ws *websocket.Conn, guard *guardedConn, shake session.Handshake) {
-	c := &conn{handler: h, ws: ws, net: guard.Conn}
-	c.session = h.registry.New(c.codec, shake, c.ended)
-	session.Tune(c.net)
-	guard.heard, guard.upgraded = c.session.Heard, true
-	ws.SetReadLimit(int64(h.registry.Config().MaxFrame))
-	ws.SetPingHandler(c.pong)
-	ws.SetCloseHandler(func(int, string) error { return nil }) // answered at the read's error
-	c.session.Outbound().Start(wire{c.net, session.NewDirect(c.net)}, nil)
-	slot.Go(c.session, c.serve)
+var (
+	_ socket.Handler = (*conn)(nil)
+	_ session.Owner  = (*conn)(nil)
+)
+
+func (h *Handler) start(slot *session.Slot, network net.Conn, codec wireCodec, ps *parsers, shake session.Handshake) {
+	c := &conn{handler: h, slot: slot, codec: codec, parsers: ps}
+	c.Init(h.registry, codec, shake, c)
+	c.driver = h.registry.Attach(network, c)
+	c.Outbound().Start(c.driver, nil)
+	slot.Enter(c)
+	c.driver.Begin()
 }
 
-// ended: the last frame is out, so the peer's close frame is awaited, but not for
-// ever; or a write failed, and the closed connection has ended the reading too.
-func (c *conn) ended(err error) {
-	if err == nil {
-		c.limitRead()
+// Receive implements socket.Handler. Control frames are answered here; commands may
+// have to wait, and are left to Work.
+func (c *conn) Receive(p []byte) (work bool) {
+	now := time.Now()
+	c.Heard(now)
+	if c.deaf {
+		if c.dropped += len(p); c.dropped > lingerBytes {
+			_ = c.driver.Close()
+		}
+		return false
+	}
+	was := c.gate.held != nil
+	out := c.gate.take(p, rules{limit: int(c.parsers.limit), deflate: c.parsers.deflate})
+	switch {
+	case c.gate.held == nil && was:
+		c.Receiving(0)
+	case c.gate.held != nil && (!was || out.messages > 0):
+		c.Receiving(now.UnixNano())
+	}
+	switch {
+	case len(out.frames) == 0 && !out.flood:
+		return false
+	case out.messages == 0 && c.Outbound().HasRoom():
+		c.inline = true
+		c.read(out)
+		c.inline = false
+		return false
+	}
+	if out.shared {
+		out.frames = bytes.Clone(out.frames)
+	}
+	c.ready = out
+	return true
+}
+
+// Work implements socket.Handler.
+func (c *conn) Work() {
+	out := c.ready
+	c.ready = passed{}
+	c.read(out)
+}
+
+// Writable implements socket.Handler.
+func (c *conn) Writable() { c.Outbound().Writable() }
+
+// Ended implements socket.Handler.
+func (c *conn) Ended(error) {
+	c.End()
+	c.slot.Leave(c)
+	c.driver.Release()
+}
+
+func (c *conn) read(out passed) {
+	p, err := c.parsers.get()
+	if err != nil {
+		c.Disconnect(protocol.DisconnectEvent{Code: protocol.CloseInternal, Reason: protocol.CloseInternal.Reason(), Reconnect: true})
+		return
+	}
+	if err = p.read(c, out); err == nil {
+		c.parsers.pool.Put(p)
+	}
+	switch {
+	case err != nil:
+		c.leave(err)
+	case out.flood:
+		c.refuse(protocol.CloseTooLarge, "a message has too many fragments")
 	}
 }
 
-func (c *conn) limitRead() {
-	_ = c.net.SetReadDeadline(time.Now().Add(c.handler.registry.Config().CloseTimeout)) // fails only if closed
+// ping answers a ping, in order with everything else. A client that sends pings
+// and reads nothing is not read either.
+func (c *conn) ping(payload string) {
+	if c.inline || c.Outbound().WaitRoom() {
+		c.Outbound().Push(control(opPong, []byte(payload)))
+	}
 }
 
-// pong answers a ping, in order with everything else. A client that sends pings
-// and reads nothing is not read either.
-func (c *conn) pong(payload string) error {
-	if c.session.Outbound().WaitRoom() {
-		c.session.Outbound().Push(control(opPong, []byte(payload)))
+// message takes one message. While the connection is closing, what still comes is
+// read and dropped, up to the client's close frame.
+func (c *conn) message(kind int, r io.Reader) error {
+	buf := c.handler.buffer()
+	defer c.handler.frames.Put(buf)
+	// Compressed bytes were counted by the parser; what they become is counted here.
+	n, err := buf.ReadFrom(io.LimitReader(r, c.parsers.limit+1))
+	switch {
+	case err != nil:
+		return err
+	case n > c.parsers.limit:
+		return websocket.ErrReadLimit
+	case c.Outbound().WaitRoom():
+		c.codec.receive(c, kind, buf.Bytes())
 	}
 	return nil
 }
 
-// serve reads until the connection ends.
-func (c *conn) serve(ctx context.Context) {
-	err := c.read(ctx)
-	c.leave(err)
-	c.session.End()
-}
-
-func (c *conn) read(ctx context.Context) error {
-	for {
-		// While it is closing, what still comes is read and dropped, up to the peer's
-		// close frame.
-		open := c.session.Outbound().WaitRoom()
-		kind, r, err := c.ws.NextReader()
-		if err != nil {
-			return err
-		}
-		switch {
-		case !open:
-			_, err = io.Copy(io.Discard, r)
-		case kind != websocket.TextMessage:
-			c.session.Reject(protocol.CloseBadFrame, "binary frames are not of "+protocol.SubprotocolJSON+"; send text")
-		default:
-			err = c.command(ctx, r)
-		}
-		if err != nil {
-			return err
-		}
-	}
-}
-
-func (c *conn) command(ctx context.Context, r io.Reader) error {
-	buf, ok := c.handler.frames.Get().(*bytes.Buffer)
-	if !ok {
-		buf = new(bytes.Buffer)
-	}
-	buf.Reset()
-	defer c.handler.frames.Put(buf)
-	if _, err := buf.ReadFrom(r); err != nil {
-		return err
-	}
-	cmd, err := c.codec.json.DecodeCommand(buf.Bytes())
+// command does what a message of a codec's kind asks for.
+func (c *conn) command(frame []byte, decode func([]byte) (protocol.Command, error), text bool) {
+	cmd, err := decode(frame)
 	switch {
 	case err == nil:
-		c.session.Handle(ctx, &cmd)
-	case !utf8.Valid(buf.Bytes()):
-		c.session.Reject(protocol.CloseInvalidText, "")
+		c.Handle(c.handler.registry.Context(), &cmd)
+	case text && !utf8.Valid(frame):
+		c.Reject(protocol.CloseInvalidText, "")
 	default:
-		c.session.Refuse(cmd.ID, err)
+		c.Refuse(cmd.ID, err)
 	}
-	return nil
 }
 
-// leave ends the connection as the read's error says: it answers a close frame,
-// and tells a client that broke the rules which. The reader is of no use then.
+// leave ends the connection as the parser's error says: it answers a close frame,
+// and tells a client that broke the rules which.
 func (c *conn) leave(err error) {
 	closed, ok := errors.AsType[*websocket.CloseError](err)
+	_, corrupt := errors.AsType[flate.CorruptInputError](err)
 	switch {
-	case broken(err) || ok && closed.Code == websocket.CloseAbnormalClosure:
-		c.session.Abort()
 	case ok && closed.Code == websocket.CloseNoStatusReceived:
-		c.session.Leave(closeFrame(0, ""))
+		c.answer(closeFrame(0, ""))
 	case ok:
-		c.session.Leave(closeFrame(protocol.Code(closed.Code), ""))
+		c.answer(closeFrame(protocol.Code(closed.Code), ""))
 	case errors.Is(err, websocket.ErrReadLimit):
-		c.session.Reject(protocol.CloseTooLarge, fmt.Sprintf("frame is over %d bytes", c.handler.registry.Config().MaxFrame))
-		c.linger()
+		c.refuse(protocol.CloseTooLarge, fmt.Sprintf("frame is over %d bytes", c.parsers.limit))
+	case corrupt || errors.Is(err, io.ErrUnexpectedEOF):
+		c.refuse(protocol.CloseInvalidText, "the compressed data is not valid")
 	default:
-		c.session.Reject(protocol.CloseProtocolError, err.Error())
-		c.linger()
+		c.refuse(protocol.CloseProtocolError, err.Error())
 	}
-}
-
-// broken reports whether the connection broke off or was closed on this side.
-func broken(err error) bool {
-	_, network := errors.AsType[net.Error](err)
-	return network || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
-		errors.Is(err, net.ErrClosed) || errors.Is(err, io.ErrClosedPipe)
 }
 
 // lingerBytes bounds what is read and dropped of a client that broke the rules.
 const lingerBytes = 16 << 20
-
-// linger lets the last frames arrive: closing a socket with unread bytes in it
-// would make the kernel discard what the peer has not read yet.
-func (c *conn) linger() {
-	c.session.Outbound().Wait()
-	if half, ok := c.net.(interface{ CloseWrite() error }); ok {
-		_ = half.CloseWrite() // fails only if closed
-	}
-	c.limitRead()
-	_, _ = io.CopyN(io.Discard, c.net, lingerBytes) // whatever ends it, the connection is closed next
-}

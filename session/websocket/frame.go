@@ -4,17 +4,16 @@ import (
 	"encoding/binary"
 	"strings"
 
-	"github.com/rivulet-rt/rivulet/fanout"
 	"github.com/rivulet-rt/rivulet/protocol"
-	"github.com/rivulet-rt/rivulet/session"
 )
 
 // Opcodes with the FIN bit: the node's frames are never fragmented.
 const (
-	opText  = 0x80 | 0x1
-	opClose = 0x80 | 0x8
-	opPing  = 0x80 | 0x9
-	opPong  = 0x80 | 0xa
+	opText   = 0x80 | 0x1
+	opBinary = 0x80 | 0x2
+	opClose  = 0x80 | 0x8
+	opPing   = 0x80 | 0x9
+	opPong   = 0x80 | 0xa
 )
 
 const (
@@ -61,39 +60,3 @@ func closeFrame(code protocol.Code, reason string) []byte {
 	}
 	return control(opClose, append(binary.BigEndian.AppendUint16(nil, uint16(code)), reason...))
 }
-
-// jsonCodec is the subprotocol rivulet.v1.json.
-type jsonCodec struct{ json protocol.JSON }
-
-var _ session.Codec = jsonCodec{}
-
-// eventSize and messageSize are what most frames need beside the data.
-const (
-	eventSize   = 224
-	messageSize = 224
-)
-
-func (c jsonCodec) Event(ev *protocol.Event) []byte {
-	return build(opText, eventSize, func(dst []byte) []byte { return c.json.AppendEvent(dst, ev) })
-}
-
-func (c jsonCodec) Message(m *fanout.Message) []byte {
-	return m.Frame(session.SlotWebSocketJSON, c.encode)
-}
-
-func (c jsonCodec) encode(m *fanout.Message) []byte {
-	ev := session.MessageEvent(m)
-	return build(opText, messageSize+len(m.Data), func(dst []byte) []byte { return c.json.AppendMessageEvent(dst, &ev) })
-}
-
-// Ping is a WebSocket ping, which every library answers; a browser's page cannot
-// see it, and gets an event as well.
-func (c jsonCodec) Ping(browser bool) []byte {
-	frame := control(opPing, nil)
-	if browser {
-		frame = append(frame, c.Event(&protocol.Event{Ping: &protocol.Ping{}})...)
-	}
-	return frame
-}
-
-func (jsonCodec) Close(code protocol.Code, reason string) []byte { return closeFrame(code, reason) }

@@ -2,6 +2,7 @@ package websocket
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"log/slog"
 	"net"
@@ -17,21 +18,44 @@ import (
 	"github.com/rivulet-rt/rivulet/session"
 )
 
-// readBuffer holds what a connection has read ahead; longer frames are read past it.
+// readBuffer is gorilla's during the handshake, in bytes.
 const readBuffer = 256
 
 // Handler upgrades requests and hands the connections to the registry.
 type Handler struct {
+	// Static after New.
 	registry *session.Registry
 	log      *slog.Logger
 	upgrader websocket.Upgrader
-	frames   sync.Pool // of *bytes.Buffer, for command frames
+	choices  []choice // the first is for clients that offer no subprotocol
+	plain    parsers
+	deflate  parsers
+
+	frames sync.Pool // of *bytes.Buffer, for what clients send
+}
+
+// choice is what a client can choose by subprotocol.
+type choice struct {
+	subprotocol     string
+	codec, deflated wireCodec
 }
 
 // New returns the handler of GET /v1/ws.
 func New(registry *session.Registry, logger *slog.Logger) *Handler {
+	above := registry.Config().CompressAbove
+	h := newHandler(registry, logger, registry.Config().MaxFrame)
+	text := newCodec(protocol.JSON{}, opText, session.SlotWebSocketJSON)
+	h.choices = []choice{
+		{protocol.SubprotocolJSON, text, newDeflated(text, above, session.SlotDeflateJSON)},
+	}
+	return h
+}
+
+func newHandler(registry *session.Registry, logger *slog.Logger, limit int) *Handler {
 	return &Handler{
 		registry: registry, log: logger,
+		plain:   parsers{limit: int64(limit)},
+		deflate: parsers{limit: int64(limit), deflate: true},
 		upgrader: websocket.Upgrader{
 			ReadBufferSize: readBuffer,
 			// Nothing is written through gorilla; without a pool it would keep a buffer.
@@ -40,9 +64,19 @@ func New(registry *session.Registry, logger *slog.Logger) *Handler {
 			Error: func(w http.ResponseWriter, _ *http.Request, status int, reason error) {
 				session.WriteHTTPStatus(w, status, reason.Error())
 			},
-			CheckOrigin: func(*http.Request) bool { return true }, // checked before, for an answer in JSON
+			CheckOrigin:       func(*http.Request) bool { return true }, // checked before, for an answer in JSON
+			EnableCompression: true,                                     // of what negotiate has left
 		},
 	}
+}
+
+func (h *Handler) buffer() *bytes.Buffer {
+	buf, ok := h.frames.Get().(*bytes.Buffer)
+	if !ok {
+		return new(bytes.Buffer)
+	}
+	buf.Reset()
+	return buf
 }
 
 // ServeHTTP does the handshake. It returns when the connection is upgraded or
@@ -62,19 +96,47 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		session.WriteHTTPError(w, err)
 		return
 	}
-	guard := &guardedConn{}
-	upgrader := h.upgrader
-	if offered := websocket.Subprotocols(r); len(offered) > 0 {
-		upgrader.Subprotocols = []string{protocol.SubprotocolJSON}
+	chosen, upgrader := h.choices[0], h.upgrader
+	if offered := websocket.Subprotocols(r); len(offered) > 0 && chosen.subprotocol != "" {
+		chosen = h.choose(offered)
+		upgrader.Subprotocols = []string{chosen.subprotocol}
 	}
-	ws, err := upgrader.Upgrade(&hijacker{ResponseWriter: w, guard: guard}, r, nil)
+	speaks, ps := chosen.codec, &h.plain
+	if negotiate(r.Header, h.registry.Config().CompressAbove > 0) {
+		speaks, ps = chosen.deflated, &h.deflate
+	}
+	ws, err := upgrader.Upgrade(hijacker{w}, r, nil)
 	if err != nil {
 		slot.Release()
 		h.registry.Rejected()
 		h.log.Debug("websocket upgrade failed", slog.Any("err", err))
 		return
 	}
-	h.start(slot, ws, guard, shake)
+	h.start(slot, ws.NetConn(), speaks, ps, shake)
+}
+
+// choose returns the first of the offered subprotocols that is spoken here; check has
+// seen that there is one.
+func (h *Handler) choose(offered []string) choice {
+	for _, name := range offered {
+		for _, c := range h.choices {
+			if c.subprotocol == name {
+				return c
+			}
+		}
+	}
+	return h.choices[0]
+}
+
+// spoken lists the subprotocols.
+func (h *Handler) spoken() []string {
+	var names []string
+	for _, c := range h.choices {
+		if c.subprotocol != "" {
+			names = append(names, c.subprotocol)
+		}
+	}
+	return names
 }
 
 // errAnswered: the response was written.
@@ -94,9 +156,11 @@ func (h *Handler) check(w http.ResponseWriter, r *http.Request) (session.Handsha
 	if allowed, _ := h.registry.Origins().Allow(r); !allowed {
 		return none, session.Forbidden("Origin", "%.128q is not among the allowed origins (session.origins)", r.Header.Get("Origin"))
 	}
-	if offered := websocket.Subprotocols(r); len(offered) > 0 && !slices.Contains(offered, protocol.SubprotocolJSON) {
+	spoken := h.spoken()
+	known := func(name string) bool { return slices.Contains(spoken, name) }
+	if offered := websocket.Subprotocols(r); len(offered) > 0 && len(spoken) > 0 && !slices.ContainsFunc(offered, known) {
 		return none, session.BadRequest("Sec-WebSocket-Protocol", "none of %.128q is supported; offer %s, or none",
-			strings.Join(offered, ", "), protocol.SubprotocolJSON)
+			strings.Join(offered, ", "), strings.Join(spoken, " or "))
 	}
 	claims, given, err := h.registry.Handshake(r)
 	if err != nil && (given || !errors.Is(err, auth.ErrMissing)) {
@@ -107,18 +171,10 @@ func (h *Handler) check(w http.ResponseWriter, r *http.Request) (session.Handsha
 	}, nil
 }
 
-// hijacker gives gorilla the connection inside a guard.
-type hijacker struct {
-	http.ResponseWriter
-	guard *guardedConn
-}
+// hijacker finds the connection under whatever middleware wrapped the writer.
+type hijacker struct{ http.ResponseWriter }
 
-// Hijack finds the connection under whatever middleware wrapped the writer.
-func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	conn, rw, err := http.NewResponseController(h.ResponseWriter).Hijack()
-	if err != nil {
-		return nil, nil, err
-	}
-	h.guard.Conn = conn
-	return h.guard, rw, nil
+// Hijack implements http.Hijacker.
+func (h hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	return http.NewResponseController(h.ResponseWriter).Hijack()
 }
