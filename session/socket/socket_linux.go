@@ -180,7 +180,7 @@ func read(fd int, buf []byte) (n int, err error) {
 // the write.
 func (s *Socket) TryWrite(p []byte) (int, error) {
 	n, _, errno := unix.RawSyscall(unix.SYS_WRITE, uintptr(s.fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p))) //nolint:gosec // the pointer is of p, which lives until after the call
-	if errno == unix.EINTR { // not after a part was written, and so rare that one more call is no loss
+	if errno == unix.EINTR {                                                                                                     // not after a part was written, and so rare that one more call is no loss
 		return s.TryWrite(p)
 	}
 	if errno == 0 {
