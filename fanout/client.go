@@ -1,7 +1,6 @@
 package fanout
 
 import (
-	"context"
 	"fmt"
 	"sync"
 )
@@ -14,28 +13,28 @@ type Client struct {
 	sink   Sink
 	corker Corker // nil unless the sink gathers
 
-	mu   sync.Mutex // guards the following
-	subs map[Channel]*subscription
-	gone bool // Close was called
-
 	// Owned by the shard's goroutine.
-	active   []*subscription // attached, in the order of their subscribe
-	patterns int             // of them
-	corked   bool            // until the end of the shard's turn
-	blocked  bool            // the sink took nothing and has not called Drained yet
+	corked   bool // until the end of the shard's turn
+	blocked  bool // the sink took nothing and has not called Drained yet
 	closed   bool
+	patterns int32           // of active
+	active   []*subscription // attached, in the order of their subscribe
+
+	mu   sync.Mutex // guards the following
+	subs subscriptionSet
+	gone bool // Close was called
 }
 
 // NewClient registers a connection. The sink gets nothing before Subscribe.
 func (h *Hub) NewClient(sink Sink) *Client {
 	n := h.next.Add(1)
 	corker, _ := sink.(Corker)
-	return &Client{shard: h.shards[n%uint64(len(h.shards))], sink: sink, corker: corker, subs: make(map[Channel]*subscription)}
+	return &Client{shard: h.shards[n%uint64(len(h.shards))], sink: sink, corker: corker}
 }
 
 // cork has the sink gather what the shard's turn brings.
 func (c *Client) cork() {
-	if c.corker != nil && !c.corked {
+	if c.corker != nil && !c.corked && !c.shard.solo {
 		c.corked = true
 		c.corker.Cork()
 		c.shard.corked = append(c.shard.corked, c)
@@ -50,35 +49,45 @@ func (c *Client) Subscribe(req SubscribeRequest) error {
 		return err
 	}
 	h := c.shard.hub
-	sub := &subscription{client: c, channel: req.Channel, token: req.Token, start: req.Start, recovered: true}
-	var ctx context.Context
-	ctx, sub.cancel = context.WithCancel(h.ctx)
-	c.mu.Lock()
-	switch {
-	case c.gone:
-		c.mu.Unlock()
-		sub.cancel()
-		return ErrClosed
-	case c.subs[req.Channel] != nil:
-		c.mu.Unlock()
-		sub.cancel()
-		return fmt.Errorf("%w to %s", ErrAlreadySubscribed, req.Channel)
+	src := h.acquireOpen(req.Channel)
+	if src != nil {
+		req.Channel = src.key.Filter // equal, and shared by all its subscribers
 	}
-	c.subs[req.Channel] = sub
-	c.mu.Unlock()
-	h.metrics.subscriptions.Inc()
-	if src := h.acquireOpen(req.Channel); src != nil {
+	sub := &subscription{client: c, channel: req.Channel, token: req.Token, start: req.Start, recovered: true}
+	if err := c.admit(sub); err != nil {
+		if src != nil {
+			h.release(src)
+		}
+		return err
+	}
+	if src != nil {
 		if at, ok := sub.startHere(src); ok {
 			c.shard.post(func() { sub.attach([]*liveSource{src}, at) })
 			return nil
 		}
 		h.release(src)
 	}
+	ctx := sub.cancellable()
 	if !h.start(func() { sub.prepare(ctx) }) {
 		sub.cancel()
 		sub.forget()
 		return ErrClosed
 	}
+	return nil
+}
+
+// admit notes the subscription as the one to its channel.
+func (c *Client) admit(sub *subscription) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.gone {
+		return ErrClosed
+	}
+	if c.subs.get(sub.channel) != nil {
+		return fmt.Errorf("%w to %s", ErrAlreadySubscribed, sub.channel)
+	}
+	c.subs.add(sub)
+	c.shard.hub.metrics.subscriptions.Inc()
 	return nil
 }
 
@@ -114,8 +123,10 @@ func (r SubscribeRequest) validate() error {
 // delivered. It returns ErrNotSubscribed at once.
 func (c *Client) Unsubscribe(token uint64, channel Channel) error {
 	c.mu.Lock()
-	sub := c.subs[channel]
-	delete(c.subs, channel) // a subscribe that follows at once begins anew
+	sub := c.subs.get(channel)
+	if sub != nil {
+		c.subs.remove(sub) // a subscribe that follows at once begins anew
+	}
 	c.mu.Unlock()
 	if sub == nil {
 		return fmt.Errorf("%w to %s", ErrNotSubscribed, channel)
@@ -151,8 +162,8 @@ func (c *Client) Close() {
 	c.mu.Lock()
 	gone := c.gone
 	c.gone = true
-	for _, sub := range c.subs {
-		sub.cancel()
+	for _, sub := range c.subs.list {
+		sub.cancelLocked()
 	}
 	c.mu.Unlock()
 	if gone {

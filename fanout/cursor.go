@@ -27,35 +27,35 @@ const (
 // cursor is one subscription's place in one source: (source, last offset
 // delivered). Every field is owned by the shard's goroutine.
 type cursor struct {
-	sub   *subscription
-	src   *liveSource
-	at    *shardSource // nil before it is attached and after it is detached
-	index int          // in at.cursors
-
+	sub *subscription
+	src *liveSource
 	// pos: everything of the source up to here was delivered, or told to be gone.
 	pos Position
 	// start: delivery began behind this offset. A connection gets a message once: a
 	// subscription leaves out what another one of the client delivers from there on.
 	start uint64
+	// behind is set in the rare cases that need it.
+	behind *backlog
 
+	state   cursorState
+	got     bool // a message was delivered
+	begun   bool // it knows its pos: given, or found by the first read
+	live    bool // it has reached live once
+	ready   bool // it has told its subscription where it begins
+	reading bool // a read is under way
+	// distrust: the source told of a gap; only a read from then on may lead to live.
+	distrust bool
+	unproven bool // of a loose pattern: it was live since the log was read
+
+	at    *shardSource // nil before it is attached and after it is detached
+	index int          // in at.cursors
+
+	// owed is a gap found by the log when the position to tell was not yet known.
+	owed   string
+	leftTo uint64 // the last message that a pattern of the client left to it
 	// logFrom to logTo is what the last catch-up read from the log, for loose patterns:
 	// a late message in it was delivered.
 	logFrom, logTo uint64
-	unproven       bool // it was live since
-
-	state   cursorState
-	got     bool   // a message was delivered
-	leftTo  uint64 // the last message that a pattern of the client left to it
-	begun   bool   // it knows its pos: given, or found by the first read
-	live    bool   // it has reached live once
-	ready   bool   // it has told its subscription where it begins
-	reading bool   // a read is under way
-	// distrust: the source told of a gap; only a read from then on may lead to live.
-	distrust bool
-	// owed is a gap found by the log when the position to tell was not yet known.
-	owed string
-	// behind is set in the rare cases that need it.
-	behind *backlog
 }
 
 // message moves the live cursors of a source over one message.
@@ -67,14 +67,19 @@ func (ss *shardSource) message(it *item) {
 		ss.pos = it.offset
 	}
 	for _, c := range ss.cursors {
-		switch {
-		case it.late:
-			c.takeLate(it.m)
-		case c.state == cursorLive:
-			c.follow(it)
-		case c.reading && c.src.loose():
-			c.hold(it.m)
-		}
+		c.message(it)
+	}
+}
+
+// message moves a cursor over one message of its source, if it is live.
+func (c *cursor) message(it *item) {
+	switch {
+	case it.late:
+		c.takeLate(it.m)
+	case c.state == cursorLive:
+		c.follow(it)
+	case c.reading && c.src.loose():
+		c.hold(it.m)
 	}
 }
 
@@ -131,7 +136,7 @@ func (c *cursor) emit(m *Message) bool {
 			cl.blocked = true
 			return false
 		}
-		cl.shard.hub.metrics.deliveries.Inc()
+		cl.shard.delivered++
 		c.got = true
 		return true
 	case KindPurge:
@@ -201,6 +206,7 @@ func (ss *shardSource) fresh(end Position) {
 // step moves a catching-up cursor on: it goes live, replays from the ring, or asks
 // the log. It does nothing while a read is under way or the client has no room.
 func (c *cursor) step() {
+	c.sub.client.shard.solo = false // what follows may be many messages
 	if c.at == nil || c.sub.client.blocked || c.sub.client.closed || !c.flushLate() {
 		return
 	}

@@ -20,6 +20,9 @@ type HubConfig struct {
 	// ShardQueue bounds the live messages that wait for one shard; past it the
 	// channel's cursors on that shard catch up from the ring or the log.
 	ShardQueue int
+	// SliceCursors is how many cursors of one channel a shard moves before it looks at
+	// other channels, so that small channels need not wait behind a large one.
+	SliceCursors int
 	// RingMessages and RingBytes bound the replay ring of one channel, RingBudget the
 	// bytes of all of them.
 	RingMessages int
@@ -52,7 +55,7 @@ type HubConfig struct {
 // DefaultHubConfig returns the defaults.
 func DefaultHubConfig() HubConfig {
 	return HubConfig{
-		ShardQueue: 16384, RingMessages: 1024, RingBytes: 1 << 20, RingBudget: 128 << 20,
+		ShardQueue: 16384, SliceCursors: 512, RingMessages: 1024, RingBytes: 1 << 20, RingBudget: 128 << 20,
 		ReadBatch: 256, ReadsPerStream: 2, KeepReads: time.Second,
 		Linger: time.Minute, MaxIdle: 10_000, SweepInterval: 5 * time.Second, FirstLook: 250 * time.Millisecond,
 		RetryLeast: 50 * time.Millisecond, RetryMost: 2 * time.Second, OpenTimeout: 10 * time.Second,
@@ -67,6 +70,7 @@ func (c HubConfig) Validate() error {
 	}{
 		{"shards", int64(c.Shards), 0},
 		{"shard_queue", int64(c.ShardQueue), 1},
+		{"slice_cursors", int64(c.SliceCursors), 1},
 		{"ring_messages", int64(c.RingMessages), 0},
 		{"ring_bytes", c.RingBytes, 0},
 		{"ring_budget", c.RingBudget, 0},

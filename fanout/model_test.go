@@ -49,6 +49,7 @@ func modelConfig(rng *lockedRand) fanout.HubConfig {
 	cfg.ReadBatch = 1 + rng.IntN(5)
 	cfg.RingMessages = []int{0, 4, 64}[rng.IntN(3)]
 	cfg.ShardQueue = []int{2, 1000}[rng.IntN(2)]
+	cfg.SliceCursors = []int{512, 1, 2}[cfg.ReadBatch%3]
 	return cfg
 }
 

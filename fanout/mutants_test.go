@@ -72,6 +72,11 @@ func mutants() map[string]mutant {
 			new:  "_ = c.backlog()",
 			test: "TestLateMessageDuringRead",
 		},
+		"who leaves takes another's message along": {
+			old:  "	if visited := ss.lane.visited; hole < visited {",
+			new:  "	if visited := ss.lane.visited; false && hole < visited {",
+			test: "TestLeavingBetweenSlices",
+		},
 		"a purge leaves the ring as it is": {
 			old:  "		s.ring.push(m)\n		if m.Kind == KindPurge {\n",
 			new:  "		s.ring.push(m)\n		if false {\n",

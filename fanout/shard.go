@@ -23,8 +23,12 @@ type shard struct {
 	lagged map[*liveSource]struct{}
 
 	// Owned by run.
-	sources map[*liveSource]*shardSource
-	corked  []*Client
+	sources   map[*liveSource]*shardSource
+	corked    []*Client
+	sliced    []*shardSource // with something in their lane
+	laned     int            // messages in all lanes, part of the bound ShardQueue
+	solo      bool           // what is being handled brings a client one frame: nothing to gather
+	delivered int            // since the metric was told
 }
 
 // turn is how many items a shard handles before what they brought leaves: enough to
@@ -43,6 +47,7 @@ type shardSource struct {
 	// queued before does not move pos back.
 	caught  uint64
 	cursors []*cursor
+	lane    lane
 	// epoch is raised by each gap: what was read before it proves nothing after it.
 	epoch uint32
 }
@@ -141,26 +146,35 @@ func (s *shard) run() {
 		for s.hub.ctx.Err() == nil {
 			var lagged []*liveSource
 			batch, lagged = s.take(batch)
-			if len(batch) == 0 && len(lagged) == 0 {
+			if len(batch) == 0 && len(lagged) == 0 && len(s.sliced) == 0 {
 				break
 			}
+			single := len(batch) == 1 && batch[0].kind == itemMessage
 			for i := range batch {
+				s.solo = single && len(s.sliced) == 0
 				s.handle(&batch[i])
 				batch[i] = item{}
 				if i%turn == turn-1 {
 					s.uncork()
+					s.slice(false)
 				}
 			}
 			for _, src := range lagged {
 				s.catchUp(src)
 			}
 			s.uncork()
+			s.slice(len(batch) <= 1 && len(lagged) == 0)
 		}
 	}
 }
 
 // uncork lets go what the turn gathered.
 func (s *shard) uncork() {
+	s.solo = false
+	if s.delivered > 0 {
+		s.hub.metrics.deliveries.Add(float64(s.delivered))
+		s.delivered = 0
+	}
 	for i, c := range s.corked {
 		c.corked = false
 		c.corker.Uncork()
@@ -178,7 +192,7 @@ func (s *shard) take(batch []item) ([]item, []*liveSource) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	batch, s.queue = s.queue, batch[:0]
-	s.live = 0
+	s.live = s.laned
 	var lagged []*liveSource
 	for src := range s.lagged {
 		lagged = append(lagged, src)
@@ -195,6 +209,14 @@ func (s *shard) handle(it *item) {
 	if ss == nil || it.seq <= ss.seq {
 		return
 	}
+	if len(ss.lane.waiting()) > 0 || it.kind == itemMessage && len(ss.cursors) > s.hub.cfg.SliceCursors {
+		s.queueUp(ss, it)
+		return
+	}
+	ss.handle(it)
+}
+
+func (ss *shardSource) handle(it *item) {
 	switch it.kind {
 	case itemMessage:
 		ss.message(it)
@@ -243,6 +265,11 @@ func (s *shard) source(src *liveSource) *shardSource {
 	return ss
 }
 
+func (ss *shardSource) move(from, to int) {
+	ss.cursors[to] = ss.cursors[from]
+	ss.cursors[to].index = to
+}
+
 func (ss *shardSource) add(c *cursor) {
 	c.at, c.index = ss, len(ss.cursors)
 	ss.cursors = append(ss.cursors, c)
@@ -251,14 +278,20 @@ func (ss *shardSource) add(c *cursor) {
 // remove takes c out, and the source with its last cursor.
 func (s *shard) remove(c *cursor) {
 	ss := c.at
+	hole := c.index
+	if visited := ss.lane.visited; hole < visited { // what was visited stays in front
+		ss.lane.visited = visited - 1
+		ss.move(visited-1, hole)
+		hole = visited - 1
+	}
 	last := len(ss.cursors) - 1
-	ss.cursors[c.index] = ss.cursors[last]
-	ss.cursors[c.index].index = c.index
+	ss.move(last, hole)
 	ss.cursors = slices.Delete(ss.cursors, last, last+1)
 	c.at = nil
 	if len(ss.cursors) > 0 {
 		return
 	}
+	s.dropLane(ss)
 	delete(s.sources, ss.src)
 	ss.src.mu.Lock()
 	ss.src.wanted[s.index] = false

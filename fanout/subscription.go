@@ -15,19 +15,66 @@ type subscription struct {
 	channel Channel
 	token   uint64
 	start   Start
-	cancel  context.CancelFunc // ends prepare; called when the subscription begins or ends
+
+	// Guarded by client.mu.
+	place int                // in client.subs.list
+	stop  context.CancelFunc // ends prepare; nil unless that runs
 
 	// Owned by the shard's goroutine.
-	cursors   []*cursor
-	waiting   int    // cursors that do not know yet where they begin
-	announced bool   // NoticeSubscribed was taken
-	recovered bool   // of all cursors so far
-	reason    string // why not
-	replaying int    // cursors that have not reached live for the first time
+	one       cursor    // the cursor of a single source, so that it is no memory of its own
+	cursors   []*cursor // of a pattern over several streams, else nil
+	waiting   int32     // cursors that do not know yet where they begin
+	replaying int32     // cursors that have not reached live for the first time
+	announced bool      // NoticeSubscribed was taken
+	recovered bool      // of all cursors so far
+	attached  bool
 	ended     bool
+	reason    string // why recovered is false
+}
+
+// each calls f with every cursor, until it returns false.
+func (s *subscription) each(f func(*cursor) bool) {
+	if s.cursors == nil && s.attached {
+		f(&s.one)
+		return
+	}
+	for _, c := range s.cursors {
+		if !f(c) {
+			return
+		}
+	}
+}
+
+// cancellable makes the context of prepare.
+func (s *subscription) cancellable() context.Context {
+	ctx, stop := context.WithCancel(s.client.shard.hub.ctx)
+	s.client.mu.Lock()
+	defer s.client.mu.Unlock()
+	s.stop = stop
+	if s.client.gone {
+		s.cancelLocked()
+	}
+	return ctx
+}
+
+// cancel ends prepare, where it runs.
+func (s *subscription) cancel() {
+	s.client.mu.Lock()
+	defer s.client.mu.Unlock()
+	s.cancelLocked()
+}
+
+func (s *subscription) cancelLocked() {
+	if s.stop != nil {
+		s.stop()
+		s.stop = nil
+	}
 }
 
 func (s *subscription) cursorOf(id StreamID) *cursor {
+	if s.cursors == nil && s.attached && s.one.src.key.Stream == id {
+		return &s.one
+	}
 	for _, c := range s.cursors {
 		if c.src.key.Stream == id {
 			return c
@@ -152,10 +199,17 @@ func (s *subscription) attach(sources []*liveSource, at []Position) {
 		s.forget()
 		return
 	}
-	s.waiting = len(sources)
+	s.attached, s.waiting = true, int32(len(sources))
+	if len(sources) != 1 {
+		s.cursors = make([]*cursor, 0, len(sources))
+	}
 	for i, src := range sources {
-		cur := &cursor{sub: s, src: src}
-		s.cursors = append(s.cursors, cur)
+		cur := &s.one
+		if len(sources) != 1 {
+			cur = new(cursor)
+			s.cursors = append(s.cursors, cur)
+		}
+		cur.sub, cur.src = s, src
 		c.shard.source(src).add(cur)
 		if len(at) == 0 {
 			cur.pos, cur.begun, cur.state = cur.at.pos, true, cursorLive
@@ -172,13 +226,14 @@ func (s *subscription) attach(sources []*liveSource, at []Position) {
 	if s.channel.IsPattern() {
 		c.patterns++
 	}
-	for _, cur := range s.cursors {
+	s.each(func(cur *cursor) bool {
 		if cur.state == cursorLive {
 			s.begins(cur, true, "")
 		} else {
 			cur.step()
 		}
-	}
+		return !s.ended
+	})
 }
 
 // skipHad makes a cursor that knows where it begins leave out what the client's
@@ -219,21 +274,23 @@ func (s *subscription) begins(c *cursor, recovered bool, reason string) {
 		Kind: NoticeSubscribed, Token: s.token, Channel: s.channel, Positions: s.positions(),
 		Recovered: s.recovered, Reason: s.reason,
 	})
-	if s.announced && len(s.cursors) > 1 {
-		for _, o := range s.cursors {
+	if s.announced {
+		s.each(func(o *cursor) bool {
 			if o != c {
 				s.client.shard.post(o.step)
 			}
-		}
+			return true
+		})
 	}
 }
 
 // positions are where the cursors stand.
 func (s *subscription) positions() []Position {
-	out := make([]Position, len(s.cursors))
-	for i, c := range s.cursors {
-		out[i] = c.pos
-	}
+	out := make([]Position, 0, max(1, len(s.cursors)))
+	s.each(func(c *cursor) bool {
+		out = append(out, c.pos)
+		return true
+	})
 	return out
 }
 
@@ -262,12 +319,13 @@ func (s *subscription) tellCaughtUp(c *cursor) bool {
 
 // resume moves on what waited for room.
 func (s *subscription) resume() {
-	if !s.announced && s.waiting == 0 {
-		s.begins(s.cursors[0], true, "")
-	}
-	for _, c := range s.cursors {
+	s.each(func(c *cursor) bool {
+		if !s.announced && s.waiting == 0 {
+			s.begins(c, true, "")
+		}
 		c.step()
-	}
+		return !s.ended
+	})
 }
 
 // fail ends a subscription that could not begin.
@@ -295,13 +353,14 @@ func (s *subscription) end() {
 	if s.channel.IsPattern() {
 		c.patterns--
 	}
-	for _, cur := range s.cursors {
+	s.each(func(cur *cursor) bool {
 		for _, o := range c.active {
 			o.takeOver(cur)
 		}
 		c.shard.remove(cur)
 		c.shard.hub.release(cur.src)
-	}
+		return true
+	})
 }
 
 // takeOver keeps a pattern's cursor exact when a subscription ends to which it left
@@ -334,8 +393,8 @@ func (s *subscription) forget() {
 	c := s.client
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.subs[s.channel] == s {
-		delete(c.subs, s.channel)
+	if c.subs.get(s.channel) == s {
+		c.subs.remove(s)
 		c.shard.hub.metrics.subscriptions.Dec()
 	}
 }
