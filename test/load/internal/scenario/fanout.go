@@ -8,7 +8,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/rivulet-rt/rivulet/test/load/internal/raw"
+	"github.com/rivulet-rt/rivulet/cmd/bench/raw"
 )
 
 // newCrowd starts a node with all subscribers on one channel, and publishes once.

@@ -13,7 +13,7 @@ import (
 	"os"
 	"unicode/utf8"
 
-	"github.com/rivulet-rt/rivulet/test/load/internal/raw"
+	"github.com/rivulet-rt/rivulet/cmd/bench/raw"
 )
 
 const (

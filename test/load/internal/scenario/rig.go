@@ -11,7 +11,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/rivulet-rt/rivulet/test/load/internal/raw"
+	"github.com/rivulet-rt/rivulet/cmd/bench/raw"
 )
 
 // patience bounds every wait of a scenario.

@@ -8,7 +8,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/rivulet-rt/rivulet/test/load/internal/raw"
+	"github.com/rivulet-rt/rivulet/cmd/bench/raw"
 )
 
 // afterwards is how long messages that come twice are looked for.

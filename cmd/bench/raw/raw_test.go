@@ -15,7 +15,7 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/rivulet-rt/rivulet/test/load/internal/raw"
+	"github.com/rivulet-rt/rivulet/cmd/bench/raw"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
