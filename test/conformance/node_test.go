@@ -1,0 +1,92 @@
+package conformance_test
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/rivulet-rt/rivulet/cmd"
+)
+
+const deadline = 60 * time.Second
+
+// node is a node in this process, on a port of its own.
+type node struct {
+	t      *testing.T
+	addr   string
+	url    string
+	client *http.Client
+}
+
+func startNode(t *testing.T, changes ...func(*cmd.Config)) *node {
+	t.Helper()
+	cfg := cmd.DefaultConfig()
+	cfg.Dev = true
+	cfg.Server.Listen = "127.0.0.1:0"
+	cfg.Broker.Data = t.TempDir()
+	cfg.Broker.DiskBudget = 4 << 30
+	cfg.Session.DrainWindow = cmd.Duration(50 * time.Millisecond)
+	cfg.Namespaces = map[string]cmd.NamespaceConfig{"t": {Partitions: 1, MaxBytes: 512 << 20}}
+	for _, change := range changes {
+		change(&cfg)
+	}
+	n, err := cmd.New(cfg, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), deadline)
+	defer cancel()
+	if err := n.Start(ctx); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), deadline)
+		defer cancel()
+		if err := n.Stop(ctx); err != nil {
+			t.Errorf("stop: %v", err)
+		}
+	})
+	transport := &http.Transport{}
+	t.Cleanup(transport.CloseIdleConnections)
+	return &node{t: t, addr: n.Addr().String(), url: n.URL(), client: &http.Client{Transport: transport, Timeout: deadline}}
+}
+
+func (n *node) target(path string) target { return target{addr: n.addr, path: path} }
+
+// publish stores messages, in order; each is a JSON value.
+func (n *node) publish(channel string, values ...string) {
+	n.t.Helper()
+	type message struct {
+		Channel string          `json:"channel"`
+		Data    json.RawMessage `json:"data"`
+	}
+	var list []message
+	for _, v := range values {
+		list = append(list, message{channel, json.RawMessage(v)})
+	}
+	body, err := json.Marshal(map[string]any{"messages": list})
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	req, err := http.NewRequestWithContext(n.t.Context(), http.MethodPost, n.url+"/v1/messages", strings.NewReader(string(body)))
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := n.client.Do(req)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != http.StatusCreated {
+		n.t.Fatalf("publish %d messages: %d %.200s %v", len(values), resp.StatusCode, text, err)
+	}
+}
