@@ -117,7 +117,7 @@ func volumeCases() []testCase {
 					if kind == "json" {
 						op = wire.Text
 					}
-					for i := range 6 + (128<<10)/n/200 {
+					for i := range 4 + (64<<10)/n/200 {
 						s.packed(op, payload, cut, i%4 != 3, []int{flate.BestSpeed, flate.BestCompression, flate.HuffmanOnly, flate.NoCompression}[i%4])
 					}
 				}})
@@ -132,7 +132,11 @@ func deflateCases() []testCase {
 	half := len(packed) / 2
 	first := wire.Frame{Opcode: wire.Text, RSV: wire.RSV1, Payload: packed[:half], More: true}
 	bad := func(frames ...wire.Frame) func(s *script) {
-		return func(s *script) { s.offer = plainOffer; s.send(frames...); s.refused(1002) }
+		return func(s *script) {
+			s.offer = plainOffer
+			s.send(append(frames, wire.Frame{Opcode: wire.Close})...) // who passes over it says so at once
+			s.refused(1002)
+		}
 	}
 	corrupt := func(payload []byte) func(s *script) {
 		return func(s *script) {

@@ -23,6 +23,7 @@ type node struct {
 	addr   string
 	url    string
 	client *http.Client
+	reg    *prometheus.Registry
 }
 
 func startNode(t *testing.T, changes ...func(*cmd.Config)) *node {
@@ -37,7 +38,8 @@ func startNode(t *testing.T, changes ...func(*cmd.Config)) *node {
 	for _, change := range changes {
 		change(&cfg)
 	}
-	n, err := cmd.New(cfg, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
+	reg := prometheus.NewRegistry()
+	n, err := cmd.New(cfg, slog.New(slog.DiscardHandler), reg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,7 +57,7 @@ func startNode(t *testing.T, changes ...func(*cmd.Config)) *node {
 	})
 	transport := &http.Transport{}
 	t.Cleanup(transport.CloseIdleConnections)
-	return &node{t: t, addr: n.Addr().String(), url: n.URL(), client: &http.Client{Transport: transport, Timeout: deadline}}
+	return &node{t: t, addr: n.Addr().String(), url: n.URL(), client: &http.Client{Transport: transport, Timeout: deadline}, reg: reg}
 }
 
 func (n *node) target(path string) target { return target{addr: n.addr, path: path} }
@@ -88,5 +90,47 @@ func (n *node) publish(channel string, values ...string) {
 	text, err := io.ReadAll(resp.Body)
 	if err != nil || resp.StatusCode != http.StatusCreated {
 		n.t.Fatalf("publish %d messages: %d %.200s %v", len(values), resp.StatusCode, text, err)
+	}
+}
+
+// disconnected is how many connections the node has ended with a code.
+func (n *node) disconnected(code string) int {
+	n.t.Helper()
+	return n.metric("rivulet_session_disconnects_total", code)
+}
+
+// connected is how many connections there are.
+func (n *node) connected() int {
+	n.t.Helper()
+	return n.metric("rivulet_session_connections", "websocket")
+}
+
+// metric is a counter or gauge with one label, which has this value.
+func (n *node) metric(name, label string) int {
+	n.t.Helper()
+	families, err := n.reg.Gather()
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			if f.GetName() == name && m.GetLabel()[0].GetValue() == label {
+				return int(m.GetCounter().GetValue() + m.GetGauge().GetValue()) // it is one of them
+			}
+		}
+	}
+	n.t.Fatalf("there is no metric %s with %s", name, label)
+	return 0
+}
+
+// eventually waits for a condition.
+func eventually(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(deadline); !holds(); <-tick.C {
+		if time.Now().After(end) {
+			t.Fatalf("waited %v for %s", deadline, what)
+		}
 	}
 }
