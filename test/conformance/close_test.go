@@ -76,8 +76,11 @@ func closeCodes() []testCase {
 
 // TestClose: a close frame is answered with its code, and is the end (Autobahn 7).
 func TestClose(t *testing.T) {
-	targets(t, func(t *testing.T, tg target) {
-		runTable(t, tg, closeCases())
-		runTable(t, tg, closeCodes())
-	})
+	for _, e := range endpoints() {
+		t.Run(e.name, func(t *testing.T) {
+			tg := e.start(t)
+			runTable(t, tg, closeCases())
+			runTable(t, tg, closeCodes())
+		})
+	}
 }

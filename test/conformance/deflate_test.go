@@ -45,14 +45,17 @@ var (
 // TestNegotiation: what is answered is checked by the client at every handshake
 // (Autobahn 13).
 func TestNegotiation(t *testing.T) {
-	echoTargets(t, func(t *testing.T, tg target) {
-		for want, list := range map[bool][]string{true: acceptable, false: declined} {
-			for _, offer := range list {
-				t.Run(offer, func(t *testing.T) { checkOffer(t, tg, offer, want) })
+	for _, e := range echoEndpoints() {
+		t.Run(e.name, func(t *testing.T) {
+			tg := e.start(t)
+			for want, list := range map[bool][]string{true: acceptable, false: declined} {
+				for _, offer := range list {
+					t.Run(offer, func(t *testing.T) { checkOffer(t, tg, offer, want) })
+				}
 			}
-		}
-		t.Run("no offer", func(t *testing.T) { checkOffer(t, tg, "", false) })
-	})
+			t.Run("no offer", func(t *testing.T) { checkOffer(t, tg, "", false) })
+		})
+	}
 }
 
 func checkOffer(t *testing.T, tg target, offer string, accepted bool) {
@@ -200,27 +203,33 @@ func deflateCases() []testCase {
 
 // TestDeflate (RFC 7692, Autobahn 12).
 func TestDeflate(t *testing.T) {
-	echoTargets(t, func(t *testing.T, tg target) {
-		runTable(t, tg, deflateCases())
-		runTable(t, tg, volumeCases())
-	})
+	for _, e := range echoEndpoints() {
+		t.Run(e.name, func(t *testing.T) {
+			tg := e.start(t)
+			runTable(t, tg, deflateCases())
+			runTable(t, tg, volumeCases())
+		})
+	}
 }
 
 // TestBomb: a message that would be too large when inflated is refused, and not
 // inflated first.
 func TestBomb(t *testing.T) {
-	const inflated = 1 << 30
-	bomb := bombOf(inflated)
-	t.Logf("%d bytes inflate to %d MiB", len(bomb), inflated>>20)
-	echoTargets(t, func(t *testing.T, tg target) {
-		peak := watchHeap(t)
-		runTable(t, tg, []testCase{{"bomb", func(s *script) {
-			s.offer = plainOffer
-			s.send(wire.Cut(wire.Binary, bomb, 16<<10, wire.RSV1)...)
-			s.refused(1009)
-		}}})
-		if got := peak(); got > 6*echoLimit { // a buffer that doubles, and its predecessor
-			t.Errorf("the heap grew by %d MiB", got>>20)
-		}
-	})
+	const mib = 1024
+	bomb := bombOf(mib)
+	t.Logf("%d bytes inflate to %d MiB", len(bomb), mib)
+	for _, e := range echoEndpoints() {
+		t.Run(e.name, func(t *testing.T) {
+			tg := e.start(t)
+			peak := watchHeap(t)
+			runTable(t, tg, []testCase{{"bomb", func(s *script) {
+				s.offer = plainOffer
+				s.send(wire.Cut(wire.Binary, bomb, 16<<10, wire.RSV1)...)
+				s.refused(1009)
+			}}})
+			if got := peak(); got > 6*echoLimit { // a buffer that doubles, and its predecessor
+				t.Errorf("the heap grew by %d MiB", got>>20)
+			}
+		})
+	}
 }

@@ -329,9 +329,6 @@ func TestNeverReads(t *testing.T) {
 	})
 	f.publish(n, 10)
 	<-ctx.Done()
-	if got := n.disconnected("4002"); got != 0 {
-		t.Errorf("%d were closed before the client that reads was done; was it held up?", got)
-	}
 	eventually(t, "the others to be closed", func() bool { return n.disconnected("4002") == stalled })
 	total := 0
 	for _, v := range f.values {

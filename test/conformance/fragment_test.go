@@ -128,32 +128,38 @@ func splitCases() []testCase {
 
 // TestFragments (Autobahn 5).
 func TestFragments(t *testing.T) {
-	targets(t, func(t *testing.T, tg target) {
-		runTable(t, tg, fragmentCases())
-		runTable(t, tg, splitCases())
-	})
+	for _, e := range endpoints() {
+		t.Run(e.name, func(t *testing.T) {
+			tg := e.start(t)
+			runTable(t, tg, fragmentCases())
+			runTable(t, tg, splitCases())
+		})
+	}
 }
 
 // TestEveryCut sends a question cut into two segments at every place, and so with
 // every place at which a reader may have to wait.
 func TestEveryCut(t *testing.T) {
-	targets(t, func(t *testing.T, tg target) {
-		s := &script{target: tg}
-		frames, answer := s.pieces(2)
-		first := wire.Bytes(frames[0], wire.Frame{Opcode: wire.Ping, Payload: []byte("p")}, frames[1])
-		cases := make([]testCase, 0, len(first))
-		for cut := 1; cut < len(first); cut++ {
-			cases = append(cases, testCase{fmt.Sprint(cut), func(s *script) {
-				s.raw(first[:cut:cut])
-				s.steps = append(s.steps, step{})
-				s.raw(first[cut:])
-				s.expect(wire.Pong, []byte("p"))
-				s.expect(wire.Text, answer)
-				s.await()
-				s.asked = 1
-				s.ask()
-			}})
-		}
-		runTable(t, tg, cases)
-	})
+	for _, e := range endpoints() {
+		t.Run(e.name, func(t *testing.T) {
+			tg := e.start(t)
+			s := &script{target: tg}
+			frames, answer := s.pieces(2)
+			first := wire.Bytes(frames[0], wire.Frame{Opcode: wire.Ping, Payload: []byte("p")}, frames[1])
+			cases := make([]testCase, 0, len(first))
+			for cut := 1; cut < len(first); cut++ {
+				cases = append(cases, testCase{fmt.Sprint(cut), func(s *script) {
+					s.raw(first[:cut:cut])
+					s.steps = append(s.steps, step{})
+					s.raw(first[cut:])
+					s.expect(wire.Pong, []byte("p"))
+					s.expect(wire.Text, answer)
+					s.await()
+					s.asked = 1
+					s.ask()
+				}})
+			}
+			runTable(t, tg, cases)
+		})
+	}
 }

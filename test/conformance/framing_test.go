@@ -34,7 +34,9 @@ func TestFraming(t *testing.T) {
 			}
 		}})
 	}
-	echoTargets(t, func(t *testing.T, tg target) { runTable(t, tg, cases) })
+	for _, e := range echoEndpoints() {
+		t.Run(e.name, func(t *testing.T) { runTable(t, e.start(t), cases) })
+	}
 }
 
 // TestPings: every ping is answered, in order, and a pong by nobody (Autobahn 2).
@@ -75,7 +77,9 @@ func TestPings(t *testing.T) {
 			}
 		}},
 	}
-	targets(t, func(t *testing.T, tg target) { runTable(t, tg, cases) })
+	for _, e := range endpoints() {
+		t.Run(e.name, func(t *testing.T) { runTable(t, e.start(t), cases) })
+	}
 }
 
 // TestReservedBits: nobody has negotiated a meaning (Autobahn 3).
@@ -101,7 +105,9 @@ func TestReservedBits(t *testing.T) {
 			s.refused(1002)
 		}})
 	}
-	targets(t, func(t *testing.T, tg target) { runTable(t, tg, cases) })
+	for _, e := range endpoints() {
+		t.Run(e.name, func(t *testing.T) { runTable(t, e.start(t), cases) })
+	}
 }
 
 // TestReservedOpcodes (Autobahn 4).
@@ -124,7 +130,9 @@ func TestReservedOpcodes(t *testing.T) {
 			}})
 		}
 	}
-	targets(t, func(t *testing.T, tg target) { runTable(t, tg, cases) })
+	for _, e := range endpoints() {
+		t.Run(e.name, func(t *testing.T) { runTable(t, e.start(t), cases) })
+	}
 }
 
 // TestMasks: what a client sends is masked (RFC 6455 section 5.1).
@@ -147,5 +155,7 @@ func TestMasks(t *testing.T) {
 			s.ask()
 		}
 	}})
-	targets(t, func(t *testing.T, tg target) { runTable(t, tg, cases) })
+	for _, e := range endpoints() {
+		t.Run(e.name, func(t *testing.T) { runTable(t, e.start(t), cases) })
+	}
 }

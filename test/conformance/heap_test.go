@@ -7,6 +7,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/rivulet-rt/rivulet/test/conformance/internal/wire"
 )
 
 // heapInUse is what the process holds, node and test together.
@@ -47,16 +49,9 @@ func watchHeap(t *testing.T) (peak func() int64) {
 	return func() int64 { stop(); return max(most, heapInUse()-base) }
 }
 
-// bombOf compresses so many zeros without ever holding them.
-func bombOf(n int) []byte {
-	var b bytes.Buffer
-	w, err := flate.NewWriter(&b, flate.BestCompression)
-	if err != nil {
-		panic(err) // a level that does not exist
-	}
-	for zeros := make([]byte, 1<<20); n > 0; n -= len(zeros) {
-		_, _ = w.Write(zeros) // a buffer takes everything
-	}
-	_ = w.Flush()
-	return bytes.TrimSuffix(b.Bytes(), []byte("\x00\x00\xff\xff"))
+// bombOf is so many MiB of zeros. The blocks of a flushed writer can be repeated.
+func bombOf(mib int) []byte {
+	const flushed = "\x00\x00\xff\xff"
+	block := append(wire.Deflate(make([]byte, 1<<20), flate.BestCompression), flushed...)
+	return bytes.TrimSuffix(bytes.Repeat(block, mib), []byte(flushed))
 }

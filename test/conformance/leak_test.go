@@ -17,7 +17,7 @@ import (
 // leaving are the manners in which clients come and go.
 var leaving = []struct {
 	name string
-	go_  func(c *wire.Conn) error
+	act  func(c *wire.Conn) error
 }{
 	{"clean", func(c *wire.Conn) error {
 		if err := c.Send(wire.Frame{Opcode: wire.Close, Payload: wire.ClosePayload(1000, "")}); err != nil {
@@ -67,7 +67,7 @@ func comeAndGo(t *testing.T, tg target, i int) error {
 			return err
 		}
 		defer func() { _ = c.Close() }()
-		if err := leaving[manner].go_(c); err != nil {
+		if err := leaving[manner].act(c); err != nil {
 			return fmt.Errorf("%s: %w", leaving[manner].name, err)
 		}
 		return nil

@@ -10,12 +10,16 @@ import (
 
 // filler is so many bytes that tell if one is missing or out of place.
 func filler(op wire.Opcode, n int) []byte {
-	b := make([]byte, n)
-	for i := range b {
-		b[i] = byte(i*7+i>>8) & 0x7f
+	period := make([]byte, 251) // a prime: no buffer's size is a multiple
+	for i := range period {
+		period[i] = byte(i*7) & 0x7f
 		if op == wire.Binary {
-			b[i] ^= byte(i >> 16)
+			period[i] ^= 0x80
 		}
+	}
+	b := bytes.Repeat(period, n/len(period)+1)[:n]
+	for i := 0; i+8 <= n; i += 4096 {
+		copy(b[i:], fmt.Sprintf("%08x", i))
 	}
 	return b
 }
@@ -93,9 +97,12 @@ func overCases() []testCase {
 
 // TestLimits (Autobahn 9).
 func TestLimits(t *testing.T) {
-	echoTargets(t, func(t *testing.T, tg target) {
-		runTable(t, tg, largeCases())
-		runTable(t, tg, roundtripCases())
-		runTable(t, tg, overCases())
-	})
+	for _, e := range echoEndpoints() {
+		t.Run(e.name, func(t *testing.T) {
+			tg := e.start(t)
+			runTable(t, tg, largeCases())
+			runTable(t, tg, roundtripCases())
+			runTable(t, tg, overCases())
+		})
+	}
 }

@@ -20,9 +20,13 @@ type target struct {
 	// known are the cases that the target fails, with the reason; "" is none. When one
 	// passes, it must be taken off the list.
 	known map[string]string
+	// timeout of a case; 0 is the dialer's.
+	timeout time.Duration
 }
 
-func (tg target) dialer() wire.Dialer { return wire.Dialer{Address: tg.addr, Path: tg.path} }
+func (tg target) dialer() wire.Dialer {
+	return wire.Dialer{Address: tg.addr, Path: tg.path, Timeout: tg.timeout}
+}
 
 // echoLimit is the largest message that an echo endpoint takes.
 const echoLimit = 32 << 20
@@ -33,36 +37,44 @@ const echoLimit = 32 << 20
 // line, and known shrinks to nothing:
 //
 //	return startNode(t, func(c *cmd.Config) { c.Server.EchoEndpoint = true }).target("/test/echo")
-func startEcho(t *testing.T) target { return startReference(t) }
+func startEcho(t *testing.T) target {
+	t.Helper()
+	return startReference(t, plain)
+}
 
 // startWrappedEcho is the engine over connections that are not *net.TCPConn, as
 // with TLS or a proxy's header before the stream: those are read another way.
 //
 // When the engine's echo handler can be had on its own, it goes in here:
 //
-//	return target{addr: serveWrapped(t, handler, wrapped), path: "/test/echo"}
+//	return target{addr: serveWrapped(t, handler, opaque), path: "/test/echo"}
 func startWrappedEcho(t *testing.T) target {
-	return target{addr: serveWrapped(t, newReference(), opaque), path: "/", known: gorillaKnown}
+	t.Helper()
+	return startReference(t, opaque)
 }
 
 // startProduct is /v1/ws of a node that is open to everybody.
 func startProduct(t *testing.T) target {
+	t.Helper()
 	tg := startNode(t).target("/v1/ws")
 	tg.product, tg.known = true, productKnown
 	return tg
 }
 
-// targets are all that the tables apply to.
-func targets(t *testing.T, run func(t *testing.T, tg target)) {
-	t.Helper()
-	t.Run("product", func(t *testing.T) { run(t, startProduct(t)) })
-	echoTargets(t, run)
+// endpoint is how a test gets a target.
+type endpoint struct {
+	name  string
+	start func(t *testing.T) target
 }
 
-func echoTargets(t *testing.T, run func(t *testing.T, tg target)) {
-	t.Helper()
-	t.Run("echo", func(t *testing.T) { run(t, startEcho(t)) })
-	t.Run("wrapped", func(t *testing.T) { run(t, startWrappedEcho(t)) })
+// echoEndpoints are those that send back what they get.
+func echoEndpoints() []endpoint {
+	return []endpoint{{"echo", startEcho}, {"wrapped", startWrappedEcho}}
+}
+
+// endpoints are all.
+func endpoints() []endpoint {
+	return append(echoEndpoints(), endpoint{"product", startProduct})
 }
 
 // hidden is a connection that is not *net.TCPConn and, as with TLS, can be closed
@@ -70,6 +82,9 @@ func echoTargets(t *testing.T, run func(t *testing.T, tg target)) {
 type hidden struct{ net.Conn }
 
 func (h hidden) CloseWrite() error { return h.Conn.(*net.TCPConn).CloseWrite() }
+
+// plain leaves a connection as it is.
+func plain(c net.Conn) net.Conn { return c }
 
 // opaque hides what a connection is.
 func opaque(c net.Conn) net.Conn { return hidden{c} }

@@ -76,11 +76,14 @@ func TestText(t *testing.T) {
 		s.send(wire.Frame{Opcode: wire.Text, More: true}, wire.Frame{More: true}, wire.Frame{})
 		s.expect(wire.Text, nil)
 	}}}
-	targets(t, func(t *testing.T, tg target) {
-		runTable(t, tg, invalid)
-		if !tg.product {
-			runTable(t, tg, valid)
-			runTable(t, tg, binary)
-		}
-	})
+	for _, e := range endpoints() {
+		t.Run(e.name, func(t *testing.T) {
+			tg := e.start(t)
+			runTable(t, tg, invalid)
+			if !tg.product {
+				runTable(t, tg, valid)
+				runTable(t, tg, binary)
+			}
+		})
+	}
 }

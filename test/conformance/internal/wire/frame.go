@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"crypto/subtle"
 	"encoding/binary"
 	"math/rand/v2"
 	"slices"
@@ -79,17 +80,15 @@ func (f Frame) Append(dst []byte) []byte {
 	return dst
 }
 
+// mask is fast also with the race detector, under which a loop over bytes is not.
 func mask(b []byte, key uint32) {
-	var k [8]byte
-	binary.BigEndian.PutUint32(k[:], key)
-	binary.BigEndian.PutUint32(k[4:], key)
-	wide := binary.LittleEndian.Uint64(k[:])
-	for len(b) >= 8 {
-		binary.LittleEndian.PutUint64(b, binary.LittleEndian.Uint64(b)^wide)
-		b = b[8:]
+	var pattern [4096]byte
+	for i := 0; i < min(len(pattern), len(b)+3); i += 4 {
+		binary.BigEndian.PutUint32(pattern[i:], key)
 	}
-	for i := range b {
-		b[i] ^= k[i]
+	for len(b) > 0 {
+		n := subtle.XORBytes(b, b, pattern[:])
+		b = b[n:]
 	}
 }
 
