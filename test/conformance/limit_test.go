@@ -2,6 +2,7 @@ package conformance_test
 
 import (
 	"bytes"
+	"compress/flate"
 	"fmt"
 	"testing"
 
@@ -28,10 +29,14 @@ func filler(op wire.Opcode, n int) []byte {
 func largeCases() []testCase {
 	var cases []testCase
 	for i, op := range []wire.Opcode{wire.Text, wire.Binary} {
+		fragments := []int{64, 256, 1 << 10, 4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20}
+		if op == wire.Binary {
+			fragments = []int{64, 64 << 10} // it is the same reading
+		}
 		for _, n := range []int{64 << 10, 256 << 10, 1 << 20, 4 << 20, 8 << 20, 16 << 20} {
 			cases = append(cases, testCase{fmt.Sprintf("9.%d %d KiB", i+1, n>>10), func(s *script) { s.echo(op, filler(op, n)) }})
 		}
-		for _, n := range []int{64, 256, 1 << 10, 4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20} {
+		for _, n := range fragments {
 			cases = append(cases, testCase{fmt.Sprintf("9.%d 4 MiB in fragments of %d", i+3, n), func(s *script) {
 				payload := filler(op, 4<<20)
 				s.send(wire.Cut(op, payload, n, 0)...)
@@ -95,6 +100,27 @@ func overCases() []testCase {
 	}
 }
 
+// pressureCases send far more than a client's window holds, so that the answers leave
+// in parts, with pongs between them.
+func pressureCases() []testCase {
+	var cases []testCase
+	for _, offer := range []string{"", plainOffer} {
+		for _, chop := range []int{0, 1021, 100_000} {
+			cases = append(cases, testCase{fmt.Sprintf("under pressure, offer %q, segments of %d", offer, chop), func(s *script) {
+				s.offer, s.chop, s.window = offer, chop, 4<<10
+				for i := range 120 {
+					payload := corpus("noise", i*i*5)
+					s.packed(wire.Binary, payload, 1+len(payload)/(1+i%3), offer != "" && i%2 == 0, flate.BestSpeed)
+					for range i % 4 {
+						s.ping(fmt.Append(nil, "ping ", i))
+					}
+				}
+			}})
+		}
+	}
+	return cases
+}
+
 // TestLimits (Autobahn 9).
 func TestLimits(t *testing.T) {
 	for _, e := range echoEndpoints() {
@@ -103,6 +129,7 @@ func TestLimits(t *testing.T) {
 			runTable(t, tg, largeCases())
 			runTable(t, tg, roundtripCases())
 			runTable(t, tg, overCases())
+			runTable(t, tg, pressureCases())
 		})
 	}
 }

@@ -1,12 +1,13 @@
 package conformance_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
-	"strings"
 	"testing"
 	"time"
 
@@ -65,32 +66,39 @@ func (n *node) target(path string) target { return target{addr: n.addr, path: pa
 // publish stores messages, in order; each is a JSON value.
 func (n *node) publish(channel string, values ...string) {
 	n.t.Helper()
+	if err := n.tryPublish(channel, values...); err != nil {
+		n.t.Fatal(err)
+	}
+}
+
+func (n *node) tryPublish(channel string, values ...string) error {
 	type message struct {
 		Channel string          `json:"channel"`
 		Data    json.RawMessage `json:"data"`
 	}
-	var list []message
+	list := make([]message, 0, len(values))
 	for _, v := range values {
 		list = append(list, message{channel, json.RawMessage(v)})
 	}
 	body, err := json.Marshal(map[string]any{"messages": list})
 	if err != nil {
-		n.t.Fatal(err)
+		return err
 	}
-	req, err := http.NewRequestWithContext(n.t.Context(), http.MethodPost, n.url+"/v1/messages", strings.NewReader(string(body)))
+	req, err := http.NewRequestWithContext(n.t.Context(), http.MethodPost, n.url+"/v1/messages", bytes.NewReader(body))
 	if err != nil {
-		n.t.Fatal(err)
+		return err
 	}
 	req.Header.Set("Content-Type", "application/json")
 	resp, err := n.client.Do(req)
 	if err != nil {
-		n.t.Fatal(err)
+		return err
 	}
-	defer resp.Body.Close()
+	defer func() { _ = resp.Body.Close() }()
 	text, err := io.ReadAll(resp.Body)
-	if err != nil || resp.StatusCode != http.StatusCreated {
-		n.t.Fatalf("publish %d messages: %d %.200s %v", len(values), resp.StatusCode, text, err)
+	if err == nil && resp.StatusCode != http.StatusCreated {
+		err = fmt.Errorf("publish %d messages: %d %.200s", len(values), resp.StatusCode, text)
 	}
+	return err
 }
 
 // disconnected is how many connections the node has ended with a code.

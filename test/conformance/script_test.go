@@ -20,6 +20,7 @@ type script struct {
 	target target
 	offer  string // of extensions
 	chop   int    // octets to a write; 0 writes a step at once
+	window int    // bytes of the client's receive buffer; 0 leaves it to the kernel
 	steps  []step
 	want   []wire.Event
 	asked  int   // questions
@@ -133,7 +134,7 @@ func (tc testCase) run(ctx context.Context, tg target) error {
 		s.close(wire.ClosePayload(1000, ""), 1000)
 	}
 	d := tg.dialer()
-	d.Offer = s.offer
+	d.Offer, d.ReadBuffer = s.offer, s.window
 	c, err := d.Dial(ctx)
 	if err != nil {
 		return err
