@@ -85,6 +85,9 @@ func (n *node) subscribe(d wire.Dialer, channel, more string) (*wire.Conn, error
 		return nil, err
 	}
 	ev, err := c.Next()
+	for err == nil && ev.Opcode == wire.Ping { // the answer may take longer than a heartbeat
+		ev, err = c.Next()
+	}
 	if err == nil && !bytes.HasPrefix(ev.Payload, []byte(`{"id":1,"subscribed":`)) {
 		err = fmt.Errorf("got %s, want subscribed", shown(ev))
 	}
