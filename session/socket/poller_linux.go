@@ -129,14 +129,18 @@ func (p *poller) ready(ev *unix.EpollEvent) {
 	if ev.Events&unix.EPOLLOUT != 0 {
 		s.handler.Writable()
 	}
-	if ev.Events&(unix.EPOLLIN|unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0 && s.arrived() {
+	const end = unix.EPOLLRDHUP | unix.EPOLLHUP | unix.EPOLLERR
+	if ev.Events&end != 0 {
+		s.hungUp.Store(true)
+	}
+	if ev.Events&(unix.EPOLLIN|end) != 0 && s.arrived() {
 		s.drive(p.buf[:])
 	}
 }
 
 // add registers a socket once for its whole life. Edges suffice: a read that does
-// not fill its buffer has found the end of what was there, and a write that is cut
-// short makes the kernel tell when there is room.
+// not fill its buffer has found the end of what was there, unless the peer has hung
+// up, and a write that is cut short makes the kernel tell when there is room.
 func (p *poller) add(s *Socket) error {
 	p.mu.Lock()
 	for len(p.sockets) <= s.fd {

@@ -29,6 +29,8 @@ type Socket struct {
 	fd      int
 
 	state atomic.Int32
+	// hungUp: the end of the stream is there to be read, behind whatever came before it.
+	hungUp atomic.Bool
 
 	mu       sync.Mutex // guards the following
 	released bool
@@ -101,6 +103,9 @@ func (s *Socket) rest() bool {
 	return false
 }
 
+// isAll reports whether a read of n bytes into so much room found all there was.
+func (s *Socket) isAll(n, room int) bool { return n < room && !s.hungUp.Load() }
+
 // rounds is how often the poller reads one socket before it looks at the others.
 const rounds = 4
 
@@ -109,9 +114,9 @@ const rounds = 4
 func (s *Socket) drive(buf []byte) {
 	for range rounds {
 		n, err := read(s.fd, buf)
+		empty := errors.Is(err, unix.EAGAIN)
 		switch {
-		case err != nil && errors.Is(err, unix.EAGAIN):
-			n = 0
+		case empty:
 		case err != nil:
 			s.group.spawn(func() { s.end(err) })
 			return
@@ -119,7 +124,7 @@ func (s *Socket) drive(buf []byte) {
 			s.group.spawn(s.work)
 			return
 		}
-		if n < len(buf) && s.rest() {
+		if (empty || s.isAll(n, len(buf))) && s.rest() {
 			return
 		}
 	}
@@ -138,14 +143,16 @@ func (s *Socket) readOn() {
 		n, err := read(s.fd, buf[:])
 		work := err == nil && s.handler.Receive(buf[:n])
 		s.group.buffers.Put(buf) // before Work, which may take long
+		empty := errors.Is(err, unix.EAGAIN)
 		switch {
-		case err != nil && !errors.Is(err, unix.EAGAIN):
+		case empty:
+		case err != nil:
 			s.end(err)
 			return
 		case work:
 			s.handler.Work()
 		}
-		if n < readBuffer && s.rest() {
+		if (empty || s.isAll(n, readBuffer)) && s.rest() {
 			return
 		}
 	}

@@ -73,7 +73,7 @@ func (c *conn) Receive(p []byte) (work bool) {
 		c.Receiving(now.UnixNano())
 	}
 	switch {
-	case len(out.frames) == 0 && !out.flood:
+	case len(out.frames) == 0 && !out.flood && !out.broken:
 		return false
 	case out.messages == 0 && c.Outbound().HasRoom():
 		c.inline = true

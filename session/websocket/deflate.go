@@ -104,8 +104,9 @@ func acceptable(offer string) bool {
 		case key == "" && params == "":
 		case key == "server_no_context_takeover" && !given, key == "client_no_context_takeover" && !given:
 		case key == "client_max_window_bits":
-			bits, err := strconv.Atoi(strings.Trim(strings.TrimSpace(value), `"`))
-			if given && (err != nil || bits < 8 || bits > 15) {
+			value = strings.Trim(strings.TrimSpace(value), `"`)
+			bits, err := strconv.Atoi(value)
+			if given && (err != nil || bits < 8 || bits > 15 || strconv.Itoa(bits) != value) { // no zero in front
 				return false
 			}
 		default: // server_max_window_bits among them: the window is not ours to set

@@ -18,22 +18,21 @@ type ending uint8
 
 const (
 	awaitClose ending = iota // the client's close frame is to come, or its end
-	closeNow                 // it came: the node closes first (RFC 6455 section 7.1.1)
-	linger                   // the client broke the rules, and may still be sending
+	hangUp                   // it came, or the client broke the rules, and may still be sending
 )
 
 // answer closes as the client asked.
 func (c *conn) answer(final []byte) {
 	c.deaf = true
 	c.Leave(final)
-	c.endAs(closeNow)
+	c.endAs(hangUp)
 }
 
 // refuse closes because of what the client sent, and reads nothing of what follows.
 func (c *conn) refuse(code protocol.Code, detail string) {
 	c.deaf = true
 	c.Reject(code, detail)
-	c.endAs(linger)
+	c.endAs(hangUp)
 }
 
 func (c *conn) endAs(kind ending) {
@@ -57,15 +56,11 @@ func (c *conn) Finished() {
 
 // part ends the connection, now or before long. It may be called twice.
 func (c *conn) part(kind ending) {
-	switch kind {
-	case closeNow:
-		_ = c.driver.Close()
-		return
-	case linger:
-		// Closing a socket with unread bytes in it would make the kernel discard what the
-		// peer has not read yet.
+	if kind == hangUp {
+		// The node closes first (RFC 6455 section 7.1.1), but for writing alone: closing a
+		// socket with unread bytes in it would make the kernel discard what the peer has
+		// not read yet.
 		c.driver.CloseWrite()
-	case awaitClose:
 	}
 	_ = c.driver.SetDeadline(time.Now().Add(c.handler.registry.Config().CloseTimeout)) // fails only if closed
 }

@@ -6,7 +6,8 @@ import "encoding/binary"
 // what is unfinished, so that the parser never waits and keeps nothing of a
 // connection. Its zero value is ready. It belongs to the reading side.
 //
-// What it finds wrong with a header it passes on, for the parser to refuse.
+// A header in which it finds something wrong it passes on, for the parser to refuse;
+// what the parser would take, it keeps.
 type gate struct {
 	held *held // nil while nothing is unfinished
 }
@@ -23,7 +24,7 @@ type passed struct {
 	frames   []byte // in the order in which they take effect
 	messages int    // that end in frames
 	shared   bool   // frames are part of what was received
-	broken   bool   // the last frame breaks a rule; nothing after it matters
+	broken   bool   // what follows frames, or the last of them, breaks a rule
 	flood    bool   // a message has too many bytes of frames for its payload
 }
 
@@ -141,7 +142,7 @@ func (g *gate) keep(in []byte, begin, to, from int) {
 
 // frame is one frame's header as the gate sees it.
 type frame struct {
-	header  int // bytes of the header
+	header  int // bytes of the header; 0 of one that the parser is not to see
 	size    int // bytes of the whole frame; 0 if it is not all there
 	payload int
 	final   bool
@@ -178,11 +179,17 @@ func parseFrame(b []byte, r rules, inside bool, payload int) (f frame) {
 	f.header = shortestFrame
 	f.broken = b[0]&reservedBits != 0 || b[1]&maskBit == 0 || opcode > lastControl || opcode > lastData && opcode < firstControl
 	compressed := b[0]&rsv1Bit != 0
+	// Two rules that gorilla does not know: a close frame has no code or a whole one, and
+	// only a message's first frame says that it is compressed.
+	half := opcode == opClose&opcodeBits && length == 1
+	if half || compressed && (f.control || opcode == opContinuation) {
+		return frame{broken: true}
+	}
 	switch {
 	case f.control:
-		f.broken = f.broken || !f.final || length > maxControl || compressed
+		f.broken = f.broken || !f.final || length > maxControl
 	case opcode == opContinuation:
-		f.broken = f.broken || !inside || compressed
+		f.broken = f.broken || !inside
 	default:
 		f.broken = f.broken || inside || compressed && !r.deflate
 	}

@@ -62,8 +62,7 @@ func newParser(limit int64, deflate bool) (*parser, error) {
 // parserBuffer is what a parser reads ahead of its memory, in bytes.
 const parserBuffer = 4 << 10
 
-// errHeld: the parser found no fault where the gate did. It would be a bug of ours,
-// and the connection ends as for any other broken frame.
+// errHeld: the parser found no fault where the gate did, which knows more rules.
 var errHeld = errors.New("malformed frame")
 
 // read hands the messages of out to c, one after the other.
@@ -87,7 +86,9 @@ func (p *parser) read(c *conn, out passed) error {
 	if err == nil {
 		_, err = io.Copy(io.Discard, r)
 	}
-	if out.broken && (err == nil || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)) {
+	// gorilla's word for the end of its memory in the middle of a frame is a close.
+	end, closed := errors.AsType[*websocket.CloseError](err)
+	if out.broken && (err == nil || errors.Is(err, io.EOF) || closed && end.Code == websocket.CloseAbnormalClosure) {
 		return errHeld
 	}
 	return err

@@ -34,13 +34,6 @@ var gorillaKnown = map[string]string{
 	"RSV1 on a close":                           "not looked at where compression is on",
 }
 
-// productKnown is where /v1/ws is wrong today.
-var productKnown = map[string]string{
-	"7.3.2 half a code":           "the library takes it for a close frame without a code",
-	"empty fragments without end": "only bytes are counted",
-	"7.1.6 256 KiB behind it":     "the connection is closed with unread bytes, so that a reset can overtake the close frame",
-}
-
 func newReference() *reference {
 	return &reference{upgrader: gorilla.Upgrader{
 		EnableCompression: true,

@@ -1,12 +1,20 @@
 package conformance_test
 
 import (
+	"context"
+	"log/slog"
 	"net"
 	"net/http"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/rivulet-rt/rivulet/auth"
+	"github.com/rivulet-rt/rivulet/cmd"
+	"github.com/rivulet-rt/rivulet/session"
+	"github.com/rivulet-rt/rivulet/session/websocket"
 	"github.com/rivulet-rt/rivulet/test/conformance/internal/wire"
 )
 
@@ -32,32 +40,36 @@ func (tg target) dialer() wire.Dialer {
 const echoLimit = 32 << 20
 
 // startEcho is the engine over plain TCP, as a node serves it.
-//
-// Until a node has an endpoint that echoes, it is the reference. Then it is, in one
-// line, and known shrinks to nothing:
-//
-//	return startNode(t, func(c *cmd.Config) { c.Server.EchoEndpoint = true }).target("/test/echo")
 func startEcho(t *testing.T) target {
 	t.Helper()
-	return startReference(t, plain)
+	return startNode(t, func(c *cmd.Config) { c.Server.EchoEndpoint = true }).target("/test/echo")
 }
 
 // startWrappedEcho is the engine over connections that are not *net.TCPConn, as
 // with TLS or a proxy's header before the stream: those are read another way.
-//
-// When the engine's echo handler can be had on its own, it goes in here:
-//
-//	return target{addr: serveWrapped(t, handler, opaque), path: "/test/echo"}
 func startWrappedEcho(t *testing.T) target {
 	t.Helper()
-	return startReference(t, opaque)
+	logger := slog.New(slog.DiscardHandler)
+	registry, err := session.NewRegistry(session.DefaultConfig(), session.Services{Auth: auth.Open{}}, logger, prometheus.NewRegistry())
+	if err != nil {
+		t.Fatal(err)
+	}
+	registry.Start(t.Context())
+	t.Cleanup(func() { // after the server is closed
+		ctx, cancel := context.WithTimeout(context.Background(), deadline)
+		defer cancel()
+		if err := registry.Drain(ctx); err != nil {
+			t.Errorf("drain: %v", err)
+		}
+	})
+	return target{addr: serveWrapped(t, websocket.NewEcho(registry, logger), opaque), path: "/"}
 }
 
 // startProduct is /v1/ws of a node that is open to everybody.
 func startProduct(t *testing.T) target {
 	t.Helper()
 	tg := startNode(t).target("/v1/ws")
-	tg.product, tg.known = true, productKnown
+	tg.product = true
 	return tg
 }
 
@@ -82,9 +94,6 @@ func endpoints() []endpoint {
 type hidden struct{ net.Conn }
 
 func (h hidden) CloseWrite() error { return h.Conn.(*net.TCPConn).CloseWrite() }
-
-// plain leaves a connection as it is.
-func plain(c net.Conn) net.Conn { return c }
 
 // opaque hides what a connection is.
 func opaque(c net.Conn) net.Conn { return hidden{c} }
