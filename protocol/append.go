@@ -1,6 +1,7 @@
 package protocol
 
 import (
+	"encoding/base64"
 	"slices"
 	"strconv"
 	"unicode/utf8"
@@ -38,9 +39,16 @@ func (o *object) optText(name, s string) {
 	}
 }
 
-func (o *object) optPointer(name string, s *string) {
-	if s != nil {
-		o.text(name, *s)
+// optBytes appends bytes, which may already be in base64.
+func (o *object) optBytes(name string, b64 *string, b []byte) {
+	switch {
+	case b64 != nil:
+		o.text(name, *b64)
+	case b != nil:
+		o.name(name)
+		o.dst = append(o.dst, '"')
+		o.dst = base64.StdEncoding.AppendEncode(o.dst, b)
+		o.dst = append(o.dst, '"')
 	}
 }
 
@@ -99,14 +107,9 @@ func (o *object) optMap(name string, m map[string]string) {
 		return
 	}
 	var room [MaxHeaders]string
-	names := room[:0]
-	for k := range m {
-		names = append(names, k)
-	}
-	slices.Sort(names)
 	o.name(name)
 	o.dst = append(o.dst, '{')
-	for i, k := range names {
+	for i, k := range sortedNames(room[:0], m) {
 		if i > 0 {
 			o.dst = append(o.dst, ',')
 		}
@@ -115,6 +118,15 @@ func (o *object) optMap(name string, m map[string]string) {
 		o.dst = appendString(o.dst, m[k])
 	}
 	o.dst = append(o.dst, '}')
+}
+
+// sortedNames appends the names of m in their order.
+func sortedNames(names []string, m map[string]string) []string {
+	for k := range m {
+		names = append(names, k)
+	}
+	slices.Sort(names)
+	return names
 }
 
 const hexDigits = "0123456789abcdef"

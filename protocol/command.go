@@ -28,16 +28,21 @@ func (JSON) DecodeCommand(frame []byte) (Command, error) {
 		d.readID(body)
 		return c, err
 	}
-	switch {
-	case d.found == "":
-		err = refuse("frame", "has no command; it needs exactly one of connect, subscribe, unsubscribe, publish, ack, history, presence, refresh, ping, pong")
-	case c.ID == 0 && c.Ping == nil && c.Pong == nil:
-		err = refuse("id", "must be a whole number from 1 to 2^53-1; the reply to %s repeats it", d.found)
-	}
-	if err != nil {
+	if err := c.complete(d.found); err != nil {
 		return Command{ID: c.ID}, err
 	}
 	return c, nil
+}
+
+// complete checks what a whole command must have; found names it, "" if there is none.
+func (c *Command) complete(found string) *DecodeError {
+	switch {
+	case found == "":
+		return refuse("frame", "has no command; it needs exactly one of connect, subscribe, unsubscribe, publish, ack, history, presence, refresh, ping, pong")
+	case c.ID == 0 && c.Ping == nil && c.Pong == nil:
+		return refuse("id", "must be a whole number from 1 to 2^53-1; the reply to %s repeats it", found)
+	}
+	return nil
 }
 
 // frameObject checks frame and returns its one object without space around it.
@@ -77,13 +82,17 @@ func (d *commandDecoder) member(name []byte, v value) *DecodeError {
 		return nil
 	}
 	if d.found != "" {
-		return refuse("frame", "has two commands, %s and %s; send each in a frame of its own", d.found, name)
+		return twoCommands(d.found, string(name))
 	}
 	d.found = string(name)
 	if v[0] != '{' {
 		return refuse(d.found, "must be an object, not %s", v.kind())
 	}
 	return members(v, set())
+}
+
+func twoCommands(a, b string) *DecodeError {
+	return refuse("frame", "has two commands, %s and %s; send each in a frame of its own", a, b)
 }
 
 type fieldSetter = func(name []byte, v value) *DecodeError
@@ -173,11 +182,16 @@ func (c *PublishCommand) set(name []byte, v value) *DecodeError {
 		if err := v.text("idempotency_key", &c.IdempotencyKey); err != nil || v.null() || c.IdempotencyKey != "" {
 			return err
 		}
-		return refuse("idempotency_key", "is empty, must have 1 to %d characters; leave it out for none", MaxIdempotencyKey)
+		return emptyKey()
 	case "headers":
 		return v.textMap("headers", &c.Headers)
 	}
 	return nil
+}
+
+// emptyKey refuses a key that is given, and empty: nobody means that.
+func emptyKey() *DecodeError {
+	return refuse("idempotency_key", "is empty, must have 1 to %d characters; leave it out for none", MaxIdempotencyKey)
 }
 
 func (c *AckCommand) set(name []byte, v value) *DecodeError {

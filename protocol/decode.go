@@ -128,6 +128,14 @@ func clip(b []byte) string {
 	return string(b)
 }
 
+// What numbers must be, in both codecs.
+const (
+	mustBeUnsigned = "must be a whole number from 0 to 2^53-1, not %s"
+	mustBeInteger  = "must be a whole number within ±(2^53-1), not %s"
+	mustBeCount    = "must be a whole number within ±(2^31-1), not %s"
+	mustBeCode     = "must be a whole number from 0 to 65535, not %s"
+)
+
 // The readers below leave dst as it is for null, which counts as absent.
 
 func (v value) text(field string, dst *string) *DecodeError {
@@ -199,7 +207,7 @@ func (v value) unsigned(field string, dst *uint64) *DecodeError {
 	}
 	n, err := strconv.ParseUint(string(v), 10, 64)
 	if err != nil || n > MaxID {
-		return refuse(field, "must be a whole number from 0 to 2^53-1, not %s", v.kind())
+		return refuse(field, mustBeUnsigned, v.kind())
 	}
 	*dst = n
 	return nil
@@ -211,7 +219,7 @@ func (v value) integer(field string, dst *int64) *DecodeError {
 	}
 	n, err := strconv.ParseInt(string(v), 10, 64)
 	if err != nil || n > MaxID || n < -MaxID {
-		return refuse(field, "must be a whole number within ±(2^53-1), not %s", v.kind())
+		return refuse(field, mustBeInteger, v.kind())
 	}
 	*dst = n
 	return nil
@@ -223,7 +231,7 @@ func (v value) count(field string, dst *int) *DecodeError {
 	}
 	n, err := strconv.ParseInt(string(v), 10, 32)
 	if err != nil {
-		return refuse(field, "must be a whole number within ±(2^31-1), not %s", v.kind())
+		return refuse(field, mustBeCount, v.kind())
 	}
 	*dst = int(n)
 	return nil
@@ -235,7 +243,7 @@ func (v value) code(field string, dst *Code) *DecodeError {
 	}
 	n, err := strconv.ParseUint(string(v), 10, 16)
 	if err != nil {
-		return refuse(field, "must be a whole number from 0 to 65535, not %s", v.kind())
+		return refuse(field, mustBeCode, v.kind())
 	}
 	*dst = Code(n)
 	return nil

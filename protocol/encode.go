@@ -15,7 +15,7 @@ func AppendMessage(dst []byte, m *MessageEvent) []byte {
 	o.optText("client", m.Client)
 	o.optMap("headers", m.Headers)
 	o.optRaw("data", m.Data)
-	o.optPointer("data_base64", m.DataBase64)
+	o.optBytes("data_base64", m.DataBase64, m.Bytes)
 	return o.end()
 }
 

@@ -65,7 +65,7 @@ func (c *PublishCommand) append(dst []byte) []byte {
 	o := beginObject(dst)
 	o.text("channel", c.Channel)
 	o.optRaw("data", c.Data)
-	o.optPointer("data_base64", c.DataBase64)
+	o.optBytes("data_base64", c.DataBase64, c.Bytes)
 	o.optText("idempotency_key", c.IdempotencyKey)
 	o.optMap("headers", c.Headers)
 	return o.end()

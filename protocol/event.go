@@ -32,13 +32,17 @@ func (d *eventDecoder) member(name []byte, v value) *DecodeError {
 		return nil
 	}
 	if d.found != "" {
-		return refuse("frame", "has two events, %s and %s", d.found, name)
+		return twoEvents(d.found, string(name))
 	}
 	d.found = string(name)
 	if v[0] != '{' {
 		return refuse(d.found, "must be an object, not %s", v.kind())
 	}
 	return members(v, set())
+}
+
+func twoEvents(a, b string) *DecodeError {
+	return refuse("frame", "has two events, %s and %s", a, b)
 }
 
 func (d *eventDecoder) reply(name []byte) func() fieldSetter {
@@ -201,9 +205,17 @@ func (e *HistoryEvent) setMessages(v value) *DecodeError {
 		if err := members(item, m.set); err != nil {
 			return err
 		}
-		e.Messages = append(e.Messages, m)
-		return nil
+		return e.add(m)
 	})
+}
+
+// add bounds what a frame of many small messages makes of itself in memory.
+func (e *HistoryEvent) add(m MessageEvent) *DecodeError {
+	if len(e.Messages) == MaxHistory {
+		return refuse("messages", "has more than %d messages", MaxHistory)
+	}
+	e.Messages = append(e.Messages, m)
+	return nil
 }
 
 func (e *CaughtUpEvent) set(name []byte, v value) *DecodeError {

@@ -11,11 +11,14 @@ import (
 	"github.com/rivulet-rt/rivulet/protocol"
 )
 
-func addFrames(f *testing.F, files ...string) {
+// addFrames seeds with the frames of one codec.
+func addFrames(f *testing.F, codec string, files ...string) {
 	f.Helper()
 	for _, file := range files {
 		for _, v := range readVectors[frameVector](f, file) {
-			f.Add(v.frame(f))
+			if frame, ok := v.frames(f)[codec]; ok {
+				f.Add(frame)
+			}
 		}
 	}
 }
@@ -26,7 +29,7 @@ func wellFormed(b []byte) bool {
 }
 
 func FuzzDecodeCommand(f *testing.F) {
-	addFrames(f, "commands", "invalid")
+	addFrames(f, "json", "commands", "invalid")
 	codec := protocol.JSON{}
 	f.Fuzz(func(t *testing.T, frame []byte) {
 		before := bytes.Clone(frame)
@@ -55,7 +58,7 @@ func FuzzDecodeCommand(f *testing.F) {
 }
 
 func FuzzDecodeEvent(f *testing.F) {
-	addFrames(f, "events", "invalid")
+	addFrames(f, "json", "events", "invalid")
 	codec := protocol.JSON{}
 	f.Fuzz(func(t *testing.T, frame []byte) {
 		e, err := codec.DecodeEvent(frame)

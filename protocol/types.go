@@ -47,11 +47,17 @@ type UnsubscribeCommand struct {
 	Channel string `json:"channel"`
 }
 
-// PublishCommand stores one message. Exactly one of Data and DataBase64 is set.
+// PublishCommand stores one message. Exactly one of Data, DataBase64 and Bytes is
+// set; a decoder leaves it to its caller to refuse two, or none.
 type PublishCommand struct {
-	Channel        string            `json:"channel"`
-	Data           json.RawMessage   `json:"data,omitempty"`
-	DataBase64     *string           `json:"data_base64,omitempty"`
+	Channel string          `json:"channel"`
+	Data    json.RawMessage `json:"data,omitempty"`
+	// DataBase64 is bytes as JSON has them, not checked by the decoder of JSON, which
+	// alone sets it.
+	DataBase64 *string `json:"data_base64,omitempty"`
+	// Bytes is bytes as they are, where no bytes at all is not nil; set by the decoder
+	// of Protobuf, written by both codecs. DataBase64 outweighs it.
+	Bytes          []byte            `json:"-"`
 	IdempotencyKey string            `json:"idempotency_key,omitempty"`
 	Headers        map[string]string `json:"headers,omitempty"`
 }
@@ -151,7 +157,8 @@ type PublishedEvent struct {
 	Duplicate bool  `json:"duplicate"`
 }
 
-// MessageEvent is one message of a channel. Exactly one of Data and DataBase64 is set.
+// MessageEvent is one message of a channel. Exactly one of Data, DataBase64 and
+// Bytes is set, as in PublishCommand.
 type MessageEvent struct {
 	Channel  string `json:"channel"`
 	Offset   uint64 `json:"offset"`
@@ -164,6 +171,7 @@ type MessageEvent struct {
 	Headers    map[string]string `json:"headers,omitempty"`
 	Data       json.RawMessage   `json:"data,omitempty"`
 	DataBase64 *string           `json:"data_base64,omitempty"`
+	Bytes      []byte            `json:"-"`
 }
 
 // HistoryEvent answers HistoryCommand. Position is where the next page begins:

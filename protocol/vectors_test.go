@@ -1,6 +1,8 @@
 package protocol_test
 
 import (
+	"bytes"
+	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -20,18 +22,31 @@ type vectorFile[V any] struct {
 	Vectors []V    `json:"vectors"`
 }
 
+// frameVector is one frame, in the codecs that can show it.
 type frameVector struct {
 	Name       string          `json:"name"`
 	Clause     string          `json:"clause"`
 	Direction  string          `json:"direction"`
-	JSON       string          `json:"json"`
-	Hex        string          `json:"hex"`
+	JSON       *string         `json:"json"`
+	Hex        *string         `json:"hex"`      // a JSON frame that is no text
+	Protobuf   *string         `json:"protobuf"` // in hexadecimal
 	Value      json.RawMessage `json:"value"`
 	DecodeOnly bool            `json:"decode_only"`
 	ID         uint64          `json:"id"`
 	Field      string          `json:"field"`
 	Problem    string          `json:"problem"`
 }
+
+// codec is what the vectors are held against.
+type codec interface {
+	DecodeCommand(frame []byte) (protocol.Command, error)
+	DecodeEvent(frame []byte) (protocol.Event, error)
+	AppendCommand(dst []byte, c *protocol.Command) []byte
+	AppendEvent(dst []byte, e *protocol.Event) []byte
+}
+
+// codecs are those that a vector may have a frame of, by its field.
+var codecs = map[string]codec{"json": protocol.JSON{}, "protobuf": protocol.Protobuf{}}
 
 func readVectors[V any](tb testing.TB, name string) []V {
 	tb.Helper()
@@ -49,16 +64,48 @@ func readVectors[V any](tb testing.TB, name string) []V {
 	return f.Vectors
 }
 
-func (v *frameVector) frame(tb testing.TB) []byte {
+// frames returns the vector's frame in each codec that it has one of.
+func (v *frameVector) frames(tb testing.TB) map[string][]byte {
 	tb.Helper()
-	if v.Hex == "" {
-		return []byte(v.JSON)
+	frames := map[string][]byte{}
+	if v.JSON != nil {
+		frames["json"] = []byte(*v.JSON)
 	}
-	b, err := hex.DecodeString(v.Hex)
-	if err != nil {
-		tb.Fatal(err)
+	for name, digits := range map[string]*string{"json": v.Hex, "protobuf": v.Protobuf} {
+		if digits == nil {
+			continue
+		}
+		b, err := hex.DecodeString(*digits)
+		if err != nil {
+			tb.Fatalf("%s: %v", v.Name, err)
+		}
+		frames[name] = b
 	}
-	return b
+	return frames
+}
+
+// shown is a vector in one codec.
+type shown struct {
+	frameVector
+	name  string
+	codec codec
+	frame []byte
+}
+
+// shownIn returns the vectors of a file in every codec that they have a frame of.
+func shownIn(tb testing.TB, file string) []shown {
+	tb.Helper()
+	var list []shown
+	for _, v := range readVectors[frameVector](tb, file) {
+		frames := v.frames(tb)
+		if len(frames) == 0 {
+			tb.Errorf("%s: %q has no frame", file, v.Name)
+		}
+		for name, frame := range frames {
+			list = append(list, shown{v, v.Name + "/" + name, codecs[name], frame})
+		}
+	}
+	return list
 }
 
 // unmarshal reads a vector's value by encoding/json, the judge of the codec's decoders.
@@ -88,20 +135,35 @@ func compactRaw(tb testing.TB, raw *json.RawMessage) {
 	*raw = out
 }
 
+// spelled returns what a vector's value is when decoded from Protobuf, where bytes
+// are not in base64.
+func spelled(tb testing.TB, c codec, data *json.RawMessage, b64 **string, b *[]byte) {
+	tb.Helper()
+	compactRaw(tb, data)
+	if _, binary := c.(protocol.Protobuf); !binary || *b64 == nil {
+		return
+	}
+	raw, err := base64.StdEncoding.Strict().DecodeString(**b64)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	*b64, *b = nil, append([]byte{}, raw...)
+}
+
 func TestCommandVectors(t *testing.T) {
-	for _, v := range readVectors[frameVector](t, "commands") {
-		t.Run(v.Name, func(t *testing.T) {
-			got, err := protocol.JSON{}.DecodeCommand([]byte(v.JSON))
+	for _, v := range shownIn(t, "commands") {
+		t.Run(v.name, func(t *testing.T) {
+			got, err := v.codec.DecodeCommand(v.frame)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if enc := string(protocol.JSON{}.AppendCommand(nil, &got)); enc != v.JSON && !v.DecodeOnly {
-				t.Errorf("encoded\n%s, want\n%s", enc, v.JSON)
+			if enc := v.codec.AppendCommand(nil, &got); !bytes.Equal(enc, v.frame) && !v.DecodeOnly {
+				t.Errorf("encoded\n%q, want\n%q", enc, v.frame)
 			}
 			want := unmarshal[protocol.Command](t, v.Value)
-			if got.Publish != nil {
+			if p := want.Publish; p != nil {
+				spelled(t, v.codec, &p.Data, &p.DataBase64, &p.Bytes)
 				compactRaw(t, &got.Publish.Data)
-				compactRaw(t, &want.Publish.Data)
 			}
 			if !reflect.DeepEqual(got, want) {
 				t.Errorf("decoded\n%+v, want\n%+v", got, want)
@@ -111,19 +173,21 @@ func TestCommandVectors(t *testing.T) {
 }
 
 func TestEventVectors(t *testing.T) {
-	for _, v := range readVectors[frameVector](t, "events") {
-		t.Run(v.Name, func(t *testing.T) {
-			got, err := protocol.JSON{}.DecodeEvent([]byte(v.JSON))
+	for _, v := range shownIn(t, "events") {
+		t.Run(v.name, func(t *testing.T) {
+			got, err := v.codec.DecodeEvent(v.frame)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if enc := string(protocol.JSON{}.AppendEvent(nil, &got)); enc != v.JSON && !v.DecodeOnly {
-				t.Errorf("encoded\n%s, want\n%s", enc, v.JSON)
+			if enc := v.codec.AppendEvent(nil, &got); !bytes.Equal(enc, v.frame) && !v.DecodeOnly {
+				t.Errorf("encoded\n%q, want\n%q", enc, v.frame)
 			}
 			want := unmarshal[protocol.Event](t, v.Value)
-			if got.Message != nil {
-				compactRaw(t, &got.Message.Data)
-				compactRaw(t, &want.Message.Data)
+			for _, m := range messagesOf(&want) {
+				spelled(t, v.codec, &m.Data, &m.DataBase64, &m.Bytes)
+			}
+			for _, m := range messagesOf(&got) {
+				compactRaw(t, &m.Data)
 			}
 			if got.History != nil && len(want.History.Messages) == 0 {
 				want.History.Messages = nil
@@ -135,16 +199,29 @@ func TestEventVectors(t *testing.T) {
 	}
 }
 
+func messagesOf(e *protocol.Event) []*protocol.MessageEvent {
+	var list []*protocol.MessageEvent
+	if e.Message != nil {
+		list = append(list, e.Message)
+	}
+	if e.History != nil {
+		for i := range e.History.Messages {
+			list = append(list, &e.History.Messages[i])
+		}
+	}
+	return list
+}
+
 func TestInvalidVectors(t *testing.T) {
-	for _, v := range readVectors[frameVector](t, "invalid") {
-		t.Run(v.Name, func(t *testing.T) {
+	for _, v := range shownIn(t, "invalid") {
+		t.Run(v.name, func(t *testing.T) {
 			var id uint64
 			var err error
 			if v.Direction == "event" {
-				_, err = protocol.JSON{}.DecodeEvent(v.frame(t))
+				_, err = v.codec.DecodeEvent(v.frame)
 			} else {
 				var c protocol.Command
-				c, err = protocol.JSON{}.DecodeCommand(v.frame(t))
+				c, err = v.codec.DecodeCommand(v.frame)
 				id = c.ID
 			}
 			var de *protocol.DecodeError
@@ -167,17 +244,30 @@ func TestDataVectors(t *testing.T) {
 	}
 	for _, v := range readVectors[vector](t, "data") {
 		t.Run(v.Name, func(t *testing.T) {
-			got, err := protocol.CompactData([]byte(v.Input))
-			if v.Problem == "" {
-				if err != nil || string(got) != v.Compact {
-					t.Fatalf("got %s, %v; want %s", got, err, v.Compact)
+			check := func(got []byte, err error) {
+				t.Helper()
+				if v.Problem == "" {
+					if err != nil || string(got) != v.Compact {
+						t.Fatalf("got %s, %v; want %s", got, err, v.Compact)
+					}
+					return
 				}
-				return
+				var de *protocol.DecodeError
+				if !errors.As(err, &de) || de.Field != "data" || !strings.Contains(de.Problem, v.Problem) {
+					t.Fatalf("got %s, %v; want a problem of data with %q", got, err, v.Problem)
+				}
 			}
-			var de *protocol.DecodeError
-			if !errors.As(err, &de) || de.Field != "data" || !strings.Contains(de.Problem, v.Problem) {
-				t.Fatalf("got %s, %v; want a problem of data with %q", got, err, v.Problem)
+			check(protocol.CompactData([]byte(v.Input)))
+			if v.Input == "" {
+				return // which the encoder does not write as data
 			}
+			// What a publisher sends in Protobuf must not reach a reader of JSON otherwise.
+			frame := protocol.Protobuf{}.AppendCommand(nil, &protocol.Command{ID: 1, Publish: &protocol.PublishCommand{Data: []byte(v.Input)}})
+			c, err := protocol.Protobuf{}.DecodeCommand(frame)
+			if c.Publish == nil {
+				c.Publish = new(protocol.PublishCommand)
+			}
+			check(c.Publish.Data, err)
 		})
 	}
 }

@@ -1,8 +1,6 @@
 package session
 
 import (
-	"encoding/base64"
-
 	"github.com/rivulet-rt/rivulet/fanout"
 	"github.com/rivulet-rt/rivulet/protocol"
 )
@@ -34,10 +32,13 @@ func MessageEvent(m *fanout.Message) protocol.MessageEvent {
 		Channel: m.Channel.String(), Offset: m.Offset(), Position: m.ResumeAt().String(), Time: m.UnixMilli(),
 		ID: m.ID, User: m.User, Client: m.Client, Headers: m.Headers,
 	}
-	if m.Binary {
-		ev.DataBase64 = new(base64.StdEncoding.EncodeToString(m.Data))
-	} else {
+	switch {
+	case !m.Binary:
 		ev.Data = m.Data
+	case m.Data == nil:
+		ev.Bytes = []byte{} // there are none, which is not the same as no bytes given
+	default:
+		ev.Bytes = m.Data
 	}
 	return ev
 }

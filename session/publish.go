@@ -121,6 +121,10 @@ func data(cmd *protocol.PublishCommand) (b []byte, binary bool, err error) {
 	switch {
 	case cmd.Data != nil && cmd.DataBase64 != nil:
 		return nil, false, BadRequest("data", "give only one of data and data_base64")
+	case cmd.Data != nil && cmd.Bytes != nil:
+		return nil, false, BadRequest("data", "give only one of data and data_binary")
+	case cmd.Bytes != nil:
+		return cmd.Bytes, true, nil
 	case cmd.DataBase64 != nil && strings.ContainsAny(*cmd.DataBase64, "\r\n"): // which the decoder would skip
 		return nil, false, BadRequest("data_base64", "has a line break; base64 (RFC 4648 section 4) has none")
 	case cmd.DataBase64 != nil:

@@ -54,6 +54,9 @@ func New(url string, opts Options) (*Client, error) {
 	if len(c.opts.Name) > protocol.MaxClientNameBytes {
 		return nil, fmt.Errorf("rivulet: Options.Name is over %d bytes", protocol.MaxClientNameBytes)
 	}
+	if c.opts.Codec.subprotocols() == nil {
+		return nil, fmt.Errorf("rivulet: Options.Codec is %d, which is neither CodecJSON nor CodecProtobuf", c.opts.Codec)
+	}
 	return c, nil
 }
 

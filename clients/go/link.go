@@ -34,6 +34,7 @@ var (
 type link struct {
 	// Static once in use.
 	ws       *websocket.Conn
+	frames   frames
 	client   string
 	node     string
 	maxFrame int
@@ -57,9 +58,9 @@ type link struct {
 	replies map[uint64]func(*protocol.Event) // called by the read loop; must not block
 }
 
-func newLink(ws *websocket.Conn) *link {
+func newLink(ws *websocket.Conn, frames frames) *link {
 	return &link{
-		ws: ws, maxFrame: protocol.DefaultMaxFrame,
+		ws: ws, frames: frames, maxFrame: protocol.DefaultMaxFrame,
 		lost: make(chan struct{}), sending: make(chan struct{}, 1), urge: make(chan struct{}, 1),
 		replies: map[uint64]func(*protocol.Event){},
 		asked:   map[*Subscription]struct{}{}, exact: map[string]*Subscription{},
@@ -132,7 +133,7 @@ func (l *link) send(done <-chan struct{}, c *protocol.Command) (sent bool, err e
 	case <-done:
 		return false, context.Canceled
 	}
-	l.out = protocol.JSON{}.AppendCommand(l.out[:0], c)
+	l.out = l.frames.codec.AppendCommand(l.out[:0], c)
 	frame := l.out
 	if cap(l.out) > keepBuffer {
 		l.out = nil
@@ -140,7 +141,7 @@ func (l *link) send(done <-chan struct{}, c *protocol.Command) (sent bool, err e
 	if len(frame) > l.maxFrame {
 		return false, tooLarge(len(frame), l.maxFrame)
 	}
-	if err := l.ws.WriteMessage(websocket.TextMessage, frame); err != nil {
+	if err := l.ws.WriteMessage(l.frames.kind, frame); err != nil {
 		l.close(err)
 		return true, err
 	}
@@ -196,10 +197,10 @@ func (l *link) read() (*protocol.Event, error) {
 	if l.in, err = readAll(r, l.in[:0]); err != nil {
 		return nil, err
 	}
-	if kind != websocket.TextMessage {
-		return nil, &lossError{err: errors.New("rivulet: the node sent a binary frame"), ours: true}
+	if kind != l.frames.kind {
+		return nil, &lossError{err: errors.New("rivulet: the node sent text where bytes were agreed on, or the reverse"), ours: true}
 	}
-	e, err := protocol.JSON{}.DecodeEvent(l.in)
+	e, err := l.frames.codec.DecodeEvent(l.in)
 	if err != nil {
 		return nil, &lossError{err: err, ours: true}
 	}

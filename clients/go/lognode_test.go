@@ -75,7 +75,7 @@ type logConn struct {
 }
 
 func (n *logNode) serve(w http.ResponseWriter, r *http.Request) {
-	ws, err := (&websocket.Upgrader{Subprotocols: []string{protocol.SubprotocolJSON}}).Upgrade(w, r, nil)
+	ws, err := (&websocket.Upgrader{Subprotocols: bothCodecs()}).Upgrade(w, r, nil)
 	if err != nil {
 		return
 	}
@@ -97,12 +97,13 @@ func (n *logNode) serve(w http.ResponseWriter, r *http.Request) {
 }
 
 func (c *logConn) read() {
+	codec, _ := codecOf(c.ws)
 	for {
 		_, frame, err := c.ws.ReadMessage()
 		if err != nil {
 			return
 		}
-		cmd, err := protocol.JSON{}.DecodeCommand(frame)
+		cmd, err := codec.DecodeCommand(frame)
 		if err != nil {
 			return
 		}
@@ -226,6 +227,7 @@ func breakOff(ws *websocket.Conn) {
 
 func (c *logConn) write() {
 	left := c.node.cutAfter()
+	codec, kind := codecOf(c.ws)
 	for {
 		c.node.mu.Lock()
 		e, ok := c.nextLocked()
@@ -237,13 +239,13 @@ func (c *logConn) write() {
 		if !ok {
 			return
 		}
-		frame := protocol.JSON{}.AppendEvent(nil, &e)
+		frame := codec.AppendEvent(nil, &e)
 		times := 1
 		if e.Message != nil && c.node.repeat() {
 			times = 2
 		}
 		for range times {
-			if c.ws.WriteMessage(websocket.TextMessage, frame) != nil {
+			if c.ws.WriteMessage(kind, frame) != nil {
 				return
 			}
 		}

@@ -48,6 +48,7 @@ func newMessage(e *protocol.MessageEvent) (*Message, error) {
 		ID: e.ID, User: e.User, Client: e.Client, Headers: e.Headers, Data: e.Data,
 	}
 	if e.DataBase64 == nil {
+		m.Bytes = e.Bytes
 		return m, nil
 	}
 	bytes, err := base64.StdEncoding.DecodeString(*e.DataBase64)
@@ -113,11 +114,14 @@ func (u Update) size() int {
 	return 0
 }
 
-// encodeData turns what the application publishes into JSON or bytes.
-func encodeData(data any) (raw json.RawMessage, b64 *string, err error) {
+// encodeData turns what the application publishes into JSON, or bytes that are not nil.
+func encodeData(data any) (raw json.RawMessage, b []byte, err error) {
 	switch d := data.(type) {
 	case []byte:
-		return nil, new(base64.StdEncoding.EncodeToString(d)), nil
+		if d == nil {
+			d = []byte{}
+		}
+		return nil, d, nil
 	case json.RawMessage:
 		raw = d
 	default:

@@ -27,6 +27,8 @@ type Options struct {
 	// TokenFunc gives the token instead, anew at every connect. An error is retried
 	// like a failure to connect, unless it is an *Error with code 4401 or 4403.
 	TokenFunc func(ctx context.Context) (string, error)
+	// Codec of the connection; the zero value is JSON.
+	Codec Codec
 	// Name of the application, for the node's logs; at most 64 bytes.
 	Name string
 	// Header is added to the handshake.

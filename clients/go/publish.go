@@ -43,7 +43,7 @@ type Published struct {
 // where it ended: with code 4504 the message may be stored, with any other it is
 // not.
 func (c *Client) Publish(ctx context.Context, channel string, data any, opts PublishOptions) (Published, error) {
-	raw, b64, err := encodeData(data)
+	raw, b, err := encodeData(data)
 	if err != nil {
 		return Published{}, err
 	}
@@ -51,7 +51,7 @@ func (c *Client) Publish(ctx context.Context, channel string, data any, opts Pub
 	if key == "" {
 		key = rand.Text()
 	}
-	cmd := &protocol.PublishCommand{Channel: canonical(channel), Data: raw, DataBase64: b64, IdempotencyKey: key, Headers: opts.Headers}
+	cmd := &protocol.PublishCommand{Channel: canonical(channel), Data: raw, Bytes: b, IdempotencyKey: key, Headers: opts.Headers}
 	a := attempts{key: key, window: c.opts.DedupeWindow, backoff: c.opts.Backoff}
 	for {
 		e, err := c.publishOnce(ctx, cmd, &a)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -72,9 +73,13 @@ type wireMessage struct {
 }
 
 func newWireMessage(channel string, data any, opts PublishOptions) (wireMessage, error) {
-	raw, b64, err := encodeData(data)
+	raw, b, err := encodeData(data)
 	if err != nil {
 		return wireMessage{}, err
+	}
+	var b64 *string
+	if b != nil {
+		b64 = new(base64.StdEncoding.EncodeToString(b))
 	}
 	key := opts.IdempotencyKey
 	if key == "" {

@@ -28,7 +28,7 @@ func collect(ctx context.Context, s *rivulet.Subscription, n int) ([]string, err
 }
 
 // Many clients, connections that break off all the time, repeated frames, small
-// buffers: everybody must see everything once, in order.
+// buffers, both codecs: everybody must see everything once, in order.
 func TestExactlyOnceInOrderOverBrokenConnections(t *testing.T) {
 	const clients, messages = 20, 400
 	node, url := newLogNode(t)
@@ -36,7 +36,11 @@ func TestExactlyOnceInOrderOverBrokenConnections(t *testing.T) {
 	node.repeat = func() bool { return rand.N(10) == 0 }
 	var wg sync.WaitGroup
 	for i := range clients {
-		c := open(t, url, quick())
+		opts := quick()
+		if i%4 > 1 {
+			opts.Codec = rivulet.CodecProtobuf
+		}
+		c := open(t, url, opts)
 		channel := "chat:lobby"
 		if i%2 == 1 {
 			channel = "chat:>"

@@ -106,7 +106,7 @@ func (c *Client) dial(ctx context.Context, url string) (*link, *liveConn, error)
 	var conn *liveConn
 	guard := func() bool { return true } // reports whether ctx had not ended yet
 	dialer := websocket.Dialer{
-		Proxy: http.ProxyFromEnvironment, TLSClientConfig: c.opts.TLS, Subprotocols: []string{protocol.SubprotocolJSON},
+		Proxy: http.ProxyFromEnvironment, TLSClientConfig: c.opts.TLS, Subprotocols: c.opts.Codec.subprotocols(),
 		ReadBufferSize: 4096, WriteBufferSize: 4096, WriteBufferPool: &c.writeBuffers,
 		NetDialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
 			raw, err := c.opts.Dial(ctx, network, addr)
@@ -124,8 +124,12 @@ func (c *Client) dial(ctx context.Context, url string) (*link, *liveConn, error)
 		return nil, nil, c.dialError(ctx, url, resp, err, again)
 	}
 	ws.SetReadLimit(c.opts.MaxFrame)
-	l := newLink(ws)
-	err = c.greet(l, conn, token)
+	var l *link
+	frames, err := agreed(dialer.Subprotocols, ws.Subprotocol())
+	if err == nil {
+		l = newLink(ws, frames)
+		err = c.greet(l, conn, token)
+	}
 	if !guard() {
 		err = fmt.Errorf("rivulet: connect to %s: no `connected` in time: %w", url, ctx.Err())
 	}

@@ -32,20 +32,49 @@ var errGone = errors.New("the client has left")
 
 // receive returns the next command. It ends the script if the client has left.
 func (p *peer) receive() *protocol.Command {
-	_, frame, err := p.ws.ReadMessage()
+	kind, frame, err := p.ws.ReadMessage()
 	if err != nil {
 		panic(errGone)
 	}
-	c, err := protocol.JSON{}.DecodeCommand(frame)
-	if err != nil {
-		p.t.Errorf("the client sent %s: %v", frame, err)
+	codec, want := p.codec()
+	c, err := codec.DecodeCommand(frame)
+	if err != nil || kind != want {
+		p.t.Errorf("the client sent %q, of kind %d: %v", frame, kind, err)
 		panic(errGone)
 	}
 	return &c
 }
 
+// nodeCodec is the node's side of a codec.
+type nodeCodec interface {
+	DecodeCommand(frame []byte) (protocol.Command, error)
+	AppendEvent(dst []byte, e *protocol.Event) []byte
+}
+
+// codec returns what the connection agreed on, and its kind of WebSocket message.
+func (p *peer) codec() (nodeCodec, int) { return codecOf(p.ws) }
+
+func codecOf(ws *websocket.Conn) (nodeCodec, int) {
+	if ws.Subprotocol() == protocol.SubprotocolProtobuf {
+		return protocol.Protobuf{}, websocket.BinaryMessage
+	}
+	return protocol.JSON{}, websocket.TextMessage
+}
+
+// bothCodecs are what a node of this version speaks. Of those that are offered it
+// chooses the first.
+func bothCodecs() []string {
+	return []string{protocol.SubprotocolProtobuf, protocol.SubprotocolJSON}
+}
+
 func (p *peer) send(e protocol.Event) {
-	if err := p.ws.WriteMessage(websocket.TextMessage, protocol.JSON{}.AppendEvent(nil, &e)); err != nil {
+	codec, _ := p.codec()
+	p.sendFrame(codec.AppendEvent(nil, &e))
+}
+
+func (p *peer) sendFrame(frame []byte) {
+	_, kind := p.codec()
+	if err := p.ws.WriteMessage(kind, frame); err != nil {
 		panic(errGone)
 	}
 }
@@ -114,6 +143,12 @@ func scripted(t testing.TB, script func(p *peer)) string {
 	return serve(t, playing(t, script))
 }
 
+// speaking is scripted for a node that speaks only the subprotocols given.
+func speaking(t testing.TB, script func(p *peer), subprotocols ...string) string {
+	t.Helper()
+	return serve(t, playingIn(t, script, subprotocols))
+}
+
 func serve(t testing.TB, h http.Handler) string {
 	t.Helper()
 	srv := httptest.NewServer(h)
@@ -123,11 +158,16 @@ func serve(t testing.TB, h http.Handler) string {
 
 func playing(t testing.TB, script func(p *peer)) http.Handler {
 	t.Helper()
+	return playingIn(t, script, bothCodecs())
+}
+
+func playingIn(t testing.TB, script func(p *peer), subprotocols []string) http.Handler {
+	t.Helper()
 	var mu sync.Mutex
 	n := 0
 	var running sync.WaitGroup
 	t.Cleanup(running.Wait)
-	upgrader := websocket.Upgrader{Subprotocols: []string{protocol.SubprotocolJSON}}
+	upgrader := websocket.Upgrader{Subprotocols: subprotocols}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		running.Add(1)
 		defer running.Done()

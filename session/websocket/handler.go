@@ -45,8 +45,10 @@ func New(registry *session.Registry, logger *slog.Logger) *Handler {
 	above := registry.Config().CompressAbove
 	h := newHandler(registry, logger, registry.Config().MaxFrame)
 	text := newCodec(protocol.JSON{}, opText, session.SlotWebSocketJSON)
+	binary := newCodec(protocol.Protobuf{}, opBinary, session.SlotWebSocketProtobuf)
 	h.choices = []choice{
 		{protocol.SubprotocolJSON, text, newDeflated(text, above, session.SlotDeflateJSON)},
+		{protocol.SubprotocolProtobuf, binary, newDeflated(binary, above, session.SlotDeflateProtobuf)},
 	}
 	return h
 }
