@@ -8,6 +8,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"net/netip"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -33,19 +34,38 @@ func main() {
 	defer stop()
 	var o options
 	o.cfg = scenario.Config{Log: os.Stderr, Sizes: scenario.DefaultSizes()}
-	flag.StringVar(&o.scenarios, "scenario", "all", "`names`, separated by commas: "+strings.Join(scenario.Names(), ", "))
+	flag.StringVar(&o.scenarios, "scenario", "all", "`names`, separated by commas: "+strings.Join(scenario.Names(), ", ")+"; all leaves out the last two, which take minutes")
 	flag.IntVar(&o.runs, "runs", 1, "how often; medians are printed")
 	flag.BoolVar(&o.json, "json", false, "print JSON, with the figures of every run")
 	flag.StringVar(&o.cfg.URL, "url", "", "a node with --dev that runs already, as http://127.0.0.1:8080, instead of one started here")
 	flag.StringVar(&o.cfg.Node, "binary", "", "`path` of the rivulet binary instead of one built here")
 	flag.StringVar(&o.cfg.Sync, "sync", "", "the node's --sync: interval (its default) or always")
 	flag.StringVar(&o.cfg.Events, "events", "test/testdata/commits-sample.ndjson.gz", "gzipped `file` of events that messages are made of")
+	flag.DurationVar(&o.cfg.Sizes.IdleSettle, "settle", o.cfg.Sizes.IdleSettle, "how long idle waits for memory to settle")
+	worker := flag.String("worker", "", "be a generator process of the crowd scenario, for the node at this `address`")
+	connections := flag.Int("connections", 1, "of -worker")
+	messages := flag.Int("messages", 1, "that -worker waits for")
 	flag.Parse()
 	debug.SetGCPercent(400) // the generator keeps little, and its collector would compete with the node
+	if *worker != "" {
+		if err := work(ctx, *worker, *connections, *messages); err != nil {
+			fmt.Fprintln(os.Stderr, "load worker:", err)
+			os.Exit(1) //nolint:gocritic // nothing is left to stop
+		}
+		return
+	}
 	if err := run(ctx, o, os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "load:", err)
 		os.Exit(1) //nolint:gocritic // nothing is left to stop
 	}
+}
+
+func work(ctx context.Context, address string, connections, messages int) error {
+	to, err := netip.ParseAddrPort(address)
+	if err != nil {
+		return fmt.Errorf("-worker: %w", err)
+	}
+	return scenario.Worker(ctx, to, connections, messages, os.Stdout)
 }
 
 // report is what -json prints.
@@ -60,8 +80,13 @@ type report struct {
 func run(ctx context.Context, o options, out io.Writer) error {
 	names := strings.Split(o.scenarios, ",")
 	if o.scenarios == "all" {
-		names = scenario.Names()
+		names = scenario.Usual()
 	}
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	o.cfg.Self = []string{self}
 	dir, err := os.MkdirTemp("", "rivulet-load-")
 	if err != nil {
 		return err
@@ -109,11 +134,13 @@ func build(ctx context.Context, cfg *scenario.Config, dir string) error {
 	for _, b := range []struct {
 		path    *string
 		program string
-	}{{&cfg.Node, "./cmd/rivulet"}, {&cfg.Limit, "./test/limit"}} {
+	}{
+		{&cfg.Node, "./cmd/rivulet"}, {&cfg.Limit, "./test/limit"}, {&cfg.NATS, "github.com/nats-io/nats-server/v2"},
+	} {
 		if *b.path != "" {
 			continue
 		}
-		*b.path = filepath.Join(dir, filepath.Base(b.program))
+		*b.path = filepath.Join(dir, filepath.Base(strings.TrimSuffix(b.program, "/v2")))
 		cmd := exec.CommandContext(ctx, "go", "build", "-o", *b.path, b.program) //nolint:gosec // both are constants
 		cmd.Stderr = os.Stderr
 		if err := cmd.Run(); err != nil {

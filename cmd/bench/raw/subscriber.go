@@ -10,10 +10,10 @@ import (
 	"time"
 )
 
-// upgrade is the handshake. The key is the example of RFC 6455: what the node
+// upgrade begins the handshake. The key is the example of RFC 6455: what the node
 // makes of it is not looked at.
 const upgrade = "GET /v1/ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
-	"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+	"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
 
 // Tally is what the subscribers of one loop count together.
 type Tally struct {
@@ -52,6 +52,7 @@ func (t *Tally) fault(count *int, by int, format string, args ...any) {
 // Subscriber is a WebSocket connection with one subscription.
 type Subscriber struct {
 	Channel string
+	Token   string // sent with the handshake, "" is none
 	// Position is where the subscription begins, "" for live from now; from then on
 	// it follows the subscription, if Keep is set, or stays.
 	Position string
@@ -73,7 +74,11 @@ func NewSubscriber(t *Tally, channel string) *Subscriber {
 // Connect begins to connect and then subscribes, after Position if there is one.
 func (s *Subscriber) Connect(l *Loop, to netip.AddrPort) error {
 	s.upgraded, s.Count = false, 0
-	c, err := l.Dial(to, []byte(upgrade), s)
+	hello := upgrade
+	if s.Token != "" {
+		hello += "Authorization: Bearer " + s.Token + "\r\n"
+	}
+	c, err := l.Dial(to, []byte(hello+"\r\n"), s)
 	if err != nil {
 		return err
 	}

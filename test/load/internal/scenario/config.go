@@ -15,11 +15,20 @@ import (
 type Config struct {
 	// Node and Limit are paths of the binaries ./cmd/rivulet and ./test/limit.
 	Node, Limit string
+	// NATS is the path of a nats-server binary, for several nodes.
+	NATS string
+	// Self is the command that runs Worker in another process: a generator's share of
+	// more connections than one process may have.
+	Self []string
 	// URL is a node that runs already, instead of Node; its processor time cannot be
 	// told then, and it is not restarted.
 	URL string
 	// Sync is the node's --sync, "" for its default.
 	Sync string
+	// NATSURL, if set, is the node's --nats-url.
+	NATSURL string
+	// Secret, if set, is what the node's tokens are signed with; else it runs open.
+	Secret string
 	// Events is a gzipped file of JSON objects, one per line, that messages are made of.
 	Events string
 	Log    io.Writer // what is being done, a line each
@@ -42,9 +51,22 @@ type Sizes struct {
 	RoomsPerSecond int // messages per second, over all channels, when paced
 	RoomsFor       time.Duration
 
+	IdleConnections int
+	// IdleSettle is until memory is measured again. Nobody asks the node to collect its
+	// garbage: Go does so every two minutes, and gives pages back meanwhile.
+	IdleSettle time.Duration
+
+	ConnectConnections int
+	ConnectWindow      int // handshakes under way at once
+
+	CrowdNodes       int // processes, with a generator process each
+	CrowdConnections int // of each
+	CrowdMessages    int // to all, one per second
+
 	StormClients  int
 	StormChannels int // of the variant with several
 	StormMissed   int // messages of each channel
+	StormLive     int // messages per second meanwhile, of the variant with live messages
 }
 
 // DefaultSizes are those of docs/performance.md.
@@ -53,7 +75,10 @@ func DefaultSizes() Sizes {
 		PublishConnections: []int{1, 16, 64}, PublishFor: 2500 * time.Millisecond,
 		FanoutSubscribers: 5000, FanoutSingles: 50, FanoutBurst: 200, FanoutPerSecond: 10, FanoutFor: 3 * time.Second,
 		Rooms: 1000, RoomSize: 10, RoomsPerSecond: 500, RoomsFor: 3 * time.Second,
-		StormClients: 2000, StormChannels: 20, StormMissed: 100,
+		IdleConnections: 10_000, IdleSettle: 4*time.Minute + 20*time.Second,
+		ConnectConnections: 10_000, ConnectWindow: 256,
+		CrowdNodes: 6, CrowdConnections: 16_700, CrowdMessages: 5,
+		StormClients: 2000, StormChannels: 20, StormMissed: 100, StormLive: 100,
 	}
 }
 
@@ -80,7 +105,16 @@ type scenario struct {
 }
 
 func all() []scenario {
-	return []scenario{{"publish", publish}, {"latency", latency}, {"fanout", fanout}, {"rooms", rooms}, {"storm", storm}}
+	return []scenario{
+		{"publish", publish},
+		{"latency", latency},
+		{"fanout", fanout},
+		{"rooms", rooms},
+		{"connect", connect},
+		{"storm", storm},
+		{"idle", idle},
+		{"crowd", crowd},
+	}
 }
 
 // Names are the scenarios there are.
@@ -91,6 +125,9 @@ func Names() []string {
 	}
 	return names
 }
+
+// Usual are those without the ones that take minutes or fill the machine.
+func Usual() []string { return Names()[:len(all())-2] }
 
 // Run runs a scenario once. The rows so far come with the error, if there is one.
 func Run(ctx context.Context, name string, cfg Config) ([]Row, error) {

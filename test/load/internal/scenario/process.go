@@ -38,9 +38,11 @@ type process struct {
 
 const keptLines = 10
 
-// launch starts a program whose stderr, or else whose stdout, is read.
-func launch(ctx context.Context, stderr bool, name string, args ...string) (*process, error) {
+// launch starts a program whose stderr, or else whose stdout, is read, with more in
+// its environment than this process has.
+func launch(ctx context.Context, stderr bool, env []string, name string, args ...string) (*process, error) {
 	p := &process{cmd: exec.CommandContext(ctx, name, args...), lines: make(chan string, 16)} //nolint:gosec // our own binaries
+	p.cmd.Env = append(os.Environ(), env...)
 	in, err := p.cmd.StdinPipe()
 	if err != nil {
 		return nil, fmt.Errorf("scenario: start %s: %w", name, err)
@@ -64,7 +66,9 @@ func launch(ctx context.Context, stderr bool, name string, args ...string) (*pro
 
 func (p *process) read(out io.Reader) {
 	defer close(p.lines)
-	for s := bufio.NewScanner(out); s.Scan(); {
+	s := bufio.NewScanner(out)
+	s.Buffer(nil, 64<<20) // a worker's result is one long line
+	for s.Scan() {
 		p.mu.Lock()
 		p.tail = append(p.tail, s.Text())
 		p.tail = p.tail[max(0, len(p.tail)-keptLines):]
@@ -78,7 +82,12 @@ func (p *process) read(out io.Reader) {
 
 // await returns the first line that has a text.
 func (p *process) await(ctx context.Context, text string) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	return p.awaitFor(ctx, startTimeout, text)
+}
+
+// awaitFor is await with another bound.
+func (p *process) awaitFor(ctx context.Context, bound time.Duration, text string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, bound)
 	defer cancel()
 	for {
 		select {
@@ -181,13 +190,20 @@ const namespace = "load"
 
 func (n *node) start(ctx context.Context) error {
 	args := []string{
-		"serve", "--dev", "--listen", "127.0.0.1:0", "--data", n.data, "--disk-budget", "8GiB", "--log-format", "json",
+		"serve", "--listen", "127.0.0.1:0", "--data", n.data, "--disk-budget", "8GiB", "--log-format", "json",
 		"--set", "namespaces={" + namespace + ": {max_bytes: 4GiB}}",
+	}
+	if n.cfg.NATSURL != "" {
+		args = append(args, "--nats-url", n.cfg.NATSURL)
 	}
 	if n.cfg.Sync != "" {
 		args = append(args, "--sync", n.cfg.Sync)
 	}
-	p, err := launch(ctx, true, n.cfg.Node, args...)
+	env := []string{"RIVULET_AUTH_HMAC_SECRET=" + n.cfg.Secret}
+	if n.cfg.Secret == "" {
+		args, env = append(args, "--dev"), nil
+	}
+	p, err := launch(ctx, true, env, n.cfg.Node, args...)
 	if err != nil {
 		return err
 	}
@@ -226,7 +242,7 @@ type limit struct {
 }
 
 func startLimit(ctx context.Context, cfg Config, payload []byte, connections, greet, gather int) (*limit, error) {
-	p, err := launch(ctx, false, cfg.Limit, "-connections", strconv.Itoa(connections),
+	p, err := launch(ctx, false, nil, cfg.Limit, "-connections", strconv.Itoa(connections),
 		"-greet", strconv.Itoa(greet), "-gather", strconv.Itoa(gather))
 	if err != nil {
 		return nil, err

@@ -14,16 +14,36 @@ const publishChannels = 1000
 // publish measures durable publishing over HTTP, without subscribers: each
 // connection sends the next message when the last is answered.
 func publish(ctx context.Context, cfg Config) ([]Row, error) {
+	var rows []Row
+	levels := []string{"interval", "always"}
+	if cfg.Sync != "" || cfg.URL != "" {
+		levels = []string{cfg.Sync}
+	}
+	for _, level := range levels {
+		cfg.Sync = level
+		more, err := publishAt(ctx, cfg)
+		rows = append(rows, more...)
+		if err != nil {
+			return rows, err
+		}
+	}
+	return rows, nil
+}
+
+// publishAt measures a node at one level of durability.
+func publishAt(ctx context.Context, cfg Config) (rows []Row, err error) {
 	r, err := newRig(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
 	defer r.close()
-	var rows []Row
 	for _, connections := range cfg.Sizes.PublishConnections {
-		cfg.logf("publish: %s", counted(connections, "connection"))
-		row, err := r.publishFor(ctx, connections)
-		if err != nil {
+		row := Row{Scenario: "publish", Case: counted(connections, "connection")}
+		if cfg.Sync != "" {
+			row.Case += ", sync " + cfg.Sync
+		}
+		cfg.logf("publish: %s", row.Case)
+		if err := r.publishFor(ctx, &row, connections); err != nil {
 			return rows, err
 		}
 		rows = append(rows, row)
@@ -31,11 +51,10 @@ func publish(ctx context.Context, cfg Config) ([]Row, error) {
 	return rows, nil
 }
 
-func (r *rig) publishFor(ctx context.Context, connections int) (Row, error) {
-	row := Row{Scenario: "publish", Case: counted(connections, "connection")}
+func (r *rig) publishFor(ctx context.Context, row *Row, connections int) error {
 	list, err := r.topics(channels(fmt.Sprintf("publish%d", connections), max(publishChannels, connections), 1), connections)
 	if err != nil {
-		return row, err
+		return err
 	}
 	d := r.cfg.Sizes.PublishFor
 	from := time.Now().Add(d / 10)
@@ -63,14 +82,14 @@ func (r *rig) publishFor(ctx context.Context, connections int) (Row, error) {
 		next(i)
 	}
 	if err := r.wait(ctx, "the warm-up", func() bool { return time.Now().After(from) }); err != nil {
-		return row, err
+		return err
 	}
 	m := newMeter(r.node.process)
 	if err := r.wait(ctx, "the publishes", func() bool { return time.Now().After(until) }); err != nil {
-		return row, err
+		return err
 	}
-	m.rate(&row, "publishes/s", len(took))
+	m.rate(row, "publishes/s", len(took))
 	row.latencies(took)
-	m.cpu(&row, len(took))
-	return row, r.wait(ctx, "the last answers", func() bool { return r.open == 0 })
+	m.cpu(row, len(took))
+	return r.wait(ctx, "the last answers", func() bool { return r.open == 0 })
 }

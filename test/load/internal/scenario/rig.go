@@ -30,6 +30,7 @@ type rig struct {
 	subs  []*raw.Subscriber
 	lanes []*lane
 	open  int   // publishes under way or queued
+	live  bool  // messages are published at a steady rate
 	err   error // the first failed publish
 	ended bool
 }
@@ -75,7 +76,12 @@ func (r *rig) close() {
 
 // wait runs the clients until cond holds, nothing may go wrong meanwhile.
 func (r *rig) wait(ctx context.Context, what string, cond func() bool) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	return r.patient(ctx, patience, what, cond)
+}
+
+// patient is wait with another bound.
+func (r *rig) patient(ctx context.Context, bound time.Duration, what string, cond func() bool) error {
+	ctx, cancel := context.WithTimeout(ctx, bound)
 	defer cancel()
 	err := r.loop.Run(ctx, func() bool { return r.err != nil || r.tally.Failed > 0 || cond() })
 	if err != nil {
@@ -148,23 +154,50 @@ type job struct {
 
 // topics makes channels, and connections to publish on them.
 func (r *rig) topics(names []string, connections int) ([]*topic, error) {
+	list := make([]*topic, len(names))
+	for i, name := range names {
+		list[i] = &topic{name: name, req: raw.NewRequest(name, r.events[i%len(r.events)])}
+	}
+	return list, r.relane(list, connections)
+}
+
+// relane gives topics new connections to be published on.
+func (r *rig) relane(list []*topic, connections int) error {
 	first := len(r.lanes)
 	for range connections {
 		p, err := raw.NewPublisher(r.loop, r.to)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		r.lanes = append(r.lanes, &lane{rig: r, pub: p})
 	}
-	list := make([]*topic, len(names))
-	for i, name := range names {
-		list[i] = &topic{
-			name: name, lane: r.lanes[first+i%connections],
-			req: raw.NewRequest(name, r.events[i%len(r.events)]),
+	for i, t := range list {
+		t.lane = r.lanes[first+i%connections]
+	}
+	return nil
+}
+
+// beginLive publishes at a steady rate until stopLive, round and round, and counts in
+// published what it began.
+func (r *rig) beginLive(list []*topic, perSecond int, published *int) error {
+	interval := time.Second / time.Duration(perSecond)
+	due := time.Now()
+	r.live = true
+	var tick func()
+	tick = func() {
+		// A round is finished, so that every channel has as many.
+		for now := time.Now(); (r.live || *published%len(list) != 0) && !due.After(now); due = due.Add(interval) {
+			r.publish(list[*published%len(list)], due, nil)
+			*published++
+		}
+		if r.live || *published%len(list) != 0 {
+			r.err = errors.Join(r.err, r.loop.At(due, tick))
 		}
 	}
-	return list, nil
+	return r.loop.At(due, tick)
 }
+
+func (r *rig) stopLive() { r.live = false }
 
 // publish queues a message; done, if any, is called when it was stored. A paced
 // message counts as sent when it was due, even if its lane was busy then.

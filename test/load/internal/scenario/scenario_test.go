@@ -31,7 +31,7 @@ func TestMain(m *testing.M) {
 		panic(err)
 	}
 	built = binaries{dir: dir, build: sync.OnceValue(func() error {
-		out, err := exec.Command("go", "build", "-o", dir, "../../../../cmd/rivulet", "../../../limit").CombinedOutput()
+		out, err := exec.Command("go", "build", "-o", dir, "../../../../cmd/rivulet", "../../../limit", "../..", "github.com/nats-io/nats-server/v2").CombinedOutput()
 		if err != nil {
 			err = fmt.Errorf("%w\n%s", err, out)
 		}
@@ -51,12 +51,16 @@ func small(t *testing.T) scenario.Config {
 	}
 	return scenario.Config{
 		Node: filepath.Join(built.dir, "rivulet"), Limit: filepath.Join(built.dir, "limit"),
+		NATS: filepath.Join(built.dir, "nats-server"), Self: []string{filepath.Join(built.dir, "load")},
 		Events: "../../../testdata/commits-sample.ndjson.gz", Log: t.Output(),
 		Sizes: scenario.Sizes{
 			PublishConnections: []int{1, 4}, PublishFor: 100 * time.Millisecond,
 			FanoutSubscribers: 20, FanoutSingles: 3, FanoutBurst: 10, FanoutPerSecond: 50, FanoutFor: 100 * time.Millisecond,
 			Rooms: 8, RoomSize: 3, RoomsPerSecond: 100, RoomsFor: 100 * time.Millisecond,
-			StormClients: 40, StormChannels: 4, StormMissed: 20,
+			IdleConnections: 20, IdleSettle: 50 * time.Millisecond,
+			ConnectConnections: 40, ConnectWindow: 8,
+			CrowdNodes: 2, CrowdConnections: 10, CrowdMessages: 1,
+			StormClients: 40, StormChannels: 4, StormMissed: 20, StormLive: 100,
 		},
 	}
 }
@@ -69,11 +73,14 @@ func TestScenarios(t *testing.T) {
 		cases int
 		every string // a figure that every row has, above zero
 	}{
-		{"publish", 2, "publishes/s"},
+		{"publish", 4, "publishes/s"},
 		{"latency", 2, "p99 ms"},
 		{"fanout", 5, "deliveries/s"},
 		{"rooms", 1, "deliveries/s"},
-		{"storm", 6, "all complete ms"},
+		{"connect", 1, "connects/s"},
+		{"storm", 7, "all complete ms"},
+		{"idle", 2, "node MB without"},
+		{"crowd", 1, "deliveries"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			rows, err := scenario.Run(t.Context(), test.name, small(t))
@@ -106,7 +113,7 @@ func TestRunRefuses(t *testing.T) {
 		run    string
 		want   string
 	}{
-		{"unknown scenario", func(*scenario.Config) {}, "flood", "publish, latency, fanout, rooms, storm"},
+		{"unknown scenario", func(*scenario.Config) {}, "flood", "publish, latency, fanout, rooms, connect, storm"},
 		{"missing events", func(c *scenario.Config) { c.Events = "nowhere.gz" }, "publish", "nowhere.gz"},
 		{"url of another kind", func(c *scenario.Config) { c.URL = "https://localhost" }, "publish", `"https://localhost"`},
 		{"a program that is no node", func(c *scenario.Config) { c.Node = "/bin/true" }, "publish", "/bin/true ended"},

@@ -4,6 +4,7 @@ package scenario
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -24,10 +25,7 @@ func storm(ctx context.Context, cfg Config) ([]Row, error) {
 	s := cfg.Sizes
 	var rows []Row
 	var sample []byte
-	for _, v := range []struct {
-		channels int
-		restart  bool
-	}{{1, false}, {s.StormChannels, false}, {1, true}, {s.StormChannels, true}} {
+	for _, v := range []variant{{1, false, 0}, {s.StormChannels, false, 0}, {1, true, 0}, {s.StormChannels, true, 0}, {s.StormChannels, true, s.StormLive}} {
 		if v.restart && cfg.URL != "" {
 			continue
 		}
@@ -35,8 +33,11 @@ func storm(ctx context.Context, cfg Config) ([]Row, error) {
 		if v.restart {
 			row.Case += ", node restarted"
 		}
+		if v.live > 0 {
+			row.Case += fmt.Sprintf(", %d live messages/s", v.live)
+		}
 		cfg.logf("storm: %s", row.Case)
-		got, err := stormOnce(ctx, cfg, &row, v.channels, v.restart)
+		got, err := stormOnce(ctx, cfg, &row, v)
 		if err != nil {
 			return append(rows, row), err
 		}
@@ -57,8 +58,15 @@ func storm(ctx context.Context, cfg Config) ([]Row, error) {
 	return rows, nil
 }
 
-func stormOnce(ctx context.Context, cfg Config, row *Row, count int, restart bool) (sample []byte, err error) {
-	s := cfg.Sizes
+// variant is one kind of storm.
+type variant struct {
+	channels int
+	restart  bool // of the node, before the return: nothing is in memory then
+	live     int  // messages per second, over all channels, during the return
+}
+
+func stormOnce(ctx context.Context, cfg Config, row *Row, v variant) (sample []byte, err error) {
+	s, count := cfg.Sizes, v.channels
 	r, err := newRig(ctx, cfg)
 	if err != nil {
 		return nil, err
@@ -94,13 +102,20 @@ func stormOnce(ctx context.Context, cfg Config, row *Row, count int, restart boo
 	if err := r.wait(ctx, "missed messages", func() bool { return r.open == 0 }); err != nil {
 		return nil, err
 	}
-	if restart {
+	if v.restart {
 		if err := r.node.restart(ctx); err != nil {
 			return nil, err
 		}
 		r.to = r.node.address
 	}
-	err = r.comeBack(ctx, row, r.node.process)
+	live := 0
+	if v.live > 0 {
+		// After a restart the connections to publish on are gone.
+		if err := errors.Join(r.relane(list, min(count, publishLanes)), r.beginLive(list, v.live, &live)); err != nil {
+			return nil, err
+		}
+	}
+	err = r.comeBack(ctx, row, r.node.process, &live)
 	return r.tally.Sample, err
 }
 
@@ -108,7 +123,9 @@ func stormOnce(ctx context.Context, cfg Config, row *Row, count int, restart boo
 const complete = "all complete ms"
 
 // comeBack connects all subscribers at once and waits until each has what it missed.
-func (r *rig) comeBack(ctx context.Context, row *Row, p *process) error {
+// Messages that are published meanwhile are counted in live; each subscriber of their
+// channel gets them too.
+func (r *rig) comeBack(ctx context.Context, row *Row, p *process, live *int) error {
 	missed, before := r.cfg.Sizes.StormMissed, r.tally.Received
 	var finished []time.Duration
 	m := newMeter(p)
@@ -124,15 +141,24 @@ func (r *rig) comeBack(ctx context.Context, row *Row, p *process) error {
 	}
 	err := r.wait(ctx, "the storm to pass", func() bool { return len(finished) == len(r.subs) })
 	took := m.elapsed()
+	r.stopLive()
 	row.add(complete, ms(took))
 	slices.Sort(finished)
 	row.add("half complete ms", ms(quantile(finished, 0.5)))
 	m.rate(row, "messages/s", r.tally.Received-before)
 	m.cpu(row, r.tally.Received-before)
+	// The last round of live messages goes on until every channel has as many.
+	channels := r.cfg.Sizes.StormChannels
+	expected := func() int { return before + missed*len(r.subs) + *live/channels*len(r.subs) }
+	if err == nil {
+		err = r.wait(ctx, "live messages", func() bool {
+			return *live%channels == 0 && r.open == 0 && r.tally.Received >= expected()
+		})
+	}
 	if err == nil {
 		err = r.pass(ctx, afterwards)
 	}
-	row.add("lost", float64(missed*len(r.subs)-(r.tally.Received-before)))
+	row.add("lost", float64(expected()-r.tally.Received))
 	row.add("twice", float64(r.tally.Duplicate))
 	row.add("out of order", float64(r.tally.Disorder))
 	return err
@@ -157,5 +183,5 @@ func stormLimit(ctx context.Context, cfg Config, payload []byte, gather int) (Ro
 	for range s.StormClients {
 		r.subs = append(r.subs, raw.NewSubscriber(r.tally, "limit"))
 	}
-	return row, r.comeBack(ctx, &row, l.process)
+	return row, r.comeBack(ctx, &row, l.process, new(int))
 }
