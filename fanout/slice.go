@@ -2,49 +2,31 @@ package fanout
 
 import "slices"
 
-// lane is what a source's cursors on one shard have still to be handed, where that is
-// done in slices. Messages that wait behind each other are handed over together, so
+// lane is messages, in order, that a source's cursors on one shard have still to be
+// handed in slices. Those that wait behind each other are handed over together, so
 // that they leave in one write per client. Owned by the shard's goroutine.
 type lane struct {
 	items   []item
-	head    int // the first of items that is not done
-	pass    int // of them are being handed over, all of them messages in order
+	pass    int // of them, from the first on, are being handed over
 	visited int // cursors that have these
 }
 
-func (l *lane) waiting() []item { return l.items[l.head:] }
-
-// drop takes out the first n that wait, and returns how many messages they were.
-func (l *lane) drop(n int) (messages int) {
-	done := l.waiting()[:n]
-	for i := range done {
-		if done[i].kind == itemMessage {
-			messages++
-		}
-	}
-	clear(done)
+// drop takes out the first n.
+func (l *lane) drop(n int) {
+	l.items = slices.Delete(l.items, 0, n)
 	const most = 1024 // a burst's buffer is not kept
-	switch l.head += n; {
-	case l.head < len(l.items) && l.head < most:
-	case l.head < len(l.items):
-		l.items, l.head = slices.Clone(l.waiting()), 0
-	case cap(l.items) > most:
-		l.items, l.head = nil, 0
-	default:
-		l.items, l.head = l.items[:0], 0
+	if len(l.items) == 0 && cap(l.items) > most {
+		l.items = nil
 	}
-	return messages
 }
 
-// queueUp puts news of a source into its lane.
+// queueUp puts a message into its source's lane.
 func (s *shard) queueUp(ss *shardSource, it *item) {
-	if len(ss.lane.waiting()) == 0 {
+	if len(ss.lane.items) == 0 {
 		s.sliced = append(s.sliced, ss)
 	}
 	ss.lane.items = append(ss.lane.items, *it)
-	if it.kind == itemMessage {
-		s.laned++
-	}
+	s.laned++
 }
 
 // slice moves the cursors of one slice of one lane. alone says that the shard has
@@ -54,29 +36,26 @@ func (s *shard) slice(alone bool) {
 		return
 	}
 	ss := s.sliced[0]
-	s.solo = alone && len(s.sliced) == 1 && len(ss.lane.waiting()) == 1
+	s.solo = alone && len(s.sliced) == 1 && len(ss.lane.items) == 1
 	s.sliced = slices.Delete(s.sliced, 0, 1)
-	if done := ss.advanceLane(s.hub.cfg.SliceCursors); done > 0 {
-		s.laned -= ss.lane.drop(done)
-	}
+	s.advanceLane(ss, s.hub.cfg.SliceCursors)
 	s.uncork()
-	if len(ss.lane.waiting()) > 0 {
+	if len(ss.lane.items) > 0 {
 		s.sliced = append(s.sliced, ss) // the others have their turn first
 	}
 }
 
-// advanceLane hands the next slice of so many cursors what it is due, and returns how
-// many items all cursors have then.
-func (ss *shardSource) advanceLane(size int) (done int) {
+// advanceLane hands the next cursors, at most so many, what they are due.
+func (s *shard) advanceLane(ss *shardSource, most int) {
 	l := &ss.lane
 	if l.pass == 0 {
-		if l.pass = ss.begin(); l.pass == 0 { // it is no message that can be sliced
-			ss.handle(&l.waiting()[0])
-			return 1
+		s.laned -= ss.skipHad()
+		if l.pass = ss.begin(); l.pass == 0 {
+			return
 		}
 	}
-	pass := l.waiting()[:l.pass]
-	for range min(size, len(ss.cursors)-l.visited) {
+	pass := l.items[:l.pass]
+	for range min(most, len(ss.cursors)-l.visited) {
 		c := ss.cursors[l.visited]
 		l.visited++
 		for i := range pass {
@@ -84,30 +63,50 @@ func (ss *shardSource) advanceLane(size int) (done int) {
 		}
 	}
 	if l.visited < len(ss.cursors) {
-		return 0
+		return
 	}
-	done, l.pass, l.visited = l.pass, 0, 0
-	return done
+	s.laned -= l.pass
+	l.drop(l.pass)
+	l.pass, l.visited = 0, 0
+}
+
+// skipHad drops what the shard's place is behind already, and returns how much.
+func (ss *shardSource) skipHad() (n int) {
+	for n < len(ss.lane.items) && ss.lane.items[n].offset.Offset <= ss.pos.Offset {
+		n++
+	}
+	ss.lane.drop(n)
+	return n
 }
 
 // begin returns how many messages at the lane's head are handed over together. The
 // shard's place is then behind them: a cursor that joins meanwhile begins there.
 func (ss *shardSource) begin() (n int) {
-	items := ss.lane.waiting()
-	for n < min(len(items), turn) {
-		it := &items[n]
-		if it.kind != itemMessage || it.late || it.offset.Offset <= ss.pos.Offset {
-			break
-		}
-		ss.pos = it.offset
-		n++
+	n = min(len(ss.lane.items), turn)
+	if n > 0 {
+		ss.pos = ss.lane.items[n-1].offset
 	}
 	return n
 }
 
-// dropLane forgets what nobody is left to be handed.
+// finishLane hands over all that is in a lane, at once.
+func (s *shard) finishLane(ss *shardSource) {
+	if len(ss.lane.items) == 0 {
+		return
+	}
+	for len(ss.lane.items) > 0 {
+		s.advanceLane(ss, len(ss.cursors))
+	}
+	s.leaveSliced(ss)
+}
+
+// dropLane forgets what is in a lane.
 func (s *shard) dropLane(ss *shardSource) {
-	s.laned -= ss.lane.drop(len(ss.lane.waiting()))
+	s.laned -= len(ss.lane.items)
 	ss.lane = lane{}
+	s.leaveSliced(ss)
+}
+
+func (s *shard) leaveSliced(ss *shardSource) {
 	s.sliced = slices.DeleteFunc(s.sliced, func(o *shardSource) bool { return o == ss })
 }

@@ -26,6 +26,7 @@ type liveSource struct {
 	// Static after construction.
 	key    Source
 	hub    *Hub
+	turn   uint8         // of quietRounds, in which it is looked at although it is quiet
 	opened chan struct{} // closed when opening ended; then err is set
 
 	// Guarded by hub.mu.
@@ -52,6 +53,7 @@ type liveSource struct {
 	retention time.Duration // as the last tail told
 	looked    time.Time     // when the log last had nothing fresher
 	checked   bool          // the tail was read once more after opening
+	checkedTo uint64        // where last stood when the tail was last to be compared
 	openedAt  time.Time
 }
 

@@ -15,7 +15,7 @@ func (h *Hub) sweepLoop() {
 	}
 	tick := time.NewTicker(every)
 	defer tick.Stop()
-	last := time.Now()
+	last, round := time.Now(), uint8(0)
 	for {
 		select {
 		case <-h.ctx.Done():
@@ -28,17 +28,27 @@ func (h *Hub) sweepLoop() {
 				h.reader.sweep(now)
 				h.watchExactness()
 			}
-			h.checkTails(now, full)
+			h.checkTails(now, full, round)
+			if full {
+				round++
+			}
 		}
 	}
 }
 
+// quietRounds is how many full looks it takes on an exact feed until every source was
+// looked at. Such a feed tells when it has lost something, so that this is for the
+// loss that nobody noticed; asking for each of many quiet channels every time would
+// cost a node with nothing to do a good part of its memory.
+const quietRounds = 12
+
 // checkTails compares what was handed over with the end of the log: of every
-// source if all, else of those opened a moment ago.
-func (h *Hub) checkTails(now time.Time, all bool) {
+// source if all, but on an exact feed only of those with messages since the last look
+// and of some others; else of those opened a moment ago.
+func (h *Hub) checkTails(now time.Time, all bool, round uint8) {
 	var due []*liveSource
 	for _, s := range h.sources() {
-		if s.dueForCheck(now, all) {
+		if s.dueForCheck(now, all, round) {
 			due = append(due, s)
 		}
 	}
@@ -63,7 +73,7 @@ func (h *Hub) checkTails(now time.Time, all bool) {
 }
 
 // dueForCheck reports whether the source's tail is to be compared. A loose pattern is read from its floor instead: that moves the floor.
-func (s *liveSource) dueForCheck(now time.Time, all bool) bool {
+func (s *liveSource) dueForCheck(now time.Time, all bool, round uint8) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	first := !s.checked && now.Sub(s.openedAt) >= s.hub.cfg.FirstLook
@@ -75,7 +85,12 @@ func (s *liveSource) dueForCheck(now time.Time, all bool) bool {
 		s.repairLocked()
 		return false
 	}
-	return !s.key.Filter.IsPattern()
+	if s.key.Filter.IsPattern() {
+		return false
+	}
+	quiet := s.hub.exact && s.last.Offset == s.checkedTo
+	s.checkedTo = s.last.Offset
+	return !quiet || round%quietRounds == s.turn
 }
 
 // behind returns the sources whose log has more than was handed over. A stream that

@@ -39,6 +39,8 @@ func main() {
 	flag.BoolVar(&o.json, "json", false, "print JSON, with the figures of every run")
 	flag.StringVar(&o.cfg.URL, "url", "", "a node with --dev that runs already, as http://127.0.0.1:8080, instead of one started here")
 	flag.StringVar(&o.cfg.Node, "binary", "", "`path` of the rivulet binary instead of one built here")
+	flag.StringVar(&o.cfg.Limit, "limit", "", "`path` of the test/limit binary instead of one built here")
+	flag.StringVar(&o.cfg.NATS, "nats", "", "`path` of a nats-server binary instead of one built here")
 	flag.StringVar(&o.cfg.Sync, "sync", "", "the node's --sync: interval (its default) or always")
 	flag.StringVar(&o.cfg.Events, "events", "test/testdata/commits-sample.ndjson.gz", "gzipped `file` of events that messages are made of")
 	flag.DurationVar(&o.cfg.Sizes.IdleSettle, "settle", o.cfg.Sizes.IdleSettle, "how long idle waits for memory to settle")

@@ -197,8 +197,16 @@ func (c *Conn) ready(events uint32) {
 	if events&unix.EPOLLOUT != 0 && (!c.connected || len(c.out) > 0) {
 		c.writable()
 	}
-	if events&(unix.EPOLLIN|unix.EPOLLRDHUP|unix.EPOLLERR|unix.EPOLLHUP) != 0 {
-		for c.loop.conns[c.fd] == c && c.read() {
+	const end = unix.EPOLLRDHUP | unix.EPOLLERR | unix.EPOLLHUP
+	if events&(unix.EPOLLIN|end) != 0 {
+		// A read that does not fill the buffer has found all there is, but for the stream's
+		// end, which is behind it.
+		again := 0
+		if events&end != 0 {
+			again = 2
+		}
+		for c.loop.conns[c.fd] == c && (c.read() || again > 0) {
+			again--
 		}
 	}
 }
