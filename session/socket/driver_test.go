@@ -25,24 +25,26 @@ func TestReceives(t *testing.T) {
 		{"more than one turn of the poller", 200 << 10, 5, false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			onEach(t, func(t *testing.T, k kind) {
-				client, server := k.make(t)
-				h := attach(t, group(t), server, nil)
-				var want strings.Builder
-				for i := range tc.times {
-					part := strings.Repeat(string(rune('a'+i%26)), tc.size)
-					want.WriteString(part)
-					send(t, client, part)
-					if tc.pause {
-						h.waitFor(want.String())
+			for _, k := range kinds() {
+				t.Run(k.name, func(t *testing.T) {
+					client, server := k.make(t)
+					h := attach(t, group(t), server, nil)
+					var want strings.Builder
+					for i := range tc.times {
+						part := strings.Repeat(string(rune('a'+i%26)), tc.size)
+						want.WriteString(part)
+						send(t, client, part)
+						if tc.pause {
+							h.waitFor(want.String())
+						}
 					}
-				}
-				_ = client.Close()
-				h.waitFor(want.String())
-				if err := h.end(); !errors.Is(err, io.EOF) {
-					t.Errorf("ended with %v, want EOF", err)
-				}
-			})
+					_ = client.Close()
+					h.waitFor(want.String())
+					if err := h.end(); !errors.Is(err, io.EOF) {
+						t.Errorf("ended with %v, want EOF", err)
+					}
+				})
+			}
 		})
 	}
 }
@@ -57,75 +59,79 @@ func send(tb testing.TB, to net.Conn, text string) {
 // TestWorkAndReceiveAlternate: work follows what asked for it, and nothing is received
 // while it runs; what came meanwhile is received afterwards.
 func TestWorkAndReceiveAlternate(t *testing.T) {
-	onEach(t, func(t *testing.T, k kind) {
-		client, server := k.make(t)
-		begun, proceed := make(chan struct{}), make(chan struct{})
-		h := attach(t, group(t), server, func(h *handler) {
-			h.receive = func(p []byte) bool { return p[0] == 'w' }
-			h.work = func() { begun <- struct{}{}; <-proceed }
-		})
-		send(t, client, "a")
-		h.waitFor("a")
-		send(t, client, "w1")
-		late := time.After(far)
-		wait(t, begun, late)
-		var wg sync.WaitGroup
-		wg.Go(func() { send(t, client, "meanwhile") }) // a pipe's peer waits until it is read
-		if k.tcp {
+	for _, k := range kinds() {
+		t.Run(k.name, func(t *testing.T) {
+			client, server := k.make(t)
+			begun, proceed := make(chan struct{}), make(chan struct{})
+			h := attach(t, group(t), server, func(h *handler) {
+				h.receive = func(p []byte) bool { return p[0] == 'w' }
+				h.work = func() { begun <- struct{}{}; <-proceed }
+			})
+			send(t, client, "a")
+			h.waitFor("a")
+			send(t, client, "w1")
+			late := time.After(far)
+			wait(t, begun, late)
+			var wg sync.WaitGroup
+			wg.Go(func() { send(t, client, "meanwhile") }) // a pipe's peer waits until it is read
+			if k.tcp {
+				wg.Wait()
+			}
+			h.waitFor("aw1")
+			proceed <- struct{}{}
 			wg.Wait()
-		}
-		h.waitFor("aw1")
-		proceed <- struct{}{}
-		wg.Wait()
-		h.waitFor("aw1meanwhile")
-		send(t, client, "w2")
-		wait(t, begun, late)
-		_ = client.Close()
-		proceed <- struct{}{}
-		if err := h.end(); !errors.Is(err, io.EOF) {
-			t.Errorf("ended with %v, want EOF", err)
-		}
-		want := []string{"receive", "receive", "work", "receive", "receive", "work", "ended"}
-		if !slices.Equal(h.calls, want) {
-			t.Errorf("calls %v, want %v", h.calls, want)
-		}
-	})
+			h.waitFor("aw1meanwhile")
+			send(t, client, "w2")
+			wait(t, begun, late)
+			_ = client.Close()
+			proceed <- struct{}{}
+			if err := h.end(); !errors.Is(err, io.EOF) {
+				t.Errorf("ended with %v, want EOF", err)
+			}
+			want := []string{"receive", "receive", "work", "receive", "receive", "work", "ended"}
+			if !slices.Equal(h.calls, want) {
+				t.Errorf("calls %v, want %v", h.calls, want)
+			}
+		})
+	}
 }
 
 // TestWorkUnderLoad: calls never overlap, and nothing is lost, while much comes in
 // pieces that now and then ask for work.
 func TestWorkUnderLoad(t *testing.T) {
-	onEach(t, func(t *testing.T, k kind) {
-		g := group(t)
-		var wg sync.WaitGroup
-		for range 8 {
-			client, server := k.make(t)
-			n := 0
-			h := attach(t, g, server, func(h *handler) {
-				h.receive = func([]byte) bool { n++; return n%3 == 0 }
-				h.work = func() { n += 3 } // the race detector knows if it is alone
-			})
-			wg.Go(func() {
-				var want strings.Builder
-				for i := range 300 {
-					part := strings.Repeat(string(rune('a'+i%26)), 1+i*37%5000)
-					want.WriteString(part)
-					if _, err := io.WriteString(client, part); err != nil {
-						t.Error(err)
-						break
+	for _, k := range kinds() {
+		t.Run(k.name, func(t *testing.T) {
+			g := group(t)
+			var wg sync.WaitGroup
+			for range 8 {
+				client, server := k.make(t)
+				n := 0
+				h := attach(t, g, server, func(h *handler) {
+					h.receive = func([]byte) bool { n++; return n%3 == 0 }
+					h.work = func() { n += 3 } // the race detector knows if it is alone
+				})
+				wg.Go(func() {
+					var want strings.Builder
+					for i := range 300 {
+						part := strings.Repeat(string(rune('a'+i%26)), 1+i*37%5000)
+						want.WriteString(part)
+						if _, err := io.WriteString(client, part); err != nil {
+							t.Error(err)
+							break
+						}
 					}
-				}
-				_ = client.Close()
-				if err := <-h.ended; !errors.Is(err, io.EOF) {
-					t.Errorf("ended with %v, want EOF", err)
-				}
-				if string(h.got) != want.String() {
-					t.Errorf("received %d bytes, want %d", len(h.got), want.Len())
-				}
-			})
-		}
-		wg.Wait()
-	})
+					_ = client.Close()
+					if err := <-h.ended; !errors.Is(err, io.EOF) {
+						t.Errorf("ended with %v, want EOF", err)
+					}
+					if string(h.got) != want.String() {
+						t.Errorf("received %d bytes, want %d", len(h.got), want.Len())
+					}
+				})
+			}
+			wg.Wait()
+		})
+	}
 }
 
 // TestEndBehindData: the end that came with data, or while it was worked on, is
@@ -144,34 +150,36 @@ func TestEndBehindData(t *testing.T) {
 		{"reset during work", true, func(c *net.TCPConn) { _ = c.SetLinger(0); _ = c.Close() }, nil},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			onTCP(t, func(t *testing.T, k kind) {
-				for range 50 {
-					client, server := k.make(t)
-					begun, proceed := make(chan struct{}, 1), make(chan struct{}, 1)
-					// What comes before Begin is there with the first event, the end too.
-					if !tc.work {
-						send(t, client, "last words")
-						tc.end(client.(*net.TCPConn))
+			for _, k := range overTCP() {
+				t.Run(k.name, func(t *testing.T) {
+					for range 50 {
+						client, server := k.make(t)
+						begun, proceed := make(chan struct{}, 1), make(chan struct{}, 1)
+						// What comes before Begin is there with the first event, the end too.
+						if !tc.work {
+							send(t, client, "last words")
+							tc.end(client.(*net.TCPConn))
+						}
+						h := attach(t, group(t), server, func(h *handler) {
+							h.receive = func([]byte) bool { return tc.work }
+							h.work = func() { begun <- struct{}{}; <-proceed }
+						})
+						if tc.work {
+							send(t, client, "last words")
+							wait(t, begun, time.After(far))
+							tc.end(client.(*net.TCPConn))
+							proceed <- struct{}{}
+						}
+						err := h.end()
+						if tc.want != nil && (!errors.Is(err, tc.want) || string(h.got) != "last words") {
+							t.Fatalf("ended with %v after %q", err, h.got)
+						}
+						if tc.want == nil && err == nil {
+							t.Fatal("ended without an error")
+						}
 					}
-					h := attach(t, group(t), server, func(h *handler) {
-						h.receive = func([]byte) bool { return tc.work }
-						h.work = func() { begun <- struct{}{}; <-proceed }
-					})
-					if tc.work {
-						send(t, client, "last words")
-						wait(t, begun, time.After(far))
-						tc.end(client.(*net.TCPConn))
-						proceed <- struct{}{}
-					}
-					err := h.end()
-					if tc.want != nil && (!errors.Is(err, tc.want) || string(h.got) != "last words") {
-						t.Fatalf("ended with %v after %q", err, h.got)
-					}
-					if tc.want == nil && err == nil {
-						t.Fatal("ended without an error")
-					}
-				}
-			})
+				})
+			}
 		})
 	}
 }
@@ -179,14 +187,16 @@ func TestEndBehindData(t *testing.T) {
 // TestEndAfterSilence: the end of a connection that sent something before and then
 // rested is an event of its own.
 func TestEndAfterSilence(t *testing.T) {
-	onEach(t, func(t *testing.T, k kind) {
-		client, server := k.make(t)
-		h := attach(t, group(t), server, nil)
-		send(t, client, "hello")
-		h.waitFor("hello")
-		_ = client.Close()
-		if err := h.end(); !errors.Is(err, io.EOF) {
-			t.Errorf("ended with %v, want EOF", err)
-		}
-	})
+	for _, k := range kinds() {
+		t.Run(k.name, func(t *testing.T) {
+			client, server := k.make(t)
+			h := attach(t, group(t), server, nil)
+			send(t, client, "hello")
+			h.waitFor("hello")
+			_ = client.Close()
+			if err := h.end(); !errors.Is(err, io.EOF) {
+				t.Errorf("ended with %v, want EOF", err)
+			}
+		})
+	}
 }

@@ -2,6 +2,7 @@ package socket_test
 
 import (
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -184,26 +185,29 @@ func pipe(tb testing.TB) (client, server net.Conn) {
 type kind struct {
 	name string
 	make func(testing.TB) (client, server net.Conn)
-	tcp  bool // it can be closed for writing, and reset
+	tcp  bool
 }
 
 func kinds() []kind {
 	return []kind{{"epoll", tcp, true}, {"goroutine on TCP", wrapped, true}, {"goroutine on a pipe", pipe, false}}
 }
 
-// onEach runs a test over each kind of connection.
-func onEach(t *testing.T, run func(t *testing.T, k kind)) {
-	t.Helper()
-	for _, k := range kinds() {
-		t.Run(k.name, func(t *testing.T) { run(t, k) })
-	}
+// overTCP are those whose connections can be closed for writing, and reset.
+func overTCP() []kind {
+	return slices.DeleteFunc(kinds(), func(k kind) bool { return !k.tcp })
 }
 
-func onTCP(t *testing.T, run func(t *testing.T, k kind)) {
-	t.Helper()
-	onEach(t, func(t *testing.T, k kind) {
-		if k.tcp {
-			run(t, k)
+// eventually polls cond until it holds.
+func eventually(tb testing.TB, what string, cond func() bool) {
+	tb.Helper()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	late := time.After(far)
+	for !cond() {
+		select {
+		case <-tick.C:
+		case <-late:
+			tb.Fatalf("%s: did not come true in time", what)
 		}
-	})
+	}
 }
