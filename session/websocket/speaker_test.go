@@ -124,8 +124,14 @@ func (t *tapped) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// last returns the first byte and the length of the payload of the last frame.
-func (t *tapped) last(tb testing.TB) (first byte, payload int) {
+// arrived is a frame's first byte and the length of its payload.
+type arrived struct {
+	first   byte
+	payload int
+}
+
+// frames returns what has come since the handshake.
+func (t *tapped) frames(tb testing.TB) (list []arrived) {
 	tb.Helper()
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -134,15 +140,23 @@ func (t *tapped) last(tb testing.TB) (first byte, payload int) {
 		tb.Fatal("no handshake was read")
 	}
 	for len(b) > 0 {
-		header := 2
-		first, payload = b[0], int(b[1])
+		header, payload := 2, int(b[1])
 		switch payload {
 		case 126:
 			header, payload = 4, int(binary.BigEndian.Uint16(b[2:]))
 		case 127:
 			header, payload = 10, int(binary.BigEndian.Uint64(b[2:]))
 		}
+		list = append(list, arrived{b[0], payload})
 		b = b[header+payload:]
 	}
-	return first, payload
+	return list
+}
+
+// last is the last of frames.
+func (t *tapped) last(tb testing.TB) (first byte, payload int) {
+	tb.Helper()
+	list := t.frames(tb)
+	f := list[len(list)-1]
+	return f.first, f.payload
 }
