@@ -1,13 +1,16 @@
 package websocket_test
 
 import (
+	"fmt"
 	"io"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/rivulet-rt/rivulet/protocol"
+	"github.com/rivulet-rt/rivulet/session"
 )
 
 // TestUnfinishedFrame: a client that begins a message and does not end it is closed,
@@ -97,4 +100,50 @@ func TestFramesThatEnd(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestBusyNodeIsNotTheClient: a message that was begun before the node stopped to read,
+// here because the log does not answer, does not end for that long, and the client
+// cannot help it.
+func TestBusyNodeIsNotTheClient(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := session.DefaultConfig()
+		cfg.CommandTimeout, cfg.MaxPublishes = 10*time.Minute, 1
+		cfg.DeadAfter = 10 * time.Minute // it cannot be heard
+		n, dial := memoryWith(t, cfg, open())
+		c := dial(nil)
+		c.SetPingHandler(func(string) error { return nil }) // a pong would wait for the pipe
+		release := n.hub.Hold()
+		var all []byte
+		const publishes = 4
+		for i := range publishes {
+			all = append(all, masked(wholeText, fmt.Sprintf(`{"id":%d,"publish":{"channel":"chat:a","data":1}}`, i+1))...)
+		}
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			_, _ = c.NetConn().Write(all[:len(all)-10]) // read at once, with the beginning of the last
+			_, _ = c.NetConn().Write(all[len(all)-10:])
+		})
+		wg.Go(func() {
+			pass(3 * time.Minute)
+			release()
+		})
+		for i := range publishes {
+			if ev := c.nextWithout(t); ev.Published == nil || ev.ID != uint64(i+1) {
+				t.Errorf("got %s, want publish %d to be answered", show(ev), i+1)
+				break
+			}
+		}
+		_ = c.Close()
+		wg.Wait()
+	})
+}
+
+// nextWithout reads an event without a deadline; a bubble's clock would pass it.
+func (c *client) nextWithout(t *testing.T) (ev protocol.Event) {
+	t.Helper()
+	if err := c.ReadJSON(&ev); err != nil {
+		t.Fatal(err)
+	}
+	return ev
 }
