@@ -219,21 +219,24 @@ func TestAfterRelease(t *testing.T) {
 			old := attach(t, g, server, nil)
 			_ = client.Close()
 			_ = old.end()
-			for range 4 { // as many as may have got the numbers that are free now
+			const later = 8 // so many that one of them has its number
+			clients, handlers := make([]net.Conn, later), make([]*handler, later)
+			for i := range later {
 				client, server := k.make(t)
-				h := attach(t, g, server, nil)
-				old.driver.Release()
-				_ = old.driver.Close()
-				old.driver.CloseWrite()
-				_ = old.driver.SetDeadline(time.Now())
-				_ = old.driver.Unacked()
+				clients[i], handlers[i] = client, attach(t, g, server, nil)
+			}
+			old.driver.Release()
+			_ = old.driver.Close()
+			old.driver.CloseWrite()
+			_ = old.driver.SetDeadline(time.Now())
+			_ = old.driver.Unacked()
+			for i, client := range clients {
 				send(t, client, "hello")
-				h.waitFor("hello")
-				if h.over.Load() {
-					t.Error("the new connection has ended")
-				}
+				handlers[i].waitFor("hello")
 				_ = client.Close()
-				_ = h.end()
+				if err := handlers[i].end(); err != io.EOF { //nolint:errorlint // a reader's EOF is not wrapped
+					t.Errorf("ended with %v, want EOF", err)
+				}
 			}
 		})
 	}
