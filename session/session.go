@@ -128,8 +128,9 @@ func (s *Session) LogValue() slog.Value { return slog.StringValue(s.ID()) }
 func (s *Session) Heard(now time.Time) { s.heard.Store(now.UnixNano()) }
 
 // Receiving notes since when a frame is being received that has not ended, in Unix
-// nanoseconds; 0 is none. It must end within Config.FrameTimeout.
-func (s *Session) Receiving(since int64) { s.begun.Store(since) }
+// nanoseconds; 0 is none. It must end within Config.FrameTimeout. It returns what was
+// noted before.
+func (s *Session) Receiving(since int64) (before int64) { return s.begun.Swap(since) }
 
 func (s *Session) admit(claims auth.Claims) {
 	s.mu.Lock()

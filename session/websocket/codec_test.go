@@ -39,26 +39,6 @@ func TestFrameLengths(t *testing.T) {
 	}
 }
 
-// TestDeliverAllocatesNothing: a message costs its frame once, and then no
-// allocation per client.
-func TestDeliverAllocatesNothing(t *testing.T) {
-	r := hubtest.New().Start(t, config(func(c *session.Config) { c.SoftBuffer, c.HardBuffer = 16<<20, 64<<20 }), open())
-	s := &idle{}
-	s.Init(r, websocket.CodecForTest(), session.Handshake{}, s)
-	defer s.End()
-	m := message(t, 200)
-	for range 20_000 { // let the list of what waits grow first
-		s.Deliver(m)
-	}
-	taken := true
-	if n := testing.AllocsPerRun(1000, func() { taken = taken && s.Deliver(m) }); n != 0 {
-		t.Errorf("a delivery allocates %v times", n)
-	}
-	if !taken {
-		t.Error("the buffer was full; the test shows nothing")
-	}
-}
-
 // idle is a session without a socket.
 type idle struct{ session.Session }
 

@@ -88,11 +88,16 @@ func (c *conn) Receive(p []byte) (work bool) {
 	return true
 }
 
-// Work implements socket.Handler.
+// Work implements socket.Handler. Nothing is read meanwhile, so a message that was
+// begun cannot end: the time does not count.
 func (c *conn) Work() {
 	out := c.ready
 	c.ready = passed{}
+	now, begun := time.Now(), c.Receiving(0)
 	c.read(out)
+	if begun != 0 {
+		c.Receiving(begun + int64(time.Since(now)))
+	}
 }
 
 // Writable implements socket.Handler.
