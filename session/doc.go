@@ -24,8 +24,8 @@
 //
 // # Goroutines
 //
-// One per connection reads (the transport's, owned by the registry). One flusher
-// runs per connection only while something waits to be written, one publisher
-// only while a publish is in flight, one for a history. The registry runs one
-// sweeper. Whoever starts one waits for it.
+// A plain TCP connection has none while nothing happens: package socket reads it, and
+// whoever has a frame for it writes it. Over other connections one goroutine reads,
+// and one writes while something waits. A publish under way and a history have one
+// each. The registry runs one sweeper. Whoever starts one waits for it.
 package session

@@ -32,7 +32,6 @@
 //
 // # Goroutines
 //
-// An HTTP/1 connection is taken over from net/http and has one goroutine, owned by
-// the registry, that waits for the client to close. HTTP/2 streams stay on the
-// handler's goroutine.
+// An HTTP/1 connection is taken over from net/http by package socket, and has none of
+// its own. HTTP/2 streams stay on the handler's goroutine.
 package sse
