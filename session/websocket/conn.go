@@ -139,7 +139,7 @@ func (c *conn) ping(payload string) {
 // read and dropped, up to the client's close frame.
 func (c *conn) message(kind int, r io.Reader) error {
 	buf := c.handler.buffer()
-	defer c.handler.frames.Put(buf)
+	defer c.handler.keep(buf)
 	// Compressed bytes were counted by the parser; what they become is counted here.
 	n, err := buf.ReadFrom(io.LimitReader(r, c.parsers.limit+1))
 	switch {

@@ -72,6 +72,14 @@ func newHandler(registry *session.Registry, logger *slog.Logger, limit int) *Han
 	}
 }
 
+// keep takes a buffer back; one that had to be large was an exception.
+func (h *Handler) keep(buf *bytes.Buffer) {
+	const most = 1 << 20
+	if buf.Cap() <= most {
+		h.frames.Put(buf)
+	}
+}
+
 func (h *Handler) buffer() *bytes.Buffer {
 	buf, ok := h.frames.Get().(*bytes.Buffer)
 	if !ok {

@@ -227,7 +227,9 @@ func TestBomb(t *testing.T) {
 				s.send(wire.Cut(wire.Binary, bomb, 16<<10, wire.RSV1)...)
 				s.refused(1009)
 			}}})
-			if got := peak(); got > 6*echoLimit { // a buffer that doubles, and its predecessor
+			// A buffer that doubles, its predecessors until they are collected, and on a busy
+			// machine what came before; all of it would be 1 GiB.
+			if got := peak(); got > 10*echoLimit {
 				t.Errorf("the heap grew by %d MiB", got>>20)
 			}
 		})
