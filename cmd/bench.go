@@ -28,8 +28,15 @@ type benchFlags struct {
 	worker   bool
 }
 
+func newBenchFlags() *benchFlags {
+	f := &benchFlags{scenario: string(bench.Rooms)}
+	f.options = bench.Defaults(bench.Rooms)
+	f.duration, f.payload = Duration(f.options.Duration), Bytes(f.options.Payload)
+	return f
+}
+
 func newBench(s Streams) *cobra.Command {
-	f := benchFlags{}
+	f := newBenchFlags()
 	cmd := &cobra.Command{
 		Use:   "bench",
 		Short: "Put a load on nodes and measure them",
@@ -75,18 +82,18 @@ func (f *benchFlags) add(cmd *cobra.Command) {
 	fs.StringVar(&f.client.token, "token", "", "`token` or API key of all connections (env RIVULET_TOKEN)")
 	fs.StringVar(&f.client.tokenFile, "token-file", "", "`file` with the token, which other users' ps cannot see")
 	fs.StringVar(&o.TokenSecret, "token-secret", "", "sign a token for every connection, each another user, with this `secret` (env RIVULET_AUTH_HMAC_SECRET)")
-	fs.StringVar(&f.scenario, "scenario", string(bench.Rooms), "what to do, by `name`: fanout, rooms, publish, replay, connect or idle")
+	fs.StringVar(&f.scenario, "scenario", f.scenario, "what to do, by `name`: fanout, rooms, publish, replay, connect or idle")
 	fs.IntVar(&o.Connections, "connections", 0, "`number` of subscribers, each a connection")
 	fs.IntVar(&o.Channels, "channels", 0, "`number` of channels that they are spread over")
 	fs.BoolVar(&o.OwnChannels, "own-channels", false, "every connection has a channel of its own")
-	fs.Float64Var(&o.Rate, "rate", 0, "messages a second, over all channels (`number`); 0 is as fast as possible")
+	fs.Float64Var(&o.Rate, "rate", 0, "`messages` a second, over all channels; 0 is as fast as possible")
 	fs.IntVar(&o.Publishers, "publishers", 0, "`number` of HTTP connections that publish, at most one per channel")
-	fs.TextVar(&f.payload, "payload", Bytes(0), "size of each message's data, in `bytes`")
+	fs.TextVar(&f.payload, "payload", f.payload, "size of each message's data, in `bytes`")
 	fs.StringVar(&o.Events, "events", "", "take the data from this `file`, a JSON value per line, plain or gzipped")
-	fs.TextVar(&f.duration, "duration", Duration(0), "how `long` to publish, or to stay connected")
-	fs.IntVar(&o.Missed, "missed", 0, "`number` of messages that each client of a replay has missed")
-	fs.IntVar(&o.Processes, "processes", 1, "share the load between `n` processes, where one is busy all of the time")
-	fs.StringVar(&o.Namespace, "namespace", "default", "`name` of the namespace of the channels")
+	fs.TextVar(&f.duration, "duration", f.duration, "how `long` to publish, or to stay connected")
+	fs.IntVar(&o.Missed, "missed", o.Missed, "`number` of messages that each client of a replay has missed")
+	fs.IntVar(&o.Processes, "processes", o.Processes, "share the load between `n` processes, where one is busy all of the time")
+	fs.StringVar(&o.Namespace, "namespace", o.Namespace, "`name` of the namespace of the channels")
 	fs.IntVar(&o.PID, "pid", 0, "process `id` of the node, where it is not found by its port")
 	fs.BoolVar(&f.json, "json", false, "print the result as JSON")
 	fs.BoolVar(&f.worker, "worker", false, "")
@@ -133,16 +140,7 @@ func (f *benchFlags) fill(chosen func(string) bool) {
 	if !chosen("publishers") {
 		o.Publishers = d.Publishers
 	}
-	if !chosen("missed") {
-		o.Missed = d.Missed
-	}
 	o.Duration, o.Payload = time.Duration(f.duration), int(f.payload)
-	if !chosen("duration") {
-		o.Duration = d.Duration
-	}
-	if !chosen("payload") {
-		o.Payload = d.Payload
-	}
 }
 
 // resolveClient finds out which nodes are meant and what they are told.

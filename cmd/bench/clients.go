@@ -132,7 +132,9 @@ func (w *worker) connect(o order) error {
 	start := time.Now()
 	c.last = start
 	w.measured.Connecting.From = start.UnixNano()
+	received := w.watch()
 	err := w.until(func() bool {
+		received()
 		c.dial(min(window, c.allowed(start)), o)
 		if c.open+c.failed < len(c.list) && time.Since(c.last) > connectPatience {
 			c.expire()
@@ -140,8 +142,12 @@ func (w *worker) connect(o order) error {
 		return c.open+c.failed == len(c.list) || c.expired || w.stop && c.open+c.failed == c.dialed
 	})
 	w.measured.Connecting.To = c.last.UnixNano()
-	if opts.Scenario == Connect {
+	switch opts.Scenario {
+	case Connect:
 		w.spent()
+	case Idle:
+		w.began = used() // what counts is the time after
+	default:
 	}
 	return err
 }

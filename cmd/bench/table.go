@@ -104,7 +104,7 @@ func (r *Result) printCost(b *strings.Builder) {
 		fmt.Fprintf(b, "%-11s CPU %.2f s%s\n", "node", n.CPU, r.cpuPerMillion())
 		m := &n.Memory
 		fmt.Fprintf(b, "%-11s memory %s before, %s peak, %s settled", "", mebibytes(m.Before), mebibytes(m.Peak), mebibytes(m.Settled))
-		if r.Connect.Open > 0 {
+		if r.Connect.Open > 0 && m.PerConnection > 0 {
 			fmt.Fprintf(b, ", %.1f KiB per connection", m.PerConnection/1024)
 		}
 		fmt.Fprintf(b, " (%s)\n", r.memorySource())

@@ -180,6 +180,9 @@ func (w *worker) fault(what string, err error) {
 // finish makes the report of all that was found.
 func (w *worker) finish() {
 	m, t := &w.measured, &w.tally
+	if w.spec.Options.Scenario == Idle {
+		w.spent()
+	}
 	m.counts = w.counts()
 	m.Failed = w.clients.failed
 	m.Lost = t.Lost + w.clients.missing(w.finals)
