@@ -3,6 +3,7 @@
 package bench
 
 import (
+	"context"
 	"fmt"
 	"net/netip"
 	"time"
@@ -75,6 +76,7 @@ func (c *clients) subscribed(s *raw.Subscriber) {
 	c.state[s.Tag] = subscribed
 	c.open++
 	c.last = now
+	c.w.measured.Connecting.To = now.UnixNano()
 	c.w.measured.ConnectLatency.record(now.Sub(c.started[s.Tag]))
 	if t := c.w.topics[c.channel(s.Tag)]; t != nil {
 		t.pilot = s
@@ -116,7 +118,7 @@ func (c *clients) message(s *raw.Subscriber) {
 }
 
 // connect opens all connections, so many at a time and so many a second.
-func (w *worker) connect(o order) error {
+func (w *worker) connect(ctx context.Context, o order) error {
 	c := &w.clients
 	opts := w.spec.Options
 	window := calmWindow
@@ -133,7 +135,7 @@ func (w *worker) connect(o order) error {
 	c.last = start
 	w.measured.Connecting.From = start.UnixNano()
 	received := w.watch()
-	err := w.until(func() bool {
+	err := w.until(ctx, func() bool {
 		received()
 		c.dial(min(window, c.allowed(start)), o)
 		if c.open+c.failed < len(c.list) && time.Since(c.last) > connectPatience {
@@ -141,7 +143,6 @@ func (w *worker) connect(o order) error {
 		}
 		return c.open+c.failed == len(c.list) || c.expired || w.stop && c.open+c.failed == c.dialed
 	})
-	w.measured.Connecting.To = c.last.UnixNano()
 	switch opts.Scenario {
 	case Connect:
 		w.spent()
@@ -192,7 +193,7 @@ func (c *clients) expire() {
 			s.Cut()
 			c.fail(s, fmt.Errorf("%w within %v", errNotReady, connectPatience))
 		case waiting:
-			c.fail(s, errNotReady)
+			c.fail(s, errNotBegun)
 		}
 	}
 }

@@ -3,6 +3,7 @@
 package bench
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -21,11 +22,12 @@ const (
 
 var (
 	errNotReady  = errors.New("bench: not ready")
+	errNotBegun  = errors.New("bench: not begun, as those before were not ready")
 	errNotStored = errors.New("bench: nothing is stored")
 )
 
 // load publishes while the subscribers listen.
-func (w *worker) load(r *report) error {
+func (w *worker) load(ctx context.Context, r *report) error {
 	if err := w.makeLanes(); err != nil {
 		return err
 	}
@@ -42,7 +44,7 @@ func (w *worker) load(r *report) error {
 		return err
 	}
 	received := w.watch()
-	err := w.until(func() bool {
+	err := w.until(ctx, func() bool {
 		received()
 		now := time.Now()
 		switch {
@@ -144,7 +146,7 @@ func (w *worker) pace(start, end time.Time) error {
 
 // publishMissed publishes what the clients of a replay have missed, and a message
 // before it whose position they come back with.
-func (w *worker) publishMissed(r *report) error {
+func (w *worker) publishMissed(ctx context.Context, r *report) error {
 	if err := w.makeLanes(); err != nil {
 		return err
 	}
@@ -156,7 +158,7 @@ func (w *worker) publishMissed(r *report) error {
 	}
 	stored, last := 0, time.Now()
 	var stuck error
-	err := w.until(func() bool {
+	err := w.until(ctx, func() bool {
 		if w.measured.Stored != stored {
 			stored, last = w.measured.Stored, time.Now()
 		}
@@ -181,11 +183,11 @@ func (w *worker) publishMissed(r *report) error {
 }
 
 // drain waits until every subscriber has everything, or nothing comes any more.
-func (w *worker) drain(o order) error {
+func (w *worker) drain(ctx context.Context, o order) error {
 	w.finals = o.Finals
 	received := w.watch()
 	before, last, looked := w.tally.Received, time.Now(), time.Time{}
-	err := w.until(func() bool {
+	err := w.until(ctx, func() bool {
 		received()
 		now := time.Now()
 		if w.tally.Received != before {

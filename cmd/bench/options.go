@@ -11,7 +11,7 @@ import (
 	"github.com/rivulet-rt/rivulet/auth"
 )
 
-// ErrPlatform: the load generator drives its sockets by epoll.
+// ErrPlatform is the end elsewhere: the load generator drives its sockets by epoll.
 var ErrPlatform = errors.New("bench: the load generator needs Linux; run it there, against a node anywhere")
 
 // ErrOptions marks what is wrong with Options.

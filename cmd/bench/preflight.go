@@ -4,6 +4,7 @@ package bench
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -104,12 +105,9 @@ func trySubscribe(ctx context.Context, loop *raw.Loop, peer raw.Peer, channel st
 	if err := sub.ConnectPeer(loop, peer); err != nil {
 		return err
 	}
-	err := loop.Run(ctx, func() bool { return done })
+	err := await(ctx, loop, &done)
 	sub.Cut()
-	if err != nil {
-		return fmt.Errorf("no answer: %w", err)
-	}
-	return failure
+	return errors.Join(err, failure)
 }
 
 func tryPublish(ctx context.Context, loop *raw.Loop, peer raw.Peer, channel string, o Options) error {
@@ -124,10 +122,16 @@ func tryPublish(ctx context.Context, loop *raw.Loop, peer raw.Peer, channel stri
 	var failure error
 	done := false
 	pub.Publish(raw.NewPeerRequest(peer, channel, data[0]), func(err error) { done, failure = true, err })
-	if err := loop.Run(ctx, func() bool { return done }); err != nil {
-		return fmt.Errorf("no answer: %w", err)
+	return errors.Join(await(ctx, loop, &done), failure)
+}
+
+// await runs the loop until something is done.
+func await(ctx context.Context, loop *raw.Loop, done *bool) error {
+	err := loop.Run(ctx, func() bool { return *done })
+	if errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("no answer within %v: %w", preflightTimeout, ErrUnreachable)
 	}
-	return failure
+	return err
 }
 
 // advise says what to do about what a node answers.

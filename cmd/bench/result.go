@@ -89,7 +89,7 @@ type Generator struct {
 	Busiest float64 `json:"busiest"` // process, as a share of one processor
 }
 
-// ErrFaults: the nodes did not keep what they promise, or refused.
+// ErrFaults says that the nodes did not keep what they promise, or refused.
 var ErrFaults = errors.New("bench: the run had faults")
 
 // Err says what went wrong. It wraps ErrFaults, and is nil if nothing did.

@@ -18,7 +18,7 @@ const settling = time.Second
 // run is one run, led by the goroutine of Run.
 type run struct {
 	o      Options
-	ctx    context.Context // the user's: its end makes the run finish early
+	early  <-chan struct{} // closed when the user wants the run to finish early
 	crew   *crew
 	meter  *meter
 	step   string
@@ -51,7 +51,7 @@ func Run(ctx context.Context, o Options) (Result, error) {
 	if err := preflight(ctx, &s); err != nil {
 		return Result{}, err
 	}
-	r := &run{o: o, ctx: ctx, began: time.Now()}
+	r := &run{o: o, early: ctx.Done(), began: time.Now()}
 	background := context.WithoutCancel(ctx)
 	var warning string
 	if r.meter, warning = newMeter(background, &o, nodes); warning != "" {
@@ -102,7 +102,7 @@ func (r *run) steps(ctx context.Context) error {
 		}
 	}
 	if r.o.Scenario != Idle {
-		if err := r.hold(ctx, settling); err != nil {
+		if err := r.hold(ctx, min(settling, r.o.Duration)); err != nil {
 			return err
 		}
 	}
@@ -175,7 +175,7 @@ func (r *run) follow(ctx context.Context, end <-chan time.Time, enough func(said
 	look := time.NewTicker(meterEvery)
 	defer look.Stop()
 	for {
-		interrupted := r.ctx.Done()
+		interrupted := r.early
 		if r.told {
 			interrupted = nil
 		}
@@ -242,5 +242,5 @@ func (r *run) warn(format string, args ...any) {
 	r.result.Warnings = append(r.result.Warnings, strings.TrimPrefix(fmt.Sprintf(format, args...), "bench: "))
 }
 
-// ErrUnreachable: nobody listens where a URL points to.
+// ErrUnreachable says that nobody listens where a URL points to.
 var ErrUnreachable = errors.New("bench: node not reachable")

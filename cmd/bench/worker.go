@@ -26,10 +26,9 @@ type worker struct {
 	loop   *raw.Loop
 	orders <-chan order // closed when Run is gone
 	out    *json.Encoder
-	ctx    context.Context // of Work
-	ahead  *order          // came while a step was under way
-	stop   bool            // end early
-	lost   bool            // Run is gone
+	ahead  *order // came while a step was under way
+	stop   bool   // end early
+	lost   bool   // Run is gone
 
 	tally    raw.Tally
 	progress time.Time // when it was said last
@@ -45,7 +44,7 @@ type worker struct {
 // Work does a worker's share, led by Run through in and out.
 func Work(ctx context.Context, in io.Reader, out io.Writer) error {
 	lines := bufio.NewReader(in)
-	w := &worker{ctx: ctx, out: json.NewEncoder(out), topics: map[int]*topic{}, kinds: newKindPatterns()}
+	w := &worker{out: json.NewEncoder(out), topics: map[int]*topic{}, kinds: newKindPatterns()}
 	dec := json.NewDecoder(lines)
 	if err := dec.Decode(&w.spec); err != nil {
 		return fmt.Errorf("bench: read what to do: %w", err)
@@ -61,7 +60,7 @@ func Work(ctx context.Context, in io.Reader, out io.Writer) error {
 	wg.Go(func() { readOrders(dec, orders) })
 	w.orders = orders
 	w.clients.init(w)
-	err = w.serve()
+	err = w.serve(ctx)
 	if err != nil {
 		err = errors.Join(err, w.out.Encode(report{Error: err.Error()}))
 	}
@@ -84,22 +83,22 @@ func readOrders(dec *json.Decoder, orders chan<- order) {
 }
 
 // serve does the steps.
-func (w *worker) serve() error {
+func (w *worker) serve(ctx context.Context) error {
 	for {
-		o, err := w.next()
+		o, err := w.next(ctx)
 		if err != nil {
 			return err
 		}
 		r := report{Step: o.Step}
 		switch o.Step {
 		case stepPublish:
-			err = w.publishMissed(&r)
+			err = w.publishMissed(ctx, &r)
 		case stepConnect:
-			err = w.connect(o)
+			err = w.connect(ctx, o)
 		case stepLoad:
-			err = w.load(&r)
+			err = w.load(ctx, &r)
 		case stepDrain:
-			err = w.drain(o)
+			err = w.drain(ctx, o)
 		case stepEnd:
 			w.finish()
 			r.Measured = &w.measured
@@ -115,9 +114,9 @@ func (w *worker) serve() error {
 }
 
 // next waits for an order and serves the connections meanwhile.
-func (w *worker) next() (order, error) {
+func (w *worker) next(ctx context.Context) (order, error) {
 	for w.ahead == nil {
-		if err := w.until(func() bool { return w.ahead != nil }); err != nil {
+		if err := w.until(ctx, func() bool { return w.ahead != nil }); err != nil {
 			return order{}, err
 		}
 		if w.lost {
@@ -130,9 +129,9 @@ func (w *worker) next() (order, error) {
 }
 
 // until runs the loop until cond holds.
-func (w *worker) until(cond func() bool) error {
+func (w *worker) until(ctx context.Context, cond func() bool) error {
 	var failure error
-	err := w.loop.Run(w.ctx, func() bool {
+	err := w.loop.Run(ctx, func() bool {
 		w.listen()
 		if now := time.Now(); now.Sub(w.progress) >= progressEvery {
 			w.progress = now

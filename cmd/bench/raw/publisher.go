@@ -13,8 +13,7 @@ import (
 // errAnswer: what came is no answer that the publisher understands.
 var errAnswer = errors.New("raw: unexpected answer")
 
-// ErrRefused: the node answered a publish, and not with 201: it is not stored,
-// or the answer says that this is not known.
+// ErrRefused is an answer to a publish that is not 201.
 var ErrRefused = errors.New("raw: publish refused")
 
 // Publisher is one keep-alive HTTP connection, with one request at a time.
