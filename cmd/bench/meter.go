@@ -4,7 +4,8 @@ package bench
 
 import (
 	"context"
-	"net/url"
+	"fmt"
+	"strings"
 	"time"
 )
 
@@ -33,21 +34,22 @@ func newMeter(ctx context.Context, o *Options, nodes []node) (*meter, string) {
 		m.targets = append(m.targets, process(pid))
 	}
 	m.node.Source, m.node.Memory.Kind = "proc", "pss"
+	warning := ""
 	if _, err := m.read(ctx); err == nil && len(m.targets) > 0 {
 		return m, ""
 	} else if o.PID != 0 {
-		m.targets, m.node = nil, Node{}
-		return m, "--pid: " + err.Error()
+		warning = fmt.Sprintf("--pid %d: %s; it is asked for its metrics instead", o.PID, strings.TrimPrefix(err.Error(), "bench: "))
 	}
 	m.targets, m.node = nil, Node{Source: "metrics", Memory: Memory{Kind: "rss"}}
 	for _, u := range o.URLs {
-		m.targets = append(m.targets, newMetrics(root(u)))
+		m.targets = append(m.targets, newMetrics(u))
 	}
 	if _, err := m.read(ctx); err != nil {
 		m.targets, m.node = nil, Node{}
-		return m, "what the node takes is not known: its process is not found on this machine (name it with --pid), and " + err.Error()
+		return m, "what the node takes is not known: its process is not found on this machine (name it with --pid), and " +
+			strings.TrimPrefix(err.Error(), "bench: ")
 	}
-	return m, ""
+	return m, warning
 }
 
 func localProcesses(nodes []node) []int {
@@ -67,15 +69,6 @@ func localProcesses(nodes []node) []int {
 		seen[pid] = true
 	}
 	return pids
-}
-
-// root is a URL without its path.
-func root(text string) string {
-	u, err := url.Parse(text)
-	if err != nil {
-		return text
-	}
-	return u.Scheme + "://" + u.Host
 }
 
 func (m *meter) read(ctx context.Context) (sum cost, err error) {

@@ -95,20 +95,23 @@ var ErrFaults = errors.New("bench: the run had faults")
 // Err says what went wrong. It wraps ErrFaults, and is nil if nothing did.
 func (r *Result) Err() error {
 	var list []string
-	note := func(n int, what string) {
-		if n > 0 {
-			list = append(list, fmt.Sprintf("%s %s", grouped(n), what))
+	note := func(n int, one, many string) {
+		switch {
+		case n == 1:
+			list = append(list, "1 "+one)
+		case n > 1:
+			list = append(list, grouped(n)+" "+many)
 		}
 	}
 	if d := r.Deliver; d != nil {
-		note(d.Lost, "messages lost")
-		note(d.Duplicate, "came twice")
-		note(d.OutOfOrder, "out of order")
-		note(d.Gaps, "histories gone")
+		note(d.Lost, "message lost", "messages lost")
+		note(d.Duplicate, "came twice", "came twice")
+		note(d.OutOfOrder, "out of order", "out of order")
+		note(d.Gaps, "history gone", "histories gone")
 	}
-	note(r.Connect.Failed, "connections failed")
+	note(r.Connect.Failed, "connection failed", "connections failed")
 	if r.Publish != nil {
-		note(r.Publish.Failed, "publishes failed")
+		note(r.Publish.Failed, "publish failed", "publishes failed")
 	}
 	if len(list) == 0 {
 		return nil

@@ -175,13 +175,15 @@ func (p Progress) String() string {
 	step := map[string]string{
 		stepPublish: "publishing", stepConnect: "connecting", stepLoad: "loading", stepDrain: "draining", "hold": "holding", stepEnd: "ending",
 	}[p.Step]
-	text := step
+	// The columns keep their places while the numbers grow.
+	text := fmt.Sprintf("%-10s", step)
 	if p.Connections > 0 {
-		text += fmt.Sprintf("  %s/%s open", grouped(p.Open), grouped(p.Connections))
+		total := grouped(p.Connections)
+		text += fmt.Sprintf("  %*s/%s open", len(total), grouped(p.Open), total)
 	}
-	text += fmt.Sprintf("  %s deliveries/s  %s publishes/s", grouped(int(p.ReceivedPerSecond)), grouped(int(p.StoredPerSecond)))
+	text += fmt.Sprintf("  %9s deliveries/s  %7s publishes/s", grouped(int(p.ReceivedPerSecond)), grouped(int(p.StoredPerSecond)))
 	if p.Remaining > 0 {
-		text += fmt.Sprintf("  %.0f s left", p.Remaining.Seconds())
+		text += fmt.Sprintf("  %3.0f s left", p.Remaining.Seconds())
 	}
 	return text
 }
