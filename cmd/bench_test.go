@@ -149,6 +149,24 @@ func TestBenchNoticesWhatFails(t *testing.T) {
 	}
 }
 
+// TestBenchOutlivesTheNode: a node that stops in the middle of a run ends it with
+// a result, and not never.
+func TestBenchOutlivesTheNode(t *testing.T) {
+	n := startNode(t, devConfig(t))
+	_, sub := subscribe(t, n, "bench.>", rivulet.SubscribeOptions{})
+	var res bench.Result
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		res = runBench(t, 1, n.URL(), "--connections", "8", "--channels", "8", "--rate", "40", "--duration", "2s")
+	})
+	receive(t, sub, 8)
+	stopNode(t, n)
+	wg.Wait()
+	if res.Connect.Failed != 8 || res.Publish == nil || res.Publish.Failed == 0 {
+		t.Errorf("connections %+v, publishes %+v", res.Connect, res.Publish)
+	}
+}
+
 func TestBenchTokens(t *testing.T) {
 	cfg := devConfig(t)
 	const secret = "0123456789abcdef0123456789abcdef"

@@ -118,7 +118,7 @@ func TestPrint(t *testing.T) {
 	latency := &bench.Latency{P50: 0.5, P90: 12.34, P99: 123.4, P999: 1234, Max: 12345}
 	r := bench.Result{
 		Scenario: bench.Rooms, URLs: []string{"http://a", "http://b"}, Connections: 12345, Channels: 1, Publishers: 2, Processes: 3, Seconds: 9.96,
-		Connect: bench.Connects{Open: 12344, Failed: 1, PerSecond: 999.5, Latency: latency},
+		Connect: bench.Connects{Opened: 12344, Open: 12344, Failed: 1, PerSecond: 999.5, Latency: latency},
 		Publish: &bench.Publishes{Stored: 5, PerSecond: 0.5},
 		Deliver: &bench.Deliveries{Received: 1234567, PerSecond: 123456.7, Latency: latency, Lost: 1000, OutOfOrder: 2},
 		Errors:  map[string]int{"connection: closed by the node": 1},

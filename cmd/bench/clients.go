@@ -75,6 +75,7 @@ func (c *clients) subscribed(s *raw.Subscriber) {
 	now := time.Now()
 	c.state[s.Tag] = subscribed
 	c.open++
+	c.w.measured.Opened++
 	c.last = now
 	c.w.measured.Connecting.To = now.UnixNano()
 	c.w.measured.ConnectLatency.record(now.Sub(c.started[s.Tag]))

@@ -25,8 +25,8 @@ func (r *run) conclude() {
 	res.Scenario, res.URLs, res.Errors = o.Scenario, o.URLs, errs
 	res.Connections, res.Channels, res.Processes = o.Connections, o.Channels, o.Processes
 	res.Connect = Connects{
-		Open: m.Open, Failed: m.Failed, Seconds: m.Connecting.seconds(),
-		PerSecond: per(m.Open, m.Connecting), Latency: m.ConnectLatency.quantiles(),
+		Opened: m.Opened, Open: m.Open, Failed: m.Failed, Seconds: m.Connecting.seconds(),
+		PerSecond: per(m.Opened, m.Connecting), Latency: m.ConnectLatency.quantiles(),
 	}
 	work := r.messages(&m)
 	res.Node = r.meter.node
@@ -48,7 +48,7 @@ func (r *run) messages(m *measured) int {
 		res.Seconds = o.Duration.Seconds()
 	}
 	if !o.Scenario.Publishes() {
-		return m.Open
+		return m.Opened
 	}
 	res.Publishers = o.Publishers
 	load := m.Publishing
@@ -80,7 +80,7 @@ func (r *run) judge() {
 	if b := res.Generator.Busiest; b >= saturated {
 		r.warn("the load generator was busy %.0f%% of the time: these may be its limits and not the node's; use --processes %d, or more machines", b*100, r.o.Processes*2)
 	}
-	if p := res.Publish; p != nil && p.Unsent > 0 && !res.Interrupted {
+	if p := res.Publish; p != nil && p.Unsent > 0 && p.Failed == 0 && !res.Interrupted {
 		r.warn("%s messages were due and could not be sent: the node did not keep up with --rate %v, or --publishers %d are too few for it",
 			grouped(p.Unsent), r.o.Rate, r.o.Publishers)
 	}
@@ -92,6 +92,7 @@ func (r *run) judge() {
 
 func (m *measured) add(o *measured) {
 	m.Open += o.Open
+	m.Opened += o.Opened
 	m.Received += o.Received
 	m.Stored += o.Stored
 	m.Failed += o.Failed

@@ -110,6 +110,10 @@ func (l *lane) next() {
 	if l.busy() || l.more == nil || !l.resting.IsZero() || l.w.stop {
 		return
 	}
+	if l.pub.Ended() { // while nothing was under way, so that nobody was told
+		l.resting = time.Now()
+		return
+	}
 	t := l.pick()
 	if t == nil {
 		return

@@ -16,6 +16,8 @@ const (
 	drainPatience = 5 * time.Second
 	// lookEvery is how often it is counted what is missing.
 	lookEvery = 100 * time.Millisecond
+	// answerPatience is how long the last publishes may be without an answer.
+	answerPatience = 10 * time.Second
 	// storePatience is how long nothing may be stored before a replay.
 	storePatience = 30 * time.Second
 )
@@ -23,6 +25,7 @@ const (
 var (
 	errNotReady  = errors.New("bench: not ready")
 	errNotBegun  = errors.New("bench: not begun, as those before were not ready")
+	errNoAnswer  = errors.New("bench: no answer")
 	errNotStored = errors.New("bench: nothing is stored")
 )
 
@@ -44,11 +47,15 @@ func (w *worker) load(ctx context.Context, r *report) error {
 		return err
 	}
 	received := w.watch()
+	var closed time.Time // when nothing more was begun
 	err := w.until(ctx, func() bool {
 		received()
 		now := time.Now()
 		switch {
+		case !closed.IsZero():
+			return !w.publishing() || now.Sub(closed) > answerPatience
 		case w.stop || now.After(end.Add(grace)):
+			closed = now
 			for _, l := range w.lanes {
 				l.more = nil
 			}
@@ -57,11 +64,23 @@ func (w *worker) load(ctx context.Context, r *report) error {
 		}
 		return !w.publishing()
 	})
+	w.giveUp()
 	for _, l := range w.lanes {
 		w.measured.Unsent += l.owed
 	}
 	w.report(r)
 	return err
+}
+
+// giveUp counts the publishes that are still without an answer.
+func (w *worker) giveUp() {
+	for _, l := range w.lanes {
+		l.more = nil
+		if l.pub.Busy() {
+			w.measured.Publishes++
+			w.fault("publish", errNoAnswer)
+		}
+	}
 }
 
 // watch returns a function that notes when messages came last.

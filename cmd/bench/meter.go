@@ -19,6 +19,7 @@ type meter struct {
 	next    time.Time
 	start   time.Duration // CPU time when the load began
 	first   bool
+	last    cost
 }
 
 // newMeter finds the nodes: as processes of this machine where all are, else by
@@ -99,8 +100,9 @@ func (m *meter) sample(ctx context.Context) cost {
 	// Reading the memory of a large process takes a while, and the process's locks.
 	m.next = began.Add(max(meterEvery, 40*took))
 	if err != nil {
-		return cost{}
+		return m.last // the node has gone: what it took until then is known
 	}
+	m.last = c
 	mem := &m.node.Memory
 	if m.first {
 		m.first = false

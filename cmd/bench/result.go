@@ -29,7 +29,8 @@ type Result struct {
 
 // Connects is about opening connections, each with its subscription.
 type Connects struct {
-	Open      int      `json:"open"`
+	Opened    int      `json:"opened"`
+	Open      int      `json:"open"`   // still, at the end
 	Failed    int      `json:"failed"` // refused or ended, at any time
 	Seconds   float64  `json:"seconds"`
 	PerSecond float64  `json:"per_second"`

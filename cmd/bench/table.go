@@ -60,7 +60,7 @@ func (r *Result) printRates(b *strings.Builder) {
 		fmt.Fprintf(b, row, name, grouped(count), grouped(int(rate+0.5)), text[0], text[1], text[2], text[3], text[4])
 	}
 	if r.Scenario != Publish {
-		line("connected", r.Connect.Open, r.Connect.PerSecond, r.Connect.Latency)
+		line("connected", r.Connect.Opened, r.Connect.PerSecond, r.Connect.Latency)
 	}
 	if p := r.Publish; p != nil {
 		line("published", p.Stored, p.PerSecond, p.Latency)

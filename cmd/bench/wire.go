@@ -57,6 +57,7 @@ type counts struct {
 // measured is what one worker found.
 type measured struct {
 	counts
+	Opened     int            `json:"opened"`
 	Failed     int            `json:"failed"`
 	Publishes  int            `json:"publishes_failed"`
 	Unsent     int            `json:"unsent"`
