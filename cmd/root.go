@@ -94,6 +94,7 @@ is subscribed: in order, live, and after a disconnection from where they stopped
 		newKey(s),
 		newMigrate(s),
 		newCheck(s),
+		newBench(s),
 		newVersion(s),
 	)
 	return root

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/netip"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -123,38 +122,6 @@ type Conn struct {
 	fd        int
 	connected bool
 	in, out   []byte // received and not used up; to be sent
-}
-
-// Dial begins to connect and sends hello once that is done.
-func (l *Loop) Dial(to netip.AddrPort, hello []byte, h Handler) (*Conn, error) {
-	if !to.Addr().Is4() {
-		return nil, fmt.Errorf("raw: %v is not an IPv4 address", to)
-	}
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return nil, fmt.Errorf("raw: socket: %w", err)
-	}
-	c := &Conn{loop: l, handler: h, fd: fd, out: append([]byte(nil), hello...)}
-	for len(l.conns) <= fd {
-		l.conns = append(l.conns, nil)
-	}
-	l.conns[fd] = c
-	err = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
-	if err == nil {
-		// Edges: there is one registration for the connection's whole life, and a
-		// read that does not fill the buffer needs no second one to find it empty.
-		err = unix.EpollCtl(l.epoll, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{
-			Events: unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLRDHUP | unix.EPOLLET, Fd: int32(fd),
-		})
-	}
-	if err == nil {
-		err = unix.Connect(fd, &unix.SockaddrInet4{Port: int(to.Port()), Addr: to.Addr().As4()})
-	}
-	if err != nil && !errors.Is(err, unix.EINPROGRESS) {
-		c.Cut()
-		return nil, fmt.Errorf("raw: connect to %v: %w", to, err)
-	}
-	return c, nil
 }
 
 // Cut ends the connection as a lost network does: what is under way is lost, and

@@ -13,16 +13,30 @@ import (
 // errAnswer: what came is no answer that the publisher understands.
 var errAnswer = errors.New("raw: unexpected answer")
 
+// ErrRefused is an answer to a publish that is not 201.
+var ErrRefused = errors.New("raw: publish refused")
+
 // Publisher is one keep-alive HTTP connection, with one request at a time.
 type Publisher struct {
-	conn *Conn
-	done func(err error)
+	// Keep sets Position to where the last message was stored.
+	Keep     bool
+	Position string
+
+	conn  *Conn
+	done  func(err error)
+	ended bool
 }
 
 // NewPublisher begins to connect.
 func NewPublisher(l *Loop, to netip.AddrPort) (*Publisher, error) {
+	return NewPeerPublisher(l, Peer{To: to})
+}
+
+// NewPeerPublisher is NewPublisher to and from certain addresses. Host and Token
+// belong to the requests.
+func NewPeerPublisher(l *Loop, to Peer) (*Publisher, error) {
 	p := &Publisher{}
-	c, err := l.Dial(to, nil, p)
+	c, err := l.DialPeer(to, nil, p)
 	if err != nil {
 		return nil, err
 	}
@@ -41,7 +55,13 @@ func (p *Publisher) Publish(req *Request, done func(err error)) {
 }
 
 // Closed implements Handler.
-func (p *Publisher) Closed(_ *Conn, err error) { p.finish(fmt.Errorf("publish: %w", err)) }
+func (p *Publisher) Closed(_ *Conn, err error) {
+	p.ended = true
+	p.finish(fmt.Errorf("publish: %w", err))
+}
+
+// Ended reports whether the connection is gone: another publisher is needed.
+func (p *Publisher) Ended() bool { return p.ended }
 
 func (p *Publisher) finish(err error) {
 	if done := p.done; done != nil {
@@ -60,8 +80,11 @@ func (p *Publisher) Data(c *Conn, b []byte) (used int) {
 	case size == 0:
 		return 0
 	case status != 201:
-		p.finish(fmt.Errorf("%w: status %d: %.300s", errAnswer, status, body))
+		p.finish(fmt.Errorf("%w: status %d: %.300s", ErrRefused, status, body))
 	default:
+		if p.Keep {
+			p.Position = position(body)
+		}
 		p.finish(nil)
 	}
 	return size
@@ -98,11 +121,32 @@ type Request struct {
 
 // NewRequest makes a request that publishes data, which must begin with room for
 // a stamp, on a channel whose name needs no escape in a URL.
-func NewRequest(channel string, data []byte) *Request {
+func NewRequest(channel string, data []byte) *Request { return NewPeerRequest(Peer{}, channel, data) }
+
+// NewPeerRequest is NewRequest with the peer's Host and Token.
+func NewPeerRequest(p Peer, channel string, data []byte) *Request {
 	const before, behind = `{"data":`, `}`
-	head := "POST /v1/channels/" + channel + "/messages HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n" +
-		"Content-Length: " + strconv.Itoa(len(before)+len(data)+len(behind)) + "\r\n\r\n" + before
-	return &Request{bytes: append(append([]byte(head), data...), behind...), data: len(head)}
+	head := append([]byte("POST /v1/channels/"+channel+"/messages HTTP/1.1\r\nHost: "), p.host()...)
+	head = p.authorization(append(head, "\r\n"...))
+	head = append(head, "Content-Type: application/json\r\nContent-Length: "...)
+	head = strconv.AppendInt(head, int64(len(before)+len(data)+len(behind)), 10)
+	head = append(head, "\r\n\r\n"+before...)
+	return &Request{bytes: append(append(head, data...), behind...), data: len(head)}
+}
+
+func (p Peer) host() string {
+	if p.Host == "" {
+		return "localhost"
+	}
+	return p.Host
+}
+
+func (p Peer) authorization(b []byte) []byte {
+	if p.Token == "" {
+		return b
+	}
+	b = append(append(b, "Authorization: Bearer "...), p.Token...)
+	return append(b, "\r\n"...)
 }
 
 // Stamp writes the number and the time into the data.

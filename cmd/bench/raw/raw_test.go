@@ -247,3 +247,55 @@ func FuzzParseAnswer(f *testing.F) {
 		}
 	})
 }
+
+// TestPeer: a connection comes from its address, and says who it is.
+func TestPeer(t *testing.T) {
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	heads, from := make(chan string, 2), make(chan string, 2)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	wg.Go(func() {
+		for range 2 {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			buf := make([]byte, 4096)
+			n, _ := conn.Read(buf)
+			heads <- string(buf[:n])
+			from <- conn.RemoteAddr().String()
+			conn.Close()
+		}
+	})
+	loop := newLoop(t)
+	peer := raw.Peer{To: netip.MustParseAddrPort(l.Addr().String()), From: netip.MustParseAddr("127.0.0.9"), Host: "h:1", Token: "secret"}
+	failed := false
+	s := raw.NewSubscriber(&raw.Tally{OnFailed: func(*raw.Subscriber, error) { failed = true }}, "a")
+	if err := s.ConnectPeer(loop, peer); err != nil {
+		t.Fatal(err)
+	}
+	p, err := raw.NewPeerPublisher(loop, peer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Publish(raw.NewPeerRequest(peer, "a", make([]byte, raw.StampSize)), func(got error) { err = got })
+	if runErr := loop.Run(t.Context(), func() bool { return failed && err != nil }); runErr != nil {
+		t.Fatal(runErr)
+	}
+	if !p.Ended() {
+		t.Error("the publisher does not know that its connection is gone")
+	}
+	for range 2 {
+		if head := <-heads; !strings.Contains(head, "\r\nHost: h:1\r\n") || !strings.Contains(head, "\r\nAuthorization: Bearer secret\r\n") {
+			t.Errorf("sent %q", head)
+		}
+		if address := <-from; !strings.HasPrefix(address, "127.0.0.9:") {
+			t.Errorf("came from %s", address)
+		}
+	}
+	loop.Close()
+}

@@ -10,10 +10,14 @@ import (
 	"time"
 )
 
-// upgrade begins the handshake. The key is the example of RFC 6455: what the node
+// upgrade is the handshake. The key is the example of RFC 6455: what the node
 // makes of it is not looked at.
-const upgrade = "GET /v1/ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
-	"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+func upgrade(p Peer) []byte {
+	b := append([]byte("GET /v1/ws HTTP/1.1\r\nHost: "), p.host()...)
+	b = append(b, "\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"+
+		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"...)
+	return append(p.authorization(b), "\r\n"...)
+}
 
 // Tally is what the subscribers of one loop count together.
 type Tally struct {
@@ -26,6 +30,12 @@ type Tally struct {
 	// OnMessage, if set, is called after each message.
 	OnMessage func(s *Subscriber)
 	Sample    []byte // payload of the first message
+	// OnLatency, if set, takes what would go to Latencies.
+	OnLatency func(time.Duration)
+	// OnSubscribed and OnFailed, if set, are called once a subscriber is subscribed,
+	// and when its connection has ended.
+	OnSubscribed func(s *Subscriber)
+	OnFailed     func(s *Subscriber, err error)
 
 	Lost, Duplicate, Disorder int
 	Unrecovered               int // resumes that were told that history is gone, and gaps
@@ -52,7 +62,6 @@ func (t *Tally) fault(count *int, by int, format string, args ...any) {
 // Subscriber is a WebSocket connection with one subscription.
 type Subscriber struct {
 	Channel string
-	Token   string // sent with the handshake, "" is none
 	// Position is where the subscription begins, "" for live from now; from then on
 	// it follows the subscription, if Keep is set, or stays.
 	Position string
@@ -60,6 +69,7 @@ type Subscriber struct {
 	N        uint64 // of the last message
 	Offset   uint64 // of the last message
 	Count    int    // messages since Connect
+	Tag      int    // for its owner
 
 	tally    *Tally
 	conn     *Conn
@@ -73,12 +83,13 @@ func NewSubscriber(t *Tally, channel string) *Subscriber {
 
 // Connect begins to connect and then subscribes, after Position if there is one.
 func (s *Subscriber) Connect(l *Loop, to netip.AddrPort) error {
+	return s.ConnectPeer(l, Peer{To: to})
+}
+
+// ConnectPeer is Connect to and from certain addresses, with a token.
+func (s *Subscriber) ConnectPeer(l *Loop, p Peer) error {
 	s.upgraded, s.Count = false, 0
-	hello := upgrade
-	if s.Token != "" {
-		hello += "Authorization: Bearer " + s.Token + "\r\n"
-	}
-	c, err := l.Dial(to, []byte(hello+"\r\n"), s)
+	c, err := l.DialPeer(p, upgrade(p), s)
 	if err != nil {
 		return err
 	}
@@ -92,6 +103,9 @@ func (s *Subscriber) Cut() { s.conn.Cut() }
 // Closed implements Handler.
 func (s *Subscriber) Closed(_ *Conn, err error) {
 	s.tally.fault(&s.tally.Failed, 1, "connection to %s: %v", s.Channel, err)
+	if s.tally.OnFailed != nil {
+		s.tally.OnFailed(s, err)
+	}
 }
 
 // Data implements Handler.
@@ -173,7 +187,7 @@ func (s *Subscriber) message(payload []byte, now time.Time) {
 		s.Position = position(payload)
 	}
 	if t.Measure {
-		t.Latencies = append(t.Latencies, time.Duration(now.UnixNano()-m.Sent))
+		t.latency(time.Duration(now.UnixNano() - m.Sent))
 	}
 	if t.Sample == nil {
 		t.Sample = bytes.Clone(payload)
@@ -183,11 +197,22 @@ func (s *Subscriber) message(payload []byte, now time.Time) {
 	}
 }
 
+func (t *Tally) latency(d time.Duration) {
+	if t.OnLatency != nil {
+		t.OnLatency(d)
+		return
+	}
+	t.Latencies = append(t.Latencies, d)
+}
+
 func (s *Subscriber) event(c *Conn, payload []byte) {
 	t := s.tally
 	switch {
 	case bytes.HasPrefix(payload, []byte(`{"id":1,"subscribed":`)):
 		t.Subscribed++
+		if t.OnSubscribed != nil {
+			t.OnSubscribed(s)
+		}
 		if bytes.Contains(payload, []byte(`"recovered":false`)) {
 			t.fault(&t.Unrecovered, 1, "%s: %.300s", s.Channel, payload)
 		}

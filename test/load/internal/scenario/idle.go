@@ -78,8 +78,7 @@ func (r *rig) users(ctx context.Context, n, first int, own bool) error {
 			return err
 		}
 		s := raw.NewSubscriber(r.tally, channel)
-		s.Token = token
-		if err := s.Connect(r.loop, r.to); err != nil {
+		if err := s.ConnectPeer(r.loop, raw.Peer{To: r.to, Token: token}); err != nil {
 			return err
 		}
 		r.subs = append(r.subs, s)

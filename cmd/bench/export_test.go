@@ -1,0 +1,47 @@
+//go:build linux
+
+package bench
+
+import (
+	"encoding/json"
+	"io"
+	"net/netip"
+	"time"
+)
+
+// Merged is the distribution of latencies that were recorded by several workers
+// and came over their pipes.
+func Merged(workers ...[]time.Duration) (*Latency, error) {
+	var sum latencies
+	for _, list := range workers {
+		var one, arrived latencies
+		for _, d := range list {
+			one.record(d)
+		}
+		text, err := json.Marshal(one)
+		if err != nil {
+			return nil, err
+		}
+		if err := json.Unmarshal(text, &arrived); err != nil {
+			return nil, err
+		}
+		sum.merge(arrived)
+	}
+	return sum.quantiles(), nil
+}
+
+// ParseMetrics is what a node elsewhere says of itself.
+func ParseMetrics(r io.Reader) (cpu time.Duration, memory int64, err error) {
+	c, err := parseMetrics(r)
+	return c.cpu, c.memory, err
+}
+
+// Source is the local address of a connection out of many to a node.
+func Source(to string, connections, connection int) netip.Addr {
+	n := node{Address: netip.MustParseAddrPort(to)}
+	s := spec{Options: Options{Connections: connections}, Nodes: []node{n}}
+	return s.source(n, connection)
+}
+
+// Kind is the name of an error.
+func Kind(err error) string { return newKindPatterns().of(err) }
