@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"net/http"
 	"os"
@@ -155,7 +156,13 @@ func (n *Node) setup(ctx context.Context) error {
 		return fmt.Errorf("start the live feed: %w", err)
 	}
 
-	registry, err := session.NewRegistry(n.cfg.sessionConfig(n.name), session.Services{
+	limits := n.cfg.sessionConfig(n.name)
+	if most := connectionsWithin(descriptors()); limits.MaxConnections > most {
+		n.log.Warn("fewer connections than configured: the limit of open files is too low",
+			slog.Int("max_connections", most), slog.Int("configured", limits.MaxConnections))
+		limits.MaxConnections = most
+	}
+	registry, err := session.NewRegistry(limits, session.Services{
 		NewClient: func(sink fanout.Sink) session.Subscriber { return hub.NewClient(sink) },
 		History:   hub,
 		Publisher: b,
@@ -184,6 +191,17 @@ func (n *Node) setup(ctx context.Context) error {
 	}, n.log, n.reg))
 	n.log.Info("started", slog.String("address", n.addr.String()))
 	return nil
+}
+
+// connectionsWithin is how many connections leave descriptors enough for all else:
+// the log, which breaks if it has none, HTTP requests, and handshakes, which need two.
+func connectionsWithin(descriptors uint64) int {
+	const leastForAllElse, part = 256, 10 // a tenth, or so many
+	if descriptors == 0 || descriptors > math.MaxInt32 {
+		return math.MaxInt32
+	}
+	n := int(descriptors)
+	return max(1, n-max(leastForAllElse, n/part))
 }
 
 // Limits of the HTTP server. Bodies and answers have theirs in api, sockets in session.
