@@ -135,7 +135,7 @@ func TestTryWrite(t *testing.T) {
 			wait(t, h.writable, time.After(far))
 			continue
 		}
-		if un := s.Unacked(); un == 0 {
+		if un := h.driver.Unacked(); un == 0 {
 			t.Error("nothing is unacknowledged, and no more is taken")
 		}
 		got := make([]byte, n)
@@ -152,7 +152,7 @@ func TestTryWrite(t *testing.T) {
 	if sent < 10*len(piece) {
 		t.Errorf("%d bytes were taken in 20 turns", sent)
 	}
-	eventually(t, "all is acknowledged", func() bool { return s.Unacked() == 0 })
+	eventually(t, "all is acknowledged", func() bool { return h.driver.Unacked() == 0 })
 	_ = client.Close()
 	_ = h.end()
 }
