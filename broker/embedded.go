@@ -40,6 +40,14 @@ type embedded struct {
 	// doubt is why acknowledged messages may be gone, while no epoch was raised for
 	// it; "" if they are not. Only Open and Close touch it.
 	doubt string
+	// sync makes durable what was written to the directory; closeSync ends it.
+	sync      func() error
+	closeSync func() error
+	// group says that the broker's committer syncs before every answer, in place of
+	// the server.
+	group bool
+	// doomed says that a sync failed: nothing may call the directory clean any more.
+	doomed atomic.Bool
 
 	srv atomic.Pointer[server.Server]
 }
@@ -58,10 +66,22 @@ func openEmbedded(cfg Config, log *slog.Logger) (*embedded, error) {
 		return nil, errors.Join(err, root.Close())
 	}
 	e := &embedded{dir: cfg.Data, root: root, log: log, lock: lock, folder: fileID(lock)}
-	if err := e.open(cfg); err != nil {
+	if e.sync, e.closeSync, err = syncer(root); err != nil {
 		return nil, errors.Join(err, lock.Close(), root.Close())
 	}
+	if f := cfg.syncs; f != nil {
+		through := e.sync
+		e.sync = func() error { return f(through) }
+	}
+	if err := e.open(cfg); err != nil {
+		return nil, errors.Join(err, e.release())
+	}
 	return e, nil
+}
+
+// release gives the directory back.
+func (e *embedded) release() error {
+	return errors.Join(e.closeSync(), e.lock.Close(), e.root.Close())
 }
 
 func (e *embedded) open(cfg Config) error {
@@ -79,7 +99,9 @@ func (e *embedded) open(cfg Config) error {
 	if err != nil {
 		return err
 	}
+	e.group = cfg.Sync == SyncAlways && e.groups(cfg)
 	e.opts = serverOptions(cfg, budget)
+	e.opts.SyncAlways = cfg.Sync == SyncAlways && !e.group
 	if e.doubt != "" {
 		// The marker stays as it is until the epochs are raised: see settled.
 		return e.start()
@@ -88,6 +110,22 @@ func (e *embedded) open(cfg Config) error {
 		return err
 	}
 	return e.start()
+}
+
+// groups chooses who syncs before every answer.
+func (e *embedded) groups(cfg Config) bool {
+	if cfg.serverSyncs || cfg.syncs != nil {
+		return !cfg.serverSyncs
+	}
+	why, weak := orderly(cfg.Data)
+	if why != "" {
+		e.log.Info("every message is synced by itself, which costs throughput", slog.String("cause", why))
+		return false
+	}
+	if weak != "" {
+		e.log.Warn("the file system is weak against a power failure", slog.String("cause", weak))
+	}
+	return true
 }
 
 // Why acknowledged messages may be gone.
@@ -103,7 +141,16 @@ func (e *embedded) settled(sync Sync) error {
 }
 
 func (e *embedded) mark(sync Sync, clean bool) error {
-	return writeMarker(e.root, marker{BootID: bootID(), Clean: clean, Sync: sync, Folder: e.folder})
+	return writeMarker(e.root, marker{BootID: bootID(), Clean: clean, Sync: sync, Group: e.group, Folder: e.folder})
+}
+
+// doom is called when a sync failed. The next start takes the machine for crashed:
+// what subscribers have seen may not be what the disk has.
+func (e *embedded) doom() {
+	e.doomed.Store(true)
+	if err := writeMarker(e.root, marker{Group: true, Sync: SyncAlways, Folder: e.folder}); err != nil {
+		e.log.Error("the marker cannot be written", slog.Any("err", err))
+	}
 }
 
 func lockDir(dir *os.Root) (*os.File, error) {
@@ -163,7 +210,6 @@ func serverOptions(cfg Config, budget int64) *server.Options {
 		JetStreamMaxMemory: memoryBudget,
 		JetStreamMaxStore:  budget,
 		SyncInterval:       time.Second, // the default of two minutes buys nothing
-		SyncAlways:         cfg.Sync == SyncAlways,
 		MaxPayload:         maxPayload,
 		MaxPending:         serverPending,
 		WriteDeadline:      writeDeadline,
@@ -219,10 +265,12 @@ func (e *embedded) stop(ctx context.Context, cfg Config) error {
 		return fmt.Errorf("broker: embedded server on %s did not stop in time: %w", e.dir, ctx.Err())
 	}
 	var err error
-	if e.doubt == "" {
-		err = e.mark(cfg.Sync, true)
+	if e.doubt == "" && !e.doomed.Load() {
+		if err = e.sync(); err == nil { // the server does not, when it is stopped
+			err = e.mark(cfg.Sync, true)
+		}
 	}
-	return errors.Join(err, e.lock.Close(), e.root.Close())
+	return errors.Join(err, e.release())
 }
 
 // serverLog hands the server's log on. Its notices are of no interest to an
