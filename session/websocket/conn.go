@@ -31,10 +31,10 @@ type conn struct {
 
 	// Owned by the reading side.
 	gate    gate
-	ready   passed // what Work is to do
-	inline  bool   // the reading side may not wait
-	deaf    bool   // nothing more is read: the client closed, or broke the rules
-	dropped int    // bytes since
+	ready   *passed // what Work is to do; nil while nothing is
+	dropped int32   // bytes, since it is deaf
+	inline  bool    // the reading side may not wait
+	deaf    bool    // nothing more is read: the client closed, or broke the rules
 
 	bye farewell
 }
@@ -59,7 +59,7 @@ func (c *conn) Receive(p []byte) (work bool) {
 	now := time.Now()
 	c.Heard(now)
 	if c.deaf {
-		if c.dropped += len(p); c.dropped > lingerBytes {
+		if c.dropped += int32(len(p)); c.dropped > lingerBytes {
 			_ = c.driver.Close()
 		}
 		return false
@@ -84,15 +84,16 @@ func (c *conn) Receive(p []byte) (work bool) {
 	if out.shared {
 		out.frames = bytes.Clone(out.frames)
 	}
-	c.ready = out
+	left := out // here alone, so that nothing is allocated for what is done at once
+	c.ready = &left
 	return true
 }
 
 // Work implements socket.Handler. Nothing is read meanwhile, so a message that was
 // begun cannot end: the time does not count.
 func (c *conn) Work() {
-	out := c.ready
-	c.ready = passed{}
+	out := *c.ready
+	c.ready = nil
 	now, begun := time.Now(), c.Receiving(0)
 	c.read(out)
 	if begun != 0 {
