@@ -4,8 +4,8 @@ import "strings"
 
 // ext4Orderly reads the options of a mounted ext4, its defaults included. Without
 // a journal it has no data= at all: a rename then starts to write the data first,
-// but nothing makes the disk keep that order, here or for any other program.
-func ext4Orderly(options string) (why, weak string) {
+// but nothing makes the disk keep that order, so the server syncs by itself.
+func ext4Orderly(options string) (why string) {
 	has := map[string]bool{}
 	for line := range strings.Lines(options) {
 		name, _, _ := strings.Cut(strings.TrimSpace(line), "=")
@@ -14,11 +14,11 @@ func ext4Orderly(options string) (why, weak string) {
 	}
 	switch {
 	case !has["auto_da_alloc"]:
-		return "ext4 is mounted with noauto_da_alloc", ""
+		return "ext4 is mounted with noauto_da_alloc"
 	case !has["data"]:
-		return "", "ext4 has no journal"
+		return "ext4 has no journal"
 	case !has["data=ordered"]:
-		return "ext4 is not mounted with data=ordered", ""
+		return "ext4 is not mounted with data=ordered"
 	}
-	return "", ""
+	return ""
 }

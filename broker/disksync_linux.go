@@ -33,7 +33,7 @@ func syncer(dir *os.Root) (sync func() error, closed func() error, err error) {
 }
 
 // orderly reports why a sync of the file system cannot stand for those that the
-// server makes of each file, if it cannot, and why it is not all it might be.
+// server makes of each file, if it cannot.
 //
 // The server rewrites a block in which most was deleted as a new file that it
 // renames over the old one, and unless it syncs every write it syncs that file
@@ -41,22 +41,22 @@ func syncer(dir *os.Root) (sync func() error, closed func() error, err error) {
 // leave the old file or the new one. That is what ext4 does with its defaults:
 // data is written before the names that lead to it (data=ordered), also where it
 // would be delayed (auto_da_alloc). Other file systems may leave an empty file.
-func orderly(dir string) (why, weak string) {
+func orderly(dir string) (why string) {
 	if !kernelAtLeast(leastKernelMajor, leastKernelMinor) {
-		return "the kernel is older than 5.8", ""
+		return "the kernel is older than 5.8"
 	}
 	var st unix.Stat_t
 	if err := unix.Stat(dir, &st); err != nil {
-		return err.Error(), ""
+		return err.Error()
 	}
 	device := fmt.Sprintf("/sys/dev/block/%d:%d", unix.Major(uint64(st.Dev)), unix.Minor(uint64(st.Dev))) //nolint:unconvert // the types differ between systems
 	link, err := os.Readlink(device)
 	if err != nil {
-		return "the file system has no disk of its own", ""
+		return "the file system has no disk of its own"
 	}
 	options, err := os.ReadFile(filepath.Join("/proc/fs/ext4", filepath.Base(link), "options"))
 	if err != nil {
-		return "the file system is not ext4", ""
+		return "the file system is not ext4"
 	}
 	return ext4Orderly(string(options))
 }

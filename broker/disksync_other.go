@@ -27,4 +27,4 @@ func syncer(dir *os.Root) (sync func() error, closed func() error, err error) {
 
 // orderly: no other system has a sync of a whole file system that says whether it
 // failed.
-func orderly(string) (why, weak string) { return "the system is not Linux", "" }
+func orderly(string) (why string) { return "the system is not Linux" }

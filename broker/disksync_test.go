@@ -9,18 +9,18 @@ import (
 
 func TestExt4Orderly(t *testing.T) {
 	for name, c := range map[string]struct {
-		options   string
-		why, weak bool
+		options string
+		why     bool
 	}{
-		"defaults":         {"rw barrier auto_da_alloc data=ordered", false, false},
-		"no journal":       {"rw barrier auto_da_alloc", false, true},
-		"writeback":        {"rw barrier auto_da_alloc data=writeback", true, false},
-		"no flush":         {"rw barrier noauto_da_alloc data=ordered", true, false},
-		"nothing is known": {"", true, false},
+		"defaults":         {"rw barrier auto_da_alloc data=ordered", false},
+		"no journal":       {"rw barrier auto_da_alloc", true},
+		"writeback":        {"rw barrier auto_da_alloc data=writeback", true},
+		"no flush":         {"rw barrier noauto_da_alloc data=ordered", true},
+		"nothing is known": {"", true},
 	} {
-		why, weak := broker.Ext4Orderly(strings.ReplaceAll(c.options, " ", "\n") + "\n")
-		if (why != "") != c.why || (weak != "") != c.weak {
-			t.Errorf("%s: %q, %q", name, why, weak)
+		why := broker.Ext4Orderly(strings.ReplaceAll(c.options, " ", "\n") + "\n")
+		if (why != "") != c.why {
+			t.Errorf("%s: %q", name, why)
 		}
 	}
 }

@@ -117,13 +117,10 @@ func (e *embedded) groups(cfg Config) bool {
 	if cfg.serverSyncs || cfg.syncs != nil {
 		return !cfg.serverSyncs
 	}
-	why, weak := orderly(cfg.Data)
+	why := orderly(cfg.Data)
 	if why != "" {
 		e.log.Info("every message is synced by itself, which costs throughput", slog.String("cause", why))
 		return false
-	}
-	if weak != "" {
-		e.log.Warn("the file system is weak against a power failure", slog.String("cause", weak))
 	}
 	return true
 }
