@@ -39,6 +39,12 @@ type Message struct {
 	User    string
 	Client  string
 	Headers map[string]string
+	// ConflationKey is what a newer message of the same key outdates, "" without one.
+	ConflationKey string
+	// Updates is the offset of the message of which this is a new version, 0 for none.
+	Updates uint64
+	// Exclude is the ID of the connection that is not to get it, "" for none.
+	Exclude string
 	Data    []byte // compact JSON unless Binary
 
 	frames [FrameSlots]atomic.Pointer[[]byte]
@@ -96,10 +102,24 @@ type Publication struct {
 	Publisher string
 	User      string // of the client that published, where one did
 	Client    string
+
+	// ConflationKey, Updates and Exclude are stored with the message.
+	ConflationKey string
+	Updates       uint64
+	Exclude       string
+	// TTL is after how long the message is gone, in whole seconds; 0 is the namespace's age.
+	TTL time.Duration
+	// DeliverAt, Unix nanoseconds, schedules the message; 0 stores it now.
+	DeliverAt int64
+	// Expected, unless nil, is the offset that the channel's last message must have, 0
+	// for a channel without any.
+	Expected *uint64
 }
 
 // Receipt says that a publication is stored.
 type Receipt struct {
 	Position  Position
 	Duplicate bool // it was stored before, under the same key
+	// Schedule is the ID under which a scheduled message waits; Position is then zero.
+	Schedule string
 }

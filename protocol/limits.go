@@ -33,6 +33,15 @@ const (
 	MaxHeaderValue     = 1024 // bytes
 	MaxIdempotencyKey  = 128  // bytes, printable ASCII
 	MaxClientNameBytes = 64   // ConnectCommand.Name, Version
+	MaxSessionName     = 64   // bytes, of a durable session's or a group's name
+	MaxInFlight        = 1000 // SubscribeCommand.MaxInFlight
+	DefaultInFlight    = 16   // SubscribeCommand.MaxInFlight where it is 0
+	MaxFilterBytes     = 1024 // SubscribeCommand.Filter
+	MaxRate            = 1000 // SubscribeCommand.MaxRate
+	MaxConflationKey   = 128  // bytes, printable ASCII
+	MaxReasonBytes     = 256  // NakCommand.Reason
+	MaxMembers         = 1000 // PresenceCommand.Limit
+	DefaultMembers     = 100  // PresenceCommand.Limit where it is 0
 )
 
 // streamKeyBytes of a position name the stream; the rest of the part before the
