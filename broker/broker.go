@@ -60,6 +60,8 @@ type Broker struct {
 	exact atomic.Bool
 	ready readiness
 
+	groups *groups
+
 	closing sync.Once
 	ended   error // of the first Close
 }
@@ -87,6 +89,7 @@ func newBroker(ctx context.Context, cfg Config, log *slog.Logger, reg prometheus
 	b := &Broker{cfg: cfg, log: log, met: newMetrics(reg), reg: newRegistry(), dec: newDecoder()}
 	b.ctx, b.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	b.keep = newKeeper(b)
+	b.groups = newGroups(b)
 	return b, nil
 }
 
@@ -276,6 +279,7 @@ func (b *Broker) close(ctx context.Context) error {
 	if err := b.reg.creating.Acquire(ctx, 1); err != nil {
 		errs = append(errs, err)
 	}
+	b.groups.close()
 	b.cancel()
 	b.wg.Wait()
 	for _, l := range b.links {

@@ -46,6 +46,9 @@ type Config struct {
 	Defaults NamespaceSpec // the name is ignored
 	// Namespaces are created, or changed to be so, by Open.
 	Namespaces []NamespaceSpec
+	// Groups bounds the durable groups of namespaces; one that is not named has the
+	// defaults.
+	Groups map[string]GroupConfig
 	// PublishTimeout is how long an acknowledgement is awaited.
 	PublishTimeout time.Duration
 	// InFlight is how many publishes may await their acknowledgement at once; more

@@ -22,7 +22,12 @@ type metrics struct {
 	reconnects *prometheus.CounterVec // by link
 	raised     prometheus.Counter
 	diskFree   prometheus.Gauge
-	syncs      prometheus.Counter
+
+	groupDelivered prometheus.Counter
+	groupExpired   prometheus.Counter
+	groupDead      prometheus.Counter
+	groupLost      prometheus.Counter
+	syncs          prometheus.Counter
 }
 
 // Results of a publish.
@@ -96,6 +101,11 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		diskFree:   gauge("disk_free_bytes", "Free space of the data directory's disk; embedded server only."),
 		syncs:      counter("syncs_total", "Syncs that answers waited for, each shared by a group; sync: always only."),
 	}
+	m.groupDelivered = counter("group_deliveries_total", "Messages handed to members of groups, repetitions included.")
+	m.groupExpired = counter("group_expired_total", "Messages that a group's member did not settle in time.")
+	m.groupDead = counter("group_dead_letters_total", "Messages of groups that became dead letters.")
+	m.groupLost = counter("group_losses_total", "Times that a group was told that the log dropped messages which it had not had.")
+	reg.MustRegister(m.groupDelivered, m.groupExpired, m.groupDead, m.groupLost)
 	reg.MustRegister(m.publishes, m.ackSeconds, m.inFlight, m.feed, m.foreign, m.suspects, m.reads, m.readTime,
 		m.connected, m.reconnects, m.raised, m.diskFree, m.syncs)
 	return m

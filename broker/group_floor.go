@@ -1,0 +1,143 @@
+package broker
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/rivulet-rt/rivulet/fanout"
+)
+
+// floor is a position up to which a group was handed everything, which proves, or
+// disproves, that the log dropped nothing that the group had not had. The consumer
+// itself would pass over a hole without a word. Owned by the group's run.
+type floor struct {
+	at      fanout.Position
+	saved   fanout.Position
+	checked time.Time
+	written time.Time
+}
+
+// floorEvery is how often a group with a backlog is checked, floorSave how often its
+// floor is written at most.
+const (
+	floorEvery = 5 * time.Second
+	floorSave  = time.Minute
+)
+
+// judge decides whether the log still has all that a group that nobody of this node
+// was a member of has not had.
+func (g *group) judge(ctx context.Context, info *jetstream.ConsumerInfo) (ok bool, reason string, err error) {
+	x, err := fanout.ParsePosition(info.Config.Metadata[metaFloor])
+	if err != nil {
+		return true, "", nil // made by hand: nothing is known
+	}
+	if seq := info.Delivered.Stream; seq > x.Offset {
+		m, found, err := g.b.at(ctx, g.stream, seq)
+		if err != nil {
+			return false, "", unavailable("judge", err)
+		}
+		if found {
+			x = g.stream.position(seq, m.time)
+		}
+	}
+	return g.prove(ctx, x)
+}
+
+// prove judges whether anything of the channel after x is gone.
+func (g *group) prove(ctx context.Context, x fanout.Position) (ok bool, reason string, err error) {
+	batch, err := g.b.Read(ctx, fanout.Query{Source: g.source(), After: x.Offset, Prove: x})
+	if err != nil {
+		return false, "", err
+	}
+	ok, reason = fanout.Complete(x, batch.Evidence)
+	return ok, reason, nil
+}
+
+func (g *group) source() fanout.Source {
+	return fanout.Source{Stream: g.stream.id(), Filter: g.key.channel}
+}
+
+// check looks whether a backlog has lost its oldest messages, and brings the floor of
+// a group without one forward.
+func (f *floor) check(ctx context.Context, g *group) {
+	now := time.Now()
+	if now.Sub(f.checked) < floorEvery {
+		return
+	}
+	f.checked = now
+	ctx, cancel := context.WithTimeout(ctx, groupTimeout)
+	defer cancel()
+	g.mu.Lock()
+	newest, pending := g.newest, g.pending
+	g.mu.Unlock()
+	if newest.Offset > f.at.Offset || newest.Stream != f.at.Stream {
+		f.at = newest
+	}
+	if f.at.IsZero() || pending == 0 {
+		f.advance(ctx, g, newest)
+		return
+	}
+	ok, reason, err := g.prove(ctx, f.at)
+	if err != nil || ok {
+		return
+	}
+	tail, err := g.b.Tail(ctx, g.source())
+	if err != nil {
+		return
+	}
+	f.at = tail.Fresh()
+	g.lost(f.at, reason)
+}
+
+// advance brings the floor to the end of the stream, if the group has had all.
+func (f *floor) advance(ctx context.Context, g *group, newest fanout.Position) {
+	tail, err := g.b.Tail(ctx, g.source())
+	if err != nil || tail.Last.Offset > newest.Offset && tail.Last.Offset > f.at.Offset {
+		return
+	}
+	f.at = tail.Fresh()
+	f.store(ctx, g)
+}
+
+// save writes the floor when the last member has left.
+func (f *floor) save(g *group) {
+	if f.at.IsZero() || f.at == f.saved {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(g.b.ctx), groupTimeout)
+	defer cancel()
+	f.written = time.Time{}
+	f.store(ctx, g)
+}
+
+func (f *floor) store(ctx context.Context, g *group) {
+	if now := time.Now(); now.Sub(f.written) < floorSave {
+		return
+	} else {
+		f.written = now
+	}
+	info, err := g.b.consumerInfo(ctx, g.stream.name, g.consumer)
+	if err == nil {
+		_, err = g.b.js.UpdateConsumer(ctx, g.stream.name, withFloor(info.Config, f.at))
+	}
+	if err != nil {
+		g.b.log.Debug("group floor", slog.String("group", g.consumer), slog.Any("err", err))
+		return
+	}
+	f.saved = f.at
+}
+
+// lost tells the members that the log dropped messages which the group had not had.
+func (g *group) lost(begin fanout.Position, reason string) {
+	g.b.log.Warn("a group was too slow for the log, which dropped messages that nobody had",
+		slog.String("channel", g.key.channel.String()), slog.String("group", g.key.name), slog.String("reason", reason))
+	g.b.met.groupLost.Inc()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, m := range g.members {
+		m.sink.Lost(begin, reason)
+	}
+}
