@@ -219,7 +219,11 @@ func (e *embedded) stop(ctx context.Context) error {
 	case <-ctx.Done():
 		return fmt.Errorf("broker: embedded server on %s did not stop in time: %w", e.dir, ctx.Err())
 	}
-	if err == nil && e.doubt == "" {
+	switch {
+	case err != nil:
+		// The system tells of lost data once: the next start takes the machine for crashed.
+		err = errors.Join(err, writeMarker(e.root, marker{Folder: e.folder}))
+	case e.doubt == "":
 		err = e.mark(true)
 	}
 	return errors.Join(err, e.lock.Close(), e.root.Close())
