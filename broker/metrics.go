@@ -99,7 +99,6 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		reconnects: vec("reconnects_total", "Reconnections by link.", "link"),
 		raised:     counter("epochs_raised_total", "Epochs raised because the log was proven changed."),
 		diskFree:   gauge("disk_free_bytes", "Free space of the data directory's disk; embedded server only."),
-		syncs:      counter("syncs_total", "Syncs that answers waited for, each shared by a group; sync: always only."),
 	}
 	m.groupDelivered = counter("group_deliveries_total", "Messages handed to members of groups, repetitions included.")
 	m.groupExpired = counter("group_expired_total", "Messages that a group's member did not settle in time.")
@@ -107,7 +106,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	m.groupLost = counter("group_losses_total", "Times that a group was told that the log dropped messages which it had not had.")
 	reg.MustRegister(m.groupDelivered, m.groupExpired, m.groupDead, m.groupLost)
 	reg.MustRegister(m.publishes, m.ackSeconds, m.inFlight, m.feed, m.foreign, m.suspects, m.reads, m.readTime,
-		m.connected, m.reconnects, m.raised, m.diskFree, m.syncs)
+		m.connected, m.reconnects, m.raised, m.diskFree)
 	return m
 }
 
