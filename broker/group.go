@@ -54,13 +54,12 @@ type group struct {
 	asked   int             // messages that the request under way may still bring
 	request uint64          // its number
 	until   time.Time       // when it has ended, whatever is heard
-	pending uint64          // messages that were not handed out, as the last one said
 	newest  fanout.Position // of what came
 	ended   bool
 
 	looking atomic.Bool // at whether the consumer exists
 
-	floor floor // owned by run
+	floor floor // owned by run, and before it by ensure
 }
 
 const (

@@ -70,6 +70,7 @@ func (g *group) create(ctx context.Context, start fanout.Start) (fanout.Joined, 
 	if err != nil {
 		return joined, err
 	}
+	g.floor.at = begin
 	cfg := g.config(jetstream.ConsumerConfig{
 		Durable: g.consumer, FilterSubject: g.stream.filter(g.key.channel),
 		AckPolicy: jetstream.AckExplicitPolicy, MaxDeliver: -1,

@@ -54,7 +54,6 @@ func (g *group) receive(m *nats.Msg) {
 	d := &delivery{msg: msg, reply: m.Reply, attempt: int(min(meta.NumDelivered, 1<<30)), at: time.Now()}
 	g.mu.Lock()
 	g.asked = max(0, g.asked-1)
-	g.pending = meta.NumPending
 	if g.asked == 0 {
 		defer g.poke()
 	}

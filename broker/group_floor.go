@@ -43,6 +43,7 @@ func (g *group) judge(ctx context.Context, info *jetstream.ConsumerInfo) (ok boo
 			x = g.stream.position(seq, m.time)
 		}
 	}
+	g.floor.at = x
 	return g.prove(ctx, x)
 }
 
@@ -71,35 +72,24 @@ func (f *floor) check(ctx context.Context, g *group) {
 	ctx, cancel := context.WithTimeout(ctx, groupTimeout)
 	defer cancel()
 	g.mu.Lock()
-	newest, pending := g.newest, g.pending
+	newest := g.newest
 	g.mu.Unlock()
-	if newest.Offset > f.at.Offset || newest.Stream != f.at.Stream {
+	if newest.Offset > f.at.Offset || newest.Stream != f.at.Stream && !newest.IsZero() {
 		f.at = newest
-	}
-	if f.at.IsZero() || pending == 0 {
-		f.advance(ctx, g, newest)
-		return
-	}
-	ok, reason, err := g.prove(ctx, f.at)
-	if err != nil || ok {
-		return
 	}
 	tail, err := g.b.Tail(ctx, g.source())
 	if err != nil {
 		return
 	}
-	f.at = tail.Fresh()
-	g.lost(f.at, reason)
-}
-
-// advance brings the floor to the end of the stream, if the group has had all.
-func (f *floor) advance(ctx context.Context, g *group, newest fanout.Position) {
-	tail, err := g.b.Tail(ctx, g.source())
-	if err != nil || tail.Last.Offset > newest.Offset && tail.Last.Offset > f.at.Offset {
+	if tail.Last.Offset <= f.at.Offset { // the group was handed all there is
+		f.at = tail.Fresh()
+		f.store(ctx, g)
 		return
 	}
-	f.at = tail.Fresh()
-	f.store(ctx, g)
+	if ok, reason, err := g.prove(ctx, f.at); err == nil && !ok {
+		f.at = tail.Fresh()
+		g.lost(f.at, reason)
+	}
 }
 
 // save writes the floor when the last member has left.
@@ -114,11 +104,11 @@ func (f *floor) save(g *group) {
 }
 
 func (f *floor) store(ctx context.Context, g *group) {
-	if now := time.Now(); now.Sub(f.written) < floorSave {
+	now := time.Now()
+	if now.Sub(f.written) < floorSave || f.at == f.saved {
 		return
-	} else {
-		f.written = now
 	}
+	f.written = now
 	info, err := g.b.consumerInfo(ctx, g.stream.name, g.consumer)
 	if err == nil {
 		_, err = g.b.js.UpdateConsumer(ctx, g.stream.name, withFloor(info.Config, f.at))
