@@ -163,6 +163,7 @@ func (n *Node) setup(ctx context.Context) error {
 		limits.MaxConnections = most
 	}
 	registry, err := session.NewRegistry(limits, session.Services{
+		Groups: b,
 		NewClient: func(sink fanout.Sink) session.Subscriber { return hub.NewClient(sink) },
 		History:   hub,
 		Publisher: b,

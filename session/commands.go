@@ -34,11 +34,11 @@ func of(cmd *protocol.Command) command {
 	case cmd.Publish != nil:
 		return command{"publish", false, publish}
 	case cmd.Ack != nil:
-		return command{"ack", false, notSupported}
+		return command{"ack", false, ack}
 	case cmd.Nak != nil:
-		return command{"nak", false, notSupported}
+		return command{"nak", false, nak}
 	case cmd.InProgress != nil:
-		return command{"in_progress", false, notSupported}
+		return command{"in_progress", false, inProgress}
 	case cmd.History != nil:
 		return command{"history", false, history}
 	case cmd.Presence != nil:
@@ -154,6 +154,7 @@ func refresh(ctx context.Context, s *Session, cmd *protocol.Command) error {
 	}
 	s.admit(claims)
 	s.push(s.connected(cmd.ID))
+	s.leaveGroups(&claims)
 	s.revokeUnallowed(claims)
 	return nil
 }
@@ -177,7 +178,10 @@ func (s *Session) revokeUnallowed(claims auth.Claims) {
 	}
 }
 
-func subscribe(_ context.Context, s *Session, cmd *protocol.Command) error {
+func subscribe(ctx context.Context, s *Session, cmd *protocol.Command) error {
+	if cmd.Subscribe.Group != "" {
+		return s.subscribeGroup(ctx, cmd.ID, cmd.Subscribe)
+	}
 	req, err := ParseSubscribe(cmd.Subscribe)
 	if err != nil {
 		return err
@@ -260,6 +264,10 @@ func unsubscribe(_ context.Context, s *Session, cmd *protocol.Command) error {
 	if err != nil {
 		return err
 	}
+	if st := s.seatOf(c); st != nil {
+		s.leaveGroup(cmd.ID, st, protocol.UnsubscribedEvent{})
+		return nil
+	}
 	client := s.subscriber()
 	if client == nil {
 		return fanout.ErrNotSubscribed
@@ -277,13 +285,14 @@ func publish(ctx context.Context, s *Session, cmd *protocol.Command) error {
 	return s.publish(ctx, cmd.ID, cmd.Publish)
 }
 
-func notSupported(_ context.Context, _ *Session, cmd *protocol.Command) error {
-	switch {
-	case cmd.Ack != nil:
-		return refuse(protocol.ErrorNotSupported, "", "ack is for durable sessions, which this node does not have")
-	case cmd.Nak != nil, cmd.InProgress != nil:
-		return refuse(protocol.ErrorNotSupported, "", "nak and in_progress are for groups, which this node does not have")
+func ack(_ context.Context, s *Session, cmd *protocol.Command) error {
+	if cmd.Ack.Token != "" {
+		return ackToken(s, cmd)
 	}
+	return refuse(protocol.ErrorNotSupported, "", "ack of an offset is for durable sessions, which this node does not have")
+}
+
+func notSupported(_ context.Context, _ *Session, _ *protocol.Command) error {
 	return refuse(protocol.ErrorNotSupported, "", "presence is not available on this node")
 }
 

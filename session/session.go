@@ -61,6 +61,7 @@ type Session struct {
 	tokens uint64     // counts what the hub is asked
 	asked  []question
 	subs   []joined
+	seats  *seats // made by the first group
 }
 
 // question is what the hub was asked and has not answered.
@@ -107,6 +108,7 @@ func (s *Session) Drained() {
 	if c := s.subscriber(); c != nil {
 		c.Drained()
 	}
+	s.groupsReady()
 }
 
 // Cork and Uncork make the session a fanout.Corker.
@@ -293,6 +295,7 @@ func (s *Session) End() {
 	if c := s.subscriber(); c != nil {
 		c.Close()
 	}
+	s.leaveGroups(nil)
 	s.work.Wait()
 	s.out.End()
 }
