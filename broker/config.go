@@ -55,6 +55,9 @@ type Config struct {
 	// loss that the hub is told of.
 	FeedBuffer int
 
+	// Sessions says how durable sessions are kept.
+	Sessions SessionsConfig
+
 	// For tests alone. syncs is called for each sync, with the sync, and has the
 	// answers of SyncAlways share it on any file system; serverSyncs has the server
 	// sync each message on any.
@@ -67,7 +70,7 @@ const (
 	mostInFlight  = 1 << 16
 	mostFeed      = 1 << 20
 	defaultBudget = 16 << 30
-	leastBudget   = 32 << 20 // the buckets reserve 24 MiB
+	leastBudget   = 48 << 20 // the buckets reserve 40 MiB
 )
 
 // DefaultConfig is an embedded broker without namespaces.
@@ -121,6 +124,14 @@ func (c Config) Validate() error {
 	}
 	if c.FeedBuffer < 16 || c.FeedBuffer > mostFeed {
 		bad("feed_buffer", c.FeedBuffer, fmt.Sprintf("16 to %d", mostFeed))
+	}
+	for _, err := range c.Sessions.Default.Validate() {
+		errs = append(errs, fmt.Errorf("broker: sessions: %w", err))
+	}
+	for name, p := range c.Sessions.Namespaces {
+		for _, err := range p.Validate() {
+			errs = append(errs, fmt.Errorf("broker: sessions of %s: %w", name, err))
+		}
 	}
 	return errors.Join(append(errs, c.checkNamespaces()...)...)
 }

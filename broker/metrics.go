@@ -23,6 +23,8 @@ type metrics struct {
 	raised     prometheus.Counter
 	diskFree   prometheus.Gauge
 	syncs      prometheus.Counter
+
+	sessionsExpired prometheus.Counter
 }
 
 // Results of a publish.
@@ -95,9 +97,11 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		raised:     counter("epochs_raised_total", "Epochs raised because the log was proven changed."),
 		diskFree:   gauge("disk_free_bytes", "Free space of the data directory's disk; embedded server only."),
 		syncs:      counter("syncs_total", "Syncs that answers waited for, each shared by a group; sync: always only."),
+
+		sessionsExpired: counter("sessions_expired_total", "Durable sessions that this node ended because they had expired."),
 	}
 	reg.MustRegister(m.publishes, m.ackSeconds, m.inFlight, m.feed, m.foreign, m.suspects, m.reads, m.readTime,
-		m.connected, m.reconnects, m.raised, m.diskFree, m.syncs)
+		m.connected, m.reconnects, m.raised, m.diskFree, m.syncs, m.sessionsExpired)
 	return m
 }
 

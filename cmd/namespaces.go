@@ -11,7 +11,7 @@ import (
 
 const (
 	// bucketBytes is what the log needs of the disk budget beside the namespaces.
-	bucketBytes Bytes = 32 << 20
+	bucketBytes Bytes = 48 << 20
 	// mostBudget is what a disk budget that is not set can be.
 	mostBudget Bytes = 16 << 30
 )
