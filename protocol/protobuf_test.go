@@ -112,7 +112,9 @@ func TestProtobufAppendDoesNotAllocate(t *testing.T) {
 	binary := sampleMessage()
 	binary.Data, binary.Bytes = nil, bytes.Repeat([]byte{1}, 1000)
 	dst := make([]byte, 0, 4096)
-	for name, m := range map[string]*protocol.MessageEvent{"data": sampleMessage(), "bytes": binary} {
+	grouped := sampleMessage()
+	grouped.ConflationKey, grouped.Updates, grouped.Group, grouped.Attempt, grouped.AckToken = "key", 7, "workers", 1, "t0k3n"
+	for name, m := range map[string]*protocol.MessageEvent{"data": sampleMessage(), "bytes": binary, "of a group": grouped} {
 		if n := testing.AllocsPerRun(100, func() { dst = protocol.Protobuf{}.AppendMessageEvent(dst[:0], m) }); n != 0 {
 			t.Errorf("%s: %v allocations per message, want none", name, n)
 		}

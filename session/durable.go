@@ -240,15 +240,13 @@ func yieldEvent(why fanout.YieldReason) protocol.DisconnectEvent {
 			Code: protocol.CloseDraining, Reason: "the durable session was reset; come back to go on", Reconnect: true,
 		}
 	case fanout.YieldDeleted:
-		ev := disconnect(closeSuperseded)
+		ev := disconnect(protocol.CloseSuperseded)
 		ev.Reason = "the durable session was deleted"
 		return ev
 	case fanout.YieldTaken:
 	}
-	return disconnect(closeSuperseded)
+	return disconnect(protocol.CloseSuperseded)
 }
 
 // touch reports whether the session must say that it is there.
 func (d *durable) touch(now time.Time) bool { return now.UnixNano() >= d.touchAt.Load() }
-
-const closeSuperseded protocol.Code = 4205
