@@ -122,6 +122,9 @@ func (s *Session) endDurable(ctx context.Context, c fanout.Channel) (found bool,
 // asked where the cursor is; the answer comes as a notice.
 func ack(ctx context.Context, s *Session, cmd *protocol.Command) error {
 	a := cmd.Ack
+	if s.registry.durables == nil {
+		return refuse(protocol.ErrorNotSupported, "", "ack is for durable sessions, which this node does not have")
+	}
 	c, err := fanout.ParseChannel(a.Channel)
 	if err != nil {
 		return err
