@@ -38,7 +38,7 @@ func (s *Sessions) admit(ctx context.Context, r *fanout.SessionRecord, c fanout.
 		return fmt.Errorf("%w: %q (session_store is off)", fanout.ErrSessionsOff, namespace)
 	}
 	if len(r.Channels) >= p.MaxChannels {
-		return &fanout.LimitError{Field: "channel", Problem: fmt.Sprintf("the durable session has %d channels, as many as it may (max_session_channels); "+
+		return &fanout.LimitError{Field: "channel", Lasting: true, Problem: fmt.Sprintf("the durable session has %d channels, as many as it may (max_session_channels); "+
 			"unsubscribe one, or subscribe without durable", len(r.Channels))}
 	}
 	for _, k := range r.Channels {

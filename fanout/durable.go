@@ -26,6 +26,8 @@ var (
 type LimitError struct {
 	Field   string
 	Problem string
+	// Lasting says that waiting does not help.
+	Lasting bool
 }
 
 func (e *LimitError) Error() string { return e.Field + ": " + e.Problem }

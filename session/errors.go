@@ -78,6 +78,9 @@ func ErrorEvent(err error) *protocol.ErrorEvent {
 		return &p.event
 	}
 	if limit, ok := errors.AsType[*fanout.LimitError](err); ok {
+		if limit.Lasting {
+			return &protocol.ErrorEvent{Code: protocol.ErrorForbidden, Field: limit.Field, Message: limit.Problem}
+		}
 		return &protocol.ErrorEvent{
 			Code: protocol.ErrorTooManyRequests, Field: limit.Field, Message: limit.Problem,
 			Temporary: protocol.ErrorTooManyRequests.Temporary(), RetryAfterMS: limitRetry.Milliseconds(),
