@@ -19,9 +19,8 @@ import (
 
 // Metadata keys of a group's consumer.
 const (
-	metaGroup   = "rivulet.group"
-	metaChannel = "rivulet.channel"
-	metaFloor   = "rivulet.floor"
+	metaGroup = "rivulet.group"
+	metaFloor = "rivulet.floor"
 )
 
 const groupPrefix = "g_"

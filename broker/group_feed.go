@@ -137,7 +137,7 @@ func (g *group) bury(d *delivery, reason string, done func(error)) {
 			done(err)
 			return
 		}
-		g.b.met.groupDead.Inc()
+		g.b.met.groups.dead.Inc()
 		g.settle(d.reply, []byte(termBody), done)
 	})
 }

@@ -124,7 +124,7 @@ func (f *floor) store(ctx context.Context, g *group) {
 func (g *group) lost(begin fanout.Position, reason string) {
 	g.b.log.Warn("a group was too slow for the log, which dropped messages that nobody had",
 		slog.String("channel", g.key.channel.String()), slog.String("group", g.key.name), slog.String("reason", reason))
-	g.b.met.groupLost.Inc()
+	g.b.met.groups.lost.Inc()
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for _, m := range g.members {

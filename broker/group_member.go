@@ -62,7 +62,7 @@ func (m *membership) expire(now time.Time, wait time.Duration) {
 	for token, d := range m.inFlight {
 		if now.Sub(d.at) >= wait {
 			delete(m.inFlight, token)
-			m.g.b.met.groupExpired.Inc()
+			m.g.b.met.groups.expired.Inc()
 		}
 	}
 }
@@ -84,7 +84,7 @@ func (g *group) offer(d *delivery) bool {
 		token := d.token()
 		if best.sink.Offer(fanout.GroupMessage{Message: d.msg, Group: g.key.name, Attempt: d.attempt, Token: token}) {
 			best.inFlight[token] = d
-			g.b.met.groupDelivered.Inc()
+			g.b.met.groups.delivered.Inc()
 			return true
 		}
 		best.blocked = true

@@ -23,11 +23,8 @@ type metrics struct {
 	raised     prometheus.Counter
 	diskFree   prometheus.Gauge
 
-	groupDelivered prometheus.Counter
-	groupExpired   prometheus.Counter
-	groupDead      prometheus.Counter
-	groupLost      prometheus.Counter
-	syncs          prometheus.Counter
+	groups          *groupMetrics
+	sessionsExpired prometheus.Counter
 }
 
 // Results of a publish.
@@ -100,13 +97,10 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		raised:     counter("epochs_raised_total", "Epochs raised because the log was proven changed."),
 		diskFree:   gauge("disk_free_bytes", "Free space of the data directory's disk; embedded server only."),
 	}
-	m.groupDelivered = counter("group_deliveries_total", "Messages handed to members of groups, repetitions included.")
-	m.groupExpired = counter("group_expired_total", "Messages that a group's member did not settle in time.")
-	m.groupDead = counter("group_dead_letters_total", "Messages of groups that became dead letters.")
-	m.groupLost = counter("group_losses_total", "Times that a group was told that the log dropped messages which it had not had.")
-	reg.MustRegister(m.groupDelivered, m.groupExpired, m.groupDead, m.groupLost)
+	m.groups = newGroupMetrics(reg)
+	m.sessionsExpired = counter("sessions_expired_total", "Durable sessions that this node ended because they had expired.")
 	reg.MustRegister(m.publishes, m.ackSeconds, m.inFlight, m.feed, m.foreign, m.suspects, m.reads, m.readTime,
-		m.connected, m.reconnects, m.raised, m.diskFree)
+		m.connected, m.reconnects, m.raised, m.diskFree, m.sessionsExpired)
 	return m
 }
 

@@ -168,9 +168,13 @@ func (n *Node) setup(ctx context.Context) error {
 		History:   hub,
 		Publisher: b,
 		Auth:      n.verifier,
+		Durable:   b.Sessions(),
 	}, n.log, n.reg)
 	if err != nil {
 		return fmt.Errorf("prepare sessions: %w", err)
+	}
+	if err := b.Sessions().Serve(registry, nil); err != nil {
+		return fmt.Errorf("serve durable sessions: %w", err)
 	}
 	registry.Start(ctx)
 	n.undo.push("sessions", registry.Drain)

@@ -134,7 +134,7 @@ func (s *Session) reserve(st *seat) error {
 	}
 	s.tokens++
 	st.token = s.tokens
-	s.subs = append(s.subs, joined{st.channel, st.token})
+	s.subs = append(s.subs, joined{channel: st.channel, token: st.token})
 	s.seats.joining = append(s.seats.joining, st)
 	return nil
 }
