@@ -213,6 +213,18 @@ func (v value) unsigned(field string, dst *uint64) *DecodeError {
 	return nil
 }
 
+func (v value) unsignedPointer(field string, dst **uint64) *DecodeError {
+	if v.null() {
+		return nil
+	}
+	var n uint64
+	if err := v.unsigned(field, &n); err != nil {
+		return err
+	}
+	*dst = &n
+	return nil
+}
+
 func (v value) integer(field string, dst *int64) *DecodeError {
 	if v.null() {
 		return nil

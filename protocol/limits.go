@@ -40,6 +40,7 @@ const (
 	MaxRate            = 1000 // SubscribeCommand.MaxRate
 	MaxConflationKey   = 128  // bytes, printable ASCII
 	MaxReasonBytes     = 256  // NakCommand.Reason
+	MaxTokenBytes      = 128  // MessageEvent.AckToken, printable ASCII
 	MaxMembers         = 1000 // PresenceCommand.Limit
 	DefaultMembers     = 100  // PresenceCommand.Limit where it is 0
 )
