@@ -16,6 +16,11 @@ func AppendMessage(dst []byte, m *MessageEvent) []byte {
 	o.optMap("headers", m.Headers)
 	o.optRaw("data", m.Data)
 	o.optBytes("data_base64", m.DataBase64, m.Bytes)
+	o.optText("conflation_key", m.ConflationKey)
+	o.optUnsigned("updates", m.Updates)
+	o.optText("group", m.Group)
+	o.optInteger("attempt", int64(m.Attempt))
+	o.optText("ack_token", m.AckToken)
 	return o.end()
 }
 
@@ -24,7 +29,7 @@ func (JSON) AppendMessageEvent(dst []byte, m *MessageEvent) []byte {
 	return append(AppendMessage(append(dst, `{"message":`...), m), '}')
 }
 
-// AppendEvent appends the frame of e. Data must be compact JSON.
+// AppendEvent appends the frame of e. Data and Info must be compact JSON.
 func (j JSON) AppendEvent(dst []byte, e *Event) []byte {
 	o := beginObject(dst)
 	o.optUnsigned("id", e.ID)
@@ -44,9 +49,15 @@ func (j JSON) AppendEvent(dst []byte, e *Event) []byte {
 	case e.Unsubscribed != nil:
 		o.name("unsubscribed")
 		o.dst = e.Unsubscribed.append(o.dst)
+	case e.Acked != nil:
+		o.name("acked")
+		o.dst = e.Acked.append(o.dst)
 	case e.History != nil:
 		o.name("history")
 		o.dst = e.History.append(o.dst)
+	case e.Presence != nil:
+		o.name("presence")
+		o.dst = e.Presence.append(o.dst)
 	default:
 		e.appendNews(&o)
 	}
@@ -86,6 +97,8 @@ func (e *ConnectedEvent) append(dst []byte) []byte {
 	o.text("node", e.Node)
 	o.integer("ping_interval", int64(e.PingInterval))
 	o.optInteger("max_frame", int64(e.MaxFrame))
+	o.optText("session", e.Session)
+	o.optTrue("resumed", e.Resumed)
 	return o.end()
 }
 
@@ -96,6 +109,9 @@ func (e *SubscribedEvent) append(dst []byte) []byte {
 	o.optTexts("positions", e.Positions)
 	o.boolean("recovered", e.Recovered)
 	o.optText("reason", e.Reason)
+	o.optTrue("durable", e.Durable)
+	o.optTrue("resumed", e.Resumed)
+	o.optText("group", e.Group)
 	return o.end()
 }
 
@@ -110,10 +126,64 @@ func (e *UnsubscribedEvent) append(dst []byte) []byte {
 func (e *PublishedEvent) append(dst []byte) []byte {
 	o := beginObject(dst)
 	o.text("channel", e.Channel)
-	o.unsigned("offset", e.Offset)
-	o.text("position", e.Position)
-	o.integer("time", e.Time)
+	if e.Schedule == "" {
+		o.unsigned("offset", e.Offset)
+		o.text("position", e.Position)
+		o.integer("time", e.Time)
+	} else { // it has no place in its channel yet, which zeros would claim
+		o.optUnsigned("offset", e.Offset)
+		o.optText("position", e.Position)
+		o.optInteger("time", e.Time)
+	}
 	o.boolean("duplicate", e.Duplicate)
+	o.optText("schedule", e.Schedule)
+	o.optInteger("deliver_at", e.DeliverAt)
+	return o.end()
+}
+
+func (e *AckedEvent) append(dst []byte) []byte {
+	o := beginObject(dst)
+	o.text("channel", e.Channel)
+	o.optUnsigned("offset", e.Offset)
+	o.optText("position", e.Position)
+	o.optText("token", e.Token)
+	return o.end()
+}
+
+func (e *PresenceEvent) append(dst []byte) []byte {
+	o := beginObject(dst)
+	o.text("channel", e.Channel)
+	o.optMembers("members", e.Members)
+	o.optMembers("joined", e.Joined)
+	o.optMembers("left", e.Left)
+	o.integer("clients", int64(e.Clients))
+	o.integer("users", int64(e.Users))
+	o.optText("next", e.Next)
+	o.optTrue("partial", e.Partial)
+	return o.end()
+}
+
+func (o *object) optMembers(name string, list []Member) {
+	if len(list) == 0 {
+		return
+	}
+	o.name(name)
+	o.dst = append(o.dst, '[')
+	for i := range list {
+		if i > 0 {
+			o.dst = append(o.dst, ',')
+		}
+		o.dst = list[i].append(o.dst)
+	}
+	o.dst = append(o.dst, ']')
+}
+
+func (m *Member) append(dst []byte) []byte {
+	o := beginObject(dst)
+	o.text("client", m.Client)
+	o.optText("user", m.User)
+	o.optRaw("info", m.Info)
+	o.optInteger("since", m.Since)
 	return o.end()
 }
 
