@@ -54,6 +54,12 @@ func (e *Event) news(num protowire.Number) (string, func(*wire)) {
 	case 15:
 		e.Pong = new(Pong)
 		return "pong", noWire
+	case 16:
+		e.Acked = new(AckedEvent)
+		return "acked", e.Acked.wire
+	case 17:
+		e.Presence = new(PresenceEvent)
+		return "presence", e.Presence.wire
 	default:
 		return "", nil
 	}
@@ -81,6 +87,12 @@ func (e *Event) appendReply(w *wire) bool {
 	case e.History != nil:
 		at = w.open(6, 0)
 		e.History.wire(w)
+	case e.Acked != nil:
+		at = w.open(16, 0)
+		e.Acked.wire(w)
+	case e.Presence != nil: // a push as well
+		at = w.open(17, 0)
+		e.Presence.wire(w)
 	default:
 		return false
 	}
@@ -124,6 +136,8 @@ func (e *ConnectedEvent) wire(w *wire) {
 	w.text(2, "node", &e.Node)
 	w.count(3, "ping_interval", &e.PingInterval)
 	w.count(4, "max_frame", &e.MaxFrame)
+	w.text(5, "session", &e.Session)
+	w.boolean(6, "resumed", &e.Resumed)
 }
 
 func (e *SubscribedEvent) wire(w *wire) {
@@ -132,6 +146,9 @@ func (e *SubscribedEvent) wire(w *wire) {
 	w.texts(3, "positions", &e.Positions)
 	w.boolean(4, "recovered", &e.Recovered)
 	w.text(5, "reason", &e.Reason)
+	w.boolean(6, "durable", &e.Durable)
+	w.boolean(7, "resumed", &e.Resumed)
+	w.text(8, "group", &e.Group)
 }
 
 func (e *UnsubscribedEvent) wire(w *wire) {
@@ -146,6 +163,33 @@ func (e *PublishedEvent) wire(w *wire) {
 	w.text(3, "position", &e.Position)
 	w.integer(4, "time", &e.Time)
 	w.boolean(5, "duplicate", &e.Duplicate)
+	w.text(6, "schedule", &e.Schedule)
+	w.integer(7, "deliver_at", &e.DeliverAt)
+}
+
+func (e *AckedEvent) wire(w *wire) {
+	w.text(1, "channel", &e.Channel)
+	w.unsigned(2, "offset", &e.Offset)
+	w.text(3, "position", &e.Position)
+	w.text(4, "token", &e.Token)
+}
+
+func (e *PresenceEvent) wire(w *wire) {
+	w.text(1, "channel", &e.Channel)
+	w.members(2, "members", &e.Members)
+	w.members(3, "joined", &e.Joined)
+	w.members(4, "left", &e.Left)
+	w.count(5, "clients", &e.Clients)
+	w.count(6, "users", &e.Users)
+	w.text(7, "next", &e.Next)
+	w.boolean(8, "partial", &e.Partial)
+}
+
+func (m *Member) wire(w *wire) {
+	w.text(1, "client", &m.Client)
+	w.text(2, "user", &m.User)
+	w.json(3, "info", &m.Info)
+	w.integer(4, "since", &m.Since)
 }
 
 func (m *MessageEvent) wire(w *wire) {
@@ -159,6 +203,11 @@ func (m *MessageEvent) wire(w *wire) {
 	w.headers(8, "headers", &m.Headers)
 	w.json(9, "data", &m.Data)
 	w.binary(10, "data_binary", &m.Bytes, m.DataBase64)
+	w.text(11, "conflation_key", &m.ConflationKey)
+	w.unsigned(12, "updates", &m.Updates)
+	w.text(13, "group", &m.Group)
+	w.count(14, "attempt", &m.Attempt)
+	w.text(15, "ack_token", &m.AckToken)
 }
 
 func (e *HistoryEvent) wire(w *wire) {
