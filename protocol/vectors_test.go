@@ -189,6 +189,8 @@ func TestEventVectors(t *testing.T) {
 			for _, m := range messagesOf(&got) {
 				compactRaw(t, &m.Data)
 			}
+			compactInfo(t, want.Presence)
+			compactInfo(t, got.Presence)
 			if got.History != nil && len(want.History.Messages) == 0 {
 				want.History.Messages = nil
 			}
@@ -210,6 +212,18 @@ func messagesOf(e *protocol.Event) []*protocol.MessageEvent {
 		}
 	}
 	return list
+}
+
+func compactInfo(tb testing.TB, e *protocol.PresenceEvent) {
+	tb.Helper()
+	if e == nil {
+		return
+	}
+	for _, list := range [][]protocol.Member{e.Members, e.Joined, e.Left} {
+		for i := range list {
+			compactRaw(tb, &list[i].Info)
+		}
+	}
 }
 
 func TestInvalidVectors(t *testing.T) {
