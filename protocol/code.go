@@ -35,7 +35,7 @@ const (
 	CloseForbidden    Code = 4202 // the token may not connect
 	CloseTooLarge     Code = 4203 // a frame over the size limit
 	CloseTooMany      Code = 4204 // too many commands or bytes
-	CloseSuperseded   Code = 4205 // a newer connection has the durable session
+	CloseSuperseded   Code = 4205 // a newer connection continues the durable session
 )
 
 // Error codes of commands.

@@ -158,11 +158,11 @@ func (c *SubscribeCommand) set(name []byte, v value) *DecodeError {
 	case "since":
 		return v.integer("since", &c.Since)
 	}
-	return c.setManner(name, v)
+	return c.setKind(name, v)
 }
 
-// setManner sets what is not where the subscription starts, but how it delivers.
-func (c *SubscribeCommand) setManner(name []byte, v value) *DecodeError {
+// setKind sets what says how messages are delivered, wherever they begin.
+func (c *SubscribeCommand) setKind(name []byte, v value) *DecodeError {
 	switch string(name) {
 	case "durable":
 		return v.boolean("durable", &c.Durable)
@@ -208,7 +208,6 @@ func (c *PublishCommand) set(name []byte, v value) *DecodeError {
 	return c.setOption(name, v)
 }
 
-// setOption sets what is not content, but said of it.
 func (c *PublishCommand) setOption(name []byte, v value) *DecodeError {
 	switch string(name) {
 	case "ttl":

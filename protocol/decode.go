@@ -217,11 +217,11 @@ func (v value) unsignedPointer(field string, dst **uint64) *DecodeError {
 	if v.null() {
 		return nil
 	}
-	var n uint64
-	if err := v.unsigned(field, &n); err != nil {
+	n := new(uint64)
+	if err := v.unsigned(field, n); err != nil {
 		return err
 	}
-	*dst = &n
+	*dst = n
 	return nil
 }
 
@@ -270,6 +270,20 @@ func (v value) boolean(field string, dst *bool) *DecodeError {
 		return nil
 	}
 	return refuse(field, "must be true or false, not %s", v.kind())
+}
+
+// objects calls each for every element of an array of objects; what names them, for
+// errors.
+func (v value) objects(field, what string, each func(item value) *DecodeError) *DecodeError {
+	if v[0] != '[' {
+		return refuse(field, "must be an array of %s, not %s", what, v.kind())
+	}
+	return elements(v, func(item value) *DecodeError {
+		if item[0] != '{' {
+			return refuse(field, "must be an array of %s, but has %s", what, item.kind())
+		}
+		return each(item)
+	})
 }
 
 // raw keeps v as it is; null is a value like any other.

@@ -16,12 +16,24 @@ func AppendMessage(dst []byte, m *MessageEvent) []byte {
 	o.optMap("headers", m.Headers)
 	o.optRaw("data", m.Data)
 	o.optBytes("data_base64", m.DataBase64, m.Bytes)
+	if !m.plain() {
+		m.appendOptions(&o)
+	}
+	return o.end()
+}
+
+// plain reports whether m has none of what few messages have, so that the many need
+// not ask for each.
+func (m *MessageEvent) plain() bool {
+	return m.ConflationKey == "" && m.Updates == 0 && m.Group == "" && m.Attempt == 0 && m.AckToken == ""
+}
+
+func (m *MessageEvent) appendOptions(o *object) {
 	o.optText("conflation_key", m.ConflationKey)
 	o.optUnsigned("updates", m.Updates)
 	o.optText("group", m.Group)
 	o.optInteger("attempt", int64(m.Attempt))
 	o.optText("ack_token", m.AckToken)
-	return o.end()
 }
 
 // AppendMessageEvent appends the whole frame {"message":{…}}, as AppendEvent does.
@@ -29,7 +41,7 @@ func (JSON) AppendMessageEvent(dst []byte, m *MessageEvent) []byte {
 	return append(AppendMessage(append(dst, `{"message":`...), m), '}')
 }
 
-// AppendEvent appends the frame of e. Data and Info must be compact JSON.
+// AppendEvent appends the frame of e. Data must be compact JSON.
 func (j JSON) AppendEvent(dst []byte, e *Event) []byte {
 	o := beginObject(dst)
 	o.optUnsigned("id", e.ID)
@@ -49,15 +61,9 @@ func (j JSON) AppendEvent(dst []byte, e *Event) []byte {
 	case e.Unsubscribed != nil:
 		o.name("unsubscribed")
 		o.dst = e.Unsubscribed.append(o.dst)
-	case e.Acked != nil:
-		o.name("acked")
-		o.dst = e.Acked.append(o.dst)
 	case e.History != nil:
 		o.name("history")
 		o.dst = e.History.append(o.dst)
-	case e.Presence != nil:
-		o.name("presence")
-		o.dst = e.Presence.append(o.dst)
 	default:
 		e.appendNews(&o)
 	}
@@ -88,6 +94,12 @@ func (e *Event) appendNews(o *object) {
 		o.optRaw("ping", []byte("{}"))
 	case e.Pong != nil:
 		o.optRaw("pong", []byte("{}"))
+	case e.Acked != nil:
+		o.name("acked")
+		o.dst = e.Acked.append(o.dst)
+	case e.Presence != nil:
+		o.name("presence")
+		o.dst = e.Presence.append(o.dst)
 	}
 }
 
@@ -130,7 +142,7 @@ func (e *PublishedEvent) append(dst []byte) []byte {
 		o.unsigned("offset", e.Offset)
 		o.text("position", e.Position)
 		o.integer("time", e.Time)
-	} else { // it has no place in its channel yet, which zeros would claim
+	} else { // it has no place in its channel yet
 		o.optUnsigned("offset", e.Offset)
 		o.optText("position", e.Position)
 		o.optInteger("time", e.Time)
@@ -147,43 +159,6 @@ func (e *AckedEvent) append(dst []byte) []byte {
 	o.optUnsigned("offset", e.Offset)
 	o.optText("position", e.Position)
 	o.optText("token", e.Token)
-	return o.end()
-}
-
-func (e *PresenceEvent) append(dst []byte) []byte {
-	o := beginObject(dst)
-	o.text("channel", e.Channel)
-	o.optMembers("members", e.Members)
-	o.optMembers("joined", e.Joined)
-	o.optMembers("left", e.Left)
-	o.integer("clients", int64(e.Clients))
-	o.integer("users", int64(e.Users))
-	o.optText("next", e.Next)
-	o.optTrue("partial", e.Partial)
-	return o.end()
-}
-
-func (o *object) optMembers(name string, list []Member) {
-	if len(list) == 0 {
-		return
-	}
-	o.name(name)
-	o.dst = append(o.dst, '[')
-	for i := range list {
-		if i > 0 {
-			o.dst = append(o.dst, ',')
-		}
-		o.dst = list[i].append(o.dst)
-	}
-	o.dst = append(o.dst, ']')
-}
-
-func (m *Member) append(dst []byte) []byte {
-	o := beginObject(dst)
-	o.text("client", m.Client)
-	o.optText("user", m.User)
-	o.optRaw("info", m.Info)
-	o.optInteger("since", m.Since)
 	return o.end()
 }
 

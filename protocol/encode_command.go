@@ -43,6 +43,12 @@ func (JSON) AppendCommand(dst []byte, c *Command) []byte {
 	return o.end()
 }
 
+func (c *UnsubscribeCommand) append(dst []byte) []byte {
+	o := beginObject(dst)
+	o.text("channel", c.Channel)
+	return o.end()
+}
+
 func (c *ConnectCommand) append(dst []byte) []byte {
 	o := beginObject(dst)
 	o.optText("token", c.Token)
@@ -66,12 +72,6 @@ func (c *SubscribeCommand) append(dst []byte) []byte {
 	o.optText("conflate", c.Conflate)
 	o.optInteger("max_rate", int64(c.MaxRate))
 	o.optTrue("presence", c.Presence)
-	return o.end()
-}
-
-func (c *UnsubscribeCommand) append(dst []byte) []byte {
-	o := beginObject(dst)
-	o.text("channel", c.Channel)
 	return o.end()
 }
 

@@ -60,7 +60,7 @@ func (d *eventDecoder) reply(name []byte) func() fieldSetter {
 		return func() fieldSetter { e.History = new(HistoryEvent); return e.History.set }
 	case "acked":
 		return func() fieldSetter { e.Acked = new(AckedEvent); return e.Acked.set }
-	case "presence": // a push as well
+	case "presence":
 		return func() fieldSetter { e.Presence = new(PresenceEvent); return e.Presence.set }
 	case "error":
 		return func() fieldSetter { e.Error = new(ErrorEvent); return e.Error.set }
@@ -163,6 +163,20 @@ func (e *PublishedEvent) set(name []byte, v value) *DecodeError {
 	return nil
 }
 
+func (e *AckedEvent) set(name []byte, v value) *DecodeError {
+	switch string(name) {
+	case "channel":
+		return v.text("channel", &e.Channel)
+	case "offset":
+		return v.unsigned("offset", &e.Offset)
+	case "position":
+		return v.text("position", &e.Position)
+	case "token":
+		return v.text("token", &e.Token)
+	}
+	return nil
+}
+
 func (e *MessageEvent) set(name []byte, v value) *DecodeError {
 	switch string(name) {
 	case "channel":
@@ -186,11 +200,11 @@ func (e *MessageEvent) set(name []byte, v value) *DecodeError {
 	case "data_base64":
 		return v.textPointer("data_base64", &e.DataBase64)
 	}
-	return e.setExtra(name, v)
+	return e.setOption(name, v)
 }
 
-// setExtra sets what a plain message does not have.
-func (e *MessageEvent) setExtra(name []byte, v value) *DecodeError {
+// setOption sets what few messages have.
+func (e *MessageEvent) setOption(name []byte, v value) *DecodeError {
 	switch string(name) {
 	case "conflation_key":
 		return v.text("conflation_key", &e.ConflationKey)
@@ -225,17 +239,11 @@ func (e *HistoryEvent) set(name []byte, v value) *DecodeError {
 }
 
 func (e *HistoryEvent) setMessages(v value) *DecodeError {
-	switch {
-	case v.null():
+	if v.null() {
 		return nil
-	case v[0] != '[':
-		return refuse("messages", "must be an array of messages, not %s", v.kind())
 	}
 	e.Messages = nil
-	return elements(v, func(item value) *DecodeError {
-		if item[0] != '{' {
-			return refuse("messages", "must be an array of messages, but has %s", item.kind())
-		}
+	return v.objects("messages", "messages", func(item value) *DecodeError {
 		var m MessageEvent
 		if err := members(item, m.set); err != nil {
 			return err

@@ -129,7 +129,7 @@ func (c *PublishCommand) wire(w *wire) {
 	w.integer(6, "ttl", &c.TTL)
 	w.integer(7, "deliver_at", &c.DeliverAt)
 	w.integer(8, "delay", &c.Delay)
-	w.optional(9, "expected_offset", &c.ExpectedOffset)
+	w.unsignedPointer(9, "expected_offset", &c.ExpectedOffset)
 	w.text(10, "exclude", &c.Exclude)
 	w.text(11, "conflation_key", &c.ConflationKey)
 	w.unsigned(12, "updates", &c.Updates)

@@ -87,12 +87,6 @@ func (e *Event) appendReply(w *wire) bool {
 	case e.History != nil:
 		at = w.open(6, 0)
 		e.History.wire(w)
-	case e.Acked != nil:
-		at = w.open(16, 0)
-		e.Acked.wire(w)
-	case e.Presence != nil: // a push as well
-		at = w.open(17, 0)
-		e.Presence.wire(w)
 	default:
 		return false
 	}
@@ -125,6 +119,12 @@ func (e *Event) appendPush(w *wire) {
 		at = w.open(14, 0)
 	case e.Pong != nil:
 		at = w.open(15, 0)
+	case e.Acked != nil:
+		at = w.open(16, 0)
+		e.Acked.wire(w)
+	case e.Presence != nil:
+		at = w.open(17, 0)
+		e.Presence.wire(w)
 	default:
 		return
 	}
@@ -174,24 +174,6 @@ func (e *AckedEvent) wire(w *wire) {
 	w.text(4, "token", &e.Token)
 }
 
-func (e *PresenceEvent) wire(w *wire) {
-	w.text(1, "channel", &e.Channel)
-	w.members(2, "members", &e.Members)
-	w.members(3, "joined", &e.Joined)
-	w.members(4, "left", &e.Left)
-	w.count(5, "clients", &e.Clients)
-	w.count(6, "users", &e.Users)
-	w.text(7, "next", &e.Next)
-	w.boolean(8, "partial", &e.Partial)
-}
-
-func (m *Member) wire(w *wire) {
-	w.text(1, "client", &m.Client)
-	w.text(2, "user", &m.User)
-	w.json(3, "info", &m.Info)
-	w.integer(4, "since", &m.Since)
-}
-
 func (m *MessageEvent) wire(w *wire) {
 	w.text(1, "channel", &m.Channel)
 	w.unsigned(2, "offset", &m.Offset)
@@ -203,6 +185,12 @@ func (m *MessageEvent) wire(w *wire) {
 	w.headers(8, "headers", &m.Headers)
 	w.json(9, "data", &m.Data)
 	w.binary(10, "data_binary", &m.Bytes, m.DataBase64)
+	if w.reading || !m.plain() {
+		m.wireOptions(w)
+	}
+}
+
+func (m *MessageEvent) wireOptions(w *wire) {
 	w.text(11, "conflation_key", &m.ConflationKey)
 	w.unsigned(12, "updates", &m.Updates)
 	w.text(13, "group", &m.Group)

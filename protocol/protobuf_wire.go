@@ -76,13 +76,13 @@ func (w *wire) unsigned(num protowire.Number, name string, n *uint64) {
 	}
 }
 
-// optional is an unsigned of which 0 says something else than its absence.
-func (w *wire) optional(num protowire.Number, name string, n **uint64) {
+// unsignedPointer is a number whose presence says something, also where it is 0.
+func (w *wire) unsignedPointer(num protowire.Number, name string, n **uint64) {
 	switch {
 	case w.here(num):
-		var got uint64
-		if w.err = w.field.unsigned(name, &got); w.err == nil {
-			*n = &got
+		read := new(uint64)
+		if w.err = w.field.unsigned(name, read); w.err == nil {
+			*n = read
 		}
 	case !w.reading && *n != nil:
 		w.varint(num, **n)
@@ -127,12 +127,12 @@ func (w *wire) boolean(num protowire.Number, name string, b *bool) {
 	}
 }
 
-// json is a value like data: when reading, whatever wrote it, it is what CompactData gives.
+// json is data, or a member's info: when reading, whatever wrote it, it is what CompactData gives.
 func (w *wire) json(num protowire.Number, name string, data *json.RawMessage) {
 	switch {
 	case w.here(num):
 		if w.err = w.field.check(name, protowire.BytesType); w.err == nil {
-			*data, w.err = compactData(w.field.bytes, name)
+			*data, w.err = compact(w.field.bytes, name)
 		}
 	case !w.reading && len(*data) > 0:
 		w.tag(num, protowire.BytesType)
@@ -187,25 +187,6 @@ func (w *wire) messages(num protowire.Number, name string, h *HistoryEvent) {
 	case !w.reading:
 		for i := range h.Messages {
 			h.Messages[i].append(w, num)
-		}
-	}
-}
-
-func (w *wire) members(num protowire.Number, name string, list *[]Member) {
-	switch {
-	case w.here(num):
-		var m Member
-		if w.err = w.field.check(name, protowire.BytesType); w.err == nil {
-			w.err = readMessage(w.field.bytes, name, m.wire)
-		}
-		if w.err == nil {
-			w.err = addMember(name, list, m)
-		}
-	case !w.reading:
-		for i := range *list {
-			at := w.open(num, len((*list)[i].Info))
-			(*list)[i].wire(w)
-			w.close(at)
 		}
 	}
 }
