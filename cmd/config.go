@@ -119,6 +119,17 @@ type NamespaceConfig struct {
 	MaxMessageBytes Bytes `yaml:"max_message_bytes"`
 	// DuplicateWindow is how long an idempotency key is remembered.
 	DuplicateWindow Duration `yaml:"duplicate_window"`
+	// GroupAckWait is how long a member of a durable group may take over a message,
+	// GroupMaxDeliver how many attempts it has, GroupBackoff the waits between them.
+	GroupAckWait    Duration   `yaml:"group_ack_wait"`
+	GroupMaxDeliver int        `yaml:"group_max_deliver"`
+	GroupBackoff    []Duration `yaml:"group_backoff"`
+	// GroupMaxInFlight bounds the messages of one group that are not settled.
+	GroupMaxInFlight int `yaml:"group_max_in_flight"`
+	// GroupExpire removes a group that nobody was a member of for so long.
+	GroupExpire Duration `yaml:"group_expire"`
+	// MaxGroups is how many groups one partition may have.
+	MaxGroups int `yaml:"max_groups"`
 	// SessionStore keeps the positions of durable sessions: consumer, kv or off; empty is
 	// consumer with the embedded log, else kv.
 	SessionStore string `yaml:"session_store"`

@@ -43,6 +43,7 @@ func (n NamespaceConfig) problems(name string, cluster bool) []error {
 	if n.MaxAge < 0 && n.MaxAge != Unlimited {
 		errs = append(errs, fmt.Errorf("max_age is %v, must be at least 1s, or unlimited", time.Duration(n.MaxAge)))
 	}
+	errs = append(errs, n.groups().Problems()...)
 	errs = append(errs, n.sessionPolicy().Validate()...)
 	if n.SessionTTL > 0 && n.SessionTTL < leastSessionTTL {
 		errs = append(errs, fmt.Errorf("session_ttl is %v, must be at least %v", n.SessionTTL, leastSessionTTL))

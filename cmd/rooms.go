@@ -103,6 +103,10 @@ func (c Config) brokerConfig(node string) broker.Config {
 		cfg.Defaults = migrations.Spec{MaxBytes: int64(devNamespaceBytes)}
 	}
 	cfg.Namespaces = c.specs()
+	cfg.Groups = make(map[string]broker.GroupConfig, len(c.Namespaces))
+	for name, n := range c.Namespaces {
+		cfg.Groups[name] = n.groups()
+	}
 	cfg.Sessions.Namespaces = map[string]broker.SessionPolicy{}
 	for name, n := range c.Namespaces {
 		cfg.Sessions.Namespaces[name] = n.sessionPolicy()
@@ -132,6 +136,20 @@ func (n NamespaceConfig) sessionPolicy() broker.SessionPolicy {
 		MaxSessions: n.MaxSessions,
 		MaxChannels: n.MaxSessionChannels,
 	}
+}
+
+func (n NamespaceConfig) groups() broker.GroupConfig {
+	g := broker.GroupConfig{
+		AckWait:     time.Duration(n.GroupAckWait),
+		MaxDeliver:  n.GroupMaxDeliver,
+		MaxInFlight: n.GroupMaxInFlight,
+		Expire:      time.Duration(n.GroupExpire),
+		Max:         n.MaxGroups,
+	}
+	for _, d := range n.GroupBackoff {
+		g.Backoff = append(g.Backoff, time.Duration(d))
+	}
+	return g
 }
 
 func (n NamespaceConfig) spec(name string) broker.NamespaceSpec {

@@ -32,6 +32,7 @@ type Client struct {
 	link        *link                   // StateConnected
 	exact       map[string]*Subscription
 	patterns    []*Subscription // in the order of Subscribe
+	groups      map[string]*Group
 	timers      map[*time.Timer]struct{}
 	dispatching bool
 	startCalls  func() // starts the dispatcher
@@ -42,7 +43,7 @@ type Client struct {
 func New(url string, opts Options) (*Client, error) {
 	c := &Client{
 		opts: opts.withDefaults(), calls: dispatcher{wake: make(chan struct{}, 1)},
-		changed: make(chan struct{}), exact: map[string]*Subscription{}, timers: map[*time.Timer]struct{}{},
+		changed: make(chan struct{}), exact: map[string]*Subscription{}, groups: map[string]*Group{}, timers: map[*time.Timer]struct{}{},
 	}
 	for _, raw := range append([]string{url}, opts.URLs...) {
 		u, err := nodeURL(raw, true, "/v1/ws")
@@ -195,7 +196,7 @@ func (c *Client) register(s *Subscription) error {
 		return c.reason
 	case StateConnecting, StateConnected, StateRetrying:
 	}
-	if c.find(s.channel) != nil {
+	if c.find(s.channel) != nil || c.groups[s.channel] != nil {
 		return fmt.Errorf("%w: %s", ErrAlreadySubscribed, s.channel)
 	}
 	if s.opts.callbacks() && !c.dispatching {
@@ -244,6 +245,12 @@ func (c *Client) subscriptionsLocked() []*Subscription {
 	return append(slices.Collect(maps.Values(c.exact)), c.patterns...)
 }
 
+func (c *Client) allGroups() []*Group {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Collect(maps.Values(c.groups))
+}
+
 // after runs f after d, unless the client is closed before.
 func (c *Client) after(d time.Duration, f func()) {
 	c.mu.Lock()
@@ -279,6 +286,9 @@ func (c *Client) shut(reason error) {
 	for _, s := range subs {
 		s.end(reason, errors.Is(reason, ErrClosed))
 		c.remove(s)
+	}
+	for _, g := range c.allGroups() {
+		g.end(reason)
 	}
 	if errors.Is(reason, ErrClosed) {
 		stop(reason) // the dispatcher; after a refusal it still has calls to make

@@ -18,6 +18,9 @@ func (c *Client) serve(ctx context.Context, l *link, conn *liveConn) error {
 	c.attach(l)
 	defer c.detach(l)
 	l.askMore()
+	for _, g := range c.allGroups() {
+		g.ask(l)
+	}
 	for {
 		e, err := l.read()
 		if err == nil && l.isLost() {
@@ -70,16 +73,30 @@ func (c *Client) handle(ctx context.Context, l *link, e *protocol.Event) error {
 		if err != nil {
 			return &lossError{err: err, ours: true}
 		}
+		if e.Message.Group != "" {
+			if g := c.groupOf(m.Channel); g != nil {
+				g.deliver(l, m, e.Message)
+			}
+			return nil
+		}
 		if s := l.route(m.Channel, m.Position, m.Offset); s != nil && !c.hadElsewhere(l, s, m) {
 			s.deliver(l, Update{Kind: KindMessage, Message: m, Channel: m.Channel})
 		}
 	case e.Unsubscribed != nil:
-		if s := c.lookup(e.Unsubscribed.Channel); s != nil {
+		if g := c.groupOf(e.Unsubscribed.Channel); g != nil {
+			g.closed(l, e.Unsubscribed)
+		} else if s := c.lookup(e.Unsubscribed.Channel); s != nil {
 			s.ended(l, e.Unsubscribed)
 		}
 	case e.Error != nil:
 		c.opts.Logger.WarnContext(ctx, "node reports an error", slog.Int("code", int(e.Error.Code)), slog.String("message", e.Error.Message))
 	default:
+		if e.Gap != nil {
+			if g := c.groupOf(e.Gap.Channel); g != nil {
+				g.lost(e.Gap)
+				return nil
+			}
+		}
 		if s, u := c.news(l, e); s != nil {
 			s.deliver(l, u)
 		}

@@ -1,0 +1,225 @@
+package rivulet
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"sync"
+	"time"
+
+	"github.com/rivulet-rt/rivulet/protocol"
+)
+
+// GroupOptions say how a member works, and where a group begins that is new: with none
+// of Position, Last and Since it is now; at most one may be set.
+type GroupOptions struct {
+	// MaxInFlight is how many jobs this member has at a time, 1 to 1,000; 0 is 16.
+	MaxInFlight int
+	Position    string
+	Last        int
+	Since       time.Time
+}
+
+// Group is a membership in a durable group, whose members share the messages of a
+// channel: each is worked on by one of them. It is taken up again after a lost
+// connection. Its methods may be called concurrently.
+type Group struct {
+	// Static.
+	client  *Client
+	channel string // canonical
+	name    string
+	opts    GroupOptions
+	began   chan struct{} // closed at the first `subscribed`
+	done    chan struct{} // closed at the end
+	avail   chan struct{} // size 1: there is something to take
+
+	mu       sync.Mutex // guards the following
+	link     *link      // where it has begun; nil while it has not
+	asked    *link      // where it was asked for, and has not begun
+	failures int
+	started  bool
+	jobs     []*Job
+	gaps     []*GapError
+	ended    bool
+	err      error
+}
+
+// Job is one attempt at one message of a group. It must be settled, by Ack or Nak,
+// within the namespace's ack wait (30 s by default, begun anew by InProgress), or
+// another member gets the message. So it does when the connection is lost.
+type Job struct {
+	*Message
+
+	// Attempt counts from 1.
+	Attempt int
+
+	group *Group
+	link  *link
+	token string
+}
+
+// Join makes the client a member of a group and waits until that has begun; lost
+// connections and temporary errors are overcome meanwhile. A client is a member of one
+// group of a channel, or subscribed to it, not both. Errors are those of Subscribe.
+func (c *Client) Join(ctx context.Context, channel, group string, opts GroupOptions) (*Group, error) {
+	if opts.MaxInFlight < 0 || opts.MaxInFlight > protocol.MaxInFlight {
+		return nil, invalid("max_in_flight", fmt.Sprintf("%d is not from 1 to %d", opts.MaxInFlight, protocol.MaxInFlight))
+	}
+	if group == "" {
+		return nil, invalid("group", "is empty")
+	}
+	g := &Group{
+		client: c, channel: canonical(channel), name: group, opts: opts,
+		began: make(chan struct{}), done: make(chan struct{}), avail: make(chan struct{}, 1),
+	}
+	if err := c.registerGroup(g); err != nil {
+		return nil, err
+	}
+	g.ask(c.current())
+	select {
+	case <-g.began:
+		return g, nil
+	case <-g.done:
+		return nil, fmt.Errorf("rivulet: join %s of %s: %w", group, g.channel, g.Err())
+	case <-ctx.Done():
+		g.end(ctx.Err())
+		return nil, fmt.Errorf("rivulet: join %s of %s: %w", group, g.channel, ctx.Err())
+	}
+}
+
+func (c *Client) registerGroup(g *Group) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch c.state {
+	case StateInitialized:
+		return ErrNotConnected
+	case StateClosed:
+		return c.reason
+	case StateConnecting, StateConnected, StateRetrying:
+	}
+	if c.find(g.channel) != nil || c.groups[g.channel] != nil {
+		return fmt.Errorf("%w: %s", ErrAlreadySubscribed, g.channel)
+	}
+	c.groups[g.channel] = g
+	return nil
+}
+
+func (c *Client) groupOf(channel string) *Group {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.groups[canonical(channel)]
+}
+
+// Jobs ranges over the jobs, waiting for new ones. It ends when ctx does or the
+// membership has ended, with an error last unless by Leave. A *GapError does not end
+// it: messages are gone from the log that no member had.
+func (g *Group) Jobs(ctx context.Context) iter.Seq2[*Job, error] {
+	return func(yield func(*Job, error) bool) {
+		for {
+			j, gap := g.take()
+			switch {
+			case gap != nil:
+				if !yield(nil, gap) {
+					return
+				}
+				continue
+			case j != nil:
+				if !yield(j, nil) {
+					return
+				}
+				continue
+			}
+			select {
+			case <-g.avail:
+			case <-ctx.Done():
+				yield(nil, ctx.Err())
+				return
+			case <-g.done:
+				if err := g.Err(); err != nil {
+					yield(nil, err)
+				}
+				return
+			}
+		}
+	}
+}
+
+// take removes the next job, leaving out those that are another member's now.
+func (g *Group) take() (*Job, *GapError) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.ended {
+		return nil, nil
+	}
+	if len(g.gaps) > 0 {
+		gap := g.gaps[0]
+		g.gaps = g.gaps[1:]
+		return nil, gap
+	}
+	for len(g.jobs) > 0 {
+		j := g.jobs[0]
+		g.jobs[0] = nil
+		if g.jobs = g.jobs[1:]; j.link == g.link && !j.link.isLost() {
+			if len(g.jobs) > 0 {
+				notify(g.avail) // for another goroutine that ranges
+			}
+			return j, nil
+		}
+	}
+	return nil, nil
+}
+
+// Done is closed when the membership has ended.
+func (g *Group) Done() <-chan struct{} { return g.done }
+
+// Err says why the membership ended: nil while it has not and after Leave, ErrClosed
+// after Client.Close, else an *Error.
+func (g *Group) Err() error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.err
+}
+
+// Leave ends the membership: jobs that are not settled go to others at once. It returns
+// when the node has confirmed or the connection is gone, or with ctx's error.
+func (g *Group) Leave(ctx context.Context) error {
+	l := g.end(nil)
+	if l == nil {
+		return nil
+	}
+	_, _, err := l.call(ctx, &protocol.Command{Unsubscribe: &protocol.UnsubscribeCommand{Channel: g.channel}}, g.client.opts.ReplyTimeout)
+	if ctx.Err() != nil {
+		return fmt.Errorf("rivulet: leave %s of %s: %w", g.name, g.channel, ctx.Err())
+	}
+	if _, refused := err.(*Error); refused { //nolint:errorlint // call returns it unwrapped
+		return fmt.Errorf("rivulet: leave %s of %s: %w", g.name, g.channel, err)
+	}
+	return nil
+}
+
+// Ack says that the job is done, and waits until the node has taken note. An error with
+// code 4404 says that it was not settled in time, and is another member's now; any
+// other that the message may come again.
+func (j *Job) Ack(ctx context.Context) error {
+	return j.settle(ctx, "ack", &protocol.Command{Ack: &protocol.AckCommand{Channel: j.group.channel, Token: j.token}})
+}
+
+// Nak gives the message back, for another attempt after delay; 0 is the namespace's own
+// pause. reason is told where it becomes a dead letter.
+func (j *Job) Nak(ctx context.Context, delay time.Duration, reason string) error {
+	return j.settle(ctx, "nak", &protocol.Command{Nak: &protocol.NakCommand{
+		Channel: j.group.channel, Token: j.token, Delay: delay.Milliseconds(), Reason: reason,
+	}})
+}
+
+// InProgress begins the time for the job anew.
+func (j *Job) InProgress(ctx context.Context) error {
+	return j.settle(ctx, "in_progress", &protocol.Command{InProgress: &protocol.InProgressCommand{Channel: j.group.channel, Token: j.token}})
+}
+
+func (j *Job) settle(ctx context.Context, what string, c *protocol.Command) error {
+	if _, _, err := j.link.call(ctx, c, j.group.client.opts.ReplyTimeout); err != nil {
+		return fmt.Errorf("rivulet: %s of message %d of %s: %w", what, j.Offset, j.group.channel, err)
+	}
+	return nil
+}
