@@ -66,8 +66,22 @@ func (g *batcher) run(ctx context.Context) {
 				more = false
 			}
 		}
-		g.send(ctx, list)
+		g.sendInOrder(ctx, list)
 	}
+}
+
+// sendInOrder sends messages that must be alone by themselves, and what lies between
+// them together.
+func (g *batcher) sendInOrder(ctx context.Context, list []*sending) {
+	from := 0
+	for i, s := range list {
+		if s.alone() {
+			g.send(ctx, list[from:i])
+			g.sendSingly(ctx, list[i:i+1])
+			from = i + 1
+		}
+	}
+	g.send(ctx, list[from:])
 }
 
 // send stores a list in order and answers every message. A batch that the server

@@ -118,7 +118,7 @@ func publishResult(r fanout.Receipt, err error) string {
 		return resultBusy
 	case errors.Is(err, fanout.ErrDiskFull):
 		return resultDiskFull
-	case errors.Is(err, fanout.ErrKeyConflict):
+	case errors.Is(err, fanout.ErrKeyConflict), errors.Is(err, fanout.ErrExpectedOffset):
 		return resultConflict
 	case errors.Is(err, fanout.ErrUnavailable), errors.Is(err, fanout.ErrClosed):
 		return resultUnavailable

@@ -104,7 +104,8 @@ func (s *sending) free() {
 
 // Publish stores one message and returns where. Errors: *fanout.InputError,
 // fanout.ErrUnknownNamespace, ErrTooLarge, ErrUnavailable, ErrTooBusy,
-// ErrDiskFull and ErrKeyConflict say that nothing was stored (by this call);
+// ErrDiskFull, ErrKeyConflict, ErrExpectedOffset and ErrNoMessage (of what the message
+// updates) say that nothing was stored (by this call);
 // *fanout.OutcomeUnknownError that the message may be stored, also where ctx
 // ended while its acknowledgement was awaited.
 func (b *Broker) Publish(ctx context.Context, p *fanout.Publication) (fanout.Receipt, error) {
@@ -166,7 +167,7 @@ func (b *Broker) start(ctx context.Context, p *fanout.Publication, mark func(*na
 		return nil, err
 	}
 	st := ns.home(p.Channel)
-	msg, err := encode(p, st.filter(p.Channel))
+	msg, err := encode(p, st.filter(p.Channel), ns.spec.MaxAge)
 	if err != nil {
 		return nil, err
 	}
@@ -174,6 +175,9 @@ func (b *Broker) start(ctx context.Context, p *fanout.Publication, mark func(*na
 		mark(msg)
 	}
 	s := &sending{pub: b.pub, met: b.met, answer: make(chan answer, 1), stream: st, p: p, msg: msg}
+	if err := b.prepare(ctx, s); err != nil {
+		return nil, err
+	}
 	if err := b.enter(ctx, p); err != nil {
 		return nil, err
 	}
@@ -277,6 +281,9 @@ func (b *Broker) await(ctx context.Context, s *sending) (fanout.Receipt, error) 
 			}
 			continue
 		}
+		if errors.Is(err, fanout.ErrExpectedOffset) && s.p.Key != "" {
+			return b.settled(ctx, s, err)
+		}
 		if err != nil {
 			b.noticeNoOne(s, err)
 			return fanout.Receipt{}, fmt.Errorf("publish to %s: %w", s.p.Channel, err)
@@ -289,8 +296,9 @@ func (b *Broker) await(ctx context.Context, s *sending) (fanout.Receipt, error) 
 // errNoAck: the acknowledgement did not come in time.
 var errNoAck = errors.New("broker: no acknowledgement in time")
 
-// errInProgress: the first message with the key is being stored at this moment.
-var errInProgress = errors.New("broker: a message with this key is being stored")
+// errInProgress: the first message with the key, or another that expects the same
+// last offset, is being stored at this moment.
+var errInProgress = errors.New("broker: a message that may rule this one out is being stored")
 
 func (s *sending) giveUp(cause error) error {
 	s.pub.mux.remove(s.id.Load())
@@ -348,8 +356,11 @@ func (s *sending) refused(e *apiError) error {
 	if e == nil {
 		return nil
 	}
-	if e.ErrCode == codeDuplicateInFlight {
+	switch e.ErrCode {
+	case codeDuplicateInFlight, codeWrongLastBusy:
 		return errInProgress
+	case codeWrongLast:
+		return unexpected(e)
 	}
 	certain, err := refusal(e)
 	if !certain {
@@ -358,7 +369,8 @@ func (s *sending) refused(e *apiError) error {
 	return err
 }
 
-// again sends a message once more. That is safe, as it has a key.
+// again sends a message once more. That is safe, as it has a key, or was refused for
+// what it expected.
 func (b *Broker) again(ctx context.Context, s *sending) error {
 	if err := pause(ctx, conflictWait); err != nil {
 		return fmt.Errorf("publish to %s: %w", s.p.Channel, s.unknown(err))

@@ -240,6 +240,7 @@ type streamInfo struct {
 	State struct {
 		Messages  uint64            `json:"messages"`
 		Bytes     int64             `json:"bytes"`
+		First     uint64            `json:"first_seq"`
 		FirstTime time.Time         `json:"first_ts"`
 		Last      uint64            `json:"last_seq"`
 		LastTime  time.Time         `json:"last_ts"`

@@ -22,6 +22,11 @@ var (
 	ErrOutcomeUnknown = errors.New("fanout: publish outcome unknown")
 	// ErrKeyConflict: the idempotency key was used before, with other content.
 	ErrKeyConflict = errors.New("fanout: idempotency key used with other content")
+	// ErrExpectedOffset: the channel's last message is not the one that Publication.
+	// Expected names. Nothing was stored.
+	ErrExpectedOffset = errors.New("fanout: the channel's last offset is not the expected one")
+	// ErrNoMessage: the message that an offset names is not stored in the channel.
+	ErrNoMessage = errors.New("fanout: no such message")
 	// ErrTooLarge: the message is over the namespace's size limit.
 	ErrTooLarge = errors.New("fanout: message too large")
 	// ErrAlreadySubscribed: the client has a subscription to this channel or pattern.

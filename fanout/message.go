@@ -45,6 +45,9 @@ type Message struct {
 	Updates uint64
 	// Exclude is the ID of the connection that is not to get it, "" for none.
 	Exclude string
+	// Expires is when the message's own TTL ends, Unix nanoseconds; 0 is the
+	// namespace's age, which the log alone sees to.
+	Expires int64
 	Data    []byte // compact JSON unless Binary
 
 	frames [FrameSlots]atomic.Pointer[[]byte]
@@ -60,6 +63,10 @@ func (m *Message) ResumeAt() Position {
 	}
 	return m.Resume
 }
+
+// expired reports whether the message's own TTL is over. The log drops it at about
+// that moment; what a node holds of it in memory is dropped by this.
+func (m *Message) expired() bool { return m.Expires != 0 && time.Now().UnixNano() >= m.Expires }
 
 // UnixMilli is the store time in milliseconds.
 func (m *Message) UnixMilli() int64 { return m.Position.Time / int64(time.Millisecond) }
@@ -82,7 +89,7 @@ const messageOverhead = 384
 // Size is what the message counts against a byte budget: its text twice (as data
 // and as one frame) and the structure around it.
 func (m *Message) Size() int {
-	n := messageOverhead + 2*len(m.Data) + len(m.ID) + len(m.User) + len(m.Client)
+	n := messageOverhead + 2*len(m.Data) + len(m.ID) + len(m.User) + len(m.Client) + len(m.Exclude) + 2*len(m.ConflationKey)
 	for k, v := range m.Headers {
 		n += 2 * (len(k) + len(v) + 16)
 	}

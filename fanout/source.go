@@ -154,6 +154,7 @@ func (m *Message) at(p Position) *Message {
 	return &Message{
 		Channel: m.Channel, Stream: m.Stream, Position: m.Position, Resume: p, Prev: m.Prev, Kind: m.Kind,
 		Target: m.Target, Binary: m.Binary, ID: m.ID, User: m.User, Client: m.Client, Headers: m.Headers, Data: m.Data,
+		ConflationKey: m.ConflationKey, Updates: m.Updates, Exclude: m.Exclude, Expires: m.Expires,
 	}
 }
 
