@@ -142,7 +142,7 @@ func TestBatchRefused(t *testing.T) {
 		{"atomic twice", `{"atomic":false,"atomic":true,"messages":[` + good + `]}`, 400, "atomic", "given twice", ""},
 		{"unknown", `{"ordered":true,"messages":[` + good + `]}`, 400, "ordered", "messages and atomic", ""},
 		{"a message is a number", `{"messages":[` + good + `,7]}`, 400, "messages[1]", "must be an object, not a number", ""},
-		{"a message has a ttl", `{"messages":[` + good + `,{"channel":"chat:a","data":1,"ttl":1}]}`, 400, "messages[1].ttl", "is not supported", ""},
+		{"a message's ttl is text", `{"messages":[` + good + `,{"channel":"chat:a","data":1,"ttl":"1"}]}`, 400, "messages[1].ttl", "must be a number", ""},
 		{"a message has an unknown field", `{"messages":[{"channel":"chat:a","data":1,"x":1}]}`, 400, "messages[0].x", "fields are channel, data", ""},
 		{"a message's data is not JSON", `{"messages":[` + good + `,{"channel":"chat:a","data":tru}]}`, 400, "messages[1].data", "is not JSON", ""},
 		{"a channel is a number", `{"messages":[{"channel":1,"data":1}]}`, 400, "messages[0].channel", "must be a string", ""},

@@ -132,6 +132,7 @@ func (h *Hub) store(p *fanout.Publication) fanout.Position {
 	m := &fanout.Message{
 		Channel: p.Channel, Position: at(len(h.log) + 1), Binary: p.Binary, ID: p.Key,
 		User: p.User, Client: p.Client, Headers: p.Headers, Data: p.Data,
+		ConflationKey: p.ConflationKey, Updates: p.Updates, Exclude: p.Exclude,
 	}
 	h.log = append(h.log, m)
 	for c := range h.clients {
