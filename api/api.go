@@ -27,9 +27,12 @@ type Publisher interface {
 	PublishAll(ctx context.Context, list []*fanout.Publication) []fanout.Outcome
 }
 
-// Purger empties channels.
+// Purger empties channels, and takes single messages out of them. The receipt is of the
+// marker; with Duplicate the message was deleted before. The error of Delete wraps
+// fanout.ErrNoMessage where there is no such message.
 type Purger interface {
 	Purge(ctx context.Context, c fanout.Channel) (fanout.Receipt, error)
+	Delete(ctx context.Context, c fanout.Channel, offset uint64) (fanout.Receipt, error)
 }
 
 // History reads stored messages.
@@ -113,6 +116,7 @@ func (a *api) routes() []route {
 		{"publish_batch", http.MethodPost, "/v1/messages", true, a.cfg.MaxBatchBody, a.publishBatch},
 		{"history", http.MethodGet, messages, true, 0, a.history},
 		{"purge", http.MethodDelete, messages, true, 0, a.purge},
+		{"delete", http.MethodDelete, messages + "/{offset}", true, 0, a.deleteMessage},
 		{"healthz", http.MethodGet, "/healthz", false, 0, a.healthz},
 		{"readyz", http.MethodGet, "/readyz", false, 0, a.readyz},
 		{"openapi", http.MethodGet, "/openapi.yaml", false, 0, a.openapi},

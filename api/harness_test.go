@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -33,8 +34,10 @@ type fakeLog struct {
 	mu     sync.Mutex
 	stored []*fanout.Publication
 	purged []fanout.Channel
-	asked  fanout.HistoryQuery
-	page   fanout.HistoryPage
+	// deleted are offsets.
+	deleted []uint64
+	asked   fanout.HistoryQuery
+	page    fanout.HistoryPage
 	// errs answer by channel name, err everything; before runs first.
 	errs   map[string]error
 	err    error
@@ -70,6 +73,15 @@ func (l *fakeLog) PublishAll(ctx context.Context, list []*fanout.Publication) []
 func (l *fakeLog) Purge(_ context.Context, c fanout.Channel) (fanout.Receipt, error) {
 	l.purged = append(l.purged, c)
 	return fanout.Receipt{Position: positionAt(99)}, l.err
+}
+
+func (l *fakeLog) Delete(_ context.Context, _ fanout.Channel, offset uint64) (fanout.Receipt, error) {
+	if l.err != nil {
+		return fanout.Receipt{}, l.err
+	}
+	before := slices.Contains(l.deleted, offset)
+	l.deleted = append(l.deleted, offset)
+	return fanout.Receipt{Position: positionAt(99), Duplicate: before}, nil
 }
 
 func (l *fakeLog) History(_ context.Context, q fanout.HistoryQuery) (fanout.HistoryPage, error) {
@@ -226,7 +238,7 @@ func (h *harness) checkAgainstSpec(tb testing.TB, r *http.Request, res *response
 		tb.Fatal(err)
 	}
 	in := &openapi3filter.RequestValidationInput{
-		Request: r, PathParams: map[string]string{"channel": channel},
+		Request: r, PathParams: map[string]string{"channel": channel, "offset": rctx.URLParam("offset"), "schedule": rctx.URLParam("schedule")},
 		Route:   &routers.Route{Spec: h.doc, Path: rctx.RoutePattern(), PathItem: path, Method: r.Method, Operation: path.GetOperation(r.Method)},
 		Options: &openapi3filter.Options{AuthenticationFunc: openapi3filter.NoopAuthenticationFunc, IncludeResponseStatus: true, SkipSettingDefaults: true},
 	}

@@ -43,8 +43,8 @@ func TestComplete(t *testing.T) {
 			singly(9, facts(0, 0, 0))(ev)
 			ev.Limit = 0
 		}, ""},
-		"purged":                        {facts(1, 12, 12), protocol.ReasonPurged},
-		"purged before":                 {facts(1, 9, 9), ""},
+		"purged":        {facts(1, 12, 12), protocol.ReasonPurged},
+		"purged before": {facts(1, 9, 9), ""},
 		"purged, and the front with it": {func(ev *fanout.Evidence) {
 			facts(1, 12, 12)(ev)
 			ev.FirstSeq = 12

@@ -138,8 +138,12 @@ func (s *liveSource) acceptLocked(m *Message, proven bool) {
 		out = m.at(s.floor)
 	} else {
 		s.ring.push(m)
-		if m.Kind == KindPurge {
+		switch m.Kind {
+		case KindPurge:
 			s.ring.purge(m, s.key.Filter.IsPattern())
+		case KindDeleted:
+			s.ring.drop(m)
+		case KindData:
 		}
 	}
 	if m.Kind != KindData {
