@@ -49,7 +49,8 @@ type Broker struct {
 	dec    *decoder
 	feed   *feed
 	keep   *keeper
-	disk   *disk      // nil with a remote server
+	disk   *disk // nil with a remote server
+	timer  *timer
 	commit *committer // nil unless this node syncs before every answer
 
 	// ctx ends the broker's own goroutines, which wg counts.
@@ -86,7 +87,7 @@ func newBroker(ctx context.Context, cfg Config, log *slog.Logger, reg prometheus
 	}
 	b := &Broker{cfg: cfg, log: log, met: newMetrics(reg), reg: newRegistry(), dec: newDecoder()}
 	b.ctx, b.cancel = context.WithCancel(context.WithoutCancel(ctx))
-	b.keep = newKeeper(b)
+	b.keep, b.timer = newKeeper(b), newTimer(b)
 	return b, nil
 }
 
@@ -100,7 +101,11 @@ func (b *Broker) open(ctx context.Context) error {
 	if err := b.setUp(ctx); err != nil {
 		return err
 	}
+	if err := b.timer.open(ctx); err != nil {
+		return err
+	}
 	b.wg.Go(func() { b.keep.run(b.ctx) })
+	b.wg.Go(func() { b.timer.run(b.ctx) })
 	return nil
 }
 

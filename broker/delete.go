@@ -89,19 +89,27 @@ func (b *Broker) erase(ctx context.Context, s *stream, c fanout.Channel, offset 
 
 // remove overwrites one stored message. It is no error if it is gone.
 func (b *Broker) remove(ctx context.Context, s *stream, offset uint64) error {
+	_, err := b.drop(ctx, s.name, offset)
+	return err
+}
+
+// drop overwrites one message of a stream, and reports whether it was this call that
+// did.
+func (b *Broker) drop(ctx context.Context, stream string, seq uint64) (bool, error) {
 	var answer struct {
 		Error *apiError `json:"error"`
 	}
-	if err := b.api(ctx, "STREAM.MSG.DELETE."+s.name, map[string]uint64{"seq": offset}, &answer); err != nil {
-		return err
+	if err := b.api(ctx, "STREAM.MSG.DELETE."+stream, map[string]uint64{"seq": seq}, &answer); err != nil {
+		return false, err
 	}
 	if answer.Error == nil {
-		return nil
+		return true, nil
 	}
-	if _, found, err := b.at(ctx, s, offset); err != nil || found {
-		return errors.Join(answer.Error, err)
+	_, e, err := b.readLeading(ctx, stream, getRequest{Seq: seq})
+	if err == nil && e != nil && e.ErrCode == codeNoMessage {
+		return false, nil
 	}
-	return nil
+	return false, errors.Join(answer.Error, err)
 }
 
 // deletedBefore looks for the marker of a message that is not there.

@@ -23,6 +23,10 @@ type metrics struct {
 	raised     prometheus.Counter
 	diskFree   prometheus.Gauge
 	syncs      prometheus.Counter
+
+	scheduled   prometheus.Gauge
+	fired       *prometheus.CounterVec // by result
+	lateSeconds prometheus.Histogram
 }
 
 // Results of a publish.
@@ -35,6 +39,13 @@ const (
 	resultUnknown     = "unknown"
 	resultConflict    = "conflict"
 	resultInvalid     = "invalid"
+)
+
+// What becomes of a scheduled message that is due.
+const (
+	firedStored  = "stored"
+	firedRetried = "retried"
+	firedDropped = "dropped"
 )
 
 // Causes of a suspicion.
@@ -96,6 +107,10 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		diskFree:   gauge("disk_free_bytes", "Free space of the data directory's disk; embedded server only."),
 		syncs:      counter("syncs_total", "Syncs that answers waited for, each shared by a group; sync: always only."),
 	}
+	m.scheduled = gauge("schedules", "Scheduled messages that this node is to store when they are due.")
+	m.fired = vec("schedules_due_total", "Scheduled messages that were due, by result.", "result", firedStored, firedRetried, firedDropped)
+	m.lateSeconds = seconds("schedule_delay_seconds", "Time from when a message was due until it was stored.")
+	reg.MustRegister(m.scheduled, m.fired, m.lateSeconds)
 	reg.MustRegister(m.publishes, m.ackSeconds, m.inFlight, m.feed, m.foreign, m.suspects, m.reads, m.readTime,
 		m.connected, m.reconnects, m.raised, m.diskFree, m.syncs)
 	return m

@@ -9,7 +9,6 @@ import (
 	"strconv"
 	"sync/atomic"
 	"time"
-	"unicode/utf8"
 
 	"github.com/nats-io/nats.go"
 	"golang.org/x/sync/semaphore"
@@ -108,7 +107,13 @@ func (s *sending) free() {
 // updates) say that nothing was stored (by this call);
 // *fanout.OutcomeUnknownError that the message may be stored, also where ctx
 // ended while its acknowledgement was awaited.
+//
+// A message with DeliverAt is stored there, and its receipt has the Schedule; the error
+// wraps fanout.ErrSchedulesFull where there is no room for it.
 func (b *Broker) Publish(ctx context.Context, p *fanout.Publication) (fanout.Receipt, error) {
+	if p.DeliverAt != 0 {
+		return b.publishLater(ctx, p)
+	}
 	s, err := b.begin1(ctx, p)
 	return b.end1(ctx, s, err)
 }
@@ -120,9 +125,16 @@ func (b *Broker) PublishAll(ctx context.Context, ps []*fanout.Publication) []fan
 	sends := make([]*sending, len(ps))
 	out := make([]fanout.Outcome, len(ps))
 	for i, p := range ps {
+		if p.DeliverAt != 0 {
+			out[i].Receipt, out[i].Err = b.publishLater(ctx, p)
+			continue
+		}
 		sends[i], out[i].Err = b.begin1(ctx, p)
 	}
-	for i := range ps {
+	for i, p := range ps {
+		if p.DeliverAt != 0 {
+			continue
+		}
 		out[i].Receipt, out[i].Err = b.end1(ctx, sends[i], out[i].Err)
 	}
 	return out
@@ -153,16 +165,7 @@ func (b *Broker) end1(ctx context.Context, s *sending, err error) (fanout.Receip
 // start checks and sends a publication. An error means that nothing was sent,
 // unless it says that the outcome is unknown.
 func (b *Broker) start(ctx context.Context, p *fanout.Publication, mark func(*nats.Msg)) (*sending, error) {
-	if b.pub.closed.Load() {
-		return nil, fmt.Errorf("publish to %s: %w: %w", p.Channel, fanout.ErrUnavailable, fanout.ErrClosed)
-	}
-	if err := b.disk.refusal(); err != nil {
-		return nil, fmt.Errorf("publish to %s: %w", p.Channel, err)
-	}
-	if err := b.commit.refusal(); err != nil {
-		return nil, fmt.Errorf("publish to %s: %w", p.Channel, err)
-	}
-	ns, err := b.checked(ctx, p)
+	ns, err := b.accept(ctx, p)
 	if err != nil {
 		return nil, err
 	}
@@ -232,31 +235,6 @@ func (b *Broker) enter(ctx context.Context, p *fanout.Publication) error {
 	}
 	b.met.inFlight.Inc()
 	return nil
-}
-
-// checked returns the publication's namespace if it may be stored there.
-func (b *Broker) checked(ctx context.Context, p *fanout.Publication) (*namespace, error) {
-	if p.Channel.IsZero() || p.Channel.IsPattern() {
-		return nil, &fanout.InputError{Field: "channel", Problem: fmt.Sprintf("%q is not a channel to publish to; it must be one channel, without wildcards", p.Channel)}
-	}
-	for _, f := range []struct{ name, value string }{{"idempotency_key", p.Key}, {"user", p.User}, {"client", p.Client}} {
-		if !utf8.ValidString(f.value) {
-			return nil, &fanout.InputError{Field: f.name, Problem: fmt.Sprintf("%q is not valid UTF-8", f.value)}
-		}
-	}
-	for k, v := range p.Headers {
-		if !utf8.ValidString(k) || !utf8.ValidString(v) {
-			return nil, &fanout.InputError{Field: "headers", Problem: fmt.Sprintf("%q: %q is not valid UTF-8", k, v)}
-		}
-	}
-	ns, err := b.namespace(ctx, p.Channel.Namespace())
-	if err != nil {
-		return nil, err
-	}
-	if most := ns.spec.MaxMessageBytes; len(p.Data) > most {
-		return nil, fmt.Errorf("%w: data has %d bytes, namespace %s allows %d", fanout.ErrTooLarge, len(p.Data), ns.name, most)
-	}
-	return ns, nil
 }
 
 // await waits for the acknowledgement and makes the receipt.

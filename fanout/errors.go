@@ -27,6 +27,13 @@ var (
 	ErrExpectedOffset = errors.New("fanout: the channel's last offset is not the expected one")
 	// ErrNoMessage: the message that an offset names is not stored in the channel.
 	ErrNoMessage = errors.New("fanout: no such message")
+	// ErrSchedulesFull: as many messages are scheduled as the log holds. Nothing was
+	// stored.
+	ErrSchedulesFull = errors.New("fanout: too many messages are scheduled, nothing was stored")
+	// ErrNoSchedule: nothing waits under the ID.
+	ErrNoSchedule = errors.New("fanout: no such schedule")
+	// ErrScheduleDue: the message is due, and may be on its way already.
+	ErrScheduleDue = errors.New("fanout: the scheduled message is due")
 	// ErrTooLarge: the message is over the namespace's size limit.
 	ErrTooLarge = errors.New("fanout: message too large")
 	// ErrAlreadySubscribed: the client has a subscription to this channel or pattern.

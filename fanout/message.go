@@ -127,6 +127,33 @@ type Publication struct {
 type Receipt struct {
 	Position  Position
 	Duplicate bool // it was stored before, under the same key
-	// Schedule is the ID under which a scheduled message waits; Position is then zero.
-	Schedule string
+	// Schedule is the ID under which a scheduled message waits, and DeliverAt until when,
+	// Unix nanoseconds; Position is then zero.
+	Schedule  string
+	DeliverAt int64
+}
+
+// Scheduled is one message that waits to be stored in its channel.
+type Scheduled struct {
+	ID string
+	// Publication is what will be stored; its Publisher is not known.
+	Publication *Publication
+	Created     int64 // when it was scheduled, Unix nanoseconds
+	// Cursor is the ScheduleQuery.After of what was scheduled later.
+	Cursor uint64
+}
+
+// ScheduleQuery asks for scheduled messages in the order in which they were scheduled.
+type ScheduleQuery struct {
+	Channel Channel // those of one channel; zero: of all
+	Prefix  string  // of the channel, "namespace:name"; not together with Channel
+	After   uint64  // the Cursor of the last of the page before
+	Limit   int     // 1 to MaxLast
+}
+
+// SchedulePage is one page. Next is the After of the next one, 0 on the last; a page
+// may have few or none and yet a Next.
+type SchedulePage struct {
+	List []Scheduled
+	Next uint64
 }
