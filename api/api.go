@@ -35,6 +35,15 @@ type Purger interface {
 	Delete(ctx context.Context, c fanout.Channel, offset uint64) (fanout.Receipt, error)
 }
 
+// Scheduler knows the messages that wait to be stored. Errors wrap
+// fanout.ErrNoSchedule where nothing waits under the ID, and fanout.ErrScheduleDue
+// where it is too late to cancel.
+type Scheduler interface {
+	Schedules(ctx context.Context, q fanout.ScheduleQuery) (fanout.SchedulePage, error)
+	Schedule(ctx context.Context, id string) (fanout.Scheduled, error)
+	Cancel(ctx context.Context, id string) error
+}
+
 // History reads stored messages.
 type History interface {
 	History(ctx context.Context, q fanout.HistoryQuery) (fanout.HistoryPage, error)
@@ -55,6 +64,7 @@ type Authenticator interface {
 type Deps struct {
 	Publisher Publisher
 	Purger    Purger
+	Scheduler Scheduler
 	History   History
 	Readiness Readiness
 	Auth      Authenticator
@@ -110,13 +120,16 @@ type route struct {
 }
 
 func (a *api) routes() []route {
-	const messages = "/v1/channels/{channel}/messages"
+	const messages, schedules = "/v1/channels/{channel}/messages", "/v1/schedules"
 	return []route{
 		{"publish", http.MethodPost, messages, true, a.cfg.MaxBody, a.publish},
 		{"publish_batch", http.MethodPost, "/v1/messages", true, a.cfg.MaxBatchBody, a.publishBatch},
 		{"history", http.MethodGet, messages, true, 0, a.history},
 		{"purge", http.MethodDelete, messages, true, 0, a.purge},
 		{"delete", http.MethodDelete, messages + "/{offset}", true, 0, a.deleteMessage},
+		{"schedules", http.MethodGet, schedules, true, 0, a.schedules},
+		{"schedule", http.MethodGet, schedules + "/{schedule}", true, 0, a.oneSchedule},
+		{"cancel", http.MethodDelete, schedules + "/{schedule}", true, 0, a.cancelSchedule},
 		{"healthz", http.MethodGet, "/healthz", false, 0, a.healthz},
 		{"readyz", http.MethodGet, "/readyz", false, 0, a.readyz},
 		{"openapi", http.MethodGet, "/openapi.yaml", false, 0, a.openapi},

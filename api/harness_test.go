@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -34,6 +35,10 @@ type fakeLog struct {
 	mu     sync.Mutex
 	stored []*fanout.Publication
 	purged []fanout.Channel
+	// waiting are schedules, cancelled what was taken from them.
+	waiting   []fanout.Scheduled
+	listed    fanout.ScheduleQuery
+	cancelled []string
 	// deleted are offsets.
 	deleted []uint64
 	asked   fanout.HistoryQuery
@@ -57,6 +62,11 @@ func (l *fakeLog) Publish(ctx context.Context, p *fanout.Publication) (fanout.Re
 		if p.Key != "" && p.Key == q.Key && p.Channel == q.Channel {
 			return fanout.Receipt{Position: positionAt(uint64(i + 1)), Duplicate: true}, nil
 		}
+	}
+	if p.DeliverAt != 0 {
+		id := fmt.Sprintf("%022d", len(l.waiting))
+		l.waiting = append(l.waiting, fanout.Scheduled{ID: id, Publication: p, Created: 1_732_290_000_123_456_789})
+		return fanout.Receipt{Schedule: id, DeliverAt: p.DeliverAt}, nil
 	}
 	l.stored = append(l.stored, p)
 	return fanout.Receipt{Position: positionAt(uint64(len(l.stored)))}, nil
@@ -82,6 +92,31 @@ func (l *fakeLog) Delete(_ context.Context, _ fanout.Channel, offset uint64) (fa
 	before := slices.Contains(l.deleted, offset)
 	l.deleted = append(l.deleted, offset)
 	return fanout.Receipt{Position: positionAt(99), Duplicate: before}, nil
+}
+
+func (l *fakeLog) Schedules(_ context.Context, q fanout.ScheduleQuery) (fanout.SchedulePage, error) {
+	l.listed = q
+	page := fanout.SchedulePage{List: slices.Clone(l.waiting)}
+	if len(page.List) > q.Limit {
+		page.List, page.Next = page.List[:q.Limit], uint64(q.Limit)
+	}
+	return page, l.err
+}
+
+func (l *fakeLog) Schedule(_ context.Context, id string) (fanout.Scheduled, error) {
+	for _, s := range l.waiting {
+		if s.ID == id {
+			return s, nil
+		}
+	}
+	return fanout.Scheduled{}, fmt.Errorf("%w: %s", fanout.ErrNoSchedule, id)
+}
+
+func (l *fakeLog) Cancel(_ context.Context, id string) error {
+	if l.err == nil {
+		l.cancelled = append(l.cancelled, id)
+	}
+	return l.err
 }
 
 func (l *fakeLog) History(_ context.Context, q fanout.HistoryQuery) (fanout.HistoryPage, error) {
@@ -133,7 +168,7 @@ func newHarness(tb testing.TB, change ...func(*harness)) *harness {
 		})
 	}
 	h.handler = api.New(h.cfg, api.Deps{
-		Publisher: h.log, Purger: h.log, History: h.log, Readiness: h.log, Auth: h.auth,
+		Publisher: h.log, Purger: h.log, Scheduler: h.log, History: h.log, Readiness: h.log, Auth: h.auth,
 		Metrics: h.reg, WebSocket: elsewhere("websocket"), Events: elsewhere("events"),
 	}, slog.New(slog.NewTextHandler(&h.logged, &slog.HandlerOptions{Level: slog.LevelDebug})), h.reg)
 	return h

@@ -42,11 +42,16 @@ func TestDeliverAt(t *testing.T) {
 		`{"data":1,"delay":3600000}`:                  at,
 		`{"data":1,"deliver_at":1000}`:                0, // in the past: now
 	} {
-		before := len(h.log.stored)
-		h.do(t, "POST", lobby, body)
-		got := h.log.stored[before].DeliverAt / int64(time.Millisecond)
-		if got < want || got > want+60_000 {
-			t.Errorf("%s: %d, want %d", body, got, want)
+		res := h.do(t, "POST", lobby, body)
+		if want == 0 {
+			if res.message != "stored" || len(h.log.stored) != 1 {
+				t.Errorf("%s: %s", body, res.body)
+			}
+			continue
+		}
+		got, _ := res.data["deliver_at"].(float64)
+		if int64(got) < want || int64(got) > want+60_000 || res.status != 201 || res.message != "scheduled" || res.data["schedule"] == "" || res.data["offset"] != nil {
+			t.Errorf("%s: %s, want %d", body, res.body, want)
 		}
 	}
 }

@@ -30,7 +30,12 @@ func (a *api) publish(ctx context.Context, x *exchange) error {
 }
 
 func storedText(r fanout.Receipt) string {
-	if r.Duplicate {
+	switch {
+	case r.Schedule != "" && r.Duplicate:
+		return "scheduled before"
+	case r.Schedule != "":
+		return "scheduled"
+	case r.Duplicate:
 		return "stored before"
 	}
 	return "stored"

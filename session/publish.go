@@ -91,7 +91,7 @@ func (s *Session) published(p pendingPublish, o fanout.Outcome) {
 	at := o.Receipt.Position
 	ev := &protocol.PublishedEvent{Channel: p.pub.Channel.String(), Duplicate: o.Receipt.Duplicate}
 	if o.Receipt.Schedule != "" {
-		ev.Schedule, ev.DeliverAt = o.Receipt.Schedule, p.pub.DeliverAt/int64(time.Millisecond)
+		ev.Schedule, ev.DeliverAt = o.Receipt.Schedule, o.Receipt.DeliverAt/int64(time.Millisecond)
 	} else {
 		ev.Offset, ev.Position, ev.Time = at.Offset, at.String(), at.Time/int64(time.Millisecond)
 	}
