@@ -58,6 +58,7 @@ type memLog struct {
 	feeds   []*memFeed
 	down    bool
 	epochs  int
+	expires int64 // of what is being stored
 }
 
 func newMemLog(limit uint64, parts int, rng *lockedRand) *memLog {
@@ -183,7 +184,7 @@ func (l *memLog) Read(_ context.Context, q fanout.Query) (fanout.Batch, error) {
 func (l *memLog) copyLocked(r *record) *fanout.Message {
 	m := fanout.Message{
 		Channel: r.msg.Channel, Stream: r.msg.Stream, Position: r.msg.Position, Prev: r.msg.Prev,
-		Kind: r.msg.Kind, Target: r.msg.Target, Data: r.msg.Data,
+		Kind: r.msg.Kind, Target: r.msg.Target, Updates: r.msg.Updates, Expires: r.msg.Expires, Data: r.msg.Data,
 	}
 	m.Position.Stream = l.streams[r.msg.Stream].tag
 	return &m
@@ -345,6 +346,13 @@ func (l *memLog) store(c fanout.Channel, kind fanout.Kind, data string) bool {
 	return l.storeLocked(c, kind, data, 0)
 }
 
+// update stores a new version of the message at an offset.
+func (l *memLog) update(c fanout.Channel, original uint64, data string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.storeLocked(c, fanout.KindData, data, original)
+}
+
 // deleteOne stores the marker of the n-th message of a channel and takes that out;
 // without a marker, its TTL has ended.
 func (l *memLog) deleteOne(c fanout.Channel, n int, marker bool) {
@@ -380,6 +388,9 @@ func (l *memLog) storeLocked(c fanout.Channel, kind fanout.Kind, data string, ta
 		Channel: c, Stream: s.name, Prev: prev, Kind: kind, Target: target, Data: []byte(data),
 		Position: fanout.Position{Stream: s.tag, Offset: s.lastSeq, Time: l.tickLocked()},
 	}}
+	if kind == fanout.KindData {
+		r.msg.Target, r.msg.Updates, r.msg.Expires = 0, target, l.expires
+	}
 	s.records = append(s.records, r)
 	if kind == fanout.KindPurge {
 		for _, old := range all {
