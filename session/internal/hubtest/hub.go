@@ -159,6 +159,10 @@ func (h *Hub) PublishAll(ctx context.Context, pubs []*fanout.Publication) []fano
 		}
 	}
 	for i, p := range pubs {
+		if p.DeliverAt != 0 {
+			out[i].Receipt = fanout.Receipt{Schedule: "AAAAAAAAAAAAAAAAAAAAAA", DeliverAt: p.DeliverAt}
+			continue
+		}
 		out[i].Receipt.Position = h.store(p)
 	}
 	return out
