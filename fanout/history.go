@@ -2,6 +2,7 @@ package fanout
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 )
@@ -47,9 +48,7 @@ type pageReader struct {
 // it goes on from where the log begins.
 func (r *pageReader) next(ctx context.Context) (msgs []*Message, more bool, err error) {
 	if r.at.IsZero() {
-		b, from, err := r.hub.readAt(ctx, r.src, r.at.Offset)
-		r.at = from
-		return b.Messages, b.More, err
+		return r.begin(ctx)
 	}
 	for {
 		b, err := r.hub.reader.read(ctx, r.hub.queryAt(r.src, r.at.Offset, r.at))
@@ -66,6 +65,19 @@ func (r *pageReader) next(ctx context.Context) (msgs []*Message, more bool, err 
 			continue
 		}
 		return b.Messages, b.More, nil
+	}
+}
+
+// begin reads the first batch, which tells where the reader stands. It reads again
+// where a message is stored just as nothing was found.
+func (r *pageReader) begin(ctx context.Context) ([]*Message, bool, error) {
+	for {
+		b, from, err := r.hub.readAt(ctx, r.src, r.at.Offset)
+		if errors.Is(err, errMoved) && ctx.Err() == nil {
+			continue
+		}
+		r.at = from
+		return b.Messages, b.More, err
 	}
 }
 
