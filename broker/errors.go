@@ -33,6 +33,7 @@ const (
 	codeSequenceNotMatch  = 10063
 	codeNotForAccount     = 10039
 	codeWrongLast         = 10071
+	codeWrongLastID       = 10070
 	codeNotEnabled        = 10076
 	codeStoreFailed       = 10077
 	codeHeaderTooLarge    = 10097

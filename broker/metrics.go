@@ -121,6 +121,17 @@ func (m *metrics) published(r fanout.Receipt, err error) {
 	m.publishes.WithLabelValues(publishResult(r, err)).Inc()
 }
 
+// publishedAll counts the messages of an atomic batch.
+func (m *metrics) publishedAll(n int, receipts []fanout.Receipt, err error) {
+	for i := range n {
+		var r fanout.Receipt
+		if err == nil {
+			r = receipts[i]
+		}
+		m.published(r, err)
+	}
+}
+
 func publishResult(r fanout.Receipt, err error) string {
 	switch {
 	case err == nil && r.Duplicate:

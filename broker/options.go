@@ -128,18 +128,3 @@ func unexpected(e *apiError) error {
 	}
 	return &fanout.ExpectedOffsetError{Last: last}
 }
-
-// settled judges a refused expectation of a message with a key: a server that stands
-// alone looks at the expectation before the key, and so refuses the repetition of a
-// message that it has. The first was stored right after what it expected.
-func (b *Broker) settled(ctx context.Context, s *sending, refused error) (fanout.Receipt, error) {
-	b.met.reads.WithLabelValues(readReceipt).Inc()
-	m, found, err := b.get(ctx, s.stream, getRequest{Seq: *s.p.Expected + 1, Next: s.msg.Subject})
-	if err != nil {
-		return fanout.Receipt{}, fmt.Errorf("publish to %s: look for the first: %w", s.p.Channel, s.unknown(err))
-	}
-	if !found || first(m.header, hdrMsgID) != first(s.msg.Header, hdrMsgID) {
-		return fanout.Receipt{}, fmt.Errorf("publish to %s: %w", s.p.Channel, refused)
-	}
-	return b.duplicateReceipt(ctx, s, m.seq)
-}

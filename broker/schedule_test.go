@@ -182,7 +182,9 @@ func TestScheduleRefusals(t *testing.T) {
 }
 
 func TestSchedulesListAndCancel(t *testing.T) {
-	b := open(t, config(t, func(c *broker.Config) { c.Namespaces = append(c.Namespaces, broker.NamespaceSpec{Name: "u", Partitions: 2, MaxBytes: 64 << 20}) }))
+	b := open(t, config(t, func(c *broker.Config) {
+		c.Namespaces = append(c.Namespaces, broker.NamespaceSpec{Name: "u", Partitions: 2, MaxBytes: 64 << 20})
+	}))
 	ids := map[string]string{}
 	for i, ch := range []string{"t:a", "t:b.1", "u:a", "t:b.2", "t:a", "t:ü*"[:len("t:ü")]} {
 		ids[fmt.Sprint(i)] = schedule(t, b, later(t, ch, fmt.Sprint(i), time.Hour))
