@@ -21,10 +21,12 @@ import (
 var specification []byte
 
 // Publisher stores messages. A Receipt means stored. PublishAll keeps the order
-// of messages of one channel and answers with one Outcome for each.
+// of messages of one channel and answers with one Outcome for each. PublishAtomic stores
+// all or none; its errors are *fanout.BatchError.
 type Publisher interface {
 	Publish(ctx context.Context, p *fanout.Publication) (fanout.Receipt, error)
 	PublishAll(ctx context.Context, list []*fanout.Publication) []fanout.Outcome
+	PublishAtomic(ctx context.Context, list []*fanout.Publication) ([]fanout.Receipt, error)
 }
 
 // Purger empties channels, and takes single messages out of them. The receipt is of the
@@ -124,6 +126,7 @@ func (a *api) routes() []route {
 	return []route{
 		{"publish", http.MethodPost, messages, true, a.cfg.MaxBody, a.publish},
 		{"publish_batch", http.MethodPost, "/v1/messages", true, a.cfg.MaxBatchBody, a.publishBatch},
+		{"broadcast", http.MethodPost, "/v1/broadcast", true, a.cfg.MaxBody, a.broadcast},
 		{"history", http.MethodGet, messages, true, 0, a.history},
 		{"purge", http.MethodDelete, messages, true, 0, a.purge},
 		{"delete", http.MethodDelete, messages + "/{offset}", true, 0, a.deleteMessage},

@@ -137,7 +137,6 @@ func TestBatchRefused(t *testing.T) {
 		{"not a list", `{"messages":{}}`, 400, "messages", "must be an array, not an object", ""},
 		{"list itself", `[` + good + `]`, 400, "body", "must be an object, not an array", ""},
 		{"list twice", `{"messages":[` + good + `],"messages":[` + good + `]}`, 400, "messages", "given twice", ""},
-		{"atomic", `{"atomic":true,"messages":[` + good + `]}`, 422, "atomic", "nothing was stored", ""},
 		{"atomic is a string", `{"atomic":"yes","messages":[` + good + `]}`, 400, "atomic", "true or false, not a string", ""},
 		{"atomic twice", `{"atomic":false,"atomic":true,"messages":[` + good + `]}`, 400, "atomic", "given twice", ""},
 		{"unknown", `{"ordered":true,"messages":[` + good + `]}`, 400, "ordered", "messages and atomic", ""},

@@ -69,6 +69,7 @@ func table() []translation {
 		{fanout.ErrKeyConflict, problem{status: http.StatusConflict, field: "idempotency_key", message: "the idempotency key was used before with other content; nothing was stored, use a new key for a new message"}},
 		{fanout.ErrExpectedOffset, problem{status: http.StatusConflict, field: "expected_offset", message: "the channel's last message has another offset; nothing was stored, read the channel and decide again"}},
 		{fanout.ErrNoMessage, problem{status: http.StatusNotFound, field: "updates", message: "the channel has no message at that offset; nothing was stored"}},
+		{fanout.ErrNotAtomic, problem{status: http.StatusUnprocessableEntity, field: "channel", message: "an atomic batch is of one channel, or of channels of one namespace that has one partition"}},
 		{fanout.ErrSchedulesFull, problem{status: http.StatusServiceUnavailable, retryAfter: time.Minute, message: "as many messages are scheduled as the log holds" + again}},
 		{fanout.ErrTooBusy, problem{status: http.StatusServiceUnavailable, retryAfter: time.Second, message: "too many messages at once" + again}},
 		{fanout.ErrDiskFull, problem{status: http.StatusServiceUnavailable, retryAfter: 30 * time.Second, message: "the log is out of disk space" + again}},

@@ -35,6 +35,7 @@ type fakeLog struct {
 	mu     sync.Mutex
 	stored []*fanout.Publication
 	purged []fanout.Channel
+	atomic []int // sizes of atomic batches
 	// waiting are schedules, cancelled what was taken from them.
 	waiting   []fanout.Scheduled
 	listed    fanout.ScheduleQuery
@@ -78,6 +79,22 @@ func (l *fakeLog) PublishAll(ctx context.Context, list []*fanout.Publication) []
 		out[i].Receipt, out[i].Err = l.Publish(ctx, p)
 	}
 	return out
+}
+
+func (l *fakeLog) PublishAtomic(ctx context.Context, list []*fanout.Publication) ([]fanout.Receipt, error) {
+	l.atomic = append(l.atomic, len(list))
+	if l.err != nil {
+		return nil, l.err
+	}
+	out := make([]fanout.Receipt, len(list))
+	for i, p := range list {
+		var err error
+		if out[i], err = l.Publish(ctx, p); err != nil {
+			l.stored = l.stored[:len(l.stored)-i]
+			return nil, &fanout.BatchError{Index: i, Err: err}
+		}
+	}
+	return out, nil
 }
 
 func (l *fakeLog) Purge(_ context.Context, c fanout.Channel) (fanout.Receipt, error) {

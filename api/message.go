@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/base64"
 	"errors"
-	"net/http"
 	"strconv"
 	"strings"
 	"time"
@@ -220,11 +219,10 @@ func notAField(name, fields string) error {
 
 // decodeBatch reads the body of a batch. What is wrong with the form of any
 // message refuses the batch as a whole, before anything is stored.
-func decodeBatch(body []byte) ([]message, error) {
-	var list []message
-	var atomic, listGiven, atomicGiven bool
+func decodeBatch(body []byte) (list []message, atomic bool, err error) {
+	var listGiven, atomicGiven bool
 	r := reader{in: body}
-	err := r.object("body", func(name string) error {
+	err = r.object("body", func(name string) error {
 		var given *bool
 		switch name {
 		case "messages":
@@ -249,18 +247,10 @@ func decodeBatch(body []byte) ([]message, error) {
 	if err == nil {
 		err = r.end()
 	}
-	switch {
-	case err != nil:
-		return nil, err
-	case atomic:
-		return nil, &problem{
-			status: http.StatusUnprocessableEntity, field: "atomic",
-			message: "atomic: this version cannot store a batch all or none; nothing was stored, leave atomic out",
-		}
-	case len(list) == 0:
-		return nil, wrong("messages", "must have 1 to %d messages", maxBatch)
+	if err == nil && len(list) == 0 {
+		err = wrong("messages", "must have 1 to %d messages", maxBatch)
 	}
-	return list, nil
+	return list, atomic, err
 }
 
 func (r *reader) messages() ([]message, error) {
