@@ -51,6 +51,7 @@ type Broker struct {
 	keep     *keeper
 	sessions *Sessions
 	disk     *disk // nil with a remote server
+	timer    *timer
 
 	// ctx ends the broker's own goroutines, which wg counts.
 	ctx    context.Context //nolint:containedctx // the lifetime of the broker's goroutines, not of a call
@@ -91,6 +92,7 @@ func newBroker(ctx context.Context, cfg Config, log *slog.Logger, reg prometheus
 	b.keep = newKeeper(b)
 	b.groups = newGroups(b)
 	b.sessions = newSessions(b)
+	b.timer = newTimer(b)
 	return b, nil
 }
 
@@ -104,7 +106,11 @@ func (b *Broker) open(ctx context.Context) error {
 	if err := b.setUp(ctx); err != nil {
 		return err
 	}
+	if err := b.timer.open(ctx); err != nil {
+		return err
+	}
 	b.wg.Go(func() { b.keep.run(b.ctx) })
+	b.wg.Go(func() { b.timer.run(b.ctx) })
 	return nil
 }
 

@@ -67,7 +67,7 @@ const (
 	mostInFlight  = 1 << 16
 	mostFeed      = 1 << 20
 	defaultBudget = 16 << 30
-	leastBudget   = 48 << 20 // the buckets reserve 40 MiB
+	leastBudget   = 96 << 20 // the buckets and what is scheduled reserve 72 MiB
 )
 
 // DefaultConfig is an embedded broker without namespaces.

@@ -1,15 +1,14 @@
 package broker
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -39,10 +38,17 @@ const (
 // migrations.HeaderRoom.
 const headerSlack = 2 << 10
 
-// encode makes the stored form of a publication.
-func encode(p *fanout.Publication, subject string) (*nats.Msg, error) {
+// plainPublication reports whether nothing but the data is stored.
+func plainPublication(p *fanout.Publication) bool {
+	return p.Key == "" && p.User == "" && p.Client == "" && len(p.Headers) == 0 && !p.Binary &&
+		p.ConflationKey == "" && p.Updates == 0 && p.Exclude == "" && p.TTL == 0 && p.Expected == nil
+}
+
+// encode makes the stored form of a publication, for a namespace that keeps its
+// messages for maxAge; 0 or less is unlimited.
+func encode(p *fanout.Publication, subject string, maxAge time.Duration) (*nats.Msg, error) {
 	m := &nats.Msg{Subject: subject, Data: p.Data}
-	if p.Key == "" && p.User == "" && p.Client == "" && len(p.Headers) == 0 && !p.Binary {
+	if plainPublication(p) {
 		return m, nil
 	}
 	m.Header = make(nats.Header, 6)
@@ -60,6 +66,7 @@ func encode(p *fanout.Publication, subject string) (*nats.Msg, error) {
 	if p.Binary {
 		set(hdrBinary, "1")
 	}
+	options(set, p, maxAge)
 	if len(p.Headers) > 0 {
 		b, err := json.Marshal(p.Headers)
 		if err != nil {
@@ -121,7 +128,7 @@ func (d *decoder) decode(s *stream, m stored) (msg *fanout.Message, ok bool) {
 	default:
 		return nil, false
 	}
-	return msg, decodeNames(msg, m.header)
+	return msg, decodeNames(msg, m.header) && decodeOptions(msg, m.header)
 }
 
 func decodeNames(msg *fanout.Message, h nats.Header) (ok bool) {
@@ -141,13 +148,6 @@ func first(h nats.Header, key string) string {
 		return v[0]
 	}
 	return ""
-}
-
-// sameContent reports whether a stored message is what p would store. Who sent
-// it from which connection may differ: a retry often comes over another.
-func sameContent(m *fanout.Message, p *fanout.Publication) bool {
-	return m.Kind == fanout.KindData && m.Binary == p.Binary &&
-		bytes.Equal(m.Data, p.Data) && maps.Equal(m.Headers, p.Headers)
 }
 
 const hexDigits = "0123456789ABCDEF"

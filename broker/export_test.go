@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"context"
 	"errors"
 	"os"
 	"testing"
@@ -99,4 +100,12 @@ func (s *Sessions) ExpireEnding(tb testing.TB) {
 	if err := s.expire(tb.Context(), time.Now().Add(endingFor)); err != nil {
 		tb.Fatal(err)
 	}
+}
+
+// MarkDeleted is a deletion that stops after its marker.
+func (b *Broker) MarkDeleted(ctx context.Context, c fanout.Channel, offset uint64) (fanout.Receipt, error) {
+	if err := b.letLeave(ctx, b.reg.namespace(c.Namespace()).home(c)); err != nil {
+		return fanout.Receipt{}, err
+	}
+	return b.markDeleted(ctx, c, offset)
 }

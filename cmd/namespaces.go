@@ -10,8 +10,9 @@ import (
 )
 
 const (
-	// bucketBytes is what the log needs of the disk budget beside the namespaces.
-	bucketBytes Bytes = 48 << 20
+	// bucketBytes is what the log needs of the disk budget beside the namespaces: for
+	// its records, durable sessions and scheduled messages.
+	bucketBytes Bytes = 96 << 20
 	// mostBudget is what a disk budget that is not set can be.
 	mostBudget Bytes = 16 << 30
 )

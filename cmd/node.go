@@ -163,7 +163,7 @@ func (n *Node) setup(ctx context.Context) error {
 		limits.MaxConnections = most
 	}
 	registry, err := session.NewRegistry(limits, session.Services{
-		Groups: b,
+		Groups:    b,
 		NewClient: func(sink fanout.Sink) session.Subscriber { return hub.NewClient(sink) },
 		History:   hub,
 		Publisher: b,
@@ -186,6 +186,7 @@ func (n *Node) setup(ctx context.Context) error {
 	n.serve(ctx, listener, api.New(api.DefaultConfig(), api.Deps{
 		Publisher: b,
 		Purger:    b,
+		Scheduler: b,
 		History:   hub,
 		Readiness: readiness{&n.draining, b},
 		Auth:      n.verifier,

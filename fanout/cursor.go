@@ -131,6 +131,9 @@ func (c *cursor) emit(m *Message) bool {
 	}
 	switch m.Kind {
 	case KindData:
+		if m.expired() {
+			return true // no hole: it is gone from the log as well
+		}
 		cl.cork()
 		if !cl.sink.Deliver(m) {
 			cl.blocked = true

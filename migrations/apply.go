@@ -64,7 +64,8 @@ func steps() []Step {
 	return []Step{
 		{Version: 1, Name: "namespaces", run: createNamespaces},
 		{Version: 2, Name: "epochs", run: createEpochs},
-		{Version: 3, Name: "sessions", run: createSessions},
+		{Version: 3, Name: "schedules", run: createSchedules},
+		{Version: 4, Name: "sessions", run: createSessions},
 	}
 }
 

@@ -23,7 +23,7 @@ const (
 	DefaultSessionBytes = 16 << 20
 )
 
-// createSessions is step 3: the bucket of durable sessions, one key for each. A key
+// createSessions is step 4: the bucket of durable sessions, one key for each. A key
 // that is removed leaves a marker for a minute.
 func createSessions(ctx context.Context, js jetstream.JetStream, opts Options) error {
 	cfg := jetstream.KeyValueConfig{
