@@ -82,8 +82,8 @@ func mutants() map[string]mutant {
 			test: "TestLeavingBetweenSlices",
 		},
 		"a purge leaves the ring as it is": {
-			old:  "		s.ring.push(m)\n		if m.Kind == KindPurge {\n",
-			new:  "		s.ring.push(m)\n		if false {\n",
+			old:  "			s.ring.purge(m, s.key.Filter.IsPattern())\n",
+			new:  "",
 			test: "TestPurgeIsToldAsGap",
 		},
 	}

@@ -258,6 +258,9 @@ func (s *Session) settle(id uint64, channel, token string, do func(m fanout.Memb
 	if token == "" || len(token) > protocol.MaxTokenBytes {
 		return BadRequest("token", "has %d bytes, must be the ack_token of a message (1 to %d)", len(token), protocol.MaxTokenBytes)
 	}
+	if s.registry.services.Groups == nil {
+		return refuse(protocol.ErrorNotSupported, "", "this node has no groups")
+	}
 	st := s.seatOf(c)
 	if st == nil || !st.open.Load() {
 		return refuse(protocol.ErrorNotFound, "channel", "this connection is not a member of a group on it")
