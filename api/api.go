@@ -67,6 +67,7 @@ type Deps struct {
 	Publisher Publisher
 	Purger    Purger
 	Scheduler Scheduler
+	Groups    Groups
 	History   History
 	Readiness Readiness
 	Auth      Authenticator
@@ -133,6 +134,9 @@ func (a *api) routes() []route {
 		{"schedules", http.MethodGet, schedules, true, 0, a.schedules},
 		{"schedule", http.MethodGet, schedules + "/{schedule}", true, 0, a.oneSchedule},
 		{"cancel", http.MethodDelete, schedules + "/{schedule}", true, 0, a.cancelSchedule},
+		{"groups", http.MethodGet, "/v1/channels/{channel}/groups", true, 0, a.groups},
+		{"group", http.MethodGet, "/v1/channels/{channel}/groups/{group}", true, 0, a.group},
+		{"delete_group", http.MethodDelete, "/v1/channels/{channel}/groups/{group}", true, 0, a.deleteGroup},
 		{"healthz", http.MethodGet, "/healthz", false, 0, a.healthz},
 		{"readyz", http.MethodGet, "/readyz", false, 0, a.readyz},
 		{"openapi", http.MethodGet, "/openapi.yaml", false, 0, a.openapi},

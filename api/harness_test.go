@@ -185,7 +185,7 @@ func newHarness(tb testing.TB, change ...func(*harness)) *harness {
 		})
 	}
 	h.handler = api.New(h.cfg, api.Deps{
-		Publisher: h.log, Purger: h.log, Scheduler: h.log, History: h.log, Readiness: h.log, Auth: h.auth,
+		Publisher: h.log, Purger: h.log, Scheduler: h.log, Groups: h.log, History: h.log, Readiness: h.log, Auth: h.auth,
 		Metrics: h.reg, WebSocket: elsewhere("websocket"), Events: elsewhere("events"),
 	}, slog.New(slog.NewTextHandler(&h.logged, &slog.HandlerOptions{Level: slog.LevelDebug})), h.reg)
 	return h
@@ -290,7 +290,7 @@ func (h *harness) checkAgainstSpec(tb testing.TB, r *http.Request, res *response
 		tb.Fatal(err)
 	}
 	in := &openapi3filter.RequestValidationInput{
-		Request: r, PathParams: map[string]string{"channel": channel, "offset": rctx.URLParam("offset"), "schedule": rctx.URLParam("schedule")},
+		Request: r, PathParams: map[string]string{"channel": channel, "offset": rctx.URLParam("offset"), "schedule": rctx.URLParam("schedule"), "group": rctx.URLParam("group")},
 		Route:   &routers.Route{Spec: h.doc, Path: rctx.RoutePattern(), PathItem: path, Method: r.Method, Operation: path.GetOperation(r.Method)},
 		Options: &openapi3filter.Options{AuthenticationFunc: openapi3filter.NoopAuthenticationFunc, IncludeResponseStatus: true, SkipSettingDefaults: true},
 	}
@@ -307,3 +307,25 @@ func (h *harness) checkAgainstSpec(tb testing.TB, r *http.Request, res *response
 }
 
 const lobby = "/v1/channels/chat:lobby/messages"
+
+func (l *fakeLog) Groups(context.Context, fanout.Channel) ([]fanout.GroupInfo, error) {
+	return []fanout.GroupInfo{l.group()}, l.err
+}
+
+func (l *fakeLog) Group(_ context.Context, _ fanout.Channel, group string) (fanout.GroupInfo, error) {
+	if group != "crew" {
+		return fanout.GroupInfo{}, fanout.ErrNoGroup
+	}
+	return l.group(), l.err
+}
+
+func (l *fakeLog) DeleteGroup(_ context.Context, _ fanout.Channel, group string) error {
+	if group != "crew" {
+		return fanout.ErrNoGroup
+	}
+	return l.err
+}
+
+func (*fakeLog) group() fanout.GroupInfo {
+	return fanout.GroupInfo{Group: "crew", Created: 1_700_000_000_123_456_789, Pending: 7, InFlight: 3, Redelivered: 1, Waiting: 2}
+}

@@ -187,6 +187,7 @@ func (n *Node) setup(ctx context.Context) error {
 		Publisher: b,
 		Purger:    b,
 		Scheduler: b,
+		Groups:    b,
 		History:   hub,
 		Readiness: readiness{&n.draining, b},
 		Auth:      n.verifier,

@@ -93,6 +93,7 @@ is subscribed: in order, live, and after a disconnection from where they stopped
 		newHistory(s),
 		newDelete(s),
 		newSchedule(s),
+		newGroups(s),
 		newToken(s),
 		newKey(s),
 		newMigrate(s),
