@@ -10,6 +10,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"github.com/rivulet-rt/rivulet/fanout"
 )
 
@@ -183,15 +185,25 @@ func (c *consumerShelf) follow(ctx context.Context, p place, at fanout.Position)
 	return nil
 }
 
-// pull asks for one message, which nobody wants, for the asking. The server leaves a
-// request that it cannot serve at the moment without an answer; it was asked all the same.
+// pull asks for one message, which nobody wants, for the asking. A message comes under
+// its own subject, so that it needs a subscription of its own.
 func (c *consumerShelf) pull(ctx context.Context, p place) error {
-	pull, _ := json.Marshal(map[string]any{"batch": 1, "no_wait": true}) // plain values: cannot fail
+	nc := c.b.ctl.nc
+	inbox := nats.NewInbox()
+	sub, err := nc.SubscribeSync(inbox)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = sub.Unsubscribe() }() // fails with the connection alone
+	body, _ := json.Marshal(map[string]any{"batch": 1, "no_wait": true}) // plain values: cannot fail
+	if err := nc.PublishRequest(apiPrefix+"CONSUMER.MSG.NEXT."+p.stream.name+"."+p.name, inbox, body); err != nil {
+		return err
+	}
 	asked, cancel := context.WithTimeout(ctx, pullTimeout)
 	defer cancel()
-	_, err := c.b.ctl.nc.RequestWithContext(asked, apiPrefix+"CONSUMER.MSG.NEXT."+p.stream.name+"."+p.name, pull)
+	_, err = sub.NextMsgWithContext(asked)
 	if errors.Is(err, context.DeadlineExceeded) {
-		return ctx.Err()
+		return ctx.Err() // a request that cannot be served now; it was asked all the same
 	}
 	return err
 }
