@@ -110,3 +110,11 @@ func (s *Sessions) ExpireEnding(tb testing.TB) {
 		tb.Fatal(err)
 	}
 }
+
+// ExpireAll ends every session, as if nothing had been heard of any for ever.
+func (s *Sessions) ExpireAll(tb testing.TB) {
+	tb.Helper()
+	if err := s.expire(tb.Context(), time.Now().Add(2*mostSessionTTL)); err != nil {
+		tb.Fatal(err)
+	}
+}

@@ -194,7 +194,7 @@ func (c *consumerShelf) pull(ctx context.Context, p place) error {
 	if err != nil {
 		return err
 	}
-	defer func() { _ = sub.Unsubscribe() }() // fails with the connection alone
+	defer func() { _ = sub.Unsubscribe() }()                             // fails with the connection alone
 	body, _ := json.Marshal(map[string]any{"batch": 1, "no_wait": true}) // plain values: cannot fail
 	if err := nc.PublishRequest(apiPrefix+"CONSUMER.MSG.NEXT."+p.stream.name+"."+p.name, inbox, body); err != nil {
 		return err
