@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"reflect"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -159,12 +160,18 @@ func TestProtobufDecodersAllocateWithinBounds(t *testing.T) {
 			}
 		})
 	}
-	t.Run("messages", func(t *testing.T) {
-		frame := repeated(6, []byte{0x12, 0})
-		if n := allocated(func() { _, _ = protocol.Protobuf{}.DecodeEvent(frame) }); n > 64*size {
-			t.Errorf("%d bytes for a frame of %d", n, len(frame))
-		}
-	})
+	for name, frame := range map[string][]byte{
+		"messages":         repeated(6, []byte{0x12, 0}),
+		"members":          repeated(17, []byte{0x12, 0}),
+		"lists of members": repeated(17, slices.Concat(bytes.Repeat([]byte{0x12, 0}, 1000), bytes.Repeat([]byte{0x1a, 0}, 1000), bytes.Repeat([]byte{0x22, 0}, 1000))),
+		"info":             repeated(17, []byte{0x12, 3, 0x1a, 1, '1'}),
+	} {
+		t.Run(name, func(t *testing.T) {
+			if n := allocated(func() { _, _ = protocol.Protobuf{}.DecodeEvent(frame) }); n > 64*size {
+				t.Errorf("%d bytes for a frame of %d", n, len(frame))
+			}
+		})
+	}
 }
 
 func BenchmarkProtobufAppendMessage(b *testing.B) {
