@@ -109,3 +109,11 @@ func (b *Broker) MarkDeleted(ctx context.Context, c fanout.Channel, offset uint6
 	}
 	return b.markDeleted(ctx, c, offset)
 }
+
+// ExpireAll ends every session, as if nothing had been heard of any for ever.
+func (s *Sessions) ExpireAll(tb testing.TB) {
+	tb.Helper()
+	if err := s.expire(tb.Context(), time.Now().Add(2*mostSessionTTL)); err != nil {
+		tb.Fatal(err)
+	}
+}

@@ -6,8 +6,11 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
+
+	"github.com/nats-io/nats.go"
 
 	"github.com/rivulet-rt/rivulet/fanout"
 )
@@ -89,7 +92,7 @@ func (c *consumerShelf) place(ctx context.Context, id fanout.SessionID, k fanout
 
 func (c *consumerShelf) config(p place, id fanout.SessionID, k fanout.SessionChannel, ttl timeToLive) consumerConfig {
 	return consumerConfig{
-		Durable: p.name, Deliver: "by_start_sequence", Start: 1, Ack: "all", Pending: 1, Filter: p.filter,
+		Durable: p.name, Deliver: "by_start_sequence", Start: 1, Ack: "all", Pending: -1, Filter: p.filter,
 		Replay: "instant", Headers: true, Inactive: ttl.inactive(),
 		Metadata: map[string]string{
 			metaUser: id.User, metaSession: id.Name, metaChannel: k.Channel.String(), metaPosition: k.Position.String(),
@@ -169,10 +172,7 @@ func (c *consumerShelf) move(ctx context.Context, id fanout.SessionID, k fanout.
 // follow has the server's own state follow the position. The pull is what counts as
 // activity, a reset does not; the reset comes last and takes back what was pulled.
 func (c *consumerShelf) follow(ctx context.Context, p place, at fanout.Position) error {
-	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
-	defer cancel()
-	pull, _ := json.Marshal(map[string]any{"batch": 1, "no_wait": true}) // plain values: cannot fail
-	if _, err := c.b.ctl.nc.RequestWithContext(ctx, apiPrefix+"CONSUMER.MSG.NEXT."+p.stream.name+"."+p.name, pull); err != nil {
+	if err := c.pull(ctx, p); err != nil {
 		return unavailable("keep consumer", err)
 	}
 	var info consumerInfo
@@ -184,6 +184,32 @@ func (c *consumerShelf) follow(ctx context.Context, p place, at fanout.Position)
 	}
 	return nil
 }
+
+// pull asks for one message, which nobody wants, for the asking. A message comes under
+// its own subject, so that it needs a subscription of its own.
+func (c *consumerShelf) pull(ctx context.Context, p place) error {
+	nc := c.b.ctl.nc
+	inbox := nats.NewInbox()
+	sub, err := nc.SubscribeSync(inbox)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = sub.Unsubscribe() }()                             // fails with the connection alone
+	body, _ := json.Marshal(map[string]any{"batch": 1, "no_wait": true}) // plain values: cannot fail
+	if err := nc.PublishRequest(apiPrefix+"CONSUMER.MSG.NEXT."+p.stream.name+"."+p.name, inbox, body); err != nil {
+		return err
+	}
+	asked, cancel := context.WithTimeout(ctx, pullTimeout)
+	defer cancel()
+	_, err = sub.NextMsgWithContext(asked)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return ctx.Err() // a request that cannot be served now; it was asked all the same
+	}
+	return err
+}
+
+// pullTimeout is how long the answer to a pull is awaited.
+const pullTimeout = 500 * time.Millisecond
 
 func (c *consumerShelf) drop(ctx context.Context, id fanout.SessionID, k fanout.SessionChannel) error {
 	p, err := c.place(ctx, id, k)

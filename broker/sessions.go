@@ -131,8 +131,8 @@ func (s *Sessions) take(ctx context.Context, have *sessionRecord, client string)
 // inherit loads the positions. Where the one who had the session may still be alive and
 // has not given it up, each place gets a new fence; the old places are returned.
 func (s *Sessions) inherit(ctx context.Context, have *sessionRecord, rec *fanout.SessionRecord) (old []fanout.SessionChannel, err error) {
-	// An embedded log has died with the node that had the session.
-	contested := have.Node != "" && have.Client != "" && s.b.srv == nil
+	// An embedded log has died with another node that had the session.
+	contested := have.Node != "" && (s.b.srv == nil || have.Node == s.b.cfg.Node)
 	group, gctx := errgroup.WithContext(ctx)
 	group.SetLimit(shelvesAtOnce)
 	for i := range rec.Channels {
@@ -179,6 +179,9 @@ func (s *Sessions) dropAll(ctx context.Context, id fanout.SessionID, list []fano
 // after any other the same change may be saved again. Calls for one session must not
 // overlap.
 func (s *Sessions) Save(ctx context.Context, rec *fanout.SessionRecord, change fanout.SessionChange) error {
+	if rec.Client == "" {
+		return fmt.Errorf("save session: it was released: %w", fanout.ErrSuperseded)
+	}
 	next := rec.Clone()
 	err := s.apply(ctx, next, change)
 	if err == nil {

@@ -195,6 +195,9 @@ func (n *Node) setup(ctx context.Context) error {
 		WebSocket: websocket.New(registry, n.log),
 		Events:    sse.New(registry, n.log),
 		Echo:      echo,
+
+		Sessions:       b.Sessions(),
+		SessionControl: b.Sessions(),
 	}, n.log, n.reg))
 	n.log.Info("started", slog.String("address", n.addr.String()))
 	return nil

@@ -94,6 +94,7 @@ is subscribed: in order, live, and after a disconnection from where they stopped
 		newDelete(s),
 		newSchedule(s),
 		newGroups(s),
+		newSessions(s),
 		newToken(s),
 		newKey(s),
 		newMigrate(s),

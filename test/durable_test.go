@@ -122,6 +122,7 @@ func TestDurableSessionGoesOn(t *testing.T) {
 		}
 		list = k.messages(8, 12)
 		k.acked(list[4])
+		k.close() // else the stop waits for its good-bye
 		n.stop()
 
 		cfg.Server.Listen = "127.0.0.1:0"
