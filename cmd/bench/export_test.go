@@ -44,4 +44,20 @@ func Source(to string, connections, connection int) netip.Addr {
 }
 
 // Kind is the name of an error.
-func Kind(err error) string { return newKindPatterns().of(err) }
+func Kind(err error) string { return newKinds().of(err) }
+
+// Lanes are who publishes on each channel, and how many have no subscriber beside it.
+func Lanes(o Options) (lanes []int, unheard int) {
+	s := spec{Options: o}
+	for i := range o.Channels {
+		lanes = append(lanes, s.laneOf(i))
+	}
+	return lanes, s.unheard()
+}
+
+// Due is how long after a storm's start a worker's next connection is due.
+func Due(o Options, index, dialed int) time.Duration {
+	c := clients{w: &worker{spec: spec{Options: o, Index: index}}, dialed: dialed}
+	start := time.Now()
+	return c.due(start).Sub(start)
+}
