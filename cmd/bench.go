@@ -91,7 +91,7 @@ func (f *benchFlags) add(cmd *cobra.Command) {
 	fs.IntVar(&o.Publishers, "publishers", 0, "`number` of HTTP connections that publish, at most one per channel")
 	fs.TextVar(&f.payload, "payload", f.payload, "size of each message's data, in `bytes`")
 	fs.StringVar(&o.Events, "events", "", "take the data from this `file`, a JSON value per line, plain or gzipped")
-	fs.TextVar(&f.duration, "duration", f.duration, "how `long` to publish, or to stay connected")
+	fs.TextVar(&f.duration, "duration", f.duration, "`time` to publish, or to stay connected")
 	fs.IntVar(&o.Missed, "missed", o.Missed, "`number` of messages that each client of a replay has missed")
 	fs.IntVar(&o.Processes, "processes", o.Processes, "share the load between `n` processes, where one is busy all of the time")
 	fs.StringVar(&o.Namespace, "namespace", o.Namespace, "`name` of the namespace of the channels")
