@@ -25,7 +25,7 @@ what the node would do and what is insecure about that. It starts and changes
 nothing. Give it what serve is given.`,
 		Example: `  rivulet check --config rivulet.yaml
   RIVULET_AUTH_HMAC_SECRET=... rivulet check --listen :8080 --sync always`,
-		Args:    arguments(0, 0, "no arguments"),
+		Args: arguments(0, 0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := node.read(cmd, s.Environ)
 			if err != nil {

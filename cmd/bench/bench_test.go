@@ -105,9 +105,9 @@ func TestKinds(t *testing.T) {
 	for want, err := range map[string]error{
 		"connection refused":         fmt.Errorf("connect to 10.0.0.1:5: %w", unix.ECONNREFUSED),
 		"closed by the node":         io.EOF,
-		"4000 node is shutting down": fmt.Errorf("raw: closed: %w", &raw.Refusal{Code: protocol.CloseDraining, Message: "node is shutting down"}),
-		"4403 not allowed by the token: no subscribe on default:bench.*": &raw.Refusal{Code: protocol.ErrorForbidden, Message: "no subscribe on default:bench.abcde23456.17"},
-		"status 503 Service Unavailable: full":                           fmt.Errorf("raw: handshake: %w", &raw.Refusal{Status: 503, Message: "full"}),
+		"4000 node is shutting down": fmt.Errorf("raw: closed: %w", &raw.RefusedError{Code: protocol.CloseDraining, Message: "node is shutting down"}),
+		"4403 not allowed by the token: no subscribe on default:bench.*": &raw.RefusedError{Code: protocol.ErrorForbidden, Message: "no subscribe on default:bench.abcde23456.17"},
+		"status 503 Service Unavailable: full":                           fmt.Errorf("raw: handshake: %w", &raw.RefusedError{Status: 503, Message: "full"}),
 		"something new":                                                  errors.New("raw: something new"),
 	} {
 		if got := bench.Kind(err); got != want {

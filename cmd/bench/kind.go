@@ -31,7 +31,7 @@ func (k kinds) of(err error) string {
 	if errors.Is(err, io.EOF) {
 		return "closed by the node"
 	}
-	if refusal, ok := errors.AsType[*raw.Refusal](err); ok {
+	if refusal, ok := errors.AsType[*raw.RefusedError](err); ok {
 		err = refusal
 	}
 	return k.ours.ReplaceAllString(strings.TrimPrefix(strings.TrimPrefix(err.Error(), "bench: "), "raw: "), "bench$1*")

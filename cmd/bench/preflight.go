@@ -138,7 +138,7 @@ func await(ctx context.Context, loop *raw.Loop, done *bool) error {
 
 // advise says what to do about what a node answers.
 func advise(s *spec, err error) error {
-	r, ok := errors.AsType[*raw.Refusal](err)
+	r, ok := errors.AsType[*raw.RefusedError](err)
 	if !ok {
 		return err
 	}

@@ -245,10 +245,6 @@ func (s *Subscriber) event(c *Conn, payload []byte) {
 	case bytes.HasPrefix(payload, []byte(`{"connected":`)), bytes.HasPrefix(payload, []byte(`{"caught_up":`)),
 		bytes.HasPrefix(payload, []byte(`{"ping":`)):
 	default:
-		if r := refusedEvent(payload); r != nil {
-			c.fail(fmt.Errorf("raw: %w", r))
-			return
-		}
-		c.fail(fmt.Errorf("%w: %.300q", errFrame, payload))
+		c.fail(refusedEvent(payload))
 	}
 }

@@ -5,6 +5,7 @@ package raw
 import (
 	"encoding/binary"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"strconv"
 	"strings"
@@ -12,8 +13,8 @@ import (
 	"github.com/rivulet-rt/rivulet/protocol"
 )
 
-// Refusal is a node's answer that says no, or its word that it ends the connection.
-type Refusal struct {
+// RefusedError is a node's answer that says no, or its word that it ends the connection.
+type RefusedError struct {
 	Status  int           // of an HTTP answer; 0 of what came over a WebSocket
 	Code    protocol.Code // of that: an error, a disconnect or a close frame
 	Message string
@@ -21,7 +22,7 @@ type Refusal struct {
 }
 
 // Error is what and why, on one line.
-func (r *Refusal) Error() string {
+func (r *RefusedError) Error() string {
 	text := r.Code.String()
 	if r.Status != 0 {
 		text = strings.TrimSpace("status " + strconv.Itoa(r.Status) + " " + http.StatusText(r.Status))
@@ -47,8 +48,8 @@ func oneLine(s string) string {
 }
 
 // refusedAnswer reads an HTTP answer. What is no node, a proxy say, sends another body.
-func refusedAnswer(status int, body []byte) *Refusal {
-	r := &Refusal{Status: status}
+func refusedAnswer(status int, body []byte) *RefusedError {
+	r := &RefusedError{Status: status}
 	var answer struct {
 		Message string `json:"message"`
 		Data    struct {
@@ -63,28 +64,26 @@ func refusedAnswer(status int, body []byte) *Refusal {
 	return r
 }
 
-// refusedEvent reads an error or a disconnect, nil if it is neither.
-func refusedEvent(payload []byte) *Refusal {
+// refusedEvent is the error of an event that is neither a message nor about one.
+func refusedEvent(payload []byte) error {
 	var ev struct {
 		Error      *protocol.ErrorEvent      `json:"error"`
 		Disconnect *protocol.DisconnectEvent `json:"disconnect"`
 	}
-	if err := json.Unmarshal(payload, &ev); err != nil {
-		return nil
-	}
+	err := json.Unmarshal(payload, &ev)
 	switch {
-	case ev.Error != nil:
-		return &Refusal{Code: ev.Error.Code, Message: oneLine(ev.Error.Message), Field: ev.Error.Field}
-	case ev.Disconnect != nil:
-		return &Refusal{Code: ev.Disconnect.Code, Message: oneLine(ev.Disconnect.Reason)}
+	case err == nil && ev.Error != nil:
+		return fmt.Errorf("raw: %w", &RefusedError{Code: ev.Error.Code, Message: oneLine(ev.Error.Message), Field: ev.Error.Field})
+	case err == nil && ev.Disconnect != nil:
+		return fmt.Errorf("raw: %w", &RefusedError{Code: ev.Disconnect.Code, Message: oneLine(ev.Disconnect.Reason)})
 	}
-	return nil
+	return fmt.Errorf("%w: %.300q", errFrame, payload)
 }
 
 // refusedClose reads a close frame.
-func refusedClose(payload []byte) *Refusal {
+func refusedClose(payload []byte) *RefusedError {
 	if len(payload) < 2 {
-		return &Refusal{Code: protocol.CloseNoStatus}
+		return &RefusedError{Code: protocol.CloseNoStatus}
 	}
-	return &Refusal{Code: protocol.Code(binary.BigEndian.Uint16(payload)), Message: oneLine(string(payload[2:]))}
+	return &RefusedError{Code: protocol.Code(binary.BigEndian.Uint16(payload)), Message: oneLine(string(payload[2:]))}
 }
