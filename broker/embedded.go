@@ -211,7 +211,7 @@ func (e *embedded) stop(ctx context.Context) error {
 			srv.Shutdown()
 			srv.WaitForShutdown()
 		}
-		ended <- syncTree(e.dir) // the server does not, when it is stopped
+		ended <- syncTree(e.root) // the server does not, when it is stopped
 	}()
 	var err error
 	select {

@@ -4,17 +4,16 @@ import (
 	"errors"
 	"io/fs"
 	"os"
-	"path/filepath"
 )
 
 // syncTree makes everything in dir durable, file by file. A sync of the whole file
 // system would wait for whatever else is written to it.
-func syncTree(dir string) error {
-	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+func syncTree(dir *os.Root) error {
+	return fs.WalkDir(dir.FS(), ".", func(path string, d fs.DirEntry, err error) error {
 		if err != nil || !d.Type().IsRegular() && !d.IsDir() {
 			return err
 		}
-		f, err := os.Open(path)
+		f, err := dir.Open(path)
 		if err != nil {
 			return err
 		}

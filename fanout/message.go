@@ -3,7 +3,6 @@ package fanout
 import (
 	"sync/atomic"
 	"time"
-	"unsafe"
 )
 
 // Kind tells what a stored message is.
@@ -81,7 +80,7 @@ func (m *Message) adds(slot int, b []byte) bool {
 	first := true
 	for i := range m.frames {
 		if f := m.frames[i].Load(); i != slot && f != nil {
-			if unsafe.SliceData(*f) == unsafe.SliceData(b) {
+			if len(*f) > 0 && len(b) > 0 && &(*f)[0] == &b[0] {
 				return false
 			}
 			first = false
