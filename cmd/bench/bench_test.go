@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -112,6 +113,16 @@ func TestKinds(t *testing.T) {
 	} {
 		if got := bench.Kind(err); got != want {
 			t.Errorf("%v is %q, want %q", err, got, want)
+		}
+	}
+}
+
+// TestPilots: when the subscriber that a publisher follows ends, it follows another.
+func TestPilots(t *testing.T) {
+	o := bench.Options{Scenario: bench.Rooms, Connections: 24, Channels: 3, Publishers: 3, Processes: 2}
+	for index, want := range [][]int{{22, 16, 10, 4}, {19, 13, 7, 1}} {
+		if got := bench.Pilots(o, index, 1); !slices.Equal(got, want) {
+			t.Errorf("worker %d follows %v, want %v", index, got, want)
 		}
 	}
 }

@@ -97,9 +97,24 @@ func (c *clients) fail(s *raw.Subscriber, err error) {
 	c.last = time.Now()
 	c.w.fault("connection", err)
 	if t := c.w.topics[c.channel(s.Tag)]; t != nil && t.pilot == s {
-		t.pilot = nil
+		t.pilot = c.before(s)
 		t.lane.next()
 	}
+}
+
+// before finds the subscriber of the same channel that precedes s, nil if none does. The
+// first pilot is the last of them, so each is looked at once, however many end.
+func (c *clients) before(s *raw.Subscriber) *raw.Subscriber {
+	o := &c.w.spec.Options
+	for j := c.global(s.Tag) - o.Channels; j >= 0; j -= o.Channels {
+		if j%o.Processes != c.w.spec.Index {
+			continue
+		}
+		if tag := j / o.Processes; c.state[tag] == subscribed {
+			return c.list[tag]
+		}
+	}
+	return nil
 }
 
 // message is called for every one.
