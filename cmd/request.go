@@ -50,7 +50,8 @@ func (e *refusedError) Error() string {
 	return fmt.Sprintf("the node answered %d: %s", e.status, e.text)
 }
 
-// ask makes one request and decodes the data of its answer. path is escaped.
+// ask makes one request and decodes the data of its answer, unless data is nil. path
+// is escaped.
 func (n *node) ask(ctx context.Context, method, path string, query url.Values, body, data any) error {
 	target := n.base + path
 	if len(query) > 0 {
@@ -91,6 +92,9 @@ func (n *node) ask(ctx context.Context, method, path string, query url.Values, b
 	}
 	if res.StatusCode >= http.StatusMultipleChoices {
 		return &refusedError{res.StatusCode, answer.Message}
+	}
+	if data == nil {
+		return nil
 	}
 	return json.Unmarshal(answer.Data, data)
 }

@@ -1,16 +1,12 @@
 package cmd
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
 	"strconv"
-	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -53,10 +49,11 @@ func newSessionsList(s Streams) *cobra.Command {
 		Use: "list [USER]", Short: "List the durable sessions of a user, or of all",
 		Args: arguments(0, 1, "at most one user"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := f.client.resolve(s.Environ); err != nil {
+			n, err := f.client.connect(s.Environ)
+			if err != nil {
 				return err
 			}
-			return f.list(cmd.Context(), s.Out, args)
+			return f.list(cmd.Context(), n, s.Out, args)
 		},
 	}
 	f.client.add(cmd)
@@ -83,10 +80,11 @@ func newSessionsDelete(s Streams) *cobra.Command {
 		Use: "delete USER SESSION", Short: "Delete a durable session, and close its connection",
 		Args: arguments(2, 2, "a user and a session"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := f.client.resolve(s.Environ); err != nil {
+			n, err := f.client.connect(s.Environ)
+			if err != nil {
 				return err
 			}
-			if err := f.call(cmd.Context(), http.MethodDelete, sessionPath(args), nil, nil); err != nil {
+			if err := n.ask(cmd.Context(), http.MethodDelete, sessionPath(args), nil, nil, nil); err != nil {
 				return err
 			}
 			fmt.Fprintln(s.Out, "deleted")
@@ -154,7 +152,7 @@ func sessionPath(args []string) string {
 // mostSessionsPage is what the API gives at most.
 const mostSessionsPage = 1000
 
-func (f *sessionsFlags) list(ctx context.Context, out io.Writer, args []string) error {
+func (f *sessionsFlags) list(ctx context.Context, n *node, out io.Writer, args []string) error {
 	path := "/v1/sessions"
 	if len(args) == 1 {
 		path = "/v1/users/" + url.PathEscape(args[0]) + "/sessions"
@@ -173,7 +171,8 @@ func (f *sessionsFlags) list(ctx context.Context, out io.Writer, args []string) 
 		if f.limit > 0 {
 			most = min(most, left)
 		}
-		if err := f.call(ctx, http.MethodGet, path+"?limit="+strconv.Itoa(most)+"&after="+strconv.FormatUint(f.after, 10), nil, &page); err != nil {
+		query := url.Values{"limit": {strconv.Itoa(most)}, "after": {strconv.FormatUint(f.after, 10)}}
+		if err := n.ask(ctx, http.MethodGet, path, query, nil, &page); err != nil {
 			return err
 		}
 		for _, r := range page.Sessions {
@@ -197,11 +196,12 @@ func moment(millis int64) string { return time.UnixMilli(millis).UTC().Format(ti
 
 // one asks for one session, or changes it, and prints what it is then.
 func (f *sessionsFlags) one(ctx context.Context, s Streams, method string, args []string, action string, body any) error {
-	if err := f.client.resolve(s.Environ); err != nil {
+	n, err := f.client.connect(s.Environ)
+	if err != nil {
 		return err
 	}
 	var r sessionAnswer
-	if err := f.call(ctx, method, sessionPath(args)+action, body, &r); err != nil {
+	if err := n.ask(ctx, method, sessionPath(args)+action, nil, body, &r); err != nil {
 		return err
 	}
 	fmt.Fprintf(s.Out, "%s of %s, made %s, seen %s, expires %s\n", r.Session, r.User, moment(r.Created), moment(r.Seen), moment(r.Expires))
@@ -221,50 +221,4 @@ func (f *sessionsFlags) one(ctx context.Context, s Streams, method string, args 
 		fmt.Fprintf(table, "%s\t%d\t%s\t%s\n", c.Channel, c.Offset, lag, position)
 	}
 	return table.Flush()
-}
-
-// mostAnswer bounds what is read of an answer.
-const mostAnswer = 64 << 20
-
-// call asks the node's API; into may be nil.
-func (f *sessionsFlags) call(ctx context.Context, method, path string, body, into any) error {
-	var in io.Reader
-	if body != nil {
-		text, err := json.Marshal(body)
-		if err != nil {
-			return err
-		}
-		in = bytes.NewReader(text)
-	}
-	req, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(f.client.url, "/")+path, in)
-	if err != nil {
-		return usagef("--url: %w", err)
-	}
-	if body != nil {
-		req.Header.Set("Content-Type", "application/json")
-	}
-	if f.client.token != "" {
-		req.Header.Set("Authorization", "Bearer "+f.client.token)
-	}
-	client := http.Client{Timeout: 30 * time.Second}
-	defer client.CloseIdleConnections()
-	resp, err := client.Do(req)
-	if err != nil {
-		return fmt.Errorf("ask the node: %w", err)
-	}
-	defer func() { _ = resp.Body.Close() }() // it was read
-	var answer struct {
-		Message string
-		Data    json.RawMessage
-	}
-	if err := json.NewDecoder(io.LimitReader(resp.Body, mostAnswer)).Decode(&answer); err != nil {
-		return fmt.Errorf("read the node's answer (HTTP %d): %w", resp.StatusCode, err)
-	}
-	if resp.StatusCode != http.StatusOK {
-		return errors.New(answer.Message)
-	}
-	if into == nil {
-		return nil
-	}
-	return json.Unmarshal(answer.Data, into)
 }
