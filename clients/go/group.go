@@ -110,6 +110,14 @@ func (c *Client) groupOf(channel string) *Group {
 	return c.groups[canonical(channel)]
 }
 
+// groupFor returns the membership that a message is for, nil if it is for none.
+func (c *Client) groupFor(group, channel string) *Group {
+	if group == "" {
+		return nil
+	}
+	return c.groupOf(channel)
+}
+
 // Jobs ranges over the jobs, waiting for new ones. It ends when ctx does or the
 // membership has ended, with an error last unless by Leave. A *GapError does not end
 // it: messages are gone from the log that no member had.

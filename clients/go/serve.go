@@ -73,10 +73,8 @@ func (c *Client) handle(ctx context.Context, l *link, e *protocol.Event) error {
 		if err != nil {
 			return &lossError{err: err, ours: true}
 		}
-		if e.Message.Group != "" {
-			if g := c.groupOf(m.Channel); g != nil {
-				g.deliver(l, m, e.Message)
-			}
+		if g := c.groupFor(e.Message.Group, m.Channel); g != nil {
+			g.deliver(l, m, e.Message)
 			return nil
 		}
 		if s := l.route(m.Channel, m.Position, m.Offset); s != nil && !c.hadElsewhere(l, s, m) {
