@@ -275,7 +275,7 @@ func (b *Broker) Cancel(ctx context.Context, id string) error {
 	if !time.Now().Before(due) {
 		return fmt.Errorf("cancel %s: %w", id, fanout.ErrScheduleDue)
 	}
-	removed, err := b.drop(ctx, migrations.ScheduleStream, s.Cursor)
+	removed, err := b.drop(ctx, migrations.ScheduleStream, s.Cursor, true)
 	if err == nil {
 		err = b.commit.barrier(ctx)
 	}
