@@ -86,17 +86,21 @@ func (b *Broker) erase(ctx context.Context, s *stream, c fanout.Channel, offset 
 
 // remove overwrites one stored message. It is no error if it is gone.
 func (b *Broker) remove(ctx context.Context, s *stream, offset uint64) error {
-	_, err := b.drop(ctx, s.name, offset)
+	_, err := b.drop(ctx, s.name, offset, true)
 	return err
 }
 
-// drop overwrites one message of a stream, and reports whether it was this call that
-// did.
-func (b *Broker) drop(ctx context.Context, stream string, seq uint64) (bool, error) {
+// drop removes one message of a stream, and reports whether it was this call that did.
+// To erase it as well takes the server milliseconds.
+func (b *Broker) drop(ctx context.Context, stream string, seq uint64, erase bool) (bool, error) {
+	request := struct {
+		Seq     uint64 `json:"seq"`
+		NoErase bool   `json:"no_erase,omitempty"`
+	}{seq, !erase}
 	var answer struct {
 		Error *apiError `json:"error"`
 	}
-	if err := b.api(ctx, "STREAM.MSG.DELETE."+stream, map[string]uint64{"seq": seq}, &answer); err != nil {
+	if err := b.api(ctx, "STREAM.MSG.DELETE."+stream, request, &answer); err != nil {
 		return false, err
 	}
 	if answer.Error == nil {

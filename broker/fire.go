@@ -169,7 +169,7 @@ func (b *Broker) settle(ctx context.Context, list []*due) (again []dueEntry) {
 	for i, d := range list {
 		if b.fired(d) {
 			group.Go(func() error {
-				_, dropped[i] = b.drop(ctx, migrations.ScheduleStream, d.entry.seq)
+				_, dropped[i] = b.drop(ctx, migrations.ScheduleStream, d.entry.seq, false)
 				return nil
 			})
 		}

@@ -272,7 +272,7 @@ func (b *Broker) Cancel(ctx context.Context, id string) error {
 	if !time.Now().Before(due) {
 		return fmt.Errorf("cancel %s: %w", id, fanout.ErrScheduleDue)
 	}
-	removed, err := b.drop(ctx, migrations.ScheduleStream, s.Cursor)
+	removed, err := b.drop(ctx, migrations.ScheduleStream, s.Cursor, true)
 	switch {
 	case err != nil:
 		return unavailable("cancel "+id, err)
