@@ -252,7 +252,10 @@ func (s *Sessions) moveAll(ctx context.Context, next *fanout.SessionRecord, chan
 // the caller's: then somebody removed it, and it is made again.
 func (s *Sessions) move(ctx context.Context, next *fanout.SessionRecord, k *fanout.SessionChannel) error {
 	err := s.shelfOf(*k).move(ctx, next.ID, *k, timeToLive(next.TTL))
-	if !errors.Is(err, errConflict) {
+	switch {
+	case errors.Is(err, fanout.ErrUnknownNamespace):
+		return nil // it is no longer configured; the others go on
+	case !errors.Is(err, errConflict):
 		return err
 	}
 	have, rerr := s.read(ctx, next.ID)
@@ -306,7 +309,8 @@ func (s *Sessions) Get(ctx context.Context, id fanout.SessionID) (*fanout.Sessio
 		return nil, err
 	}
 	for i := range have.Channels {
-		if err := s.shelfOf(have.Channels[i]).load(ctx, id, &have.Channels[i]); err != nil {
+		err := s.shelfOf(have.Channels[i]).load(ctx, id, &have.Channels[i])
+		if err != nil && !errors.Is(err, fanout.ErrUnknownNamespace) {
 			return nil, err
 		}
 	}

@@ -205,12 +205,8 @@ func subscribe(ctx context.Context, s *Session, cmd *protocol.Command) error {
 		if _, ok := s.joined(req.Channel); ok {
 			return fanout.ErrAlreadySubscribed // before the session gets a place
 		}
-		resumed, err := s.startDurable(ctx, &req)
-		if err != nil {
+		if kept, err = s.startDurable(ctx, &req); err != nil {
 			return err
-		}
-		if kept = begun; resumed {
-			kept = continued
 		}
 	}
 	client, token, err := s.join(req.Channel, cmd.ID, kept)

@@ -85,7 +85,8 @@ type durability uint8
 
 const (
 	passing   durability = iota // it does not
-	begun                       // it is new to the session
+	begun                       // it is new to the session, and begins in the log
+	begunLive                   // it is new to the session, and live from now
 	continued                   // it goes on where the session stands
 )
 
@@ -211,11 +212,24 @@ func (s *Session) Notify(n fanout.Notice) bool {
 	case fanout.NoticeChecked:
 		return s.checked(n)
 	default:
-		if n.Kind == fanout.NoticePosition && s.durable != nil {
-			s.durable.fresher(n)
+		if s.durable != nil && s.keptBack(n) {
+			return true
 		}
 		return s.out.Push(s.codec.Event(NoticeEvent(n)))
 	}
+}
+
+// keptBack takes from a notice what concerns the durable session, and reports whether it
+// is not for the client: who asked for no history is not told that it has ended.
+func (s *Session) keptBack(n fanout.Notice) bool {
+	if n.Kind == fanout.NoticePosition {
+		s.durable.fresher(n)
+	}
+	if n.Kind != fanout.NoticeCaughtUp {
+		return false
+	}
+	how, _ := s.joined(n.Channel)
+	return how == begunLive
 }
 
 // answer passes on what has become of a subscription.

@@ -289,7 +289,7 @@ func TestDurableSessionBadInput(t *testing.T) {
 		field string
 	}{
 		{"durable without a session", plain, sub(protocol.SubscribeCommand{Channel: "t:x"}), protocol.ErrorBadRequest, "durable"},
-		{"a pattern", k, sub(protocol.SubscribeCommand{Channel: "t:>"}), protocol.ErrorBadRequest, "channel"},
+		{"a pattern", k, sub(protocol.SubscribeCommand{Channel: "t:>"}), protocol.ErrorBadRequest, "durable"},
 		{"twice", k, sub(protocol.SubscribeCommand{Channel: "t:a"}), protocol.ErrorConflict, "channel"},
 		{"two starts", k, sub(protocol.SubscribeCommand{Channel: "t:x", Last: 1, Since: 1}), protocol.ErrorBadRequest, "position"},
 		{"off", k, sub(protocol.SubscribeCommand{Channel: "off:a"}), protocol.ErrorNotSupported, "durable"},
@@ -302,8 +302,8 @@ func TestDurableSessionBadInput(t *testing.T) {
 		{"ack of no position", k, ack(protocol.AckCommand{Channel: "t:a", Position: "x"}), protocol.ErrorBadRequest, "position"},
 		{"ack beyond the delivered", k, ack(protocol.AckCommand{Channel: "t:a", Position: other[:9] + "zzzzz" + other[len(other)-11:]}), protocol.ErrorBadRequest, "position"},
 		{"ack of another stream", k, ack(protocol.AckCommand{Channel: "t:a", Position: "00000000-1-1"}), protocol.ErrorBadRequest, "position"},
-		{"ack of an offset of another channel", k, ack(protocol.AckCommand{Channel: "t:a", Offset: 4}), protocol.ErrorNotFound, "offset"},
-		{"ack of an offset that is not stored", k, ack(protocol.AckCommand{Channel: "t:a", Offset: 99}), protocol.ErrorNotFound, "offset"},
+		{"ack of an offset of another channel", k, ack(protocol.AckCommand{Channel: "t:a", Offset: 4}), protocol.ErrorBadRequest, "offset"},
+		{"ack of an offset that is not stored", k, ack(protocol.AckCommand{Channel: "t:a", Offset: 99}), protocol.ErrorBadRequest, "offset"},
 		{"ack of a pattern", k, ack(protocol.AckCommand{Channel: "t:>", Offset: 1}), protocol.ErrorBadRequest, "channel"},
 		{"ack without a subscription", k, ack(protocol.AckCommand{Channel: "t:none", Offset: 1}), protocol.ErrorNotFound, "channel"},
 		{"ack without a session", plain, ack(protocol.AckCommand{Channel: "t:a", Offset: 1}), protocol.ErrorBadRequest, "channel"},

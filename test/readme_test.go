@@ -45,13 +45,14 @@ func mask(s string) string {
 func TestREADME(t *testing.T) {
 	t.Parallel()
 	for page, commands := range map[string]int{
-		"README.md":            6,
-		"docs/benchmarking.md": 2,
-		"docs/operating.md":    3,
-		"docs/history.md":      5,
-		"docs/publishing.md":   10,
-		"docs/scheduling.md":   4,
-		"docs/subscribing.md":  6,
+		"README.md":                6,
+		"docs/benchmarking.md":     2,
+		"docs/operating.md":        3,
+		"docs/history.md":          5,
+		"docs/publishing.md":       10,
+		"docs/scheduling.md":       4,
+		"docs/subscribing.md":      6,
+		"docs/durable-sessions.md": 7,
 	} {
 		t.Run(page, func(t *testing.T) {
 			t.Parallel()
