@@ -120,7 +120,7 @@ func (gs *groups) add(ctx context.Context, g *group, m *membership) error {
 	}
 	if have := gs.open[g.key]; have != nil {
 		g = have
-	} else if err := g.begin(gs.mux); err != nil {
+	} else if err := g.begin(gs.mux); err != nil { //nolint:contextcheck // a group outlives its first member's request
 		return unavailable("subscribe", err)
 	}
 	gs.open[g.key] = g
@@ -253,7 +253,7 @@ func (g *group) run(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
-			g.floor.save(g)
+			g.floor.save(g) //nolint:contextcheck // ctx has ended
 			return
 		case <-g.wake:
 		case <-tick.C:

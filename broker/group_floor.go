@@ -30,9 +30,9 @@ const (
 // judge decides whether the log still has all that a group that nobody of this node
 // was a member of has not had.
 func (g *group) judge(ctx context.Context, info *jetstream.ConsumerInfo) (ok bool, reason string, err error) {
-	x, err := fanout.ParsePosition(info.Config.Metadata[metaFloor])
-	if err != nil {
-		return true, "", nil // made by hand: nothing is known
+	x, bad := fanout.ParsePosition(info.Config.Metadata[metaFloor])
+	if bad != nil { // made by hand: nothing is known
+		return true, "", nil
 	}
 	if seq := info.Delivered.Stream; seq > x.Offset {
 		m, found, err := g.b.at(ctx, g.stream, seq)

@@ -86,6 +86,7 @@ func ack(t *testing.T, w *worker, token string) error {
 }
 
 func groupsConfig(t *testing.T, g broker.GroupConfig) broker.Config {
+	t.Helper()
 	return config(t, one(func(*broker.NamespaceSpec) {}), func(c *broker.Config) { c.Groups = map[string]broker.GroupConfig{"t": g} })
 }
 

@@ -61,10 +61,10 @@ type Joined struct {
 	Reason    string
 }
 
-// Membership is one connection's place in a group. Its methods may be called
+// Settler says what became of a group's messages. Its methods may be called
 // concurrently and do not wait; done is called once, with nil when the log has taken
 // note. Errors are ErrToken, or wrap ErrUnavailable.
-type Membership interface {
+type Settler interface {
 	// Ack settles a message for good.
 	Ack(token string, done func(error))
 	// Nak gives a message back, for another attempt after delay or, where it is
@@ -72,6 +72,12 @@ type Membership interface {
 	Nak(token string, delay time.Duration, reason string, done func(error))
 	// InProgress begins the time for a message anew.
 	InProgress(token string, done func(error))
+}
+
+// Membership is one connection's place in a group. Its methods may be called
+// concurrently and do not wait.
+type Membership interface {
+	Settler
 	// Ready says that the member has room again.
 	Ready()
 	// Leave ends the membership: what was not settled is given back at once. No method

@@ -189,6 +189,7 @@ func (o *office) shift(ctx context.Context, urls []string, i int, r *rand.Rand, 
 
 // post publishes the messages, each until it is stored.
 func post(ctx context.Context, t *testing.T, urls []string, total int) {
+	t.Helper()
 	c, err := rivulet.New(urls[0], rivulet.Options{URLs: urls[1:], Backoff: rivulet.Backoff{Max: 200 * time.Millisecond}})
 	if err != nil || c.Connect(ctx) != nil {
 		t.Error("the publisher cannot connect")
