@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -30,9 +31,13 @@ const (
 // judge decides whether the log still has all that a group that nobody of this node
 // was a member of has not had.
 func (g *group) judge(ctx context.Context, info *jetstream.ConsumerInfo) (ok bool, reason string, err error) {
-	x, bad := fanout.ParsePosition(info.Config.Metadata[metaFloor])
-	if bad != nil { // made by hand: nothing is known
+	text := info.Config.Metadata[metaFloor]
+	if text == "" { // made by hand: nothing is known
 		return true, "", nil
+	}
+	x, err := fanout.ParsePosition(text)
+	if err != nil {
+		return false, "", fmt.Errorf("consumer %s: %s: %w", g.consumer, metaFloor, err)
 	}
 	if seq := info.Delivered.Stream; seq > x.Offset {
 		m, found, err := g.b.at(ctx, g.stream, seq)
