@@ -322,9 +322,14 @@ func TestSessionExpires(t *testing.T) {
 			kept := take(t, a, fanout.SessionID{User: "bob", Name: "x"}, "c2", false)
 			save(t, a, kept, fanout.SessionChange{Added: places(t, "t:a", at[0])})
 
+			acks := 0
+			busy := func() {
+				acks++
+				save(t, a, kept, fanout.SessionChange{Moved: places(t, "t:a", at[acks%3])})
+			}
 			begin := time.Now()
 			eventually(t, "expiry", func() bool {
-				save(t, a, kept, fanout.SessionChange{}) // a connection keeps its session
+				busy() // a connection keeps its session, also one that is never still
 				_, err := a.sessions.Get(t.Context(), alice)
 				return errors.Is(err, fanout.ErrNoSession)
 			})
@@ -335,6 +340,13 @@ func TestSessionExpires(t *testing.T) {
 				save(t, a, kept, fanout.SessionChange{})
 				return a.expired.failed() && consumers(t, a) == c.kept(1)
 			})
+			eventually(t, "twice the time to live", func() bool {
+				busy()
+				return time.Since(begin) > 2*time.Second
+			})
+			if _, err := a.sessions.Get(t.Context(), kept.ID); err != nil {
+				t.Errorf("a session whose client was there all the time: %v", err)
+			}
 			if err := a.sessions.Save(t.Context(), rec, fanout.SessionChange{Moved: places(t, "t:a", at[1])}); !errors.Is(err, fanout.ErrSuperseded) {
 				t.Errorf("save of an expired session: %v", err)
 			}
