@@ -158,7 +158,7 @@ func (c *consumerShelf) load(ctx context.Context, id fanout.SessionID, k *fanout
 
 // move writes the metadata first: that fails at once where the fence is another's,
 // whereas nobody answers a reset of a consumer that is gone.
-func (c *consumerShelf) move(ctx context.Context, id fanout.SessionID, k fanout.SessionChannel, ttl timeToLive) error {
+func (c *consumerShelf) move(ctx context.Context, id fanout.SessionID, k fanout.SessionChannel, ttl timeToLive, alive bool) error {
 	p, err := c.place(ctx, id, k)
 	if err != nil {
 		return err
@@ -166,15 +166,18 @@ func (c *consumerShelf) move(ctx context.Context, id fanout.SessionID, k fanout.
 	if err := c.create(ctx, p, c.config(p, id, k, ttl), "update"); err != nil {
 		return fmt.Errorf("move position in %s: %w", k.Channel, err)
 	}
+	if alive {
+		// The pull is what counts as activity, a reset does not; the reset comes last and
+		// takes back what was pulled.
+		if err := c.pull(ctx, p); err != nil {
+			return unavailable("keep consumer", err)
+		}
+	}
 	return c.follow(ctx, p, k.Position)
 }
 
-// follow has the server's own state follow the position. The pull is what counts as
-// activity, a reset does not; the reset comes last and takes back what was pulled.
+// follow has the server's own state follow the position.
 func (c *consumerShelf) follow(ctx context.Context, p place, at fanout.Position) error {
-	if err := c.pull(ctx, p); err != nil {
-		return unavailable("keep consumer", err)
-	}
 	var info consumerInfo
 	if err := c.b.api(ctx, "CONSUMER.RESET."+p.stream.name+"."+p.name, map[string]uint64{"seq": at.Offset + 1}, &info); err != nil {
 		return unavailable("move consumer", err)

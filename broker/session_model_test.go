@@ -48,23 +48,25 @@ func TestSessionModel(t *testing.T) {
 	if s := os.Getenv("SEED"); s != "" {
 		seed, _ = strconv.ParseUint(s, 10, 64)
 	}
-	eachStore(t, false, func(t *testing.T, c storeCase) {
-		list := nodes(t, c, broker.SessionPolicy{})
-		at := publishMany(t, list[0].Broker, "t:a", 0, 50)
-		for run := range 8 {
-			w := &world{t: t, rng: rand.New(rand.NewPCG(seed, uint64(run))), nodes: list, at: at}
-			list[0].expired.list = nil
-			for step := 0; step < 60 && !t.Failed(); step++ {
-				w.step()
+	for _, c := range storeCases(false) {
+		t.Run(c.String(), func(t *testing.T) {
+			list := nodes(t, c, broker.SessionPolicy{})
+			at := publishMany(t, list[0].Broker, "t:a", 0, 50)
+			for run := range 8 {
+				w := &world{t: t, rng: rand.New(rand.NewPCG(seed, uint64(run))), nodes: list, at: at}
+				list[0].expired.list = nil
+				for step := 0; step < 60 && !t.Failed(); step++ {
+					w.step()
+				}
+				if t.Failed() {
+					t.Fatalf("SEED=%d, run %d:\n%v", seed, run, w.trail)
+				}
+				if w.model.exists {
+					w.delete()
+				}
 			}
-			if t.Failed() {
-				t.Fatalf("SEED=%d, run %d:\n%v", seed, run, w.trail)
-			}
-			if w.model.exists {
-				w.delete()
-			}
-		}
-	})
+		})
+	}
 }
 
 func (w *world) note(format string, args ...any) {

@@ -237,21 +237,25 @@ func (s *Sessions) apply(ctx context.Context, next *fanout.SessionRecord, change
 func (s *Sessions) moveAll(ctx context.Context, next *fanout.SessionRecord, change fanout.SessionChange) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(shelvesAtOnce)
-	all := len(change.Moved) == 0 && len(change.Added) == 0 && len(change.Removed) == 0 && !change.Release
+	all := due(next) || len(change.Moved) == 0 && len(change.Added) == 0 && len(change.Removed) == 0 && !change.Release
 	for i := range next.Channels {
 		k := &next.Channels[i]
 		moved := slices.ContainsFunc(change.Moved, func(m fanout.SessionChannel) bool { return m.Channel == k.Channel })
 		if k.Fence != "" && (moved || all && !k.Position.IsZero()) {
-			group.Go(func() error { return s.move(ctx, next, k) })
+			group.Go(func() error { return s.move(ctx, next, k, all) })
 		}
 	}
 	return group.Wait()
 }
 
+// due reports whether a session must say that it is there: also one whose positions move
+// all the time, where those are not in its record.
+func due(r *fanout.SessionRecord) bool { return time.Since(r.Seen) >= r.TTL/4 }
+
 // move moves one place. A place that is gone is another's, unless the record is still
 // the caller's: then somebody removed it, and it is made again.
-func (s *Sessions) move(ctx context.Context, next *fanout.SessionRecord, k *fanout.SessionChannel) error {
-	err := s.shelfOf(*k).move(ctx, next.ID, *k, timeToLive(next.TTL))
+func (s *Sessions) move(ctx context.Context, next *fanout.SessionRecord, k *fanout.SessionChannel, alive bool) error {
+	err := s.shelfOf(*k).move(ctx, next.ID, *k, timeToLive(next.TTL), alive)
 	switch {
 	case errors.Is(err, fanout.ErrUnknownNamespace):
 		return nil // it is no longer configured; the others go on
@@ -275,7 +279,7 @@ func (s *Sessions) saveRecord(ctx context.Context, rec, next *fanout.SessionReco
 	if change.Release {
 		next.Node, next.Client = "", ""
 	}
-	outside := len(change.Moved) > 0 && len(change.Added) == 0 && len(change.Removed) == 0 && !change.Release
+	outside := len(change.Moved) > 0 && len(change.Added) == 0 && len(change.Removed) == 0 && !change.Release && !due(rec)
 	for _, m := range change.Moved {
 		was, k := rec.Find(m.Channel), next.Find(m.Channel)
 		outside = outside && k != nil && k.Fence != "" && was.Fence == k.Fence && !was.Reset

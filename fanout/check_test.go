@@ -21,6 +21,7 @@ func TestCheck(t *testing.T) {
 	elsewhere.Stream[0] ^= 1
 	check := func(channel string, at fanout.Position, want string) {
 		t.Helper()
+		r.told = nil
 		r.client.Check(11, mustChannel(t, channel), at, "offset")
 		r.await("checked " + channel)
 		got := r.last.n

@@ -161,7 +161,7 @@ func (s *Session) ackPosition(ctx context.Context, c fanout.Channel, a *protocol
 	case s.durable == nil:
 		return none, BadRequest("channel", "this connection has no durable session; name one in connect")
 	}
-	if how, _ := s.joined(c); how == passing {
+	if token, _ := s.joined(c); s.durable.durability(c, token) == passing {
 		return none, refuse(protocol.ErrorNotFound, "channel", "this connection has no durable subscription to %s; subscribe with durable first", c)
 	}
 	if a.Position != "" {

@@ -126,6 +126,7 @@ func serveSessions(t *testing.T, listen, store string, args ...string) *node {
 }
 
 func survive(t *testing.T, startNode func(listen string) *node, store string) {
+	t.Helper()
 	clients := *killClients
 	each := *killMessages / clients
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
