@@ -35,6 +35,7 @@ const (
 	NoticeGap                            // messages before Positions[0] are gone; Reason
 	NoticePosition                       // a fresher place to resume from; Positions[0]
 	NoticeDeleted                        // the message at Target was deleted; Positions[0]
+	NoticePresence                       // who is subscribed has changed; Presence
 )
 
 // Notice is news about one subscription.
@@ -52,6 +53,7 @@ type Notice struct {
 	Reason    string // a protocol.Reason…
 	Target    uint64
 	Err       error
+	Presence  *PresenceNews // shared; not to be changed
 }
 
 // SubscribeRequest asks for a subscription.
@@ -60,6 +62,8 @@ type SubscribeRequest struct {
 	Token   uint64
 	Channel Channel // or pattern
 	Start   Start
+	// Presence asks for NoticePresence, of a channel whose namespace has presence.
+	Presence bool
 }
 
 // Start says where a subscription begins. At most one field is set; with none it
