@@ -156,6 +156,13 @@ func (n *Node) setup(ctx context.Context) error {
 		return fmt.Errorf("start the live feed: %w", err)
 	}
 
+	control := b.NewControl()
+	var bus fanout.Bus // none on a node that is alone
+	if !control.Alone() {
+		bus = control
+	}
+	presence := hub.StartPresence(n.cfg.presenceConfig(n.name), bus, n.log, n.reg)
+
 	limits := n.cfg.sessionConfig(n.name)
 	if most := connectionsWithin(descriptors()); limits.MaxConnections > most {
 		n.log.Warn("fewer connections than configured: the limit of open files is too low",
@@ -167,9 +174,17 @@ func (n *Node) setup(ctx context.Context) error {
 		History:   hub,
 		Publisher: b,
 		Auth:      n.verifier,
+		Presence:  presence,
+		Others:    control,
 	}, n.log, n.reg)
 	if err != nil {
 		return fmt.Errorf("prepare sessions: %w", err)
+	}
+	if err := control.Start(presence, map[string]broker.Answerer{
+		fanout.TopicPresence: presence.Answer, fanout.TopicChannels: presence.AnswerChannels,
+		fanout.TopicConnections: registry.AnswerConnections,
+	}); err != nil {
+		return fmt.Errorf("start the control bus: %w", err)
 	}
 	registry.Start(ctx)
 	n.undo.push("sessions", registry.Drain)

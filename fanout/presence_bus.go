@@ -18,10 +18,12 @@ type Bus interface {
 	Unfollow(c Channel)
 }
 
-// Topics of questions that this package answers.
+// Topics of questions between nodes.
 const (
 	TopicPresence = "presence"
 	TopicChannels = "channels"
+	// TopicConnections is answered by package session.
+	TopicConnections = "connections"
 )
 
 // PieceBytes is about how large a piece of an answer may be.

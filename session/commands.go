@@ -38,7 +38,7 @@ func of(cmd *protocol.Command) command {
 	case cmd.History != nil:
 		return command{"history", false, history}
 	case cmd.Presence != nil:
-		return command{"presence", false, notSupported}
+		return command{"presence", false, presence}
 	case cmd.Refresh != nil:
 		return command{"refresh", false, refresh}
 	case cmd.Ping != nil:
@@ -161,7 +161,8 @@ func (s *Session) revokeUnallowed(claims auth.Claims) {
 	client := s.client
 	var gone []fanout.Channel
 	s.subs = slices.DeleteFunc(s.subs, func(j joined) bool {
-		if claims.Allows(auth.Subscribe, j.channel.String()) {
+		watches := j.token&watching != 0
+		if claims.Allows(auth.Subscribe, j.channel.String()) && (!watches || claims.Allows(auth.Presence, j.channel.String())) {
 			return false
 		}
 		gone = append(gone, j.channel)
@@ -178,10 +179,14 @@ func subscribe(_ context.Context, s *Session, cmd *protocol.Command) error {
 	if err != nil {
 		return err
 	}
-	if !s.claimed().Allows(auth.Subscribe, req.Channel.String()) {
+	claims := s.claimed()
+	if !claims.Allows(auth.Subscribe, req.Channel.String()) {
 		return Forbidden("channel", "the token does not allow subscribe on %s", req.Channel)
 	}
-	client, token, err := s.join(req.Channel, cmd.ID)
+	if req.Presence && !claims.Allows(auth.Presence, req.Channel.String()) {
+		return Forbidden("presence", "the token does not allow presence on %s", req.Channel)
+	}
+	client, token, err := s.join(req.Channel, cmd.ID, req.Presence)
 	if err != nil {
 		return err
 	}
@@ -195,7 +200,7 @@ func subscribe(_ context.Context, s *Session, cmd *protocol.Command) error {
 }
 
 // join notes a subscription before it begins, since its outcome may come at once.
-func (s *Session) join(c fanout.Channel, id uint64) (client Subscriber, token uint64, err error) {
+func (s *Session) join(c fanout.Channel, id uint64, presence bool) (client Subscriber, token uint64, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if slices.ContainsFunc(s.subs, func(j joined) bool { return j.channel == c }) {
@@ -207,7 +212,11 @@ func (s *Session) join(c fanout.Channel, id uint64) (client Subscriber, token ui
 	if s.client == nil {
 		s.client = s.registry.services.NewClient(s)
 	}
-	token = s.askLocked(id)
+	mark := uint64(0)
+	if presence {
+		mark = watching
+	}
+	token = s.askLocked(id, mark)
 	s.subs = append(s.subs, joined{c, token})
 	return s.client, token, nil
 }
@@ -240,6 +249,7 @@ func ParseSubscribe(cmd *protocol.SubscribeCommand) (fanout.SubscribeRequest, er
 	if cmd.Position != "" {
 		list = []string{cmd.Position}
 	}
+	req.Presence = cmd.Presence
 	req.Start.Last = cmd.Last
 	req.Start.Since = cmd.Since * int64(time.Millisecond)
 	if len(list) > 0 {
@@ -273,11 +283,8 @@ func publish(ctx context.Context, s *Session, cmd *protocol.Command) error {
 	return s.publish(ctx, cmd.ID, cmd.Publish)
 }
 
-func notSupported(_ context.Context, _ *Session, cmd *protocol.Command) error {
-	if cmd.Ack != nil {
-		return refuse(protocol.ErrorNotSupported, "", "ack is for durable sessions, which this node does not have")
-	}
-	return refuse(protocol.ErrorNotSupported, "", "presence is not available on this node")
+func notSupported(_ context.Context, _ *Session, _ *protocol.Command) error {
+	return refuse(protocol.ErrorNotSupported, "", "ack is for durable sessions, which this node does not have")
 }
 
 func ping(_ context.Context, s *Session, cmd *protocol.Command) error {

@@ -72,6 +72,8 @@ func NoticeEvent(n fanout.Notice) *protocol.Event {
 		return &protocol.Event{Position: &protocol.PositionEvent{Channel: channel, Position: first(n)}}
 	case fanout.NoticeDeleted:
 		return &protocol.Event{Deleted: &protocol.DeletedEvent{Channel: channel, Offset: n.Target, Position: first(n)}}
+	case fanout.NoticePresence:
+		return &protocol.Event{Presence: NewsEvent(n.Presence)}
 	}
 	return nil
 }
