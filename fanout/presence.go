@@ -69,10 +69,8 @@ type PresenceNews struct {
 	// Members, unless nil, are all there are, in the order of their IDs: they replace
 	// what was known before.
 	Members []*Member
-	// Joined and Left are the connections that came and went since the news before;
-	// UsersJoined and UsersLeft the users whose first came or whose last went.
-	Joined, Left           []*Member
-	UsersJoined, UsersLeft []string
+	// Joined and Left are the connections that came and went since the news before.
+	Joined, Left []*Member
 	// Clients and Users are how many connections there are, and how many users have any.
 	Clients, Users int
 	// Partial says that not every node is known: there may be more members.

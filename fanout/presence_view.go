@@ -267,32 +267,18 @@ func (v *view) known() map[ClientID]*Member {
 
 // compare fills in who came and went since the watchers were told of was.
 func (v *view) compare(news *PresenceNews, was map[ClientID]*Member) {
-	before, after := map[string]bool{}, map[string]bool{}
 	for id, m := range was {
-		before[m.User] = true
 		if v.told[id] == nil {
 			news.Left = append(news.Left, m)
 		}
 	}
 	for id, m := range v.told {
-		after[m.User] = true
 		if was[id] == nil {
 			news.Joined = append(news.Joined, m)
 		}
 	}
 	sortedByID(news.Joined)
 	sortedByID(news.Left)
-	news.UsersJoined, news.UsersLeft = usersOf(news.Joined, before), usersOf(news.Left, after)
-}
-
-// usersOf lists the users of members, each once, but for those in except.
-func usersOf(members []*Member, except map[string]bool) (users []string) {
-	for _, m := range members {
-		if m.User != "" && !except[m.User] && !slices.Contains(users, m.User) {
-			users = append(users, m.User)
-		}
-	}
-	return users
 }
 
 // deliver hands news to those who know what was before, if anything changed, and

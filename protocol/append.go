@@ -94,6 +94,12 @@ func (o *object) boolean(name string, b bool) {
 	o.dst = strconv.AppendBool(o.dst, b)
 }
 
+func (o *object) optTrue(name string, b bool) {
+	if b {
+		o.boolean(name, b)
+	}
+}
+
 func (o *object) optRaw(name string, raw []byte) {
 	if len(raw) > 0 {
 		o.name(name)

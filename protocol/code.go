@@ -35,6 +35,7 @@ const (
 	CloseForbidden    Code = 4202 // the token may not connect
 	CloseTooLarge     Code = 4203 // a frame over the size limit
 	CloseTooMany      Code = 4204 // too many commands or bytes
+	CloseSuperseded   Code = 4205 // a newer connection continues the durable session
 )
 
 // Error codes of commands.
@@ -158,6 +159,8 @@ func (c Code) own() (string, bool) {
 		return "frame is over the size limit", true
 	case CloseTooMany:
 		return "too many commands or bytes", true
+	case CloseSuperseded:
+		return "superseded by a newer connection of the session", true
 	}
 	return c.ownError()
 }

@@ -38,7 +38,7 @@ func (JSON) DecodeCommand(frame []byte) (Command, error) {
 func (c *Command) complete(found string) *DecodeError {
 	switch {
 	case found == "":
-		return refuse("frame", "has no command; it needs exactly one of connect, subscribe, unsubscribe, publish, ack, history, presence, refresh, ping, pong")
+		return refuse("frame", "has no command; it needs exactly one of connect, subscribe, unsubscribe, publish, ack, nak, in_progress, history, presence, refresh, ping, pong")
 	case c.ID == 0 && c.Ping == nil && c.Pong == nil:
 		return refuse("id", "must be a whole number from 1 to 2^53-1; the reply to %s repeats it", found)
 	}
@@ -111,6 +111,10 @@ func (d *commandDecoder) fields(name []byte) func() fieldSetter {
 		return func() fieldSetter { c.Publish = new(PublishCommand); return c.Publish.set }
 	case "ack":
 		return func() fieldSetter { c.Ack = new(AckCommand); return c.Ack.set }
+	case "nak":
+		return func() fieldSetter { c.Nak = new(NakCommand); return c.Nak.set }
+	case "in_progress":
+		return func() fieldSetter { c.InProgress = new(InProgressCommand); return c.InProgress.set }
 	case "history":
 		return func() fieldSetter { c.History = new(HistoryCommand); return c.History.set }
 	case "presence":
@@ -135,6 +139,8 @@ func (c *ConnectCommand) set(name []byte, v value) *DecodeError {
 		return v.text("name", &c.Name)
 	case "version":
 		return v.text("version", &c.Version)
+	case "session":
+		return v.text("session", &c.Session)
 	}
 	return nil
 }
@@ -152,20 +158,33 @@ func (c *SubscribeCommand) set(name []byte, v value) *DecodeError {
 	case "since":
 		return v.integer("since", &c.Since)
 	}
+	return c.setKind(name, v)
+}
+
+// setKind sets what says how messages are delivered, wherever they begin.
+func (c *SubscribeCommand) setKind(name []byte, v value) *DecodeError {
+	switch string(name) {
+	case "durable":
+		return v.boolean("durable", &c.Durable)
+	case "group":
+		return v.text("group", &c.Group)
+	case "max_in_flight":
+		return v.count("max_in_flight", &c.MaxInFlight)
+	case "filter":
+		return v.text("filter", &c.Filter)
+	case "conflate":
+		return v.text("conflate", &c.Conflate)
+	case "max_rate":
+		return v.count("max_rate", &c.MaxRate)
+	case "presence":
+		return v.boolean("presence", &c.Presence)
+	}
 	return nil
 }
 
 func (c *UnsubscribeCommand) set(name []byte, v value) *DecodeError {
-	return channelOnly(&c.Channel, name, v)
-}
-
-func (c *PresenceCommand) set(name []byte, v value) *DecodeError {
-	return channelOnly(&c.Channel, name, v)
-}
-
-func channelOnly(dst *string, name []byte, v value) *DecodeError {
 	if string(name) == "channel" {
-		return v.text("channel", dst)
+		return v.text("channel", &c.Channel)
 	}
 	return nil
 }
@@ -186,6 +205,26 @@ func (c *PublishCommand) set(name []byte, v value) *DecodeError {
 	case "headers":
 		return v.textMap("headers", &c.Headers)
 	}
+	return c.setOption(name, v)
+}
+
+func (c *PublishCommand) setOption(name []byte, v value) *DecodeError {
+	switch string(name) {
+	case "ttl":
+		return v.integer("ttl", &c.TTL)
+	case "deliver_at":
+		return v.integer("deliver_at", &c.DeliverAt)
+	case "delay":
+		return v.integer("delay", &c.Delay)
+	case "expected_offset":
+		return v.unsignedPointer("expected_offset", &c.ExpectedOffset)
+	case "exclude":
+		return v.text("exclude", &c.Exclude)
+	case "conflation_key":
+		return v.text("conflation_key", &c.ConflationKey)
+	case "updates":
+		return v.unsigned("updates", &c.Updates)
+	}
 	return nil
 }
 
@@ -202,6 +241,32 @@ func (c *AckCommand) set(name []byte, v value) *DecodeError {
 		return v.unsigned("offset", &c.Offset)
 	case "position":
 		return v.text("position", &c.Position)
+	case "token":
+		return v.text("token", &c.Token)
+	}
+	return nil
+}
+
+func (c *NakCommand) set(name []byte, v value) *DecodeError {
+	switch string(name) {
+	case "channel":
+		return v.text("channel", &c.Channel)
+	case "token":
+		return v.text("token", &c.Token)
+	case "delay":
+		return v.integer("delay", &c.Delay)
+	case "reason":
+		return v.text("reason", &c.Reason)
+	}
+	return nil
+}
+
+func (c *InProgressCommand) set(name []byte, v value) *DecodeError {
+	switch string(name) {
+	case "channel":
+		return v.text("channel", &c.Channel)
+	case "token":
+		return v.text("token", &c.Token)
 	}
 	return nil
 }
@@ -220,6 +285,22 @@ func (c *HistoryCommand) set(name []byte, v value) *DecodeError {
 		return v.count("limit", &c.Limit)
 	case "order":
 		return v.text("order", &c.Order)
+	case "fold":
+		return v.text("fold", &c.Fold)
+	}
+	return nil
+}
+
+func (c *PresenceCommand) set(name []byte, v value) *DecodeError {
+	switch string(name) {
+	case "channel":
+		return v.text("channel", &c.Channel)
+	case "limit":
+		return v.count("limit", &c.Limit)
+	case "after":
+		return v.text("after", &c.After)
+	case "counts":
+		return v.boolean("counts", &c.Counts)
 	}
 	return nil
 }

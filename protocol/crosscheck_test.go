@@ -140,6 +140,12 @@ func wanted(t failer, v reflect.Value) map[string]any {
 				list = append(list, wanted(t, reflect.ValueOf(m)))
 			}
 			out[name] = list
+		case []protocol.Member:
+			list := []any{}
+			for _, m := range x {
+				list = append(list, wanted(t, reflect.ValueOf(m)))
+			}
+			out[name] = list
 		default:
 			out[name] = wantedScalar(t, f)
 		}
@@ -160,6 +166,7 @@ func wantedScalar(t failer, f reflect.Value) any {
 		if f.Elem().Kind() == reflect.Struct {
 			return wanted(t, f.Elem())
 		}
+		return wantedScalar(t, f.Elem())
 	default:
 	}
 	t.Fatalf("no form for %s", f.Type())
@@ -285,9 +292,12 @@ func TestSchemaHasTheFieldsOfTheTypes(t *testing.T) {
 				continue
 			case f.Name == "Bytes":
 				name = "data_binary"
-			case f.Type.Kind() == reflect.Pointer:
-				compare(f.Type.Elem())
-			case f.Type == reflect.TypeFor[[]protocol.MessageEvent]():
+			case f.Type == reflect.TypeFor[*uint64]():
+				if d := message.Fields().ByName(protoreflect.Name(name)); d != nil && !d.HasPresence() {
+					t.Errorf("%s.%s of the schema is not optional", typ.Name(), name)
+				}
+			case f.Type.Kind() == reflect.Pointer, f.Type == reflect.TypeFor[[]protocol.MessageEvent](),
+				f.Type == reflect.TypeFor[[]protocol.Member]():
 				compare(f.Type.Elem())
 			}
 			if message.Fields().ByName(protoreflect.Name(name)) == nil {

@@ -213,6 +213,18 @@ func (v value) unsigned(field string, dst *uint64) *DecodeError {
 	return nil
 }
 
+func (v value) unsignedPointer(field string, dst **uint64) *DecodeError {
+	if v.null() {
+		return nil
+	}
+	n := new(uint64)
+	if err := v.unsigned(field, n); err != nil {
+		return err
+	}
+	*dst = n
+	return nil
+}
+
 func (v value) integer(field string, dst *int64) *DecodeError {
 	if v.null() {
 		return nil
@@ -258,6 +270,20 @@ func (v value) boolean(field string, dst *bool) *DecodeError {
 		return nil
 	}
 	return refuse(field, "must be true or false, not %s", v.kind())
+}
+
+// objects calls each for every element of an array of objects; what names them, for
+// errors.
+func (v value) objects(field, what string, each func(item value) *DecodeError) *DecodeError {
+	if v[0] != '[' {
+		return refuse(field, "must be an array of %s, not %s", what, v.kind())
+	}
+	return elements(v, func(item value) *DecodeError {
+		if item[0] != '{' {
+			return refuse(field, "must be an array of %s, but has %s", what, item.kind())
+		}
+		return each(item)
+	})
 }
 
 // raw keeps v as it is; null is a value like any other.

@@ -16,7 +16,24 @@ func AppendMessage(dst []byte, m *MessageEvent) []byte {
 	o.optMap("headers", m.Headers)
 	o.optRaw("data", m.Data)
 	o.optBytes("data_base64", m.DataBase64, m.Bytes)
+	if !m.plain() {
+		m.appendOptions(&o)
+	}
 	return o.end()
+}
+
+// plain reports whether m has none of what few messages have, so that the many need
+// not ask for each.
+func (m *MessageEvent) plain() bool {
+	return m.ConflationKey == "" && m.Updates == 0 && m.Group == "" && m.Attempt == 0 && m.AckToken == ""
+}
+
+func (m *MessageEvent) appendOptions(o *object) {
+	o.optText("conflation_key", m.ConflationKey)
+	o.optUnsigned("updates", m.Updates)
+	o.optText("group", m.Group)
+	o.optInteger("attempt", int64(m.Attempt))
+	o.optText("ack_token", m.AckToken)
 }
 
 // AppendMessageEvent appends the whole frame {"message":{…}}, as AppendEvent does.
@@ -77,6 +94,12 @@ func (e *Event) appendNews(o *object) {
 		o.optRaw("ping", []byte("{}"))
 	case e.Pong != nil:
 		o.optRaw("pong", []byte("{}"))
+	case e.Acked != nil:
+		o.name("acked")
+		o.dst = e.Acked.append(o.dst)
+	case e.Presence != nil:
+		o.name("presence")
+		o.dst = e.Presence.append(o.dst)
 	}
 }
 
@@ -86,6 +109,8 @@ func (e *ConnectedEvent) append(dst []byte) []byte {
 	o.text("node", e.Node)
 	o.integer("ping_interval", int64(e.PingInterval))
 	o.optInteger("max_frame", int64(e.MaxFrame))
+	o.optText("session", e.Session)
+	o.optTrue("resumed", e.Resumed)
 	return o.end()
 }
 
@@ -96,6 +121,9 @@ func (e *SubscribedEvent) append(dst []byte) []byte {
 	o.optTexts("positions", e.Positions)
 	o.boolean("recovered", e.Recovered)
 	o.optText("reason", e.Reason)
+	o.optTrue("durable", e.Durable)
+	o.optTrue("resumed", e.Resumed)
+	o.optText("group", e.Group)
 	return o.end()
 }
 
@@ -110,10 +138,27 @@ func (e *UnsubscribedEvent) append(dst []byte) []byte {
 func (e *PublishedEvent) append(dst []byte) []byte {
 	o := beginObject(dst)
 	o.text("channel", e.Channel)
-	o.unsigned("offset", e.Offset)
-	o.text("position", e.Position)
-	o.integer("time", e.Time)
+	if e.Schedule == "" {
+		o.unsigned("offset", e.Offset)
+		o.text("position", e.Position)
+		o.integer("time", e.Time)
+	} else { // it has no place in its channel yet
+		o.optUnsigned("offset", e.Offset)
+		o.optText("position", e.Position)
+		o.optInteger("time", e.Time)
+	}
 	o.boolean("duplicate", e.Duplicate)
+	o.optText("schedule", e.Schedule)
+	o.optInteger("deliver_at", e.DeliverAt)
+	return o.end()
+}
+
+func (e *AckedEvent) append(dst []byte) []byte {
+	o := beginObject(dst)
+	o.text("channel", e.Channel)
+	o.optUnsigned("offset", e.Offset)
+	o.optText("position", e.Position)
+	o.optText("token", e.Token)
 	return o.end()
 }
 

@@ -13,19 +13,25 @@ func (JSON) AppendCommand(dst []byte, c *Command) []byte {
 		o.dst = c.Subscribe.append(o.dst)
 	case c.Unsubscribe != nil:
 		o.name("unsubscribe")
-		o.dst = appendChannel(o.dst, c.Unsubscribe.Channel)
+		o.dst = c.Unsubscribe.append(o.dst)
 	case c.Publish != nil:
 		o.name("publish")
 		o.dst = c.Publish.append(o.dst)
 	case c.Ack != nil:
 		o.name("ack")
 		o.dst = c.Ack.append(o.dst)
+	case c.Nak != nil:
+		o.name("nak")
+		o.dst = c.Nak.append(o.dst)
+	case c.InProgress != nil:
+		o.name("in_progress")
+		o.dst = c.InProgress.append(o.dst)
 	case c.History != nil:
 		o.name("history")
 		o.dst = c.History.append(o.dst)
 	case c.Presence != nil:
 		o.name("presence")
-		o.dst = appendChannel(o.dst, c.Presence.Channel)
+		o.dst = c.Presence.append(o.dst)
 	case c.Refresh != nil:
 		o.name("refresh")
 		o.dst = c.Refresh.append(o.dst)
@@ -37,9 +43,9 @@ func (JSON) AppendCommand(dst []byte, c *Command) []byte {
 	return o.end()
 }
 
-func appendChannel(dst []byte, channel string) []byte {
+func (c *UnsubscribeCommand) append(dst []byte) []byte {
 	o := beginObject(dst)
-	o.text("channel", channel)
+	o.text("channel", c.Channel)
 	return o.end()
 }
 
@@ -48,6 +54,7 @@ func (c *ConnectCommand) append(dst []byte) []byte {
 	o.optText("token", c.Token)
 	o.optText("name", c.Name)
 	o.optText("version", c.Version)
+	o.optText("session", c.Session)
 	return o.end()
 }
 
@@ -58,6 +65,13 @@ func (c *SubscribeCommand) append(dst []byte) []byte {
 	o.optTexts("positions", c.Positions)
 	o.optInteger("last", int64(c.Last))
 	o.optInteger("since", c.Since)
+	o.optTrue("durable", c.Durable)
+	o.optText("group", c.Group)
+	o.optInteger("max_in_flight", int64(c.MaxInFlight))
+	o.optText("filter", c.Filter)
+	o.optText("conflate", c.Conflate)
+	o.optInteger("max_rate", int64(c.MaxRate))
+	o.optTrue("presence", c.Presence)
 	return o.end()
 }
 
@@ -68,6 +82,15 @@ func (c *PublishCommand) append(dst []byte) []byte {
 	o.optBytes("data_base64", c.DataBase64, c.Bytes)
 	o.optText("idempotency_key", c.IdempotencyKey)
 	o.optMap("headers", c.Headers)
+	o.optInteger("ttl", c.TTL)
+	o.optInteger("deliver_at", c.DeliverAt)
+	o.optInteger("delay", c.Delay)
+	if c.ExpectedOffset != nil {
+		o.unsigned("expected_offset", *c.ExpectedOffset)
+	}
+	o.optText("exclude", c.Exclude)
+	o.optText("conflation_key", c.ConflationKey)
+	o.optUnsigned("updates", c.Updates)
 	return o.end()
 }
 
@@ -76,6 +99,23 @@ func (c *AckCommand) append(dst []byte) []byte {
 	o.text("channel", c.Channel)
 	o.optUnsigned("offset", c.Offset)
 	o.optText("position", c.Position)
+	o.optText("token", c.Token)
+	return o.end()
+}
+
+func (c *NakCommand) append(dst []byte) []byte {
+	o := beginObject(dst)
+	o.text("channel", c.Channel)
+	o.text("token", c.Token)
+	o.optInteger("delay", c.Delay)
+	o.optText("reason", c.Reason)
+	return o.end()
+}
+
+func (c *InProgressCommand) append(dst []byte) []byte {
+	o := beginObject(dst)
+	o.text("channel", c.Channel)
+	o.text("token", c.Token)
 	return o.end()
 }
 
@@ -87,6 +127,16 @@ func (c *HistoryCommand) append(dst []byte) []byte {
 	o.optInteger("since", c.Since)
 	o.optInteger("limit", int64(c.Limit))
 	o.optText("order", c.Order)
+	o.optText("fold", c.Fold)
+	return o.end()
+}
+
+func (c *PresenceCommand) append(dst []byte) []byte {
+	o := beginObject(dst)
+	o.text("channel", c.Channel)
+	o.optInteger("limit", int64(c.Limit))
+	o.optText("after", c.After)
+	o.optTrue("counts", c.Counts)
 	return o.end()
 }
 

@@ -58,6 +58,10 @@ func (d *eventDecoder) reply(name []byte) func() fieldSetter {
 		return func() fieldSetter { e.Published = new(PublishedEvent); return e.Published.set }
 	case "history":
 		return func() fieldSetter { e.History = new(HistoryEvent); return e.History.set }
+	case "acked":
+		return func() fieldSetter { e.Acked = new(AckedEvent); return e.Acked.set }
+	case "presence":
+		return func() fieldSetter { e.Presence = new(PresenceEvent); return e.Presence.set }
 	case "error":
 		return func() fieldSetter { e.Error = new(ErrorEvent); return e.Error.set }
 	case "pong":
@@ -97,6 +101,10 @@ func (e *ConnectedEvent) set(name []byte, v value) *DecodeError {
 		return v.count("ping_interval", &e.PingInterval)
 	case "max_frame":
 		return v.count("max_frame", &e.MaxFrame)
+	case "session":
+		return v.text("session", &e.Session)
+	case "resumed":
+		return v.boolean("resumed", &e.Resumed)
 	}
 	return nil
 }
@@ -113,6 +121,12 @@ func (e *SubscribedEvent) set(name []byte, v value) *DecodeError {
 		return v.boolean("recovered", &e.Recovered)
 	case "reason":
 		return v.text("reason", &e.Reason)
+	case "durable":
+		return v.boolean("durable", &e.Durable)
+	case "resumed":
+		return v.boolean("resumed", &e.Resumed)
+	case "group":
+		return v.text("group", &e.Group)
 	}
 	return nil
 }
@@ -141,6 +155,24 @@ func (e *PublishedEvent) set(name []byte, v value) *DecodeError {
 		return v.integer("time", &e.Time)
 	case "duplicate":
 		return v.boolean("duplicate", &e.Duplicate)
+	case "schedule":
+		return v.text("schedule", &e.Schedule)
+	case "deliver_at":
+		return v.integer("deliver_at", &e.DeliverAt)
+	}
+	return nil
+}
+
+func (e *AckedEvent) set(name []byte, v value) *DecodeError {
+	switch string(name) {
+	case "channel":
+		return v.text("channel", &e.Channel)
+	case "offset":
+		return v.unsigned("offset", &e.Offset)
+	case "position":
+		return v.text("position", &e.Position)
+	case "token":
+		return v.text("token", &e.Token)
 	}
 	return nil
 }
@@ -168,6 +200,23 @@ func (e *MessageEvent) set(name []byte, v value) *DecodeError {
 	case "data_base64":
 		return v.textPointer("data_base64", &e.DataBase64)
 	}
+	return e.setOption(name, v)
+}
+
+// setOption sets what few messages have.
+func (e *MessageEvent) setOption(name []byte, v value) *DecodeError {
+	switch string(name) {
+	case "conflation_key":
+		return v.text("conflation_key", &e.ConflationKey)
+	case "updates":
+		return v.unsigned("updates", &e.Updates)
+	case "group":
+		return v.text("group", &e.Group)
+	case "attempt":
+		return v.count("attempt", &e.Attempt)
+	case "ack_token":
+		return v.text("ack_token", &e.AckToken)
+	}
 	return nil
 }
 
@@ -190,17 +239,11 @@ func (e *HistoryEvent) set(name []byte, v value) *DecodeError {
 }
 
 func (e *HistoryEvent) setMessages(v value) *DecodeError {
-	switch {
-	case v.null():
+	if v.null() {
 		return nil
-	case v[0] != '[':
-		return refuse("messages", "must be an array of messages, not %s", v.kind())
 	}
 	e.Messages = nil
-	return elements(v, func(item value) *DecodeError {
-		if item[0] != '{' {
-			return refuse("messages", "must be an array of messages, but has %s", item.kind())
-		}
+	return v.objects("messages", "messages", func(item value) *DecodeError {
 		var m MessageEvent
 		if err := members(item, m.set); err != nil {
 			return err

@@ -110,9 +110,13 @@ func FuzzCompactData(f *testing.F) {
 // FuzzAppendMessage holds the hand-written encoder against encoding/json.
 func FuzzAppendMessage(f *testing.F) {
 	f.Add("chat:lobby", uint64(1), "p", int64(2), "id", "ann", "c1", "h", "v", []byte(`{"a":"<b>\u2028"}`), "AA==", false)
+	f.Add("chat:lobby", uint64(0), "key\"", int64(3), "t0k3n", "", "", "", "", []byte(`1`), "", false)
 	f.Add("\u2028\u2029\x00\x1f\x7f\"\\/<>&", uint64(1<<63), "", int64(-1), "\xff\xfe", "\b\f\n\r\t", "\ufffd", "\xe2\x82", "", []byte(`null`), "", true)
 	f.Fuzz(func(t *testing.T, channel string, offset uint64, position string, at int64, id, user, client, hk, hv string, data []byte, b64 string, binary bool) {
 		m := protocol.MessageEvent{Channel: channel, Offset: offset, Position: position, Time: at, ID: id, User: user, Client: client}
+		if hk == "" { // a message of a group, with what else few have
+			m.ConflationKey, m.Updates, m.Group, m.Attempt, m.AckToken = position, offset, channel, int(int32(at)), id
+		}
 		if hk != "" && utf8.ValidString(hk) {
 			m.Headers = map[string]string{hk: hv, hk + "2": user, "a": client}
 		}

@@ -40,7 +40,8 @@ const (
 	MaxRate            = 1000 // SubscribeCommand.MaxRate
 	MaxConflationKey   = 128  // bytes, printable ASCII
 	MaxReasonBytes     = 256  // NakCommand.Reason
-	MaxMembers         = 1000 // PresenceCommand.Limit
+	MaxTokenBytes      = 128  // of a group message's AckToken
+	MaxMembers         = 1000 // PresenceCommand.Limit, and of each list of a PresenceEvent
 	DefaultMembers     = 100  // PresenceCommand.Limit where it is 0
 )
 

@@ -36,6 +36,12 @@ func (c *Command) member(num protowire.Number) (string, func(*wire)) {
 	case 11:
 		c.Pong = new(Pong)
 		return "pong", noWire
+	case 12:
+		c.Nak = new(NakCommand)
+		return "nak", c.Nak.wire
+	case 13:
+		c.InProgress = new(InProgressCommand)
+		return "in_progress", c.InProgress.wire
 	default:
 		return "", nil
 	}
@@ -74,6 +80,12 @@ func (c *Command) append(w *wire) {
 		at = w.open(10, 0)
 	case c.Pong != nil:
 		at = w.open(11, 0)
+	case c.Nak != nil:
+		at = w.open(12, 0)
+		c.Nak.wire(w)
+	case c.InProgress != nil:
+		at = w.open(13, 0)
+		c.InProgress.wire(w)
 	}
 	if len(w.dst) > from {
 		w.close(at)
@@ -86,6 +98,7 @@ func (c *ConnectCommand) wire(w *wire) {
 	w.text(1, "token", &c.Token)
 	w.text(2, "name", &c.Name)
 	w.text(3, "version", &c.Version)
+	w.text(4, "session", &c.Session)
 }
 
 func (c *SubscribeCommand) wire(w *wire) {
@@ -94,6 +107,13 @@ func (c *SubscribeCommand) wire(w *wire) {
 	w.texts(3, "positions", &c.Positions)
 	w.count(4, "last", &c.Last)
 	w.integer(5, "since", &c.Since)
+	w.boolean(6, "durable", &c.Durable)
+	w.text(7, "group", &c.Group)
+	w.count(8, "max_in_flight", &c.MaxInFlight)
+	w.text(9, "filter", &c.Filter)
+	w.text(10, "conflate", &c.Conflate)
+	w.count(11, "max_rate", &c.MaxRate)
+	w.boolean(12, "presence", &c.Presence)
 }
 
 func (c *UnsubscribeCommand) wire(w *wire) {
@@ -106,12 +126,32 @@ func (c *PublishCommand) wire(w *wire) {
 	w.binary(3, "data_binary", &c.Bytes, c.DataBase64)
 	w.key(4, "idempotency_key", &c.IdempotencyKey)
 	w.headers(5, "headers", &c.Headers)
+	w.integer(6, "ttl", &c.TTL)
+	w.integer(7, "deliver_at", &c.DeliverAt)
+	w.integer(8, "delay", &c.Delay)
+	w.unsignedPointer(9, "expected_offset", &c.ExpectedOffset)
+	w.text(10, "exclude", &c.Exclude)
+	w.text(11, "conflation_key", &c.ConflationKey)
+	w.unsigned(12, "updates", &c.Updates)
 }
 
 func (c *AckCommand) wire(w *wire) {
 	w.text(1, "channel", &c.Channel)
 	w.unsigned(2, "offset", &c.Offset)
 	w.text(3, "position", &c.Position)
+	w.text(4, "token", &c.Token)
+}
+
+func (c *NakCommand) wire(w *wire) {
+	w.text(1, "channel", &c.Channel)
+	w.text(2, "token", &c.Token)
+	w.integer(3, "delay", &c.Delay)
+	w.text(4, "reason", &c.Reason)
+}
+
+func (c *InProgressCommand) wire(w *wire) {
+	w.text(1, "channel", &c.Channel)
+	w.text(2, "token", &c.Token)
 }
 
 func (c *HistoryCommand) wire(w *wire) {
@@ -121,10 +161,14 @@ func (c *HistoryCommand) wire(w *wire) {
 	w.integer(4, "since", &c.Since)
 	w.count(5, "limit", &c.Limit)
 	w.text(6, "order", &c.Order)
+	w.text(7, "fold", &c.Fold)
 }
 
 func (c *PresenceCommand) wire(w *wire) {
 	w.text(1, "channel", &c.Channel)
+	w.count(2, "limit", &c.Limit)
+	w.text(3, "after", &c.After)
+	w.boolean(4, "counts", &c.Counts)
 }
 
 func (c *RefreshCommand) wire(w *wire) {

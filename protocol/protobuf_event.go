@@ -54,6 +54,12 @@ func (e *Event) news(num protowire.Number) (string, func(*wire)) {
 	case 15:
 		e.Pong = new(Pong)
 		return "pong", noWire
+	case 16:
+		e.Acked = new(AckedEvent)
+		return "acked", e.Acked.wire
+	case 17:
+		e.Presence = new(PresenceEvent)
+		return "presence", e.Presence.wire
 	default:
 		return "", nil
 	}
@@ -113,6 +119,12 @@ func (e *Event) appendPush(w *wire) {
 		at = w.open(14, 0)
 	case e.Pong != nil:
 		at = w.open(15, 0)
+	case e.Acked != nil:
+		at = w.open(16, 0)
+		e.Acked.wire(w)
+	case e.Presence != nil:
+		at = w.open(17, 0)
+		e.Presence.wire(w)
 	default:
 		return
 	}
@@ -124,6 +136,8 @@ func (e *ConnectedEvent) wire(w *wire) {
 	w.text(2, "node", &e.Node)
 	w.count(3, "ping_interval", &e.PingInterval)
 	w.count(4, "max_frame", &e.MaxFrame)
+	w.text(5, "session", &e.Session)
+	w.boolean(6, "resumed", &e.Resumed)
 }
 
 func (e *SubscribedEvent) wire(w *wire) {
@@ -132,6 +146,9 @@ func (e *SubscribedEvent) wire(w *wire) {
 	w.texts(3, "positions", &e.Positions)
 	w.boolean(4, "recovered", &e.Recovered)
 	w.text(5, "reason", &e.Reason)
+	w.boolean(6, "durable", &e.Durable)
+	w.boolean(7, "resumed", &e.Resumed)
+	w.text(8, "group", &e.Group)
 }
 
 func (e *UnsubscribedEvent) wire(w *wire) {
@@ -146,6 +163,15 @@ func (e *PublishedEvent) wire(w *wire) {
 	w.text(3, "position", &e.Position)
 	w.integer(4, "time", &e.Time)
 	w.boolean(5, "duplicate", &e.Duplicate)
+	w.text(6, "schedule", &e.Schedule)
+	w.integer(7, "deliver_at", &e.DeliverAt)
+}
+
+func (e *AckedEvent) wire(w *wire) {
+	w.text(1, "channel", &e.Channel)
+	w.unsigned(2, "offset", &e.Offset)
+	w.text(3, "position", &e.Position)
+	w.text(4, "token", &e.Token)
 }
 
 func (m *MessageEvent) wire(w *wire) {
@@ -159,6 +185,17 @@ func (m *MessageEvent) wire(w *wire) {
 	w.headers(8, "headers", &m.Headers)
 	w.json(9, "data", &m.Data)
 	w.binary(10, "data_binary", &m.Bytes, m.DataBase64)
+	if w.reading || !m.plain() {
+		m.wireOptions(w)
+	}
+}
+
+func (m *MessageEvent) wireOptions(w *wire) {
+	w.text(11, "conflation_key", &m.ConflationKey)
+	w.unsigned(12, "updates", &m.Updates)
+	w.text(13, "group", &m.Group)
+	w.count(14, "attempt", &m.Attempt)
+	w.text(15, "ack_token", &m.AckToken)
 }
 
 func (e *HistoryEvent) wire(w *wire) {

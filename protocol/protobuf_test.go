@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"reflect"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -112,7 +113,9 @@ func TestProtobufAppendDoesNotAllocate(t *testing.T) {
 	binary := sampleMessage()
 	binary.Data, binary.Bytes = nil, bytes.Repeat([]byte{1}, 1000)
 	dst := make([]byte, 0, 4096)
-	for name, m := range map[string]*protocol.MessageEvent{"data": sampleMessage(), "bytes": binary} {
+	grouped := sampleMessage()
+	grouped.ConflationKey, grouped.Updates, grouped.Group, grouped.Attempt, grouped.AckToken = "key", 7, "workers", 1, "t0k3n"
+	for name, m := range map[string]*protocol.MessageEvent{"data": sampleMessage(), "bytes": binary, "of a group": grouped} {
 		if n := testing.AllocsPerRun(100, func() { dst = protocol.Protobuf{}.AppendMessageEvent(dst[:0], m) }); n != 0 {
 			t.Errorf("%s: %v allocations per message, want none", name, n)
 		}
@@ -157,12 +160,18 @@ func TestProtobufDecodersAllocateWithinBounds(t *testing.T) {
 			}
 		})
 	}
-	t.Run("messages", func(t *testing.T) {
-		frame := repeated(6, []byte{0x12, 0})
-		if n := allocated(func() { _, _ = protocol.Protobuf{}.DecodeEvent(frame) }); n > 64*size {
-			t.Errorf("%d bytes for a frame of %d", n, len(frame))
-		}
-	})
+	for name, frame := range map[string][]byte{
+		"messages":         repeated(6, []byte{0x12, 0}),
+		"members":          repeated(17, []byte{0x12, 0}),
+		"lists of members": repeated(17, slices.Concat(bytes.Repeat([]byte{0x12, 0}, 1000), bytes.Repeat([]byte{0x1a, 0}, 1000), bytes.Repeat([]byte{0x22, 0}, 1000))),
+		"info":             repeated(17, []byte{0x12, 3, 0x1a, 1, '1'}),
+	} {
+		t.Run(name, func(t *testing.T) {
+			if n := allocated(func() { _, _ = protocol.Protobuf{}.DecodeEvent(frame) }); n > 64*size {
+				t.Errorf("%d bytes for a frame of %d", n, len(frame))
+			}
+		})
+	}
 }
 
 func BenchmarkProtobufAppendMessage(b *testing.B) {

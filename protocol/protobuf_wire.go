@@ -76,6 +76,19 @@ func (w *wire) unsigned(num protowire.Number, name string, n *uint64) {
 	}
 }
 
+// unsignedPointer is a number whose presence says something, also where it is 0.
+func (w *wire) unsignedPointer(num protowire.Number, name string, n **uint64) {
+	switch {
+	case w.here(num):
+		read := new(uint64)
+		if w.err = w.field.unsigned(name, read); w.err == nil {
+			*n = read
+		}
+	case !w.reading && *n != nil:
+		w.varint(num, **n)
+	}
+}
+
 func (w *wire) integer(num protowire.Number, name string, n *int64) {
 	switch {
 	case w.here(num):
@@ -114,12 +127,12 @@ func (w *wire) boolean(num protowire.Number, name string, b *bool) {
 	}
 }
 
-// json is data: when reading, whatever wrote it, it is what CompactData gives.
+// json is data, or a member's info: when reading, whatever wrote it, it is what CompactData gives.
 func (w *wire) json(num protowire.Number, name string, data *json.RawMessage) {
 	switch {
 	case w.here(num):
 		if w.err = w.field.check(name, protowire.BytesType); w.err == nil {
-			*data, w.err = compactData(w.field.bytes)
+			*data, w.err = compact(w.field.bytes, name)
 		}
 	case !w.reading && len(*data) > 0:
 		w.tag(num, protowire.BytesType)

@@ -35,15 +35,16 @@ func scan(in []byte, field string, maxDepth int) *DecodeError {
 // numbers and escapes are kept as written. Errors are *DecodeError with field
 // "data".
 func CompactData(raw []byte) ([]byte, error) {
-	data, err := compactData(raw)
+	data, err := compact(raw, "data")
 	if err != nil {
 		return nil, err
 	}
 	return data, nil
 }
 
-func compactData(raw []byte) ([]byte, *DecodeError) {
-	s := scanner{in: raw, field: "data", maxDepth: MaxDepth, compact: true, out: make([]byte, 0, len(raw))}
+// compact is CompactData of the field called field.
+func compact(raw []byte, field string) ([]byte, *DecodeError) {
+	s := scanner{in: raw, field: field, maxDepth: MaxDepth, compact: true, out: make([]byte, 0, len(raw))}
 	if err := s.document(); err != nil {
 		return nil, err
 	}

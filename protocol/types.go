@@ -268,8 +268,8 @@ type Member struct {
 }
 
 // PresenceEvent answers PresenceCommand, with Members; and, without ID, tells those
-// who asked for it of changes: Joined and Left, or only the counts where a channel
-// has many members.
+// who asked for it of changes: Joined and Left, or all Members, which replace those
+// known, or only the counts where a channel has many members.
 type PresenceEvent struct {
 	Channel string   `json:"channel"`
 	Members []Member `json:"members,omitempty"`

@@ -189,6 +189,9 @@ func TestEventVectors(t *testing.T) {
 			for _, m := range messagesOf(&got) {
 				compactRaw(t, &m.Data)
 			}
+			for _, m := range append(membersOf(&got), membersOf(&want)...) {
+				compactRaw(t, &m.Info)
+			}
 			if got.History != nil && len(want.History.Messages) == 0 {
 				want.History.Messages = nil
 			}
@@ -210,6 +213,18 @@ func messagesOf(e *protocol.Event) []*protocol.MessageEvent {
 		}
 	}
 	return list
+}
+
+func membersOf(e *protocol.Event) []*protocol.Member {
+	var members []*protocol.Member
+	if p := e.Presence; p != nil {
+		for _, list := range [][]protocol.Member{p.Members, p.Joined, p.Left} {
+			for i := range list {
+				members = append(members, &list[i])
+			}
+		}
+	}
+	return members
 }
 
 func TestInvalidVectors(t *testing.T) {

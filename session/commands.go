@@ -19,7 +19,7 @@ type command struct {
 }
 
 func commandNames() []string {
-	return []string{"connect", "subscribe", "unsubscribe", "publish", "ack", "history", "presence", "refresh", "ping", "pong"}
+	return []string{"connect", "subscribe", "unsubscribe", "publish", "ack", "nak", "in_progress", "history", "presence", "refresh", "ping", "pong"}
 }
 
 // of picks the row of the one command that cmd holds.
@@ -35,6 +35,10 @@ func of(cmd *protocol.Command) command {
 		return command{"publish", false, publish}
 	case cmd.Ack != nil:
 		return command{"ack", false, notSupported}
+	case cmd.Nak != nil:
+		return command{"nak", false, notSupported}
+	case cmd.InProgress != nil:
+		return command{"in_progress", false, notSupported}
 	case cmd.History != nil:
 		return command{"history", false, history}
 	case cmd.Presence != nil:
@@ -283,8 +287,11 @@ func publish(ctx context.Context, s *Session, cmd *protocol.Command) error {
 	return s.publish(ctx, cmd.ID, cmd.Publish)
 }
 
-func notSupported(_ context.Context, _ *Session, _ *protocol.Command) error {
-	return refuse(protocol.ErrorNotSupported, "", "ack is for durable sessions, which this node does not have")
+func notSupported(_ context.Context, _ *Session, cmd *protocol.Command) error {
+	if cmd.Ack != nil {
+		return refuse(protocol.ErrorNotSupported, "", "ack is for durable sessions, which this node does not have")
+	}
+	return refuse(protocol.ErrorNotSupported, "", "nak and in_progress are for groups, which this node does not have")
 }
 
 func ping(_ context.Context, s *Session, cmd *protocol.Command) error {

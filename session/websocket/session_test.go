@@ -426,6 +426,10 @@ func TestNotSupported(t *testing.T) {
 	c.wantError(1, protocol.ErrorNotSupported, "")
 	c.send(`{"id":2,"ack":{"channel":"chat:a","offset":1}}`)
 	c.wantError(2, protocol.ErrorNotSupported, "")
+	c.send(`{"id":3,"nak":{"channel":"chat:a","token":"t"}}`)
+	c.wantError(3, protocol.ErrorNotSupported, "")
+	c.send(`{"id":4,"in_progress":{"channel":"chat:a","token":"t"}}`)
+	c.wantError(4, protocol.ErrorNotSupported, "")
 }
 
 func TestPings(t *testing.T) {
