@@ -53,6 +53,9 @@ type Deps struct {
 	Publisher Publisher
 	Purger    Purger
 	History   History
+	Presence  Presence
+	Tail      Tail
+	Users     Users
 	Readiness Readiness
 	Auth      Authenticator
 	Metrics   prometheus.Gatherer // shown at /metrics
@@ -113,6 +116,11 @@ func (a *api) routes() []route {
 		{"publish_batch", http.MethodPost, "/v1/messages", true, a.cfg.MaxBatchBody, a.publishBatch},
 		{"history", http.MethodGet, messages, true, 0, a.history},
 		{"purge", http.MethodDelete, messages, true, 0, a.purge},
+		{"presence", http.MethodGet, "/v1/channels/{channel}/presence", true, 0, a.presence},
+		{"channel", http.MethodGet, "/v1/channels/{channel}", true, 0, a.channelInfo},
+		{"channels", http.MethodGet, "/v1/channels", true, 0, a.channels},
+		{"connections", http.MethodGet, "/v1/users/{user}/connections", true, 0, a.connections},
+		{"disconnect", http.MethodDelete, "/v1/users/{user}/connections", true, 0, a.disconnect},
 		{"healthz", http.MethodGet, "/healthz", false, 0, a.healthz},
 		{"readyz", http.MethodGet, "/readyz", false, 0, a.readyz},
 		{"openapi", http.MethodGet, "/openapi.yaml", false, 0, a.openapi},

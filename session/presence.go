@@ -83,7 +83,7 @@ func PresenceEvent(c fanout.Channel, page fanout.PresencePage, most int) *protoc
 			ev.Next = page.Members[i-1].Client.String()
 			break
 		}
-		ev.Members = append(ev.Members, member(m))
+		ev.Members = append(ev.Members, MemberOf(m))
 	}
 	return ev
 }
@@ -102,11 +102,12 @@ func members(list []*fanout.Member) []protocol.Member {
 	}
 	out := make([]protocol.Member, len(list))
 	for i, m := range list {
-		out[i] = member(m)
+		out[i] = MemberOf(m)
 	}
 	return out
 }
 
-func member(m *fanout.Member) protocol.Member {
+// MemberOf is a member as the wire has it.
+func MemberOf(m *fanout.Member) protocol.Member {
 	return protocol.Member{Client: m.Client.String(), User: m.User, Info: m.Info, Since: m.Since}
 }
