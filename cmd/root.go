@@ -90,6 +90,8 @@ is subscribed: in order, live, and after a disconnection from where they stopped
 		newServe(s),
 		newPublish(s),
 		newSubscribe(s),
+		newPresence(s),
+		newConnections(s),
 		newToken(s),
 		newKey(s),
 		newMigrate(s),

@@ -247,8 +247,12 @@ func (v *view) push(now time.Time) {
 	default:
 		v.told = v.known()
 		v.compare(&news, was)
-		changed = changed || len(news.Joined)+len(news.Left) > 0
 		whole.Members = sortedByID(slices.Collect(maps.Values(v.told)))
+		if changes := len(news.Joined) + len(news.Left); changes > 0 {
+			changed = true
+		} else if changed {
+			news = whole // the numbers alone would say that who is there is not told
+		}
 	}
 	v.toldClients, v.toldUsers, v.toldPartial = counts.Clients, counts.Users, counts.Partial
 	if v.deliver(&news, &whole, changed) {
