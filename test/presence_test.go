@@ -24,7 +24,7 @@ const (
 	// presenceGrace is how long the end of a connection may go unnoticed on a busy machine.
 	presenceGrace = 3 * time.Second
 	// membersEnv sets the size of the crowd; the documentation's figures are of 5000.
-	membersEnv  = "RIVULET_TEST_MEMBERS"
+	membersEnv  = "TEST_PRESENCE_MEMBERS"
 	fewMembers  = 300
 	presenceFor = 6 * time.Second // of churn
 )

@@ -1,0 +1,670 @@
+package fanout_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/rivulet-rt/rivulet/fanout"
+)
+
+// memBus joins the nodes of a test. What a node says reaches the others late, in the
+// order of each sender, or is lost.
+type memBus struct {
+	mu    sync.Mutex // guards the following
+	nodes map[string]*memBusNode
+	lose  func() bool
+	slow  *rand.Rand
+	fixed time.Duration // that answers are under way, if not 0
+}
+
+// wait is how long an answer is under way.
+func (b *memBus) wait() time.Duration {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.fixed != 0 {
+		return b.fixed
+	}
+	return time.Duration(b.slow.IntN(150)) * time.Millisecond
+}
+
+type memBusNode struct {
+	bus      *memBus
+	name     string
+	presence *fanout.Presence
+	inbox    chan func()
+	stopped  bool // it neither hears nor answers, as if it were killed
+	follows  map[fanout.Channel]bool
+}
+
+// Ask implements fanout.Bus.
+func (n *memBusNode) Ask(ctx context.Context, topic string, question []byte, take func(node string, piece []byte)) (missing []string, err error) {
+	n.bus.mu.Lock()
+	others := maps.Clone(n.bus.nodes)
+	n.bus.mu.Unlock()
+	for _, name := range slices.Sorted(maps.Keys(others)) {
+		o := others[name]
+		if o == n {
+			continue
+		}
+		n.bus.mu.Lock()
+		lost := n.bus.lose() || o.stopped
+		n.bus.mu.Unlock()
+		ended := false
+		if !lost {
+			answer := o.presence.Answer
+			if topic == fanout.TopicChannels {
+				answer = o.presence.AnswerChannels
+			}
+			var pieces [][]byte
+			answer(question, func(piece []byte, last bool) error {
+				pieces, ended = append(pieces, piece), last
+				return nil
+			})
+			time.Sleep(n.bus.wait()) // announcements may overtake it
+			for _, piece := range pieces {
+				take(name, piece)
+			}
+		}
+		if !ended {
+			missing = append(missing, name)
+		}
+	}
+	if len(missing) > 0 {
+		<-ctx.Done()
+	}
+	return missing, nil
+}
+
+// Announce implements fanout.Bus.
+func (n *memBusNode) Announce(c fanout.Channel, news []byte) error {
+	n.bus.mu.Lock()
+	defer n.bus.mu.Unlock()
+	for _, o := range n.bus.nodes {
+		if o != n && o.follows[c] && !o.stopped && !n.stopped && !n.bus.lose() {
+			o.inbox <- func() { o.presence.Announced(n.name, c, news) }
+		}
+	}
+	return nil
+}
+
+// Follow implements fanout.Bus.
+func (n *memBusNode) Follow(c fanout.Channel) error {
+	n.bus.mu.Lock()
+	defer n.bus.mu.Unlock()
+	n.follows[c] = true
+	return nil
+}
+
+// Unfollow implements fanout.Bus.
+func (n *memBusNode) Unfollow(c fanout.Channel) {
+	n.bus.mu.Lock()
+	defer n.bus.mu.Unlock()
+	delete(n.follows, c)
+}
+
+// presenceNode is a hub with presence.
+type presenceNode struct {
+	*memBusNode
+	hub *fanout.Hub
+	reg *prometheus.Registry
+}
+
+func (n *presenceNode) metric(t *testing.T, name string) float64 {
+	t.Helper()
+	families, err := n.reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() == name {
+			return f.GetMetric()[0].GetCounter().GetValue()
+		}
+	}
+	t.Fatalf("no metric %s", name)
+	return 0
+}
+
+// presenceNet is some nodes and the truth about their members.
+type presenceNet struct {
+	t     *testing.T
+	bus   *memBus
+	log   *memLog
+	nodes []*presenceNode
+	next  fanout.ClientID
+	work  sync.WaitGroup
+}
+
+func newPresenceNet(t *testing.T, lose func() bool) *presenceNet {
+	t.Helper()
+	net := &presenceNet{t: t, bus: &memBus{nodes: map[string]*memBusNode{}, lose: lose, slow: rand.New(rand.NewPCG(1, 2))}, log: calm(0, 1)}
+	return net
+}
+
+// end stops everything; a bubble wants it before its function returns.
+func (p *presenceNet) end() {
+	for _, n := range p.nodes {
+		if err := n.hub.Stop(p.t.Context()); err != nil {
+			p.t.Error(err)
+		}
+		n.bus.mu.Lock()
+		close(n.inbox)
+		n.bus.mu.Unlock()
+	}
+	p.work.Wait()
+}
+
+func (p *presenceNet) start(change func(*fanout.PresenceConfig)) *presenceNode {
+	name := fmt.Sprintf("node-%d", len(p.nodes))
+	n := &presenceNode{reg: prometheus.NewRegistry()}
+	n.memBusNode = &memBusNode{bus: p.bus, name: name, inbox: make(chan func(), 4096), follows: map[fanout.Channel]bool{}}
+	cfg := fanout.DefaultHubConfig()
+	cfg.Shards = 2
+	n.hub = fanout.NewHub(cfg, p.log, p.log.newFeed(true), p.log, slog.New(slog.DiscardHandler), n.reg)
+	pcfg := fanout.DefaultPresenceConfig()
+	pcfg.Node = name
+	pcfg.Enabled = func(ns string) bool { return ns != "quiet" }
+	if change != nil {
+		change(&pcfg)
+	}
+	n.presence = n.hub.StartPresence(pcfg, n.memBusNode, slog.New(slog.DiscardHandler), n.reg)
+	p.work.Go(func() {
+		for f := range n.inbox {
+			f()
+		}
+	})
+	p.bus.mu.Lock()
+	p.bus.nodes[name] = n.memBusNode
+	p.bus.mu.Unlock()
+	p.nodes = append(p.nodes, n)
+	p.tellNodes()
+	return n
+}
+
+func (p *presenceNet) tellNodes() {
+	p.bus.mu.Lock()
+	names := slices.Sorted(maps.Keys(p.bus.nodes))
+	list := slices.Collect(maps.Values(p.bus.nodes))
+	p.bus.mu.Unlock()
+	for _, n := range list {
+		if !n.stopped {
+			n.presence.Nodes(slices.DeleteFunc(slices.Clone(names), func(o string) bool { return o == n.name }))
+		}
+	}
+}
+
+// kill stops a node; the others learn of it later, by bury.
+func (p *presenceNet) kill(n *presenceNode) {
+	p.bus.mu.Lock()
+	n.stopped = true
+	p.bus.mu.Unlock()
+}
+
+func (p *presenceNet) bury(n *presenceNode) {
+	p.bus.mu.Lock()
+	delete(p.bus.nodes, n.name)
+	p.bus.mu.Unlock()
+	p.tellNodes()
+}
+
+// guest is a connection that may watch, and keeps a list by what it is told.
+type guest struct {
+	net    *presenceNet
+	node   *presenceNode
+	who    fanout.Identity
+	client *fanout.Client
+
+	mu       sync.Mutex // guards the following
+	full     bool       // it takes no notices
+	list     map[fanout.ClientID]string
+	known    bool
+	last     *fanout.PresenceNews
+	at       []time.Time
+	problems []string
+	began    bool
+}
+
+// Identity implements fanout.Identified.
+func (g *guest) Identity() fanout.Identity { return g.who }
+
+// Deliver implements fanout.Sink.
+func (g *guest) Deliver(*fanout.Message) bool { return true }
+
+// Notify implements fanout.Sink.
+func (g *guest) Notify(n fanout.Notice) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	switch {
+	case n.Kind == fanout.NoticeSubscribed:
+		g.began = true
+	case n.Kind == fanout.NoticePresence && g.full:
+		return false
+	case n.Kind == fanout.NoticePresence:
+		g.take(n.Presence)
+	}
+	return true
+}
+
+func (g *guest) bad(format string, args ...any) {
+	g.problems = append(g.problems, fmt.Sprintf(format, args...))
+}
+
+// take applies news as a client does, and checks that they make sense.
+func (g *guest) take(n *fanout.PresenceNews) {
+	if !g.began {
+		g.bad("news before subscribed")
+	}
+	if len(g.at) > 0 && time.Since(g.at[len(g.at)-1]) < time.Second {
+		g.bad("two pushes within %v", time.Since(g.at[len(g.at)-1]))
+	}
+	g.at, g.last = append(g.at, time.Now()), n
+	switch {
+	case n.Members != nil:
+		g.list, g.known = map[fanout.ClientID]string{}, true
+		for _, m := range n.Members {
+			g.list[m.Client] = m.User
+		}
+	case len(n.Joined)+len(n.Left) == 0:
+		g.list, g.known = nil, false
+		return
+	case !g.known:
+		g.bad("changes of an unknown list")
+		return
+	}
+	for _, m := range n.Left {
+		if _, there := g.list[m.Client]; !there {
+			g.bad("%v left and was not there", m.Client)
+		}
+		delete(g.list, m.Client)
+	}
+	for _, m := range n.Joined {
+		if _, there := g.list[m.Client]; there {
+			g.bad("%v joined twice", m.Client)
+		}
+		g.list[m.Client] = m.User
+	}
+	if len(g.list) != n.Clients {
+		g.bad("%d clients, and the list has %d", n.Clients, len(g.list))
+	}
+}
+
+func (p *presenceNet) join(n *presenceNode, channel, user string, watch bool) *guest {
+	p.t.Helper()
+	p.next++
+	g := &guest{net: p, node: n, who: fanout.Identity{Client: p.next, User: user, Info: []byte(`{"a":1}`)}}
+	g.client = n.hub.NewClient(g)
+	if err := g.client.Subscribe(fanout.SubscribeRequest{Token: 1, Channel: mustChannel(p.t, channel), Presence: watch}); err != nil {
+		p.t.Fatal(err)
+	}
+	return g
+}
+
+// check compares all that a watcher and a page say with the truth.
+func (p *presenceNet) check(step string, channel string, guests []*guest, watchers []*guest, most int) {
+	p.t.Helper()
+	want, users := map[fanout.ClientID]string{}, map[string]bool{}
+	for _, g := range guests {
+		if !g.node.stopped {
+			want[g.who.Client] = g.who.User
+			users[g.who.User] = true
+		}
+	}
+	delete(users, "")
+	for _, w := range watchers {
+		w.mu.Lock()
+		switch {
+		case w.last == nil:
+			p.t.Errorf("%s: a watcher on %s was told nothing", step, w.node.name)
+		case w.last.Partial || w.last.Clients != len(want) || w.last.Users != len(users):
+			p.t.Errorf("%s: a watcher on %s was told %d clients, %d users, partial %v; want %d and %d",
+				step, w.node.name, w.last.Clients, w.last.Users, w.last.Partial, len(want), len(users))
+		case w.known != (len(want) <= most) && (len(want) > most || len(want) <= most-most/4):
+			p.t.Errorf("%s: a watcher on %s knows the list: %v, of %d", step, w.node.name, w.known, len(want))
+		case w.known && !maps.Equal(w.list, want):
+			p.t.Errorf("%s: a watcher on %s has %v, want %v", step, w.node.name, w.list, want)
+		}
+		for _, problem := range w.problems {
+			p.t.Errorf("%s: a watcher on %s: %s", step, w.node.name, problem)
+		}
+		w.problems = nil
+		w.mu.Unlock()
+	}
+	for _, n := range p.nodes {
+		if n.stopped {
+			continue
+		}
+		var got []fanout.ClientID
+		for after := ""; ; {
+			page, err := n.presence.Page(p.t.Context(), fanout.PresenceQuery{Channel: mustChannel(p.t, channel), Limit: 7, After: after})
+			if err != nil || page.Partial || page.Clients != len(want) || page.Users != len(users) {
+				p.t.Fatalf("%s: %s says %+v, %v; want %d clients, %d users", step, n.name, page, err, len(want), len(users))
+			}
+			for _, m := range page.Members {
+				got = append(got, m.Client)
+				if m.User != want[m.Client] || string(m.Info) != `{"a":1}` || m.Since == 0 {
+					p.t.Errorf("%s: member %+v", step, m)
+				}
+			}
+			if after = page.Next; after == "" {
+				break
+			}
+		}
+		if !slices.Equal(got, slices.Sorted(maps.Keys(want))) {
+			p.t.Errorf("%s: the pages of %s have %v", step, n.name, got)
+		}
+	}
+}
+
+// TestPresenceModel: whatever members, watchers and nodes do, and whatever announcements
+// and answers are lost on the way, once all is quiet everybody is told the truth, within
+// the time in which it is verified.
+func TestPresenceModel(t *testing.T) {
+	const most = 12
+	for seed := range uint64(40) {
+		synctest.Test(t, func(t *testing.T) {
+			rng := rand.New(rand.NewPCG(seed, 1))
+			lossy := true
+			p := newPresenceNet(t, func() bool { return lossy && rng.IntN(5) == 0 })
+			defer p.end()
+			small := func(c *fanout.PresenceConfig) { c.MaxMembers = most }
+			for range 3 {
+				p.start(small)
+			}
+			var guests, watchers []*guest
+			alive := func() []*presenceNode {
+				return slices.DeleteFunc(slices.Clone(p.nodes), func(n *presenceNode) bool { return n.stopped })
+			}
+			for round := range 4 {
+				p.bus.mu.Lock()
+				lossy = true
+				p.bus.mu.Unlock()
+				for range 10 + rng.IntN(40) {
+					nodes := alive()
+					n := nodes[rng.IntN(len(nodes))]
+					switch rng.IntN(12) {
+					case 0, 1, 2, 3, 4:
+						guests = append(guests, p.join(n, "room:a", []string{"", "ann", "bob", "eve"}[rng.IntN(4)], false))
+					case 5:
+						w := p.join(n, "room:a", "watcher", true)
+						guests, watchers = append(guests, w), append(watchers, w)
+					case 6, 7, 8, 9:
+						if len(guests) > 0 {
+							i := rng.IntN(len(guests))
+							guests[i].client.Close()
+							watchers = slices.DeleteFunc(watchers, func(g *guest) bool { return g == guests[i] })
+							guests = slices.Delete(guests, i, i+1)
+						}
+					case 10:
+						if len(watchers) > 0 {
+							watchers[rng.IntN(len(watchers))].stall(rng.IntN(2) == 0)
+						}
+					case 11:
+						if len(nodes) > 1 && rng.IntN(4) == 0 {
+							p.kill(n)
+							p.start(small)
+						}
+					}
+					time.Sleep(time.Duration(rng.IntN(800)) * time.Millisecond)
+				}
+				for _, n := range p.nodes {
+					if n.stopped {
+						p.bury(n)
+					}
+				}
+				p.bus.mu.Lock()
+				lossy = false
+				p.bus.mu.Unlock()
+				for _, w := range watchers {
+					w.stall(false)
+				}
+				time.Sleep(20 * time.Second) // VerifyInterval and some
+				synctest.Wait()
+				guests = slices.DeleteFunc(guests, func(g *guest) bool { return g.node.stopped })
+				watchers = slices.DeleteFunc(watchers, func(g *guest) bool { return g.node.stopped })
+				p.check(fmt.Sprintf("seed %d, round %d", seed, round), "room:a", guests, watchers, most)
+			}
+		})
+		if t.Failed() {
+			return
+		}
+	}
+}
+
+// stall makes a watcher take nothing, or take again.
+func (g *guest) stall(full bool) {
+	g.mu.Lock()
+	was := g.full
+	g.full = full
+	g.mu.Unlock()
+	if was && !full {
+		g.client.Drained()
+	}
+}
+
+func (p *presenceNet) settle() {
+	time.Sleep(3 * time.Second)
+	synctest.Wait()
+}
+
+// TestPresenceStorm: a crowd that joins within a moment is one push for each
+// watcher and interval, of counts alone once it is large.
+func TestPresenceStorm(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const crowd, watching = 600, 50
+		p := newPresenceNet(t, func() bool { return false })
+		defer p.end()
+		nodes := []*presenceNode{p.start(nil), p.start(nil)}
+		var guests, watchers []*guest
+		for i := range crowd {
+			g := p.join(nodes[i%2], "room:a", fmt.Sprint(i/2), i < watching)
+			guests = append(guests, g)
+			if i < watching {
+				watchers = append(watchers, g)
+			}
+			time.Sleep(5 * time.Millisecond) // 3 s in all
+		}
+		p.settle()
+		p.check("after the storm", "room:a", guests, watchers, 100)
+		pushes := 0
+		for _, w := range watchers {
+			pushes += len(w.at)
+		}
+		if most := watching * 6; pushes > most {
+			t.Errorf("%d pushes to %d watchers in 3 s, want at most %d", pushes, watching, most)
+		}
+	})
+}
+
+// TestPresenceObserver: what happens on a node is told in order.
+func TestPresenceObserver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := &logObserver{}
+		p := newPresenceNet(t, func() bool { return false })
+		defer p.end()
+		n := p.start(func(c *fanout.PresenceConfig) { c.Observer = o })
+		other := p.start(nil)
+		a := p.join(n, "room:a", "ann", false)
+		synctest.Wait()
+		b := p.join(n, "room:a", "bob", false)
+		elsewhere := p.join(other, "room:a", "eve", false)
+		quiet := p.join(n, "quiet:a", "ann", false)
+		pattern := p.join(n, "room:>", "ann", false)
+		p.settle()
+		for _, g := range []*guest{quiet, pattern, elsewhere, a, b} {
+			g.client.Close()
+		}
+		p.settle()
+		want := []string{"occupied", "joined ann", "joined bob", "left ann", "left bob", "vacated"}
+		if !slices.Equal(o.list(), want) {
+			t.Errorf("got %v, want %v", o.list(), want)
+		}
+	})
+}
+
+type logObserver struct {
+	mu    sync.Mutex
+	lines []string
+}
+
+func (o *logObserver) add(line string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.lines = append(o.lines, line)
+}
+
+func (o *logObserver) list() []string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return slices.Clone(o.lines)
+}
+
+func (o *logObserver) Occupied(fanout.Channel) { o.add("occupied") }
+func (o *logObserver) Vacated(fanout.Channel)  { o.add("vacated") }
+func (o *logObserver) MemberJoined(_ fanout.Channel, m *fanout.Member) {
+	o.add("joined " + m.User)
+}
+func (o *logObserver) MemberLeft(_ fanout.Channel, m *fanout.Member) { o.add("left " + m.User) }
+
+// TestPresenceLostAnnouncement: the next announcement shows that one was lost, and it is
+// made up for at once; where none follows, the next look does.
+func TestPresenceLostAnnouncement(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		lose := false
+		p := newPresenceNet(t, func() bool { return lose })
+		defer p.end()
+		here, there := p.start(nil), p.start(nil)
+		w := p.join(here, "room:a", "watcher", true)
+		a := p.join(there, "room:a", "ann", false)
+		p.settle()
+		set := func(v bool) {
+			p.bus.mu.Lock()
+			lose = v
+			p.bus.mu.Unlock()
+		}
+		set(true)
+		b := p.join(there, "room:a", "bob", false)
+		time.Sleep(400 * time.Millisecond)
+		synctest.Wait()
+		set(false)
+		c := p.join(there, "room:a", "eve", false)
+		p.settle()
+		p.check("one in the middle", "room:a", []*guest{w, a, b, c}, []*guest{w}, 100)
+		if n := here.metric(t, "rivulet_fanout_presence_gaps_total"); n != 1 {
+			t.Errorf("%v gaps were noticed, want 1", n)
+		}
+		set(true)
+		a.client.Close()
+		time.Sleep(400 * time.Millisecond)
+		synctest.Wait()
+		set(false)
+		time.Sleep(17 * time.Second)
+		p.check("the last one", "room:a", []*guest{w, b, c}, []*guest{w}, 100)
+	})
+}
+
+func TestPresenceRefuses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPresenceNet(t, func() bool { return false })
+		defer p.end()
+		n := p.start(nil)
+		for name, q := range map[string]struct {
+			query fanout.PresenceQuery
+			want  string
+		}{
+			"pattern":      {fanout.PresenceQuery{Channel: mustChannel(t, "room:>"), Limit: 1}, "channel: must be a channel, not a pattern"},
+			"none":         {fanout.PresenceQuery{Limit: 1}, "channel: must be a channel, not a pattern"},
+			"no presence":  {fanout.PresenceQuery{Channel: mustChannel(t, "quiet:a"), Limit: 1}, fanout.ErrNoPresence.Error()},
+			"limit":        {fanout.PresenceQuery{Channel: mustChannel(t, "room:a"), Limit: 1001}, "limit: is 1001, must be 1 to 1000"},
+			"below":        {fanout.PresenceQuery{Channel: mustChannel(t, "room:a"), Limit: -1}, "limit: is -1, must be 1 to 1000"},
+			"after":        {fanout.PresenceQuery{Channel: mustChannel(t, "room:a"), Limit: 1, After: "x"}, `after: "x" is not the next of a page`},
+			"after, upper": {fanout.PresenceQuery{Channel: mustChannel(t, "room:a"), Limit: 1, After: "00000000000000AB"}, `after: "00000000000000AB" is not the next of a page`},
+		} {
+			if _, err := n.presence.Page(t.Context(), q.query); err == nil || err.Error() != q.want {
+				t.Errorf("%s: %v, want %s", name, err, q.want)
+			}
+		}
+		c := n.hub.NewClient(&guest{})
+		if err := c.Subscribe(fanout.SubscribeRequest{Channel: mustChannel(t, "quiet:a"), Presence: true}); err != fanout.ErrNoPresence { //nolint:errorlint // as it is
+			t.Error(err)
+		}
+		if err := c.Subscribe(fanout.SubscribeRequest{Channel: mustChannel(t, "room:>"), Presence: true}); err == nil {
+			t.Error("a pattern was taken")
+		}
+		for _, limit := range []int{0, 1001} {
+			if _, err := n.presence.Channels(t.Context(), fanout.ChannelsQuery{Limit: limit}); err == nil {
+				t.Errorf("a limit of %d was taken", limit)
+			}
+		}
+		for _, junk := range []string{"", "{", `{"channel":"room:>"}`, `{"channel":"room:a","sync":1}`} {
+			n.presence.Answer([]byte(junk), func([]byte, bool) error {
+				t.Errorf("%q was answered", junk)
+				return nil
+			})
+			n.presence.Announced("x", mustChannel(t, "room:a"), []byte(junk))
+		}
+	})
+}
+
+// TestChannelsOfAllNodes: the listing has each channel once, with the subscribers of all
+// nodes, in pages.
+func TestChannelsOfAllNodes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPresenceNet(t, func() bool { return false })
+		defer p.end()
+		a, b := p.start(nil), p.start(nil)
+		for i := range 9 {
+			p.join(a, fmt.Sprintf("room:%d", i), "", false)
+		}
+		p.join(b, "room:3", "", false)
+		p.join(b, "quiet:x", "", false)
+		p.join(b, "room:>", "", false)
+		p.settle()
+		n, partial, err := a.presence.Clients(t.Context(), mustChannel(t, "quiet:x"))
+		if n != 1 || partial || err != nil {
+			t.Errorf("%d %v %v", n, partial, err)
+		}
+		var got []string
+		for after, more := "", true; more; {
+			page, err := a.presence.Channels(t.Context(), fanout.ChannelsQuery{Prefix: "room:", Limit: 4, After: after})
+			if err != nil || page.Partial || len(page.Channels) == 0 {
+				t.Fatalf("%+v, %v", page, err)
+			}
+			for _, o := range page.Channels {
+				got = append(got, fmt.Sprintf("%s %d", o.Channel, o.Clients))
+				after = o.Channel
+			}
+			more = page.More
+		}
+		want := []string{"room:0 1", "room:1 1", "room:2 1", "room:3 2", "room:4 1", "room:5 1", "room:6 1", "room:7 1", "room:8 1"}
+		if !slices.Equal(got, want) {
+			t.Errorf("got %v, want %v", got, want)
+		}
+	})
+}
+
+// TestPresenceAnswerIsOvertaken: who left while an answer that still has them was under
+// way is no ghost when it comes.
+func TestPresenceAnswerIsOvertaken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPresenceNet(t, func() bool { return false })
+		defer p.end()
+		p.bus.fixed = 200 * time.Millisecond
+		here, there := p.start(nil), p.start(nil)
+		a, b := p.join(there, "room:a", "ann", false), p.join(there, "room:a", "bob", false)
+		p.settle()
+		w := p.join(here, "room:a", "watcher", true)
+		time.Sleep(80 * time.Millisecond) // the question is out, and answered
+		a.client.Close()
+		p.settle()
+		p.check("overtaken", "room:a", []*guest{w, b}, []*guest{w}, 100)
+	})
+}
