@@ -27,6 +27,8 @@ type Config struct {
 	Sync string
 	// NATSURL, if set, is the node's --nats-url.
 	NATSURL string
+	// Presence gives the node's namespace presence; a node that runs open has it anyway.
+	Presence bool
 	// Secret, if set, is what the node's tokens are signed with; else it runs open.
 	Secret string
 	// Events is a gzipped file of JSON objects, one per line, that messages are made of.
@@ -67,6 +69,8 @@ type Sizes struct {
 	StormChannels int // of the variant with several
 	StormMissed   int // messages of each channel
 	StormLive     int // messages per second meanwhile, of the variant with live messages
+
+	PresenceMembers int // connections that join one channel at once
 }
 
 // DefaultSizes are those of docs/performance.md.
@@ -79,6 +83,7 @@ func DefaultSizes() Sizes {
 		ConnectConnections: 10_000, ConnectWindow: 256,
 		CrowdNodes: 6, CrowdConnections: 16_700, CrowdMessages: 5,
 		StormClients: 2000, StormChannels: 20, StormMissed: 100, StormLive: 100,
+		PresenceMembers: 5000,
 	}
 }
 
@@ -112,6 +117,7 @@ func all() []scenario {
 		{"rooms", rooms},
 		{"connect", connect},
 		{"storm", storm},
+		{"presence", presence},
 		{"idle", idle},
 		{"crowd", crowd},
 	}

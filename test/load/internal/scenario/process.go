@@ -191,7 +191,7 @@ const namespace = "load"
 func (n *node) start(ctx context.Context) error {
 	args := []string{
 		"serve", "--listen", "127.0.0.1:0", "--data", n.data, "--disk-budget", "8GiB", "--log-format", "json",
-		"--set", "namespaces={" + namespace + ": {max_bytes: 4GiB}}",
+		"--set", fmt.Sprintf("namespaces={%s: {max_bytes: 4GiB, presence: %v}}", namespace, n.cfg.Presence),
 	}
 	if n.cfg.NATSURL != "" {
 		args = append(args, "--nats-url", n.cfg.NATSURL)

@@ -61,6 +61,7 @@ func small(t *testing.T) scenario.Config {
 			ConnectConnections: 40, ConnectWindow: 8,
 			CrowdNodes: 2, CrowdConnections: 10, CrowdMessages: 1,
 			StormClients: 40, StormChannels: 4, StormMissed: 20, StormLive: 100,
+			PresenceMembers: 30,
 		},
 	}
 }
@@ -79,6 +80,7 @@ func TestScenarios(t *testing.T) {
 		{"rooms", 1, "deliveries/s"},
 		{"connect", 1, "connects/s"},
 		{"storm", 7, "all complete ms"},
+		{"presence", 4, "joins/s"},
 		{"idle", 2, "node MB without"},
 		{"crowd", 1, "deliveries"},
 	} {
