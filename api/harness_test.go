@@ -97,6 +97,7 @@ func positionAt(offset uint64) fanout.Position {
 type harness struct {
 	handler http.Handler
 	log     *fakeLog
+	people  *fakePeople
 	auth    api.Authenticator
 	cfg     api.Config
 	reg     *prometheus.Registry
@@ -106,7 +107,7 @@ type harness struct {
 
 func newHarness(tb testing.TB, change ...func(*harness)) *harness {
 	tb.Helper()
-	h := &harness{log: &fakeLog{}, auth: auth.Open{}, cfg: api.DefaultConfig(), reg: prometheus.NewPedanticRegistry(), doc: specification(tb)}
+	h := &harness{log: &fakeLog{}, people: &fakePeople{}, auth: auth.Open{}, cfg: api.DefaultConfig(), reg: prometheus.NewPedanticRegistry(), doc: specification(tb)}
 	for _, c := range change {
 		c(h)
 	}
@@ -122,6 +123,7 @@ func newHarness(tb testing.TB, change ...func(*harness)) *harness {
 	}
 	h.handler = api.New(h.cfg, api.Deps{
 		Publisher: h.log, Purger: h.log, History: h.log, Readiness: h.log, Auth: h.auth,
+		Presence: h.people, Tail: h.people, Users: h.people,
 		Metrics: h.reg, WebSocket: elsewhere("websocket"), Events: elsewhere("events"),
 	}, slog.New(slog.NewTextHandler(&h.logged, &slog.HandlerOptions{Level: slog.LevelDebug})), h.reg)
 	return h
@@ -226,7 +228,7 @@ func (h *harness) checkAgainstSpec(tb testing.TB, r *http.Request, res *response
 		tb.Fatal(err)
 	}
 	in := &openapi3filter.RequestValidationInput{
-		Request: r, PathParams: map[string]string{"channel": channel},
+		Request: r, PathParams: map[string]string{"channel": channel, "user": rctx.URLParam("user")},
 		Route:   &routers.Route{Spec: h.doc, Path: rctx.RoutePattern(), PathItem: path, Method: r.Method, Operation: path.GetOperation(r.Method)},
 		Options: &openapi3filter.Options{AuthenticationFunc: openapi3filter.NoopAuthenticationFunc, IncludeResponseStatus: true, SkipSettingDefaults: true},
 	}

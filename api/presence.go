@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"net/http"
@@ -91,12 +92,14 @@ func (a *api) presence(ctx context.Context, x *exchange) error {
 
 // answer writes data as JSON.
 func (x *exchange) answer(message string, data any) error {
-	b, err := json.Marshal(data)
-	if err != nil {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false) // as on the other wires
+	if err := enc.Encode(data); err != nil {
 		return err
 	}
 	x.begin(http.StatusOK, message)
-	x.out = append(x.out, b...)
+	x.out = append(x.out, bytes.TrimSuffix(b.Bytes(), []byte{'\n'})...)
 	x.end()
 	return nil
 }
