@@ -48,6 +48,7 @@ func TestREADME(t *testing.T) {
 		"README.md":            6,
 		"docs/benchmarking.md": 2,
 		"docs/operating.md":    3,
+		"docs/presence.md":     3,
 		"docs/publishing.md":   6,
 		"docs/subscribing.md":  6,
 	} {
