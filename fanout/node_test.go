@@ -246,6 +246,8 @@ func words(n fanout.Notice) string {
 		return "position " + s
 	case fanout.NoticeDeleted:
 		return fmt.Sprintf("deleted %s %d", s, n.Target)
+	case fanout.NoticePresence:
+		return fmt.Sprintf("presence %s %d", s, n.Presence.Clients)
 	}
 	return "unknown"
 }

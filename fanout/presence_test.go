@@ -70,7 +70,7 @@ func (n *memBusNode) Ask(ctx context.Context, topic string, question []byte, tak
 				pieces, ended = append(pieces, piece), last
 				return nil
 			})
-			time.Sleep(n.bus.wait()) // announcements may overtake it
+			pass(n.bus.wait()) // announcements may overtake it
 			for _, piece := range pieces {
 				take(name, piece)
 			}
@@ -372,8 +372,8 @@ func TestPresenceModel(t *testing.T) {
 	for seed := range uint64(40) {
 		synctest.Test(t, func(t *testing.T) {
 			rng := rand.New(rand.NewPCG(seed, 1))
-			lossy := true
-			p := newPresenceNet(t, func() bool { return lossy && rng.IntN(5) == 0 })
+			lossy, losses := true, rand.New(rand.NewPCG(seed, 2)) // used under the bus's lock
+			p := newPresenceNet(t, func() bool { return lossy && losses.IntN(5) == 0 })
 			defer p.end()
 			small := func(c *fanout.PresenceConfig) { c.MaxMembers = most }
 			for range 3 {
@@ -413,7 +413,7 @@ func TestPresenceModel(t *testing.T) {
 							p.start(small)
 						}
 					}
-					time.Sleep(time.Duration(rng.IntN(800)) * time.Millisecond)
+					pass(time.Duration(rng.IntN(800)) * time.Millisecond)
 				}
 				for _, n := range p.nodes {
 					if n.stopped {
@@ -426,7 +426,7 @@ func TestPresenceModel(t *testing.T) {
 				for _, w := range watchers {
 					w.stall(false)
 				}
-				time.Sleep(20 * time.Second) // VerifyInterval and some
+				pass(20 * time.Second) // VerifyInterval and some
 				synctest.Wait()
 				guests = slices.DeleteFunc(guests, func(g *guest) bool { return g.node.stopped })
 				watchers = slices.DeleteFunc(watchers, func(g *guest) bool { return g.node.stopped })
@@ -450,8 +450,11 @@ func (g *guest) stall(full bool) {
 	}
 }
 
+// pass lets the bubble's time pass.
+func pass(d time.Duration) { <-time.After(d) }
+
 func (p *presenceNet) settle() {
-	time.Sleep(3 * time.Second)
+	pass(3 * time.Second)
 	synctest.Wait()
 }
 
@@ -470,7 +473,7 @@ func TestPresenceStorm(t *testing.T) {
 			if i < watching {
 				watchers = append(watchers, g)
 			}
-			time.Sleep(5 * time.Millisecond) // 3 s in all
+			pass(5 * time.Millisecond) // 3 s in all
 		}
 		p.settle()
 		p.check("after the storm", "room:a", guests, watchers, 100)
@@ -552,7 +555,7 @@ func TestPresenceLostAnnouncement(t *testing.T) {
 		}
 		set(true)
 		b := p.join(there, "room:a", "bob", false)
-		time.Sleep(400 * time.Millisecond)
+		pass(400 * time.Millisecond)
 		synctest.Wait()
 		set(false)
 		c := p.join(there, "room:a", "eve", false)
@@ -563,10 +566,10 @@ func TestPresenceLostAnnouncement(t *testing.T) {
 		}
 		set(true)
 		a.client.Close()
-		time.Sleep(400 * time.Millisecond)
+		pass(400 * time.Millisecond)
 		synctest.Wait()
 		set(false)
-		time.Sleep(17 * time.Second)
+		pass(17 * time.Second)
 		p.check("the last one", "room:a", []*guest{w, b, c}, []*guest{w}, 100)
 	})
 }
@@ -662,7 +665,7 @@ func TestPresenceAnswerIsOvertaken(t *testing.T) {
 		a, b := p.join(there, "room:a", "ann", false), p.join(there, "room:a", "bob", false)
 		p.settle()
 		w := p.join(here, "room:a", "watcher", true)
-		time.Sleep(80 * time.Millisecond) // the question is out, and answered
+		pass(80 * time.Millisecond) // the question is out, and answered
 		a.client.Close()
 		p.settle()
 		p.check("overtaken", "room:a", []*guest{w, b}, []*guest{w}, 100)

@@ -168,7 +168,7 @@ func (v *view) partial() bool {
 func (v *view) have() map[string]uint64 {
 	have := make(map[string]uint64, len(v.peers))
 	for node, p := range v.peers {
-		if !p.broken && !(v.wantsDetails() && v.anyUnknown(p)) {
+		if !p.broken && (!v.wantsDetails() || !v.anyUnknown(p)) {
 			have[node] = p.seq
 		}
 	}

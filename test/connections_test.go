@@ -54,7 +54,7 @@ func TestUsersConnections(t *testing.T) {
 	}
 	defer stream.Body.Close()
 	lines := bufio.NewScanner(stream.Body)
-	for lines.Scan() && !strings.Contains(lines.Text(), "subscribed") { //nolint:revive // until the stream has begun
+	for lines.Scan() && !strings.Contains(lines.Text(), "subscribed") { // until the stream has begun
 	}
 
 	got := g.caller.presence(t, g.nodes[0].url(), g.token, "room:small", 100)

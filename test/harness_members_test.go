@@ -211,13 +211,13 @@ func (a *attendance) anyone(n int, of *node) []*attendant {
 
 // listed is what the API says of a channel's members.
 type listed struct {
-	clients                 []string // in the order of the pages
-	Clients, Users          int
-	Partial                 bool
-	members                 []listedMember
-	pages                   int
-	status                  int
-	message, field, channel string
+	clients        []string // in the order of the pages
+	Clients, Users int
+	Partial        bool
+	members        []listedMember
+	pages          int
+	status         int
+	message, field string
 }
 
 type listedMember struct {
