@@ -17,7 +17,12 @@
 // of the machine may take back what was shown and not yet answered, and the next
 // start then raises every epoch, so that a cursor that saw it is told.
 //
-// Goroutines, all ended by Close: one reader of the live feed (Start), one keeper
+// Control is how nodes talk to each other: signs of life, announcements and questions to
+// all, over core NATS. Nothing of it is stored, and nothing promised but that a
+// disturbance is told.
+//
+// Goroutines, all ended by Close: one reader of the live feed (Start), two of the control
+// bus (Control.Start), one keeper
 // that heals what changed under the node (connections, deleted streams, epochs,
 // free disk), with SyncAlways one committer, whose sync is for all answers that
 // gathered during the one before (or, on a file system where that is not enough,

@@ -176,8 +176,11 @@ func (h *Hub) StartPresence(cfg PresenceConfig, bus Bus, logger *slog.Logger, re
 func (p *Presence) Has(c Channel) bool { return p.cfg.Enabled(c.Namespace()) }
 
 // joins makes a client a member of the channel that its subscription is to. The
-// client's shard calls it.
+// client's shard calls it. Without presence it does nothing, like leaves.
 func (p *Presence) joins(s *subscription) {
+	if p == nil {
+		return
+	}
 	who, ok := s.client.sink.(Identified)
 	if !ok || s.channel.IsPattern() || !p.Has(s.channel) {
 		return
@@ -192,6 +195,9 @@ func (p *Presence) joins(s *subscription) {
 
 // leaves ends what joins began, if it did.
 func (p *Presence) leaves(s *subscription) {
+	if p == nil || !s.announced {
+		return
+	}
 	who, ok := s.client.sink.(Identified)
 	if !ok || s.channel.IsPattern() || !p.Has(s.channel) {
 		return

@@ -276,9 +276,7 @@ func (s *subscription) begins(c *cursor, recovered bool, reason string) {
 		Recovered: s.recovered, Reason: s.reason,
 	})
 	if s.announced {
-		if p := s.client.shard.hub.presence; p != nil {
-			p.joins(s)
-		}
+		s.client.shard.hub.presence.joins(s)
 		s.each(func(o *cursor) bool {
 			if o != c {
 				s.client.shard.post(o.step)
@@ -349,9 +347,7 @@ func (s *subscription) end() {
 	s.cancel()
 	s.forget()
 	c := s.client
-	if p := c.shard.hub.presence; p != nil && s.announced {
-		p.leaves(s)
-	}
+	c.shard.hub.presence.leaves(s)
 	i := slices.Index(c.active, s)
 	if i < 0 {
 		return
