@@ -69,6 +69,9 @@ type Deps struct {
 	Scheduler Scheduler
 	Groups    Groups
 	History   History
+	Presence  Presence
+	Tail      Tail
+	Users     Users
 	Readiness Readiness
 	Auth      Authenticator
 	Metrics   prometheus.Gatherer // shown at /metrics
@@ -150,6 +153,11 @@ func (a *api) routes() []route {
 		{"session", http.MethodGet, oneSession, true, 0, a.showOneSession},
 		{"session_delete", http.MethodDelete, oneSession, true, 0, a.deleteSession},
 		{"session_reset", http.MethodPost, oneSession + "/reset", true, maxResetBody, a.resetSession},
+		{"presence", http.MethodGet, "/v1/channels/{channel}/presence", true, 0, a.presence},
+		{"channel", http.MethodGet, "/v1/channels/{channel}", true, 0, a.channelInfo},
+		{"channels", http.MethodGet, "/v1/channels", true, 0, a.channels},
+		{"connections", http.MethodGet, "/v1/users/{user}/connections", true, 0, a.connections},
+		{"disconnect", http.MethodDelete, "/v1/users/{user}/connections", true, 0, a.disconnect},
 		{"healthz", http.MethodGet, "/healthz", false, 0, a.healthz},
 		{"readyz", http.MethodGet, "/readyz", false, 0, a.readyz},
 		{"openapi", http.MethodGet, "/openapi.yaml", false, 0, a.openapi},

@@ -237,7 +237,7 @@ func (s *Sessions) apply(ctx context.Context, next *fanout.SessionRecord, change
 func (s *Sessions) moveAll(ctx context.Context, next *fanout.SessionRecord, change fanout.SessionChange) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(shelvesAtOnce)
-	all := due(next) || len(change.Moved) == 0 && len(change.Added) == 0 && len(change.Removed) == 0 && !change.Release
+	all := sessionDue(next) || len(change.Moved) == 0 && len(change.Added) == 0 && len(change.Removed) == 0 && !change.Release
 	for i := range next.Channels {
 		k := &next.Channels[i]
 		moved := slices.ContainsFunc(change.Moved, func(m fanout.SessionChannel) bool { return m.Channel == k.Channel })
@@ -248,9 +248,9 @@ func (s *Sessions) moveAll(ctx context.Context, next *fanout.SessionRecord, chan
 	return group.Wait()
 }
 
-// due reports whether a session must say that it is there: also one whose positions move
+// sessionDue reports whether a session must say that it is there: also one whose positions move
 // all the time, where those are not in its record.
-func due(r *fanout.SessionRecord) bool { return time.Since(r.Seen) >= r.TTL/4 }
+func sessionDue(r *fanout.SessionRecord) bool { return time.Since(r.Seen) >= r.TTL/4 }
 
 // move moves one place. A place that is gone is another's, unless the record is still
 // the caller's: then somebody removed it, and it is made again.
@@ -279,7 +279,7 @@ func (s *Sessions) saveRecord(ctx context.Context, rec, next *fanout.SessionReco
 	if change.Release {
 		next.Node, next.Client = "", ""
 	}
-	outside := len(change.Moved) > 0 && len(change.Added) == 0 && len(change.Removed) == 0 && !change.Release && !due(rec)
+	outside := len(change.Moved) > 0 && len(change.Added) == 0 && len(change.Removed) == 0 && !change.Release && !sessionDue(rec)
 	for _, m := range change.Moved {
 		was, k := rec.Find(m.Channel), next.Find(m.Channel)
 		outside = outside && k != nil && k.Fence != "" && was.Fence == k.Fence && !was.Reset

@@ -156,6 +156,13 @@ func (n *Node) setup(ctx context.Context) error {
 		return fmt.Errorf("start the live feed: %w", err)
 	}
 
+	control := b.NewControl()
+	var bus fanout.Bus // none on a node that is alone
+	if !control.Alone() {
+		bus = control
+	}
+	presence := hub.StartPresence(n.cfg.presenceConfig(n.name), bus, n.log, n.reg)
+
 	limits := n.cfg.sessionConfig(n.name)
 	if most := connectionsWithin(descriptors()); limits.MaxConnections > most {
 		n.log.Warn("fewer connections than configured: the limit of open files is too low",
@@ -169,12 +176,20 @@ func (n *Node) setup(ctx context.Context) error {
 		Publisher: b,
 		Auth:      n.verifier,
 		Durable:   b.Sessions(),
+		Presence:  presence,
+		Others:    control,
 	}, n.log, n.reg)
 	if err != nil {
 		return fmt.Errorf("prepare sessions: %w", err)
 	}
 	if err := b.Sessions().Serve(registry, nil); err != nil {
 		return fmt.Errorf("serve durable sessions: %w", err)
+	}
+	if err := control.Start(presence, map[string]broker.Answerer{
+		fanout.TopicPresence: presence.Answer, fanout.TopicChannels: presence.AnswerChannels,
+		fanout.TopicConnections: registry.AnswerConnections,
+	}); err != nil {
+		return fmt.Errorf("start the control bus: %w", err)
 	}
 	registry.Start(ctx)
 	n.undo.push("sessions", registry.Drain)
@@ -189,6 +204,9 @@ func (n *Node) setup(ctx context.Context) error {
 		Scheduler: b,
 		Groups:    b,
 		History:   hub,
+		Presence:  presence,
+		Tail:      hub,
+		Users:     registry,
 		Readiness: readiness{&n.draining, b},
 		Auth:      n.verifier,
 		Metrics:   n.reg,

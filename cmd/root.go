@@ -97,6 +97,8 @@ is subscribed: in order, live, and after a disconnection from where they stopped
 		newSchedule(s),
 		newGroups(s),
 		newSessions(s),
+		newPresence(s),
+		newConnections(s),
 		newToken(s),
 		newKey(s),
 		newMigrate(s),

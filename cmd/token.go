@@ -16,6 +16,7 @@ func newToken(s Streams) *cobra.Command {
 	var (
 		node  nodeFlags
 		sub   string
+		info  string
 		allow []string
 		ttl   = Duration(time.Hour)
 	)
@@ -46,7 +47,7 @@ subject. Actions: subscribe, publish, history, presence, manage.`,
 			if err != nil {
 				return err
 			}
-			token, err := mint(cfg, sub, capabilities, time.Duration(ttl))
+			token, err := mint(cfg, auth.Claims{Subject: sub, Info: info, Capabilities: capabilities}, time.Duration(ttl))
 			if err != nil {
 				return usagef("%w", err)
 			}
@@ -58,12 +59,13 @@ subject. Actions: subscribe, publish, history, presence, manage.`,
 	hide(cmd, "listen", "data", "nats-url", "sync", "disk-budget", "log-format", "log-level", "dev")
 	cmd.Flags().Lookup("set").Usage = "any other `key=value` of the configuration, e.g. --set auth.hmac.secret_file=FILE; may be repeated"
 	cmd.Flags().StringVar(&sub, "sub", "", "the `subject`: who the client is")
+	cmd.Flags().StringVar(&info, "info", "", "what others see of the client where it is subscribed, any `JSON` of at most 1 KiB")
 	cmd.Flags().StringArrayVar(&allow, "allow", nil, "what it may do, as `pattern=actions`; may be repeated")
 	cmd.Flags().TextVar(&ttl, "ttl", ttl, "`time` that it is valid, e.g. 15m or 30d")
 	return cmd
 }
 
-func mint(cfg Config, sub string, caps auth.Capabilities, ttl time.Duration) (string, error) {
+func mint(cfg Config, claims auth.Claims, ttl time.Duration) (string, error) {
 	if cfg.Dev {
 		return "", fmt.Errorf("a node that runs with --dev needs no token")
 	}
@@ -74,7 +76,8 @@ func mint(cfg Config, sub string, caps auth.Capabilities, ttl time.Duration) (st
 	if a.HMAC.Secret.IsZero() {
 		return "", fmt.Errorf("auth.hmac.secret: is not set, and tokens are signed with it; give the node's --config or RIVULET_AUTH_HMAC_SECRET")
 	}
-	return auth.Mint(a.HMAC, auth.Claims{Subject: sub, ExpiresAt: time.Now().Add(ttl), Capabilities: caps})
+	claims.ExpiresAt = time.Now().Add(ttl)
+	return auth.Mint(a.HMAC, claims)
 }
 
 // parseAllow reads "pattern=action,action" entries.

@@ -195,7 +195,7 @@ func (c *consumer) notice(n fanout.Notice) {
 			c.fail("deleted %d at %v, started %v", n.Target, n.Positions[0], c.started)
 		}
 		c.deleted++
-	case fanout.NoticeUnsubscribed:
+	case fanout.NoticeUnsubscribed, fanout.NoticePresence:
 		c.fail("unexpected notice %d", n.Kind)
 	}
 }

@@ -47,6 +47,7 @@ func refusals() []refusal {
 		{err: fanout.ErrSchedulesFull, code: protocol.ErrorUnavailable, text: "as many messages are scheduled as the log holds; nothing was stored", retry: time.Minute},
 		{err: fanout.ErrTooLarge, code: protocol.ErrorTooLarge, text: "the message is over the namespace's size limit", field: "data"},
 		{err: fanout.ErrAlreadySubscribed, code: protocol.ErrorConflict, text: "this connection is already subscribed to it; unsubscribe first", field: "channel"},
+		{err: fanout.ErrNoPresence, code: protocol.ErrorNotSupported, text: "the channel's namespace has no presence (namespaces.<name>.presence)", field: "channel"},
 		{err: fanout.ErrNotSubscribed, code: protocol.ErrorNotFound, text: "this connection is not subscribed to it", field: "channel"},
 		{err: fanout.ErrToken, code: protocol.ErrorNotFound, text: "no message waits under this token: it was settled, or its time is up", field: "token"},
 		{err: fanout.ErrNoGroup, code: protocol.ErrorNotFound, text: "there is no such group; it was deleted, or has expired", field: "group"},

@@ -53,6 +53,7 @@ func TestREADME(t *testing.T) {
 		"docs/scheduling.md":       4,
 		"docs/subscribing.md":      6,
 		"docs/durable-sessions.md": 7,
+		"docs/presence.md":         3,
 	} {
 		t.Run(page, func(t *testing.T) {
 			t.Parallel()

@@ -193,6 +193,9 @@ func (n *node) start(ctx context.Context) error {
 	if n.cfg.SessionStore != "" {
 		limits += ", max_sessions: 1000000, session_store: " + n.cfg.SessionStore
 	}
+	if n.cfg.Presence {
+		limits += ", presence: true"
+	}
 	args := []string{
 		"serve", "--listen", "127.0.0.1:0", "--data", n.data, "--disk-budget", "8GiB", "--log-format", "json",
 		"--set", "namespaces={" + namespace + ": {" + limits + "}}",
