@@ -3,22 +3,15 @@ package cmd
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"strconv"
-	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/rivulet-rt/rivulet/fanout"
 )
-
-// askTimeout bounds a question of the command line to a node.
-const askTimeout = 15 * time.Second
 
 func newPresence(s Streams) *cobra.Command {
 	var client clientFlags
@@ -65,11 +58,11 @@ func listMembers(ctx context.Context, s Streams, client *clientFlags, channel st
 	var page membersAnswer
 	for after := ""; ; after = "&after=" + page.Next {
 		page = membersAnswer{}
-		if err := client.ask(ctx, http.MethodGet, path+query+after, &page); err != nil {
+		if err := client.node().ask(ctx, http.MethodGet, path+query+after, nil, nil, &page); err != nil {
 			return err
 		}
 		if counts {
-			return printJSON(s.Out, struct {
+			return printLine(s.Out, struct {
 				Clients int  `json:"clients"`
 				Users   int  `json:"users"`
 				Partial bool `json:"partial"`
@@ -141,7 +134,7 @@ func listConnections(ctx context.Context, s Streams, client *clientFlags, method
 		More        bool              `json:"more"`
 		Partial     bool              `json:"partial"`
 	}
-	if err := client.ask(ctx, method, path, &answer); err != nil {
+	if err := client.node().ask(ctx, method, path, nil, nil, &answer); err != nil {
 		return err
 	}
 	for _, c := range answer.Connections {
@@ -153,52 +146,4 @@ func listConnections(ctx context.Context, s Streams, client *clientFlags, method
 	}
 	fmt.Fprintf(s.Err, "%d connections%s%s\n", len(answer.Connections), more, partially(answer.Partial))
 	return nil
-}
-
-func printJSON(w io.Writer, v any) error {
-	line, err := json.Marshal(v)
-	if err != nil {
-		return fmt.Errorf("print the answer: %w", err)
-	}
-	_, err = fmt.Fprintf(w, "%s\n", line)
-	return err
-}
-
-// mostAnswer bounds what is read of an answer: a page of members with all that tokens
-// may say of them.
-const mostAnswer = 8 << 20
-
-// ask does one request and reads the data of its answer.
-func (f *clientFlags) ask(ctx context.Context, method, path string, data any) error {
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(f.url, "/")+path, http.NoBody)
-	if err != nil {
-		return usagef("--url %q: %w", f.url, err)
-	}
-	if f.token != "" {
-		req.Header.Set("Authorization", "Bearer "+f.token)
-	}
-	transport := &http.Transport{Proxy: http.ProxyFromEnvironment}
-	defer transport.CloseIdleConnections()
-	resp, err := (&http.Client{Transport: transport}).Do(req)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	raw, err := io.ReadAll(io.LimitReader(resp.Body, mostAnswer))
-	if err != nil {
-		return fmt.Errorf("read the answer: %w", err)
-	}
-	var answer struct {
-		Message string          `json:"message"`
-		Data    json.RawMessage `json:"data"`
-	}
-	if err := json.Unmarshal(raw, &answer); err != nil {
-		return fmt.Errorf("the answer is %s and no JSON of a node", resp.Status)
-	}
-	if resp.StatusCode != http.StatusOK {
-		return errors.New(answer.Message)
-	}
-	return json.Unmarshal(answer.Data, data)
 }

@@ -31,13 +31,18 @@ func (f *clientFlags) connect(environ []string) (*node, error) {
 	if err := f.resolve(environ); err != nil {
 		return nil, err
 	}
+	return f.node(), nil
+}
+
+// node is the node of flags that are resolved.
+func (f *clientFlags) node() *node {
 	base := strings.TrimRight(f.url, "/")
 	for from, to := range map[string]string{"ws://": "http://", "wss://": "https://"} {
 		if rest, ok := strings.CutPrefix(base, from); ok {
 			base = to + rest
 		}
 	}
-	return &node{base: base, token: f.token, http: &http.Client{Timeout: requestTimeout}}, nil
+	return &node{base: base, token: f.token, http: &http.Client{Timeout: requestTimeout}}
 }
 
 // refusedError is an answer that is not 2xx.
