@@ -185,9 +185,10 @@ func (p *Presence) joins(s *subscription) {
 	if !ok || s.channel.IsPattern() || !p.Has(s.channel) {
 		return
 	}
+	m := &Member{Identity: who.Identity(), Since: time.Now().UnixMilli()}
 	r := p.lock(s.channel)
 	defer r.mu.Unlock()
-	r.join(&Member{Identity: who.Identity(), Since: time.Now().UnixMilli()})
+	r.join(m)
 	if s.watches {
 		r.watch(s.client)
 	}
@@ -202,6 +203,7 @@ func (p *Presence) leaves(s *subscription) {
 	if !ok || s.channel.IsPattern() || !p.Has(s.channel) {
 		return
 	}
+	id := who.Identity().Client
 	p.mu.RLock()
 	r := p.rosters[s.channel]
 	if r != nil {
@@ -213,7 +215,7 @@ func (p *Presence) leaves(s *subscription) {
 	}
 	defer r.mu.Unlock()
 	r.unwatch(s.client)
-	r.leave(who.Identity().Client)
+	r.leave(id)
 }
 
 // lock returns the channel's roster, locked; it is made if there is none.
