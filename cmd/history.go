@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"time"
 
@@ -142,12 +143,8 @@ func (f *historyFlags) print(ctx context.Context, n *node, channel string, query
 		query.Set("after", page.Position)
 		query.Del("since")
 	}
-	for i := len(newest) - 1; i >= 0; i-- {
-		if err := printAll(s.Out, newest[i:i+1]); err != nil {
-			return err
-		}
-	}
-	return nil
+	slices.Reverse(newest)
+	return printAll(s.Out, newest)
 }
 
 func printAll(out io.Writer, messages []json.RawMessage) error {
