@@ -82,9 +82,19 @@ func mutants() map[string]mutant {
 			test: "TestLeavingBetweenSlices",
 		},
 		"a purge leaves the ring as it is": {
-			old:  "		s.ring.push(m)\n		if m.Kind == KindPurge {\n",
-			new:  "		s.ring.push(m)\n		if false {\n",
+			old:  "			s.ring.purge(m, s.key.Filter.IsPattern())\n",
+			new:  "",
 			test: "TestPurgeIsToldAsGap",
+		},
+		"a deletion leaves the ring as it is": {
+			old:  "			s.ring.drop(m)\n",
+			new:  "",
+			test: "TestGoneFromTheRing",
+		},
+		"what has outlived its TTL is delivered": {
+			old:  "		if m.expired() {\n",
+			new:  "		if false {\n",
+			test: "TestGoneFromTheRing",
 		},
 	}
 }
