@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
 
 	"github.com/rivulet-rt/rivulet/fanout"
@@ -28,6 +29,8 @@ const (
 	// conflictWait is the pause before a message is sent again whose first copy is
 	// still being stored.
 	conflictWait = 20 * time.Millisecond
+	// laterAtOnce is how many messages of one call are scheduled at a time.
+	laterAtOnce = 64
 )
 
 // publisher sends what is to be stored and matches the acknowledgements.
@@ -108,18 +111,24 @@ func (b *Broker) Publish(ctx context.Context, p *fanout.Publication) (fanout.Rec
 }
 
 // PublishAll stores messages in the given order, sending each before the one
-// before it is acknowledged. Every message has its own outcome; one that fails
+// before it is acknowledged; those with DeliverAt are scheduled in any order. Every message has its own outcome; one that fails
 // does not keep the later ones from being stored.
 func (b *Broker) PublishAll(ctx context.Context, ps []*fanout.Publication) []fanout.Outcome {
 	sends := make([]*sending, len(ps))
 	out := make([]fanout.Outcome, len(ps))
+	var later errgroup.Group
+	later.SetLimit(laterAtOnce)
 	for i, p := range ps {
 		if p.DeliverAt != 0 {
-			out[i].Receipt, out[i].Err = b.publishLater(ctx, p)
+			later.Go(func() error {
+				out[i].Receipt, out[i].Err = b.publishLater(ctx, p)
+				return nil
+			})
 			continue
 		}
 		sends[i], out[i].Err = b.begin1(ctx, p)
 	}
+	_ = later.Wait() // its functions return nil
 	for i, p := range ps {
 		if p.DeliverAt != 0 {
 			continue

@@ -90,6 +90,35 @@ func TestSchedule(t *testing.T) {
 	}
 }
 
+// Many at once share the syncs.
+func TestScheduleMany(t *testing.T) {
+	for level, change := range levels() {
+		t.Run(level, func(t *testing.T) {
+			b := open(t, config(t, change))
+			var list []*fanout.Publication
+			for i := range 500 {
+				p := later(t, "t:a", fmt.Sprint(i), time.Hour)
+				if i%5 == 0 {
+					p = publication(t, "t:b", fmt.Sprint(i))
+				}
+				list = append(list, p)
+			}
+			for i, o := range b.PublishAll(t.Context(), list) {
+				if o.Err != nil || (o.Receipt.Schedule == "") != (i%5 == 0) {
+					t.Fatalf("%d: %+v, %v", i, o.Receipt, o.Err)
+				}
+			}
+			page, err := b.Schedules(t.Context(), fanout.ScheduleQuery{Limit: 1000})
+			if err != nil || len(page.List) != 400 {
+				t.Errorf("%d wait, %v", len(page.List), err)
+			}
+			if got := all(t, b, "t:b"); len(got) != 100 || got[1] != "5" {
+				t.Errorf("stored %v", got)
+			}
+		})
+	}
+}
+
 func TestScheduleAcrossRestart(t *testing.T) {
 	cfg := config(t)
 	b := open(t, cfg)

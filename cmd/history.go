@@ -143,12 +143,8 @@ func (f *historyFlags) print(ctx context.Context, n *node, channel string, query
 		query.Set("after", page.Position)
 		query.Del("since")
 	}
-	for _, m := range slices.Backward(newest) {
-		if err := printAll(s.Out, []json.RawMessage{m}); err != nil {
-			return err
-		}
-	}
-	return nil
+	slices.Reverse(newest)
+	return printAll(s.Out, newest)
 }
 
 func printAll(out io.Writer, messages []json.RawMessage) error {

@@ -101,6 +101,16 @@ func mutants() map[string]mutant {
 			new:  "",
 			test: "TestPurgeIsToldAsGap",
 		},
+		"a deletion leaves the ring as it is": {
+			old:  "			s.ring.drop(m)\n",
+			new:  "",
+			test: "TestGoneFromTheRing",
+		},
+		"what has outlived its TTL is delivered": {
+			old:  "		if m.expired() {\n",
+			new:  "		if false {\n",
+			test: "TestGoneFromTheRing",
+		},
 	}
 }
 
