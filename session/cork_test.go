@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"runtime"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -134,22 +135,64 @@ func TestDiscardKeepsFramesWhole(t *testing.T) {
 		room int
 		want string
 	}{{0, "FINAL"}, {3, "<000000>FINAL"}, {8, "<000000>FINAL"}, {9, "<000000><000001>FINAL"}} {
-		wire := &directWire{memoryWire: newWire(false), room: tc.room}
-		o := newOutbound(limits, func() {})
-		o.Start(wire, nil)
-		o.Cork()
-		for i := range 3 {
-			o.Deliver(frame(i))
+		for _, corked := range []bool{false, true} { // each frame by itself, and all together
+			for _, again := range []bool{false, true} { // the wire tells of room, and has none
+				wire := &directWire{memoryWire: newWire(false), room: tc.room}
+				o := newOutbound(limits, func() {})
+				o.Start(wire, nil)
+				if corked {
+					o.Cork()
+				}
+				for i := range 3 {
+					o.Deliver(frame(i))
+				}
+				o.Uncork()
+				if again {
+					o.Writable()
+				}
+				o.Finish([]byte("FINAL"), true)
+				wire.room = 100
+				o.Writable()
+				if got := string(wire.all()); got != tc.want {
+					t.Errorf("room for %d, corked %v, again %v: wrote %q, want %q", tc.room, corked, again, got, tc.want)
+				}
+				o.End()
+			}
 		}
-		o.Uncork()
-		o.Finish([]byte("FINAL"), true)
-		wire.room = 100
-		o.Writable()
-		if got := string(wire.all()); got != tc.want {
-			t.Errorf("room for %d: wrote %q, want %q", tc.room, got, tc.want)
-		}
-		o.End()
 	}
+}
+
+// TestBlockedClientsAreCheap: a client for which small frames wait costs little beside
+// them, however many bytes a write may gather.
+func TestBlockedClientsAreCheap(t *testing.T) {
+	const clients, most = 1000, 4 << 10
+	buffers := session.NewBuffers(limits)
+	outs := make([]*session.Outbound, clients)
+	before := heap()
+	for i := range outs {
+		outs[i] = new(session.Outbound)
+		outs[i].Init(buffers, told{drained: func() {}})
+		outs[i].Start(&directWire{memoryWire: newWire(false)}, nil)
+		outs[i].Deliver(frame(1))
+		outs[i].Deliver(frame(2))
+		outs[i].Writable() // gathers both, and finds that there is no room
+	}
+	if each := (heap() - before) / clients; each > most {
+		t.Errorf("a blocked client costs %d bytes, want at most %d", each, most)
+	}
+	for _, o := range outs {
+		o.Abort()
+	}
+}
+
+// heap is how many bytes of memory are in use.
+func heap() int64 {
+	var m runtime.MemStats
+	for range 2 { // what a pool holds lives for two collections
+		runtime.GC()
+	}
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
 }
 
 // TestDirectWireFails: a failed write closes the buffer and the wire.
@@ -202,11 +245,10 @@ func TestFinishUncorks(t *testing.T) {
 		o.Cork()
 		o.Deliver([]byte("held"))
 		o.Finish([]byte("END"), false)
-		o.Uncork()
-		o.End()
 		if got := string(wire.all()); got != "heldEND" {
 			t.Errorf("wrote %q, want heldEND", got)
 		}
+		o.End()
 	})
 }
 

@@ -86,16 +86,16 @@ type Outbound struct {
 // holds none.
 type Buffers struct {
 	limits Limits
-	pool   sync.Pool
+	pool   sync.Pool // of *batch
+	rooms  sync.Pool // of *[maxWrite]byte
 }
 
 // NewBuffers returns buffers of outbounds with the given limits.
 func NewBuffers(l Limits) *Buffers { return &Buffers{limits: l} }
 
-// batch is what waits, and room to gather it in.
+// batch is what waits.
 type batch struct {
 	frames [][]byte
-	room   []byte
 	begun  bool // the first frame was written in part
 }
 

@@ -16,6 +16,10 @@ type Progress struct {
 	Stalled time.Duration
 	// Alive says that since the last Check the peer took some of what was sent.
 	Alive bool
+	// Acknowledged says that since the last Check the peer's kernel has acknowledged
+	// bytes, and Owed that it has bytes to acknowledge; both are false where the wire
+	// does not know.
+	Acknowledged, Owed bool
 }
 
 // unacker is a wire that knows how many bytes its peer has not acknowledged.
@@ -24,9 +28,10 @@ type unacker interface{ Unacked() int }
 // Check looks at what has moved since the last call. It must be called by one
 // goroutine at a time, every few seconds.
 //
-// While something waits here, the kernel's buffer is full, so any change of the
-// bytes it took or of those that are not acknowledged is the peer's doing. While
-// nothing waits here, a growing number of acknowledged bytes is, whereas bytes
+// While something waits here because the wire takes no more, the kernel's buffer is
+// full, so any change of the bytes it took or of those that are not acknowledged is
+// the peer's doing. (Of a wire whose writes wait that is known only to within a
+// buffer.) Otherwise, a growing number of acknowledged bytes is, whereas bytes
 // that only went into the kernel prove nothing about the peer.
 //
 // A peer's kernel tells of room in steps, usually a sixteenth of its receive
@@ -34,10 +39,11 @@ type unacker interface{ Unacked() int }
 // whose buffer has grown to megabytes far more rarely.
 func (o *Outbound) Check(now time.Time) Progress {
 	o.mu.Lock()
-	waiting, written, wire := o.bytes > 0, o.written, o.wire
+	waiting, written, wire := o.bytes > 0 && (o.blocked || o.flushing), o.written, o.wire
 	o.mu.Unlock()
 	var unacked int32
-	if u, ok := wire.(unacker); ok {
+	u, knows := wire.(unacker)
+	if knows {
 		unacked = int32(u.Unacked())
 	}
 	w := &o.watch
@@ -45,6 +51,7 @@ func (o *Outbound) Check(now time.Time) Progress {
 	acked := int64(written) - int64(unacked)
 	moved := !begun || written != w.written || unacked != w.unacked
 	p := Progress{Alive: begun && (waiting && moved || !waiting && acked > w.acked && unacked > 0)}
+	p.Acknowledged, p.Owed = knows && acked > w.acked, unacked > 0
 	w.written, w.unacked = written, unacked
 	w.acked = max(w.acked, acked)
 	if moved || !waiting {

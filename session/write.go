@@ -60,8 +60,10 @@ func (o *Outbound) writeOneLocked(frame []byte) {
 // writeLocked writes to a direct wire until nothing waits or it takes no more.
 func (o *Outbound) writeLocked() {
 	b := o.pending
+	g := gatherer{buffers: o.buffers}
+	defer g.release()
 	for len(b.frames) > 0 {
-		_, chunk := b.gather(b.frames)
+		_, chunk := g.gather(b.frames)
 		chunk = chunk[:min(len(chunk), maxWrite)]
 		n := o.tryLocked(chunk)
 		if o.state == outboundClosed {
@@ -119,21 +121,38 @@ func (o *Outbound) takenLocked(n int) {
 	b.frames = b.frames[:left]
 }
 
-// gather returns the first n frames as one chunk: copied together while they fit
-// in one write, or the first alone, as it is.
-func (b *batch) gather(frames [][]byte) (n int, chunk []byte) {
+// gatherer copies frames together. It has room for that while somebody writes, not
+// while frames wait: the room would be most of what a slow client costs.
+type gatherer struct {
+	buffers *Buffers
+	room    *[maxWrite]byte // nil until it is needed
+}
+
+// gather returns the first n frames as one chunk, valid until the next call: copied
+// together while they fit in one write, or the first alone, as it is.
+func (g *gatherer) gather(frames [][]byte) (n int, chunk []byte) {
 	if len(frames) == 1 || len(frames[0])+len(frames[1]) > maxWrite {
 		return 1, frames[0]
 	}
-	if b.room == nil {
-		b.room = make([]byte, 0, maxWrite)
+	if g.room == nil {
+		g.room, _ = g.buffers.rooms.Get().(*[maxWrite]byte)
 	}
-	chunk = b.room
+	if g.room == nil {
+		g.room = new([maxWrite]byte)
+	}
+	chunk = g.room[:0]
 	for n < len(frames) && len(chunk)+len(frames[n]) <= maxWrite {
 		chunk = append(chunk, frames[n]...)
 		n++
 	}
 	return n, chunk
+}
+
+func (g *gatherer) release() {
+	if g.room != nil {
+		g.buffers.rooms.Put(g.room)
+		g.room = nil
+	}
 }
 
 func (o *Outbound) startFlusherLocked() {
@@ -180,8 +199,10 @@ func (o *Outbound) next() *batch {
 }
 
 func (o *Outbound) writeAll(wire io.Writer, b *batch) error {
+	g := gatherer{buffers: o.buffers}
+	defer g.release()
 	for frames := b.frames; len(frames) > 0; {
-		n, chunk := b.gather(frames)
+		n, chunk := g.gather(frames)
 		frames = frames[n:]
 		rest := n * frameOverhead
 		for len(chunk) > 0 {

@@ -16,7 +16,8 @@ func tune(conn net.Conn) { control(conn, func(fd uintptr) { tuneFD(int(fd)) }) }
 
 func tuneFD(fd int) {
 	// The socket works without them too, so a refusal is no error. The heartbeat finds
-	// out dead peers; the kernel's probes would come on top.
+	// out dead peers, by what comes back or is acknowledged; the kernel's probes would
+	// come on top.
 	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, notSentLowWater)
 	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 0)
 }

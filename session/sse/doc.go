@@ -28,7 +28,9 @@
 // the node is full or draining) is, for a client that says it accepts
 // text/event-stream, an event stream with a retry time and a disconnect event that
 // ends at once, and 503 or 429 for the others. A stream whose token expires ends;
-// the browser comes back once and gets 401.
+// the browser comes back once and gets 401. A client that vanished without a word is
+// noticed by heartbeats that its kernel does not acknowledge, on Linux and HTTP/1;
+// elsewhere by TCP alone, which takes its time.
 //
 // # Goroutines
 //

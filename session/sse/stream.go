@@ -37,6 +37,7 @@ type stream struct {
 
 	// Owned by the sweeper.
 	nextBeat time.Time
+	lastLife int64 // when the client's kernel was seen to acknowledge something, Unix nanoseconds
 
 	decide sync.Once // of outcome
 }
@@ -63,7 +64,9 @@ func newStream(r *session.Registry, log *slog.Logger, claims auth.Claims, subs [
 	for _, sub := range subs {
 		s.places = append(s.places, place{channel: sub.request.Channel, hash: sub.hash, positions: slices.Clone(sub.request.Start.Positions)})
 	}
-	s.nextBeat = time.Now().Add(s.cfg.PingInterval/2 + mathrand.N(s.cfg.PingInterval/2))
+	now := time.Now()
+	s.nextBeat = now.Add(s.cfg.PingInterval/2 + mathrand.N(s.cfg.PingInterval/2))
+	s.lastLife = now.UnixNano()
 	r.Init(&s.out, s)
 	s.client = r.Services().NewClient(s)
 	return s
@@ -208,12 +211,22 @@ func (s *stream) Notify(n fanout.Notice) bool {
 	return true
 }
 
-// Sweep closes the stream when a time limit has passed, and sends the heartbeat.
+// Sweep closes the stream when a time limit has passed, and sends the heartbeat. A
+// client of an event stream says nothing, so that its kernel acknowledges the
+// heartbeats is its sign of life; where nobody can tell, the connection is left to
+// TCP, which gives up on a vanished peer after a quarter of an hour or so.
 func (s *stream) Sweep(now time.Time) {
-	switch progress := s.out.Check(now); {
+	progress := s.out.Check(now)
+	if progress.Acknowledged {
+		s.lastLife = now.UnixNano()
+	}
+	switch {
 	case progress.Stalled >= s.cfg.StallTimeout:
 		s.registry.Disconnected(protocol.CloseNotReading)
 		s.Abort() // a frame cut off at its end is dropped by the client; a farewell would complete it
+	case progress.Owed && now.UnixNano()-s.lastLife >= int64(s.cfg.DeadAfter):
+		s.registry.Disconnected(protocol.CloseHeartbeat)
+		s.Abort() // nobody is there to be told
 	case !s.expires.IsZero() && !now.Before(s.expires):
 		s.disconnect(protocol.CloseTokenExpired)
 	case !now.Before(s.nextBeat):
