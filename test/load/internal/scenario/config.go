@@ -71,6 +71,8 @@ type Sizes struct {
 	// SessionsSettle is until their memory is measured.
 	SessionsSettle time.Duration
 
+	GroupMessages int // that wait for a group's members
+
 	StormClients  int
 	StormChannels int // of the variant with several
 	StormMissed   int // messages of each channel
@@ -88,7 +90,7 @@ func DefaultSizes() Sizes {
 		IdleConnections: 10_000, IdleSettle: 4*time.Minute + 20*time.Second,
 		ConnectConnections: 10_000, ConnectWindow: 256,
 		CrowdNodes: 6, CrowdConnections: 16_700, CrowdMessages: 5,
-		Sessions: []int{1000, 10_000}, SessionsSettle: 10 * time.Second,
+		Sessions: []int{1000, 10_000}, GroupMessages: 50_000, SessionsSettle: 10 * time.Second,
 		StormClients: 2000, StormChannels: 20, StormMissed: 100, StormLive: 100,
 		PresenceMembers: 5000,
 	}
@@ -125,6 +127,7 @@ func all() []scenario {
 		{"connect", connect},
 		{"storm", storm},
 		{"sessions", sessions},
+		{"groups", groups},
 		{"presence", presence},
 		{"idle", idle},
 		{"crowd", crowd},
