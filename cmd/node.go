@@ -163,14 +163,7 @@ func (n *Node) setup(ctx context.Context) error {
 	}
 	presence := hub.StartPresence(n.cfg.presenceConfig(n.name), bus, n.log, n.reg)
 
-	limits := n.cfg.sessionConfig(n.name)
-	if most := connectionsWithin(descriptors()); limits.MaxConnections > most {
-		n.log.Warn("fewer connections than configured: the limit of open files is too low",
-			slog.Int("max_connections", most), slog.Int("configured", limits.MaxConnections))
-		limits.MaxConnections = most
-	}
-	registry, err := session.NewRegistry(limits, session.Services{
-		Groups:    b,
+	registry, err := session.NewRegistry(n.limits(), session.Services{
 		NewClient: func(sink fanout.Sink) session.Subscriber { return hub.NewClient(sink) },
 		History:   hub,
 		Publisher: b,
@@ -178,6 +171,7 @@ func (n *Node) setup(ctx context.Context) error {
 		Durable:   b.Sessions(),
 		Presence:  presence,
 		Others:    control,
+		Groups:    b,
 	}, n.log, n.reg)
 	if err != nil {
 		return fmt.Errorf("prepare sessions: %w", err)
@@ -219,6 +213,17 @@ func (n *Node) setup(ctx context.Context) error {
 	}, n.log, n.reg))
 	n.log.Info("started", slog.String("address", n.addr.String()))
 	return nil
+}
+
+// limits are those of the connections, within the descriptors that there are.
+func (n *Node) limits() session.Config {
+	limits := n.cfg.sessionConfig(n.name)
+	if most := connectionsWithin(descriptors()); limits.MaxConnections > most {
+		n.log.Warn("fewer connections than configured: the limit of open files is too low",
+			slog.Int("max_connections", most), slog.Int("configured", limits.MaxConnections))
+		limits.MaxConnections = most
+	}
+	return limits
 }
 
 // connectionsWithin is how many connections leave descriptors enough for all else:
