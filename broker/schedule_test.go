@@ -256,7 +256,7 @@ func TestSchedulesListAndCancel(t *testing.T) {
 	if err := b.Cancel(t.Context(), ids["1"]); err != nil {
 		t.Fatal(err)
 	}
-	for name, id := range map[string]string{"cancelled": ids["1"], "unknown": strings.Repeat("A", 22), "no ID": "x", "a wildcard": "*", "nothing": ""} {
+	for name, id := range map[string]string{"cancelled": ids["1"], "unknown": strings.Repeat("a", 26), "no ID": "x", "a wildcard": "*", "nothing": ""} {
 		if err := b.Cancel(t.Context(), id); !errors.Is(err, fanout.ErrNoSchedule) {
 			t.Errorf("%s: %v", name, err)
 		}
