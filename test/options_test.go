@@ -142,7 +142,9 @@ func TestShortLived(t *testing.T) {
 			t.Errorf("got %s, want %s", shown(ev), want)
 		}
 	}
-	eventually(t, "the message to be gone", func() bool { return len(both(t, n, k, protocol.HistoryCommand{Channel: "t:a", Order: "asc", Limit: 10})[0]) == 1 })
+	eventually(t, "the message to be gone", func() bool {
+		return len(both(t, n, k, protocol.HistoryCommand{Channel: "t:a", Order: "asc", Limit: 10})[0]) == 1
+	})
 	later := n.socket()
 	if ev := later.subscribe(protocol.SubscribeCommand{Channel: "t:a", Position: start.Position}); !ev.Recovered {
 		t.Errorf("an end of a TTL is no hole: %+v", ev)
