@@ -65,7 +65,7 @@ func (l *fakeLog) Publish(ctx context.Context, p *fanout.Publication) (fanout.Re
 		}
 	}
 	if p.DeliverAt != 0 {
-		id := fmt.Sprintf("%022d", len(l.waiting))
+		id := fmt.Sprintf("%026d", len(l.waiting))
 		l.waiting = append(l.waiting, fanout.Scheduled{ID: id, Publication: p, Created: 1_732_290_000_123_456_789})
 		return fanout.Receipt{Schedule: id, DeliverAt: p.DeliverAt}, nil
 	}

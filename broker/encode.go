@@ -87,7 +87,15 @@ func encode(p *fanout.Publication, subject string, maxAge time.Duration) (*nats.
 // messageID is what JetStream compares within its window, which is one per
 // stream: without the channel, one key on two channels would swallow the second
 // message, and without the publisher, one could suppress another's.
-func messageID(p *fanout.Publication) string {
+func messageID(p *fanout.Publication) string { return encodeID(keyHash(p)) }
+
+// encodeID is how 16 bytes are written as a message ID.
+func encodeID(id [idBytes]byte) string { return base64.RawURLEncoding.EncodeToString(id[:]) }
+
+// idBytes is the length of a message ID before it is encoded.
+const idBytes = 16
+
+func keyHash(p *fanout.Publication) [idBytes]byte {
 	h := sha256.New()
 	var n [8]byte
 	for _, part := range []string{p.Channel.String(), p.Publisher, p.Key} {
@@ -95,7 +103,7 @@ func messageID(p *fanout.Publication) string {
 		_, _ = h.Write(n[:]) // never fails
 		_, _ = h.Write([]byte(part))
 	}
-	return base64.RawURLEncoding.EncodeToString(h.Sum(nil)[:16])
+	return [idBytes]byte(h.Sum(nil)[:idBytes])
 }
 
 // decode makes the message that s stores. ok is false for what this service did

@@ -32,6 +32,8 @@ type due struct {
 	entry dueEntry
 	what  fanout.Scheduled
 	err   error // nil: it is in its channel
+
+	messageID string
 }
 
 // storeDue stores a batch of messages that are due in their channels and then removes
@@ -49,8 +51,10 @@ func (b *Broker) storeDue(ctx context.Context, entries []dueEntry) (again []dueE
 		if !found {
 			continue // cancelled
 		}
-		if s, ok := decodeSchedule(m); ok {
-			list = append(list, &due{entry: e, what: s})
+		s, ok := decodeSchedule(m)
+		id, known := parseSchedule(s.ID)
+		if ok && known {
+			list = append(list, &due{entry: e, what: s, messageID: encodeID(id)})
 		}
 	}
 	b.storeFresh(ctx, list)
@@ -98,7 +102,7 @@ func (b *Broker) startDue(ctx context.Context, d *due, expected *uint64) (*sendi
 		if m.Header == nil {
 			m.Header = nats.Header{}
 		}
-		m.Header[hdrMsgID] = []string{d.what.ID}
+		m.Header[hdrMsgID] = []string{d.messageID}
 		m.Header[hdrSchedule] = []string{d.what.ID}
 	})
 }

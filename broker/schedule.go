@@ -3,7 +3,7 @@ package broker
 import (
 	"context"
 	"crypto/rand"
-	"encoding/base64"
+	"encoding/base32"
 	"errors"
 	"fmt"
 	"strconv"
@@ -24,8 +24,22 @@ const (
 	hdrSchedule = "Rv-Schedule"
 )
 
-// scheduleBytes is the length of a schedule's ID before it is encoded.
-const scheduleBytes = 16
+// scheduleDigits write a schedule's ID: what begins with a "-" is no argument for a
+// shell's command.
+const scheduleDigits = "0123456789abcdefghijklmnopqrstuv"
+
+func scheduleEncoding() *base32.Encoding {
+	return base32.NewEncoding(scheduleDigits).WithPadding(base32.NoPadding)
+}
+
+// parseSchedule reads a schedule's ID.
+func parseSchedule(id string) (raw [idBytes]byte, ok bool) {
+	b, err := scheduleEncoding().DecodeString(id)
+	if err != nil || len(b) != idBytes || scheduleEncoding().EncodeToString(b) != id {
+		return raw, false
+	}
+	return [idBytes]byte(b), true
+}
 
 // scanSchedules is how many scheduled messages one page looks at.
 const scanSchedules = 1024
@@ -46,18 +60,17 @@ func (b *Broker) publishLater(ctx context.Context, p *fanout.Publication) (fanou
 	return b.schedule(ctx, ns, p)
 }
 
-// schedule stores a message that is due later, in a stream of its own. Its ID is also
-// its message ID in the channel; of a message with a key it follows from that, so that
+// schedule stores a message that is due later, in a stream of its own. Its ID is, in other
+// letters, also its message ID in the channel; of a message with a key it follows from that, so that
 // the key is safe to repeat, as long as the message waits and, within the namespace's
 // window, after that.
 func (b *Broker) schedule(ctx context.Context, ns *namespace, p *fanout.Publication) (fanout.Receipt, error) {
 	doing := "schedule for " + p.Channel.String()
-	id := messageID(p)
+	raw := keyHash(p)
 	if p.Key == "" {
-		var random [scheduleBytes]byte
-		_, _ = rand.Read(random[:]) // never fails, by its contract
-		id = base64.RawURLEncoding.EncodeToString(random[:])
+		_, _ = rand.Read(raw[:]) // never fails, by its contract
 	}
+	id := scheduleEncoding().EncodeToString(raw[:])
 	msg, err := encodeSchedule(p, id)
 	if err != nil {
 		return fanout.Receipt{}, err
@@ -181,7 +194,7 @@ func decodeSchedule(m stored) (s fanout.Scheduled, ok bool) {
 // Schedule finds a message that waits. The error wraps fanout.ErrNoSchedule.
 func (b *Broker) Schedule(ctx context.Context, id string) (fanout.Scheduled, error) {
 	none := fmt.Errorf("%w: %q", fanout.ErrNoSchedule, id)
-	if raw, err := base64.RawURLEncoding.DecodeString(id); err != nil || len(raw) != scheduleBytes {
+	if _, ok := parseSchedule(id); !ok {
 		return fanout.Scheduled{}, none
 	}
 	m, found, err := b.waiting(ctx, getRequest{Last: migrations.ScheduleFilter(id, "", nil)})

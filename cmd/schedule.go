@@ -87,7 +87,7 @@ func oneSchedule(s Streams, method, name, short string) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     name + " SCHEDULE",
 		Short:   short,
-		Example: "  rivulet schedule " + name + " 3yPzJk0sQ1uXo7d2aB4c5w",
+		Example: "  rivulet schedule " + name + " k4mtmq6cd1p7a6b0hlq9v2e3rs",
 		Args:    arguments(1, 1, "the schedule that publishing printed"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			n, err := f.connect(s.Environ)

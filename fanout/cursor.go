@@ -131,9 +131,6 @@ func (c *cursor) emit(m *Message) bool {
 	}
 	switch m.Kind {
 	case KindData:
-		if m.expired() {
-			return true // no hole: it is gone from the log as well
-		}
 		cl.cork()
 		if !cl.sink.Deliver(m) {
 			cl.blocked = true
@@ -153,9 +150,9 @@ func (c *cursor) emit(m *Message) bool {
 	return true
 }
 
-// leavesOut reports whether m is not this cursor's to deliver.
+// leavesOut reports whether m is not this cursor's to deliver, or gone meanwhile.
 func (c *cursor) leavesOut(m *Message) bool {
-	if m.Offset() <= c.start {
+	if m.Offset() <= c.start || m.expired() {
 		return true
 	}
 	if c.behind != nil && c.behind.leavesOut(m) {

@@ -107,8 +107,8 @@ func mutants() map[string]mutant {
 			test: "TestGoneFromTheRing",
 		},
 		"what has outlived its TTL is delivered": {
-			old:  "		if m.expired() {\n",
-			new:  "		if false {\n",
+			old:  "m.Offset() <= c.start || m.expired()",
+			new:  "m.Offset() <= c.start",
 			test: "TestGoneFromTheRing",
 		},
 	}
