@@ -331,3 +331,69 @@ func TestDurableSessionBadInput(t *testing.T) {
 		t.Errorf("after all of it: %d", r.status)
 	}
 }
+
+// What was acknowledged is written when a node stops, and when the log is back that was
+// away: nothing of it comes again.
+func TestDurableSessionIsWritten(t *testing.T) {
+	for _, store := range stores() {
+		t.Run(store+" at a stop", func(t *testing.T) {
+			cfg := durableConfig(t, store)
+			cfg.Session.FlushInterval = cmd.Duration(time.Hour)
+			n := startLocal(t, cfg)
+			k := n.resume("phone-1", false)
+			k.durable("t:a")
+			n.publishAll("t:a", 1, 5)
+			k.acked(k.messages(1, 5)[3])
+			left := make(chan struct{})
+			go func() { // answers the good-bye
+				defer close(left)
+				for {
+					if _, _, err := k.ReadMessage(); err != nil {
+						k.close()
+						return
+					}
+				}
+			}()
+			n.stop()
+			<-left
+			n = startLocal(t, cfg)
+			k = n.resume("phone-1", true)
+			k.durable("t:a")
+			k.messages(5, 5)
+		})
+		t.Run(store+" after an outage", func(t *testing.T) {
+			log := startLog(t)
+			cfg := durableConfig(t, store)
+			cfg.Broker = remoteConfig(t, log.url()).Broker
+			n := startLocal(t, cfg)
+			k := n.resume("phone-1", false)
+			k.durable("t:a")
+			n.publishAll("t:a", 1, 5)
+			list := k.messages(1, 5)
+			log.stop()
+			k.acked(list[3]) // needs no log
+			eventually(t, "a connect to be refused", func() bool {
+				o := n.socket()
+				defer o.close()
+				o.send(protocol.Command{Connect: &protocol.ConnectCommand{Session: "phone-2"}})
+				ev := o.reply()
+				return ev.Error != nil && ev.Error.Code == protocol.ErrorUnavailable
+			})
+			log.start()
+			n.ready()
+			k.close()
+			eventually(t, "the position to be written", func() bool {
+				var s struct{ Channels []struct{ Offset uint64 } }
+				r := n.call(http.MethodGet, "/v1/users/-/sessions/phone-1", nil, nil)
+				if r.status != http.StatusOK {
+					return false
+				}
+				r.into(t, &s)
+				return len(s.Channels) == 1 && s.Channels[0].Offset == list[3].Offset
+			})
+			k = n.resume("phone-1", true)
+			k.durable("t:a")
+			k.messages(5, 5)
+		})
+	}
+}

@@ -201,7 +201,7 @@ func TestBadCommands(t *testing.T) {
 		"presence, not ours":        {`"presence":{"channel":"other:a"}`, 4403, "channel"},
 		"watch, not configured":     {`"subscribe":{"channel":"t:z","presence":true}`, 4422, "channel"},
 		"watch a pattern":           {`"subscribe":{"channel":"t:z.*","presence":true}`, 4400, "presence"},
-		"ack, not there yet":        {`"ack":{"channel":"t:a","offset":1}`, 4422, ""},
+		"ack without a session":     {`"ack":{"channel":"t:a","offset":1}`, 4400, "channel"},
 	} {
 		k.id++
 		if err := k.WriteMessage(websocket.TextMessage, fmt.Appendf(nil, `{"id":%d,%s}`, k.id, c.frame)); err != nil {
