@@ -111,7 +111,7 @@ func NewRegistry(cfg Config, services Services, logger *slog.Logger, reg prometh
 	}
 	r := &Registry{cfg: cfg, services: services, origins: origins, log: logger, metrics: m, empty: make(chan struct{})}
 	r.buffers.limits = Limits{Soft: cfg.SoftBuffer, Hard: cfg.HardBuffer, Close: cfg.CloseTimeout}
-	r.sockets = socket.NewGroup(r.wg.Go)
+	r.sockets = socket.NewGroup(r.wg.Go, logger)
 	for i := range r.shards {
 		r.shards[i].members = make(map[Member]struct{})
 	}
