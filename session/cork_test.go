@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"runtime"
 	"sync"
@@ -309,7 +310,7 @@ func onTCP(t *testing.T, l session.Limits, drained func()) (net.Conn, *session.O
 	t.Helper()
 	client, server := tcpPair(t)
 	var wg sync.WaitGroup
-	group := socket.NewGroup(wg.Go)
+	group := socket.NewGroup(wg.Go, slog.New(slog.DiscardHandler))
 	o := newOutbound(l, drained)
 	h := &outboundHandler{o: o, ended: make(chan struct{})}
 	h.driver = group.Attach(server, h)

@@ -122,7 +122,7 @@ func NewRegistry(cfg Config, services Services, logger *slog.Logger, reg prometh
 	}
 	r := &Registry{cfg: cfg, services: services, origins: origins, log: logger, metrics: m, empty: make(chan struct{})}
 	r.buffers.limits = Limits{Soft: cfg.SoftBuffer, Hard: cfg.HardBuffer, Close: cfg.CloseTimeout}
-	r.sockets = socket.NewGroup(r.wg.Go)
+	r.sockets = socket.NewGroup(r.wg.Go, logger)
 	if services.Durable != nil {
 		m, err := newDurableMetrics(reg)
 		if err != nil {

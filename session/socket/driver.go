@@ -1,6 +1,7 @@
 package socket
 
 import (
+	"log/slog"
 	"net"
 	"sync"
 	"time"
@@ -17,7 +18,7 @@ type Handler interface {
 	// the peer's end. It may wait, and calls Release when the connection is done with.
 	Ended(err error)
 	// Writable says that what TryWrite did not take may be tried again. It may come at
-	// any time before Release returns, also without need, and must not wait.
+	// any time, also without need, and once more just after Release; it must not wait.
 	Writable()
 }
 
@@ -51,14 +52,16 @@ const readBuffer = 16 << 10
 // Group drives the connections of a node. Its methods may be called concurrently.
 type Group struct {
 	spawn   func(func())
+	log     *slog.Logger
 	buffers sync.Pool // of *[readBuffer]byte, for goroutines
 
 	pollers
 }
 
-// NewGroup returns a group that runs goroutines by spawn.
-func NewGroup(spawn func(func())) *Group {
-	return &Group{spawn: spawn}
+// NewGroup returns a group that runs goroutines by spawn. It logs, once each, that
+// the kernel refuses it what it needs.
+func NewGroup(spawn func(func()), logger *slog.Logger) *Group {
+	return &Group{spawn: spawn, log: logger}
 }
 
 // Attach takes conn over for h: conn is not to be used any more.

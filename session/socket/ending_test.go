@@ -194,25 +194,6 @@ func (*lateHandler) Work()               {}
 func (*lateHandler) Writable()           {}
 func (h *lateHandler) Ended(err error)   { h.ended <- err }
 
-// TestUnacked: it is what the kernel holds where there is one, and grows with what a
-// peer does not read.
-func TestUnacked(t *testing.T) {
-	for _, k := range kinds() {
-		t.Run(k.name, func(t *testing.T) {
-			client, server := k.make(t)
-			h := attach(t, group(t), server, nil)
-			if n := h.driver.Unacked(); n != 0 {
-				t.Errorf("%d bytes of nothing are unacknowledged", n)
-			}
-			_ = client.Close()
-			_ = h.end()
-			if n := h.driver.Unacked(); n != 0 {
-				t.Errorf("%d bytes are unacknowledged after the release", n)
-			}
-		})
-	}
-}
-
 // TestAfterRelease: a driver that was released touches no connection that came after
 // it, though that may have its number.
 func TestAfterRelease(t *testing.T) {
@@ -233,7 +214,6 @@ func TestAfterRelease(t *testing.T) {
 			_ = old.driver.Close()
 			old.driver.CloseWrite()
 			_ = old.driver.SetDeadline(time.Now())
-			_ = old.driver.Unacked()
 			for i, client := range clients {
 				send(t, client, "hello")
 				handlers[i].waitFor("hello")

@@ -1,6 +1,7 @@
 package socket_test
 
 import (
+	"log/slog"
 	"net"
 	"slices"
 	"sync"
@@ -18,7 +19,7 @@ const far = 20 * time.Second
 func group(tb testing.TB) *socket.Group {
 	tb.Helper()
 	var wg sync.WaitGroup
-	g := socket.NewGroup(wg.Go)
+	g := socket.NewGroup(wg.Go, slog.New(slog.DiscardHandler))
 	tb.Cleanup(func() {
 		g.Close()
 		wg.Wait()

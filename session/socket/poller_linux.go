@@ -3,6 +3,7 @@ package socket
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"runtime"
 	"sync"
@@ -13,11 +14,14 @@ import (
 
 // pollers are the epoll sets of a group, made when the first connection is taken over.
 type pollers struct {
+	sockets          table
+	noEpoll, noWatch sync.Once // so that a full kernel does not fill the log
+
 	mu     sync.Mutex // guards the following
 	closed bool
-	failed bool // there is no epoll here, which does not change
+	failed bool // this system has no epoll, or forbids it: that does not change
 	list   []*poller
-	next   int
+	taken  int32 // counts connections, and wraps around
 }
 
 // Close ends the epoll sets and waits for their goroutines. Every connection must
@@ -33,31 +37,42 @@ func (g *Group) Close() {
 	}
 }
 
-// pick returns an epoll set, nil where there is none to be had.
-func (g *Group) pick() *poller {
+// pick returns an epoll set, nil where there is none to be had, and a number that
+// tells the connection from others with the same descriptor.
+func (g *Group) pick() (p *poller, generation int32) {
 	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.closed || g.failed {
-		return nil
+	err := g.openLocked()
+	if len(g.list) > 0 {
+		g.taken++
+		p, generation = g.list[uint32(g.taken)%uint32(len(g.list))], g.taken
 	}
-	if len(g.list) == 0 && !g.openLocked() {
-		return nil
+	g.mu.Unlock()
+	if err != nil {
+		g.noEpoll.Do(func() {
+			g.log.Warn("there is no epoll set to be had: connections have a goroutine each", slog.Any("err", err))
+		})
 	}
-	g.next++
-	return g.list[g.next%len(g.list)]
+	return p, generation
 }
 
-func (g *Group) openLocked() bool {
+// openLocked sees to it that there are epoll sets: one at least, if that is possible.
+func (g *Group) openLocked() error {
+	if g.closed || g.failed || len(g.list) > 0 {
+		return nil
+	}
 	for range runtime.GOMAXPROCS(0) {
-		p, err := newPoller()
-		if err != nil {
-			g.failed = len(g.list) == 0
-			return !g.failed
+		p, err := newPoller(&g.sockets)
+		switch {
+		case err != nil && len(g.list) > 0:
+			return nil // fewer do
+		case err != nil:
+			g.failed = errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EPERM)
+			return err
 		}
 		g.list = append(g.list, p)
 		g.spawn(p.run)
 	}
-	return true
+	return nil
 }
 
 // waitEvents is how many sockets one look at an epoll set may find ready.
@@ -67,13 +82,11 @@ const waitEvents = 256
 // epoll set does, so that no thread waits in a system call.
 type poller struct {
 	// Static after newPoller.
-	fd   int
-	file *os.File
-	raw  syscall.RawConn
-	done chan struct{} // closed when run has ended
-
-	mu      sync.RWMutex // guards the following
-	sockets []*Socket    // by descriptor
+	fd      int
+	file    *os.File
+	raw     syscall.RawConn
+	done    chan struct{} // closed when run has ended
+	sockets *table        // the group's
 
 	// Owned by run.
 	events []unix.EpollEvent
@@ -81,7 +94,7 @@ type poller struct {
 	buf    [readBuffer]byte
 }
 
-func newPoller() (*poller, error) {
+func newPoller(sockets *table) (*poller, error) {
 	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
 		return nil, fmt.Errorf("socket: epoll: %w", err)
@@ -91,7 +104,10 @@ func newPoller() (*poller, error) {
 		_ = unix.Close(fd)
 		return nil, fmt.Errorf("socket: epoll: %w", err)
 	}
-	p := &poller{fd: fd, file: os.NewFile(uintptr(fd), "epoll"), done: make(chan struct{}), events: make([]unix.EpollEvent, waitEvents)}
+	p := &poller{
+		fd: fd, file: os.NewFile(uintptr(fd), "epoll"), done: make(chan struct{}), sockets: sockets,
+		events: make([]unix.EpollEvent, waitEvents),
+	}
 	if p.raw, err = p.file.SyscallConn(); err != nil {
 		_ = p.file.Close()
 		return nil, fmt.Errorf("socket: epoll: %w", err)
@@ -117,50 +133,33 @@ func (p *poller) look(uintptr) bool {
 }
 
 func (p *poller) ready(ev *unix.EpollEvent) {
-	p.mu.RLock()
-	var s *Socket
-	if int(ev.Fd) < len(p.sockets) {
-		s = p.sockets[ev.Fd]
-	}
-	p.mu.RUnlock()
-	if s == nil {
-		return // released since
+	s := p.sockets.find(int(ev.Fd))
+	if s == nil || s.generation != ev.Pad {
+		return // released since; another one may have its descriptor
 	}
 	if ev.Events&unix.EPOLLOUT != 0 {
 		s.handler.Writable()
 	}
 	const end = unix.EPOLLRDHUP | unix.EPOLLHUP | unix.EPOLLERR
-	if ev.Events&end != 0 {
-		s.hungUp.Store(true)
+	if ev.Events&(end|unix.EPOLLPRI) != 0 {
+		s.behind.Store(true)
 	}
-	if ev.Events&(unix.EPOLLIN|end) != 0 && s.arrived() {
+	if ev.Events&(unix.EPOLLIN|unix.EPOLLPRI|end) != 0 && s.arrived() {
 		s.drive(p.buf[:])
 	}
 }
 
 // add registers a socket once for its whole life. Edges suffice: a read that does
 // not fill its buffer has found the end of what was there, unless the peer has hung
-// up, and a write that is cut short makes the kernel tell when there is room.
+// up or marked a byte as urgent (a read ends there, and the kernel tells of the
+// mark), and a write that is cut short makes the kernel tell when there is room.
 func (p *poller) add(s *Socket) error {
-	p.mu.Lock()
-	for len(p.sockets) <= s.fd {
-		p.sockets = append(p.sockets, nil)
-	}
-	p.sockets[s.fd] = s
-	p.mu.Unlock()
-	err := unix.EpollCtl(p.fd, unix.EPOLL_CTL_ADD, s.fd, &unix.EpollEvent{
-		Events: unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLRDHUP | unix.EPOLLET, Fd: int32(s.fd),
+	p.sockets.put(s)
+	err := unix.EpollCtl(p.fd, unix.EPOLL_CTL_ADD, int(s.fd), &unix.EpollEvent{
+		Events: unix.EPOLLIN | unix.EPOLLPRI | unix.EPOLLOUT | unix.EPOLLRDHUP | unix.EPOLLET, Fd: s.fd, Pad: s.generation,
 	})
 	if err != nil {
 		return fmt.Errorf("socket: watch: %w", err)
 	}
 	return nil
-}
-
-func (p *poller) remove(fd int) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if fd < len(p.sockets) {
-		p.sockets[fd] = nil
-	}
 }

@@ -2,6 +2,7 @@ package socket_test
 
 import (
 	"fmt"
+	"log/slog"
 	"net"
 	"os"
 	"runtime"
@@ -28,7 +29,7 @@ func TestNothingIsLeft(t *testing.T) {
 	for _, k := range kinds() {
 		t.Run(k.name, func(t *testing.T) {
 			var wg sync.WaitGroup
-			g := socket.NewGroup(wg.Go)
+			g := socket.NewGroup(wg.Go, slog.New(slog.DiscardHandler))
 			each := func(i int) {
 				client, server := k.make(t)
 				defer client.Close()
@@ -118,7 +119,7 @@ func TestGroupClose(t *testing.T) {
 	before := descriptors(t)
 	var wg sync.WaitGroup
 	proceed, opened := make(chan struct{}), atomic.Bool{}
-	g := socket.NewGroup(func(f func()) { wg.Go(func() { <-proceed; f() }) })
+	g := socket.NewGroup(func(f func()) { wg.Go(func() { <-proceed; f() }) }, slog.New(slog.DiscardHandler))
 	_, server := tcp(t)
 	late := &lateHandler{}
 	late.driver = g.Attach(server, late)

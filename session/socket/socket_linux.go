@@ -3,6 +3,7 @@ package socket
 import (
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -26,11 +27,14 @@ type Socket struct {
 	handler Handler
 	group   *Group
 	poller  *poller
-	fd      int
+	fd      int32
+	// generation is that of Group.pick: events have it beside the descriptor.
+	generation int32
 
 	state atomic.Int32
-	// hungUp: the end of the stream is there to be read, behind whatever came before it.
-	hungUp atomic.Bool
+	// behind: something may be there to be read behind a read that was short, the end of
+	// the stream or what follows an urgent byte.
+	behind atomic.Bool
 
 	mu       sync.Mutex // guards the following
 	released bool
@@ -46,7 +50,7 @@ func (g *Group) take(conn net.Conn, h Handler) *Socket {
 	if !ok {
 		return nil
 	}
-	p := g.pick()
+	p, generation := g.pick()
 	if p == nil {
 		return nil
 	}
@@ -65,15 +69,19 @@ func (g *Group) take(conn net.Conn, h Handler) *Socket {
 		return nil
 	}
 	_ = tcp.Close() // frees what net and the runtime keep for it; the connection stays open by fd
-	return &Socket{handler: h, group: g, poller: p, fd: fd}
+	return &Socket{handler: h, group: g, poller: p, fd: int32(fd), generation: generation}
 }
 
 // Begin implements Driver.
 func (s *Socket) Begin() {
-	if err := s.poller.add(s); err != nil {
-		s.state.Store(over)
-		s.group.spawn(func() { s.handler.Ended(err) })
+	err := s.poller.add(s)
+	if err == nil || !s.state.CompareAndSwap(resting, over) {
+		return
 	}
+	s.group.noWatch.Do(func() {
+		s.group.log.Warn("the kernel refused to watch a connection, which is closed: fs.epoll.max_user_watches may be too low", slog.Any("err", err))
+	})
+	s.group.spawn(func() { s.handler.Ended(err) })
 }
 
 // arrived reports whether the caller is to read.
@@ -104,7 +112,7 @@ func (s *Socket) rest() bool {
 }
 
 // isAll reports whether a read of n bytes into so much room found all there was.
-func (s *Socket) isAll(n, room int) bool { return n < room && !s.hungUp.Load() }
+func (s *Socket) isAll(n, room int) bool { return n < room && !s.behind.Load() }
 
 // rounds is how often the poller reads one socket before it looks at the others.
 const rounds = 4
@@ -113,7 +121,7 @@ const rounds = 4
 // takes long.
 func (s *Socket) drive(buf []byte) {
 	for range rounds {
-		n, err := read(s.fd, buf)
+		n, err := read(int(s.fd), buf)
 		empty := errors.Is(err, unix.EAGAIN)
 		switch {
 		case empty:
@@ -140,7 +148,7 @@ func (s *Socket) work() {
 func (s *Socket) readOn() {
 	for {
 		buf := s.group.buffer()
-		n, err := read(s.fd, buf[:])
+		n, err := read(int(s.fd), buf[:])
 		work := err == nil && s.handler.Receive(buf[:n])
 		s.group.buffers.Put(buf) // before Work, which may take long
 		empty := errors.Is(err, unix.EAGAIN)
@@ -212,7 +220,7 @@ func (s *Socket) closeLocked() {
 		return
 	}
 	s.shut = true
-	_ = unix.Shutdown(s.fd, unix.SHUT_RDWR) // fails if the peer has reset it, which the poller is told too
+	_ = unix.Shutdown(int(s.fd), unix.SHUT_RDWR) // fails if the peer has reset it, which the poller is told too
 }
 
 // CloseWrite implements Driver.
@@ -220,7 +228,7 @@ func (s *Socket) CloseWrite() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.released && !s.shut {
-		_ = unix.Shutdown(s.fd, unix.SHUT_WR) // fails as above
+		_ = unix.Shutdown(int(s.fd), unix.SHUT_WR) // fails as above
 	}
 }
 
@@ -246,7 +254,7 @@ func (s *Socket) Unacked() int {
 	if s.released {
 		return 0
 	}
-	return unackedFD(s.fd)
+	return unackedFD(int(s.fd))
 }
 
 // Release implements Driver.
@@ -260,6 +268,6 @@ func (s *Socket) Release() {
 	if s.timer != nil {
 		s.timer.Stop()
 	}
-	s.poller.remove(s.fd)
-	_ = unix.Close(s.fd) // takes it out of the epoll set; there is nobody to tell of a failing close
+	s.group.sockets.remove(s)
+	_ = unix.Close(int(s.fd)) // takes it out of the epoll set; there is nobody to tell of a failing close
 }
