@@ -80,9 +80,6 @@ func (b *Broker) prepareBatch(ctx context.Context, ps []*fanout.Publication) ([]
 func (b *Broker) storeBatch(ctx context.Context, sends []*sending) ([]fanout.Receipt, error) {
 	for {
 		ack, err := b.commitBatch(ctx, sends)
-		if err == nil && ack.Error == nil {
-			err = b.commit.barrier(ctx)
-		}
 		if err != nil {
 			return nil, unknownBatch(sends, err)
 		}

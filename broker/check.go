@@ -16,9 +16,6 @@ func (b *Broker) accept(ctx context.Context, p *fanout.Publication) (*namespace,
 	if err := b.disk.refusal(); err != nil {
 		return nil, fmt.Errorf("publish to %s: %w", p.Channel, err)
 	}
-	if err := b.commit.refusal(); err != nil {
-		return nil, fmt.Errorf("publish to %s: %w", p.Channel, err)
-	}
 	return b.checked(ctx, p)
 }
 

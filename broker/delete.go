@@ -81,10 +81,7 @@ func (b *Broker) erase(ctx context.Context, s *stream, c fanout.Channel, offset 
 			}
 		}
 	}
-	if err := b.remove(ctx, s, offset); err != nil {
-		return err
-	}
-	return b.commit.barrier(ctx)
+	return b.remove(ctx, s, offset)
 }
 
 // remove overwrites one stored message. It is no error if it is gone.

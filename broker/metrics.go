@@ -22,7 +22,6 @@ type metrics struct {
 	reconnects *prometheus.CounterVec // by link
 	raised     prometheus.Counter
 	diskFree   prometheus.Gauge
-	syncs      prometheus.Counter
 
 	scheduled   prometheus.Gauge
 	fired       *prometheus.CounterVec // by result
@@ -105,14 +104,13 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		reconnects: vec("reconnects_total", "Reconnections by link.", "link"),
 		raised:     counter("epochs_raised_total", "Epochs raised because the log was proven changed."),
 		diskFree:   gauge("disk_free_bytes", "Free space of the data directory's disk; embedded server only."),
-		syncs:      counter("syncs_total", "Syncs that answers waited for, each shared by a group; sync: always only."),
 	}
 	m.scheduled = gauge("schedules", "Scheduled messages that this node is to store when they are due.")
 	m.fired = vec("schedules_due_total", "Scheduled messages that were due, by result.", "result", firedStored, firedRetried, firedDropped)
 	m.lateSeconds = seconds("schedule_delay_seconds", "Time from when a message was due until it was stored.")
 	reg.MustRegister(m.scheduled, m.fired, m.lateSeconds)
 	reg.MustRegister(m.publishes, m.ackSeconds, m.inFlight, m.feed, m.foreign, m.suspects, m.reads, m.readTime,
-		m.connected, m.reconnects, m.raised, m.diskFree, m.syncs)
+		m.connected, m.reconnects, m.raised, m.diskFree)
 	return m
 }
 

@@ -82,9 +82,6 @@ func (b *Broker) schedule(ctx context.Context, ns *namespace, p *fanout.Publicat
 		}
 	}
 	ack, err := b.storeSchedule(ctx, msg)
-	if err == nil && ack.Error == nil {
-		err = b.commit.barrier(ctx)
-	}
 	if err != nil {
 		return fanout.Receipt{}, b.scheduleUnknown(ns, p, doing, err)
 	}
@@ -289,9 +286,6 @@ func (b *Broker) Cancel(ctx context.Context, id string) error {
 		return fmt.Errorf("cancel %s: %w", id, fanout.ErrScheduleDue)
 	}
 	removed, err := b.drop(ctx, migrations.ScheduleStream, s.Cursor, true)
-	if err == nil {
-		err = b.commit.barrier(ctx)
-	}
 	switch {
 	case err != nil:
 		return unavailable("cancel "+id, err)

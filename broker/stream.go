@@ -26,7 +26,7 @@ type stream struct {
 	head      string // of its republished subjects
 	recent    *recent
 	reads     *semaphore.Weighted
-	batch     *batcher // nil unless the server syncs every write
+	batch     *batcher // nil unless every write is synced
 
 	facts atomic.Pointer[facts] // never nil once registered
 	// silent counts the publishes since the last acknowledgement that got none in
@@ -112,14 +112,10 @@ func (b *Broker) letLeave(ctx context.Context, s *stream) error {
 	if s.facts.Load().singly {
 		return nil
 	}
-	err := migrations.MarkSingly(ctx, b.js, s.layout, s.partition, b.cfg.Node)
-	if err == nil {
-		err = b.commit.barrier(ctx)
-	}
-	if err != nil {
+	if err := migrations.MarkSingly(ctx, b.js, s.layout, s.partition, b.cfg.Node); err != nil {
 		return unavailable("let messages leave "+s.name, err)
 	}
-	_, err = b.refresh(ctx, s)
+	_, err := b.refresh(ctx, s)
 	return err
 }
 
@@ -138,9 +134,6 @@ func (b *Broker) Raise(ctx context.Context, id fanout.StreamID, seen fanout.Stre
 		return nil
 	}
 	if _, err := b.epochs.Raise(ctx, s.name, now.epoch); err != nil {
-		return unavailable("raise epoch", err)
-	}
-	if err := b.commit.barrier(ctx); err != nil {
 		return unavailable("raise epoch", err)
 	}
 	b.met.raised.Inc()
