@@ -19,9 +19,9 @@
 // disturbance is told.
 //
 // Goroutines, all ended by Close: one reader of the live feed (Start), two of the control
-// bus (Control.Start), one keeper
-// that heals what changed under the node (connections, deleted streams, epochs,
-// free disk), one timer that stores scheduled messages when they are due, one sender per stream that gathers atomic batches where every
-// write is synced, and those of the NATS client and server. Methods may be called
-// concurrently.
+// bus (Control.Start), one for each group that connections of this node are members of,
+// one keeper that heals what changed under the node (connections, deleted streams, epochs,
+// free disk), one timer that stores scheduled messages when they are due, one sender
+// per stream that gathers atomic batches where every write is synced, and those of the
+// NATS client and server. Methods may be called concurrently.
 package broker

@@ -251,3 +251,11 @@ func TestEvidenceOwnTTL(t *testing.T) {
 	plain := publishMany(t, b, "t:d", 0, 3)
 	expect(t, b, "a plain channel", "t:d", plain[0], "", "1", "2")
 }
+
+// levels are the ways in which an embedded log reaches its disk.
+func levels() map[string]func(*broker.Config) {
+	return map[string]func(*broker.Config){
+		"interval": func(c *broker.Config) { c.Sync = broker.SyncInterval },
+		"always":   func(c *broker.Config) { c.Sync = broker.SyncAlways },
+	}
+}

@@ -112,11 +112,10 @@ func (b *Broker) letLeave(ctx context.Context, s *stream) error {
 	if s.facts.Load().singly {
 		return nil
 	}
-	err := migrations.MarkSingly(ctx, b.js, s.layout, s.partition, b.cfg.Node)
-	if err != nil {
+	if err := migrations.MarkSingly(ctx, b.js, s.layout, s.partition, b.cfg.Node); err != nil {
 		return unavailable("let messages leave "+s.name, err)
 	}
-	_, err = b.refresh(ctx, s)
+	_, err := b.refresh(ctx, s)
 	return err
 }
 

@@ -108,7 +108,8 @@ const messageOverhead = 384
 // Size is what the message counts against a byte budget: its text twice (as data
 // and as one frame), the structure around it, and the frames so far beyond the first.
 func (m *Message) Size() int {
-	n := messageOverhead + 2*len(m.Data) + len(m.ID) + len(m.User) + len(m.Client) + int(m.further.Load()) + len(m.Exclude) + 2*len(m.ConflationKey)
+	n := messageOverhead + 2*len(m.Data) + len(m.ID) + len(m.User) + len(m.Client) + len(m.Exclude) + 2*len(m.ConflationKey) +
+		int(m.further.Load())
 	for k, v := range m.Headers {
 		n += 2 * (len(k) + len(v) + 16)
 	}
