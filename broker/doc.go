@@ -19,9 +19,10 @@
 //
 // Goroutines, all ended by Close: one reader of the live feed (Start), one keeper
 // that heals what changed under the node (connections, deleted streams, epochs,
-// free disk), one that looks for expired durable sessions (Sessions.Serve; on a remote
-// server also some that give sessions up to other nodes), with SyncAlways one committer, whose sync is for all answers that
-// gathered during the one before (or, on a file system where that is not enough,
-// one sender per stream that gathers atomic batches, which the server syncs), and
-// those of the NATS client and server. Methods may be called concurrently.
+// free disk), one that looks for expired durable sessions (Sessions.Serve; on a
+// remote server also some that give sessions up to other nodes), with SyncAlways
+// one committer, whose sync is for all answers that gathered during the one before
+// (or, on a file system where that is not enough, one sender per stream that
+// gathers atomic batches, which the server syncs), and those of the NATS client
+// and server. Methods may be called concurrently.
 package broker
