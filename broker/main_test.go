@@ -226,11 +226,3 @@ func eventually(tb testing.TB, what string, good func() bool) {
 		}
 	}
 }
-
-// levels are the ways in which what is acknowledged becomes durable.
-func levels() map[string]func(*broker.Config) {
-	return map[string]func(*broker.Config){
-		"interval": func(c *broker.Config) { c.Sync = broker.SyncInterval },
-		"always":   func(c *broker.Config) { c.Sync = broker.SyncAlways },
-	}
-}

@@ -137,6 +137,9 @@ func ack(ctx context.Context, s *Session, cmd *protocol.Command) error {
 	if err != nil {
 		return err
 	}
+	if !s.mayAsk() {
+		return refuse(protocol.ErrorTooManyRequests, "", "%d commands wait for their answer; one ack covers all messages before it", mostAsked)
+	}
 	asker, ok := s.subscriber().(checker)
 	if !ok {
 		return fanout.ErrNotSubscribed
@@ -147,6 +150,15 @@ func ack(ctx context.Context, s *Session, cmd *protocol.Command) error {
 	}
 	asker.Check(s.ask(cmd.ID), c, at, field)
 	return nil
+}
+
+// mostAsked bounds the questions to the hub that one connection's acks may be among.
+const mostAsked = 1024
+
+func (s *Session) mayAsk() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.asked) < mostAsked
 }
 
 func (s *Session) ackPosition(ctx context.Context, c fanout.Channel, a *protocol.AckCommand) (fanout.Position, error) {
