@@ -23,7 +23,7 @@ type benchFlags struct {
 	urls     []string
 	scenario string
 	duration Duration
-	payload  Bytes
+	payload  typedBytes
 	json     bool
 	worker   bool
 }
@@ -31,7 +31,7 @@ type benchFlags struct {
 func newBenchFlags() *benchFlags {
 	f := &benchFlags{scenario: string(bench.Rooms)}
 	f.options = bench.Defaults(bench.Rooms)
-	f.duration, f.payload = Duration(f.options.Duration), Bytes(f.options.Payload)
+	f.duration, f.payload.Bytes = Duration(f.options.Duration), Bytes(f.options.Payload)
 	return f
 }
 
@@ -51,6 +51,7 @@ Scenarios, and the sizes they have where no flag says otherwise:
   publish  1,000 channels without subscribers, 16 publishers as fast as they go
   replay   1,000 clients come back at once, each missed 100 messages
   connect  1,000 clients connect at once; --rate spreads them, so many a second
+           (of these and of replay's, 1,024 handshakes at most are under way)
   idle     1,000 connections that receive nothing
 
 Exits with 1 if a message was lost, came twice or out of order, or if a connection
@@ -86,11 +87,11 @@ func (f *benchFlags) add(cmd *cobra.Command) {
 	fs.IntVar(&o.Connections, "connections", 0, "`number` of subscribers, each a connection")
 	fs.IntVar(&o.Channels, "channels", 0, "`number` of channels that they are spread over")
 	fs.BoolVar(&o.OwnChannels, "own-channels", false, "every connection has a channel of its own")
-	fs.Float64Var(&o.Rate, "rate", 0, "`messages` a second, over all channels; 0 is as fast as possible")
+	fs.Float64Var(&o.Rate, "rate", 0, "`number` a second: messages over all channels, or connections that connect; 0 is as fast as possible")
 	fs.IntVar(&o.Publishers, "publishers", 0, "`number` of HTTP connections that publish, at most one per channel")
 	fs.TextVar(&f.payload, "payload", f.payload, "size of each message's data, in `bytes`")
 	fs.StringVar(&o.Events, "events", "", "take the data from this `file`, a JSON value per line, plain or gzipped")
-	fs.TextVar(&f.duration, "duration", f.duration, "how `long` to publish, or to stay connected")
+	fs.TextVar(&f.duration, "duration", f.duration, "`time` to publish, or to stay connected")
 	fs.IntVar(&o.Missed, "missed", o.Missed, "`number` of messages that each client of a replay has missed")
 	fs.IntVar(&o.Processes, "processes", o.Processes, "share the load between `n` processes, where one is busy all of the time")
 	fs.StringVar(&o.Namespace, "namespace", o.Namespace, "`name` of the namespace of the channels")
@@ -107,6 +108,9 @@ func (f *benchFlags) resolve(cmd *cobra.Command, environ []string) error {
 	o.Scenario = bench.Scenario(f.scenario)
 	if !slices.Contains(bench.Scenarios(), o.Scenario) {
 		return usagef("--scenario %q: must be fanout, rooms, publish, replay, connect or idle", f.scenario)
+	}
+	if err := o.Chosen(chosen); err != nil {
+		return benchError(err)
 	}
 	f.fill(chosen)
 	if err := f.resolveClient(chosen, environ); err != nil {
@@ -140,7 +144,20 @@ func (f *benchFlags) fill(chosen func(string) bool) {
 	if !chosen("publishers") {
 		o.Publishers = d.Publishers
 	}
-	o.Duration, o.Payload = time.Duration(f.duration), int(f.payload)
+	o.Duration, o.Payload, o.PayloadText = time.Duration(f.duration), int(f.payload.Bytes), f.payload.text
+}
+
+// typedBytes remembers how an amount was written, for whoever complains about it.
+type typedBytes struct {
+	Bytes
+
+	text string // "" is as String writes it
+}
+
+// UnmarshalText reads an amount.
+func (b *typedBytes) UnmarshalText(text []byte) error {
+	b.text = string(text)
+	return b.Bytes.UnmarshalText(text)
 }
 
 // resolveClient finds out which nodes are meant and what they are told.

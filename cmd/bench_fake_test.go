@@ -18,6 +18,7 @@ import (
 // fakeNode stores nothing and delivers as badly as it is told.
 type fakeNode struct {
 	deliver func(offset int, event []byte, write func([]byte)) // nil is right
+	status  func(offset int) int                               // of the answer to a publish; nil is 201
 
 	mu      sync.Mutex // guards the following
 	offsets map[string]int
@@ -27,7 +28,12 @@ type fakeNode struct {
 // startFake returns the address of a fake node.
 func startFake(t *testing.T, deliver func(offset int, event []byte, write func([]byte))) string {
 	t.Helper()
-	f := &fakeNode{deliver: deliver, offsets: map[string]int{}, clients: map[string][]net.Conn{}}
+	return (&fakeNode{deliver: deliver}).start(t)
+}
+
+func (f *fakeNode) start(t *testing.T) string {
+	t.Helper()
+	f.offsets, f.clients = map[string]int{}, map[string][]net.Conn{}
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /v1/channels/{channel}/messages", f.publish)
 	mux.HandleFunc("GET /v1/ws", f.connect)
@@ -68,7 +74,11 @@ func (f *fakeNode) publish(w http.ResponseWriter, r *http.Request) {
 			f.deliver(offset, event, write)
 		}
 	}
-	w.WriteHeader(http.StatusCreated)
+	status := http.StatusCreated
+	if f.status != nil {
+		status = f.status(offset)
+	}
+	w.WriteHeader(status)
 	fmt.Fprintf(w, `{"code":201,"data":{"position":"p-%d"}}`, offset)
 }
 

@@ -6,11 +6,13 @@ import (
 	"compress/gzip"
 	"context"
 	"encoding/json"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	rivulet "github.com/rivulet-rt/rivulet/clients/go"
 	"github.com/rivulet-rt/rivulet/cmd"
@@ -45,7 +47,11 @@ func TestBenchScenarios(t *testing.T) {
 		{"replay", []string{"--connections", "10", "--channels", "3", "--missed", "5", "--processes", "3"}, 10, 18, 50},
 	} {
 		t.Run(tc.scenario+strings.Join(tc.args, " "), func(t *testing.T) {
-			res := runBench(t, 0, n.URL(), append([]string{"--scenario", tc.scenario, "--duration", "300ms"}, tc.args...)...)
+			args := append([]string{"--scenario", tc.scenario}, tc.args...)
+			if tc.scenario != "replay" && tc.scenario != "connect" {
+				args = append(args, "--duration", "300ms")
+			}
+			res := runBench(t, 0, n.URL(), args...)
 			if res.Connect.Open != tc.open || res.Connect.Failed != 0 || len(res.Errors) != 0 {
 				t.Errorf("connections %+v, errors %v", res.Connect, res.Errors)
 			}
@@ -138,14 +144,36 @@ func TestBenchNoticesFaults(t *testing.T) {
 func TestBenchNoticesWhatFails(t *testing.T) {
 	url := startFake(t, func(offset int, event []byte, write func([]byte)) {
 		if offset == 4 {
-			write([]byte(`{"disconnect":{"code":4001,"message":"draining"}}`))
+			write([]byte(`{"disconnect":{"code":4000,"reason":"node is shutting down"}}`))
 			return
 		}
 		write(event)
 	})
 	res := runBench(t, 1, url, "--scenario", "fanout", "--connections", "3", "--rate", "50", "--duration", "300ms")
-	if res.Connect.Failed != 3 || res.Connect.Open != 0 || res.Errors["connection: code 4001 draining"] != 3 {
+	if res.Connect.Failed != 3 || res.Connect.Open != 0 || res.Errors["connection: 4000 node is shutting down"] != 3 {
 		t.Errorf("connections %+v, errors %v", res.Connect, res.Errors)
+	}
+}
+
+// TestBenchSaysWhatWasNotSent: a publish of unknown outcome ends a channel, and all that
+// was due on it after that is said.
+func TestBenchSaysWhatWasNotSent(t *testing.T) {
+	answers := &fakeNode{status: func(offset int) int {
+		if offset == 5 {
+			return http.StatusGatewayTimeout
+		}
+		return http.StatusCreated
+	}}
+	args := []string{"--scenario", "fanout", "--connections", "2", "--rate", "100", "--duration", "300ms"}
+	res := runBench(t, 1, answers.start(t), args...)
+	if p := res.Publish; p.Stored != 4 || p.Failed != 1 || p.Unsent != 25 || p.Abandoned != 1 {
+		t.Errorf("publishes %+v", p)
+	}
+	r := run(t, "", nil, append([]string{"bench", "--url", answers.start(t)}, args...)...).check(t, 1, "1 publish failed")
+	for _, want := range []string{"\nunsent      25\n", "warning: on 1 of 1 channel, after a publish", "1 x publish: status 504 Gateway Timeout"} {
+		if !strings.Contains(r.out, want) {
+			t.Errorf("no %q in\n%s", want, r.out)
+		}
 	}
 }
 
@@ -165,6 +193,36 @@ func TestBenchOutlivesTheNode(t *testing.T) {
 	if res.Connect.Failed != 8 || res.Publish == nil || res.Publish.Failed == 0 {
 		t.Errorf("connections %+v, publishes %+v", res.Connect, res.Publish)
 	}
+}
+
+// TestBenchIdleEndsWithTheNode: what holds no connection any more is over.
+func TestBenchIdleEndsWithTheNode(t *testing.T) {
+	n := startNode(t, devConfig(t))
+	var res bench.Result
+	var wg sync.WaitGroup
+	wg.Go(func() { res = runBench(t, 1, n.URL(), "--scenario", "idle", "--connections", "8", "--duration", "1h") })
+	deadline := time.Now().Add(10 * time.Second)
+	for look := range time.Tick(10 * time.Millisecond) {
+		if strings.Contains(get(t, n.URL()+"/metrics"), `rivulet_session_connections{transport="websocket"} 8`) || look.After(deadline) {
+			break
+		}
+	}
+	stopNode(t, n)
+	wg.Wait()
+	if res.Connect.Failed != 8 || res.Seconds > 60 || res.Errors["connection: 4000 node is shutting down"] != 8 {
+		t.Errorf("connections %+v, errors %v, %v s", res.Connect, res.Errors, res.Seconds)
+	}
+}
+
+// TestBenchSaysWhatIsRefused: what the node takes too little of is said once, by name.
+func TestBenchSaysWhatIsRefused(t *testing.T) {
+	n := startNode(t, devConfig(t))
+	r := run(t, "", at(n), "bench", "--payload", "300KiB").check(t, 1, "--payload 300KiB: is more than the namespace takes (status 413")
+	if strings.Count(r.err, "\n") != 1 {
+		t.Errorf("not one line: %q", r.err)
+	}
+	long := writeFile(t, "long", `"`+strings.Repeat("x", 300<<10)+`"`)
+	run(t, "", at(n), "bench", "--events", long).check(t, 1, "--events "+long+": its first line is more than the namespace takes")
 }
 
 func TestBenchTokens(t *testing.T) {
@@ -188,6 +246,7 @@ func TestBenchTokens(t *testing.T) {
 			t.Errorf("printed %s\n%s", r.out, r.err)
 		}
 	}
+	bad("4401 token missing", nil)
 	bad("give --token, or --token-secret", nil)
 	bad("does not accept the token", []string{"RIVULET_AUTH_HMAC_SECRET=" + strings.Repeat("x", 32)})
 	token := func(allow string) string {
@@ -219,7 +278,7 @@ func TestBenchEvents(t *testing.T) {
 	}
 	run(t, "", at(n), "bench", "--events", "/absent").check(t, cmd.ExitUsage, "--events: open /absent")
 	run(t, "", at(n), "bench", "--events", writeFile(t, "bad", "{}\nnope\n")).check(t, cmd.ExitUsage, "line 2: ", "must be one JSON value")
-	run(t, "", at(n), "bench", "--events", writeFile(t, "empty", "\n")).check(t, cmd.ExitUsage, "no line in it")
+	run(t, "", at(n), "bench", "--events", writeFile(t, "empty", "\n")).check(t, cmd.ExitUsage, "--events ", "no line in it is a message; write a JSON value per line")
 }
 
 // TestBenchInterrupted: Ctrl-C ends the run and prints what it has.
@@ -258,6 +317,20 @@ func TestBenchUsage(t *testing.T) {
 		{"publishers", []string{"--publishers", "0"}, "--publishers 0: must be from 1"},
 		{"more publishers than channels", []string{"--channels", "2", "--publishers", "3"}, "--publishers 3: must be at most --channels 2"},
 		{"payload", []string{"--payload", "10"}, "--payload 10: must be from 64"},
+		{"payload in the user's unit", []string{"--payload", "2000KiB"}, "--payload 2000KiB: must be from 64"},
+		{"namespace", []string{"--namespace", "BAD"}, `--namespace "BAD" may only have a-z`},
+		{"no number", []string{"--connections", "abc"}, `--connections "abc": must be a whole number; see`},
+		{"a rate that is none", []string{"--rate", "fast"}, `--rate "fast": must be a number; see`},
+		{"a large number", []string{"--channels", "99999999999999999999"}, "--channels 99999999999999999999: is too large; see"},
+		{"a span that is none", []string{"--duration", "soon"}, `--duration: "soon" is not a span of time`},
+		{"own channels of nobody", []string{"--scenario", "publish", "--own-channels"}, "--own-channels: means nothing to --scenario publish; it is for idle, fanout"},
+		{"own channels and so many", []string{"--own-channels", "--channels", "5"}, "--own-channels and --channels exclude each other"},
+		{"own channels, more publishers", []string{"--own-channels", "--connections", "2", "--publishers", "3"}, "--publishers 3: must be at most --connections 2"},
+		{"missed live", []string{"--missed", "5"}, "--missed: means nothing to --scenario rooms; it is for replay"},
+		{"the rate of nothing", []string{"--scenario", "idle", "--rate", "5"}, "--rate: means nothing to --scenario idle"},
+		{"the duration of a replay", []string{"--scenario", "replay", "--duration", "5s"}, "--duration: means nothing to --scenario replay"},
+		{"data of nothing", []string{"--scenario", "connect", "--payload", "100"}, "--payload: means nothing to --scenario connect"},
+		{"two sizes", []string{"--events", "x", "--payload", "100"}, "--events and --payload exclude each other"},
 		{"duration", []string{"--duration", "0s"}, "--duration 0s: must be above 0"},
 		{"missed", []string{"--scenario", "replay", "--missed", "0"}, "--missed 0: must be from 1"},
 		{"processes", []string{"--processes", "0"}, "--processes 0: must be from 1"},
@@ -269,7 +342,7 @@ func TestBenchUsage(t *testing.T) {
 		{"path", []string{"--url", "http://127.0.0.1:1/x"}, "must have no path"},
 		{"no host", []string{"--url", "localhost"}, `--url "localhost": write for example`},
 		{"files", []string{"--connections", "9999999", "--url", "http://127.0.0.1:1"}, "file descriptors and the limit is"},
-		{"arguments", []string{"x"}, "bench takes no arguments"},
+		{"arguments", []string{"x"}, `bench takes no arguments, got "x"`},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			run(t, "", nil, append([]string{"bench"}, tc.args...)...).check(t, cmd.ExitUsage, tc.want)

@@ -261,6 +261,7 @@ func TestUsageErrors(t *testing.T) {
 		{"token without secret", []string{"token", "--allow", "a=publish"}, "RIVULET_AUTH_HMAC_SECRET"},
 		{"token without allow", []string{"token"}, "--allow: is missing"},
 		{"token in dev", []string{"token", "--dev", "--allow", "a=publish"}, "needs no token"},
+		{"token with bad action", []string{"token", "--allow", "a=fly"}, `--allow: `},
 		{"key with bad action", []string{"key", "k", "--allow", "a=fly"}, `unknown action "fly"`},
 		{"check without auth", []string{"check"}, "nothing is configured"},
 	} {
@@ -347,6 +348,12 @@ func TestEveryCommandHelps(t *testing.T) {
 		if name != "version" && !strings.Contains(r.out, "Examples:\n  rivulet "+name) {
 			t.Errorf("rivulet %s --help has no example:\n%s", name, r.out)
 		}
+		checkFlagHelp(t, name, r.out)
+	}
+	for _, name := range []string{"listen", "data", "nats-url", "dev"} {
+		if r := run(t, "", nil, "token", "--help").check(t, 0); strings.Contains(r.out, "--"+name+" ") {
+			t.Errorf("rivulet token --help has --%s, which tokens have nothing to do with", name)
+		}
 	}
 	if r := run(t, "", nil, "version").check(t, 0); !strings.HasPrefix(r.out, "rivulet ") || !strings.Contains(r.out, "go1.") {
 		t.Errorf("version printed %q", r.out)
@@ -383,4 +390,20 @@ func TestMigrate(t *testing.T) {
 	startNode(t, cfg)
 	migrate().check(t, 1, "in use", cfg.Broker.Data)
 	run(t, "", []string{secretVariable}, "migrate", "--nats-url", "nats://127.0.0.1:1", "--timeout", "300ms", "--log-level", "error").check(t, 1, "migrate:")
+}
+
+// checkFlagHelp: the help of a flag names its value in a sentence, not once more behind it.
+func checkFlagHelp(t *testing.T, command, help string) {
+	t.Helper()
+	for line := range strings.Lines(help) {
+		line = strings.TrimSpace(line)
+		head, usage, found := strings.Cut(line, "   ")
+		if !strings.HasPrefix(line, "-") || !found {
+			continue
+		}
+		_, value, _ := strings.Cut(head[strings.Index(head, "--"):], " ")
+		if value != "" && (strings.Contains(usage, "("+value+")") || strings.Contains(usage, "("+value+";")) || strings.ContainsAny(value, "[\"") {
+			t.Errorf("rivulet %s --help: %s", command, line)
+		}
+	}
 }

@@ -22,14 +22,22 @@ func (f *nodeFlags) add(cmd *cobra.Command) {
 	fs.StringVarP(&f.file, "config", "c", "", "YAML `file` with the configuration (env RIVULET_CONFIG)")
 	f.key(fs, "listen", "server.listen", "`host:port` to listen on (default "+DefaultListen+", with --dev "+DevListen+")")
 	f.key(fs, "data", "broker.data", "`folder` of the embedded log (default "+DefaultConfig().Broker.Data+")")
-	f.key(fs, "nats-url", "broker.nats_url", "use these NATS servers, separated by commas, instead of the embedded log (`url`)")
-	f.key(fs, "sync", "broker.sync", "when the embedded log reaches the disk: interval (every second) or always (`level`)")
-	f.key(fs, "disk-budget", "broker.disk_budget", "what the embedded log may take, e.g. 16GiB (`bytes`; default half of the free disk, at most 16GiB)")
-	f.key(fs, "log-format", "log.format", "auto (text on a terminal, else json), text or json (`format`)")
-	f.key(fs, "log-level", "log.level", "debug, info, warn or error (`level`)")
-	f.key(fs, "dev", "dev", "open to everybody, on this machine only: for trying out")
-	fs.Lookup("dev").NoOptDefVal = "true"
+	f.key(fs, "nats-url", "broker.nats_url", "`servers` of NATS, separated by commas, to use instead of the embedded log")
+	f.key(fs, "sync", "broker.sync", "`when` the embedded log reaches the disk: interval (every second) or always")
+	f.key(fs, "disk-budget", "broker.disk_budget", "`size` up to which the embedded log may grow, e.g. 16GiB (default half of the free disk, at most 16GiB)")
+	f.key(fs, "log-format", "log.format", "`format` of the program's log: auto (text on a terminal, else json), text or json")
+	f.key(fs, "log-level", "log.level", "least `level` of what is logged: debug, info, warn or error")
+	fs.Bool("dev", false, "open to everybody, on this machine only: for trying out")
+	f.keys["dev"] = "dev"
 	fs.StringArrayVar(&f.set, "set", nil, "any other `key=value` of the configuration, e.g. --set server.stop_timeout=10s; may be repeated")
+}
+
+// hide leaves flags out of the help of a command that they mean little to. They are
+// still read, so that a node's command line can be given as it is.
+func hide(cmd *cobra.Command, flags ...string) {
+	for _, name := range flags {
+		_ = cmd.Flags().MarkHidden(name) // fails only for a flag that is not there
+	}
 }
 
 func (f *nodeFlags) key(fs *pflag.FlagSet, flag, key, usage string) {

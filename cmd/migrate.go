@@ -51,8 +51,9 @@ The embedded log belongs to one process: stop the node first.`,
 		},
 	}
 	node.add(cmd)
+	hide(cmd, "listen")
 	cmd.Flags().BoolVar(&status, "status", false, "change nothing, show what is applied and what is not")
-	cmd.Flags().TextVar(&timeout, "timeout", timeout, "how `long` to wait for the log")
+	cmd.Flags().TextVar(&timeout, "timeout", timeout, "`time` to wait for the log")
 	return cmd
 }
 

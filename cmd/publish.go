@@ -62,7 +62,7 @@ short can be run again within the namespace's window and stores nothing twice.`,
 	fs.StringVar(&f.key, "key", "", "idempotency `key`; generated if empty")
 	fs.StringArrayVar(&f.headers, "header", nil, "header stored with every message, as `name=value`; may be repeated")
 	fs.BoolVar(&f.raw, "raw", false, "the argument, or each line, is text and not JSON: store it as a JSON string")
-	fs.TextVar(&f.timeout, "timeout", f.timeout, "how `long` to try for one message or batch while the node is away")
+	fs.TextVar(&f.timeout, "timeout", f.timeout, "`time` to try for one message or batch while the node is away")
 	fs.IntVar(&f.batch, "batch", f.batch, "send at most `n` lines in one request; with 1, order is kept even while the node refuses some for a moment")
 	return cmd
 }

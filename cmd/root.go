@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // Streams are what a command line is run with, so that tests can run one too.
@@ -84,7 +86,7 @@ is subscribed: in order, live, and after a disconnection from where they stopped
 	root.SetOut(s.Out)
 	root.SetErr(s.Err)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return usagef("%w; see: %s --help", err, cmd.CommandPath())
+		return usagef("%w; see: %s --help", flagError(err), cmd.CommandPath())
 	})
 	root.AddCommand(
 		newServe(s),
@@ -100,11 +102,36 @@ is subscribed: in order, live, and after a disconnection from where they stopped
 	return root
 }
 
+// flagError says of a flag's value what would be right.
+func flagError(err error) error {
+	invalid, ok := errors.AsType[*pflag.InvalidValueError](err)
+	if !ok {
+		return err
+	}
+	name, value := invalid.GetFlag().Name, invalid.GetValue()
+	what := map[string]string{"int": "a whole number", "float64": "a number", "bool": "true or false"}[invalid.GetFlag().Value.Type()]
+	switch cause := invalid.Unwrap(); {
+	case errors.Is(cause, strconv.ErrRange):
+		return fmt.Errorf("--%s %s: is too large", name, value)
+	case what != "":
+		return fmt.Errorf("--%s %q: must be %s", name, value, what)
+	default:
+		return fmt.Errorf("--%s: %w", name, cause) // it repeats the value
+	}
+}
+
 // arguments checks the number of arguments and says what they are.
 func arguments(least, most int, what string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if len(args) < least || len(args) > most {
-			return usagef("%s takes %s, got %d arguments; see: %s --help", cmd.Name(), what, len(args), cmd.CommandPath())
+			got := strconv.Itoa(len(args)) + " arguments"
+			switch {
+			case len(args) == 1:
+				got = strconv.Quote(args[0])
+			case len(args) == 0:
+				got = "none"
+			}
+			return usagef("%s takes %s, got %s; see: %s --help", cmd.Name(), what, got, cmd.CommandPath())
 		}
 		return nil
 	}

@@ -65,7 +65,7 @@ pattern takes --since and --position, but not --last.`,
 	f.client.add(cmd)
 	fs := cmd.Flags()
 	fs.IntVar(&f.last, "last", 0, "start with the newest `n` messages, 1 to 1000; of one channel, not of a pattern")
-	fs.StringVar(&f.since, "since", "", "start with what was stored since: a span like 10m or 7d, or a time like 2006-01-02T15:04:05Z (`when`)")
+	fs.StringVar(&f.since, "since", "", "start with what was stored since this `time`: a span back like 10m or 7d, or 2006-01-02T15:04:05Z")
 	fs.StringArrayVar(&f.positions, "position", nil, "go on after this `position`, as it was printed; may be repeated for a pattern")
 	fs.IntVar(&f.count, "count", 0, "exit after `n` messages")
 	fs.BoolVar(&f.dataOnly, "data", false, "print only the data of each message")

@@ -31,18 +31,22 @@ subject. Actions: subscribe, publish, history, presence, manage.`,
   rivulet subscribe chat:lobby --token "$(rivulet token --sub ann --allow 'chat:>=subscribe')"`,
 		Args: arguments(0, 0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := node.load(cmd, s.Environ)
-			if err != nil {
-				return err
-			}
 			caps, err := parseAllow(allow)
 			if err != nil {
 				return err
 			}
+			capabilities, err := auth.NewCapabilities(caps)
+			if err != nil {
+				return usagef("--allow: %w", err)
+			}
 			if ttl <= 0 {
 				return usagef("--ttl %v: must be above 0; every token expires", ttl)
 			}
-			token, err := mint(cfg, sub, caps, time.Duration(ttl))
+			cfg, err := node.load(cmd, s.Environ)
+			if err != nil {
+				return err
+			}
+			token, err := mint(cfg, sub, capabilities, time.Duration(ttl))
 			if err != nil {
 				return usagef("%w", err)
 			}
@@ -51,13 +55,15 @@ subject. Actions: subscribe, publish, history, presence, manage.`,
 		},
 	}
 	node.add(cmd)
+	hide(cmd, "listen", "data", "nats-url", "sync", "disk-budget", "log-format", "log-level", "dev")
+	cmd.Flags().Lookup("set").Usage = "any other `key=value` of the configuration, e.g. --set auth.hmac.secret_file=FILE; may be repeated"
 	cmd.Flags().StringVar(&sub, "sub", "", "the `subject`: who the client is")
 	cmd.Flags().StringArrayVar(&allow, "allow", nil, "what it may do, as `pattern=actions`; may be repeated")
-	cmd.Flags().TextVar(&ttl, "ttl", ttl, "how `long` it is valid")
+	cmd.Flags().TextVar(&ttl, "ttl", ttl, "`time` that it is valid, e.g. 15m or 30d")
 	return cmd
 }
 
-func mint(cfg Config, sub string, caps map[string][]auth.Action, ttl time.Duration) (string, error) {
+func mint(cfg Config, sub string, caps auth.Capabilities, ttl time.Duration) (string, error) {
 	if cfg.Dev {
 		return "", fmt.Errorf("a node that runs with --dev needs no token")
 	}
@@ -68,15 +74,7 @@ func mint(cfg Config, sub string, caps map[string][]auth.Action, ttl time.Durati
 	if a.HMAC.Secret.IsZero() {
 		return "", fmt.Errorf("auth.hmac.secret: is not set, and tokens are signed with it; give the node's --config or RIVULET_AUTH_HMAC_SECRET")
 	}
-	capabilities, err := auth.NewCapabilities(caps)
-	if err != nil {
-		return "", fmt.Errorf("--allow: %w", err)
-	}
-	return auth.Mint(a.HMAC, auth.Claims{
-		Subject:      sub,
-		ExpiresAt:    time.Now().Add(ttl),
-		Capabilities: capabilities,
-	})
+	return auth.Mint(a.HMAC, auth.Claims{Subject: sub, ExpiresAt: time.Now().Add(ttl), Capabilities: caps})
 }
 
 // parseAllow reads "pattern=action,action" entries.

@@ -77,6 +77,21 @@ func mutants() map[string]mutant {
 			new:  "	if visited := ss.lane.visited; false && hole < visited {",
 			test: "TestLeavingBetweenSlices",
 		},
+		"what is in lanes counts into no bound": {
+			old:  "	s.live = s.laned\n",
+			new:  "	s.live = 0\n",
+			test: "TestLanesAreBounded",
+		},
+		"a gap overtakes the messages in a lane": {
+			old:  "	s.finishLane(ss) // all else keeps its place among the messages\n",
+			new:  "",
+			test: "TestGapWaitsForTheLane",
+		},
+		"a crowd is handed over to its end": {
+			old:  "		s.sliced = append(s.sliced, ss) // the others have their turn first\n",
+			new:  "		s.sliced = slices.Insert(s.sliced, 0, ss)\n",
+			test: "TestCrowdsTakeTurns",
+		},
 		"a purge leaves the ring as it is": {
 			old:  "		s.ring.push(m)\n		if m.Kind == KindPurge {\n",
 			new:  "		s.ring.push(m)\n		if false {\n",
@@ -162,7 +177,7 @@ func (m mutant) write(t *testing.T, sources map[string]string) (overlay string) 
 	return overlay
 }
 
-var verdict = regexp.MustCompile(`hole in|repeated or out of order|never got|skips|told that history is gone|delivery starts at|told \[|is not told after`)
+var verdict = regexp.MustCompile(`hole in|repeated or out of order|never got|skips|told that history is gone|delivery starts at|told \[|is not told after|holds more than|handed over as number`)
 
 func (m mutant) mustDie(t *testing.T, overlay string) {
 	t.Helper()

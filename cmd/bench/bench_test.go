@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -15,6 +16,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rivulet-rt/rivulet/cmd/bench"
+	"github.com/rivulet-rt/rivulet/cmd/bench/raw"
+	"github.com/rivulet-rt/rivulet/protocol"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -101,15 +104,74 @@ func TestSources(t *testing.T) {
 
 func TestKinds(t *testing.T) {
 	for want, err := range map[string]error{
-		"connection refused":   fmt.Errorf("connect to 10.0.0.1:5: %w", unix.ECONNREFUSED),
-		"closed by the node":   io.EOF,
-		"status 503":           errors.New("raw: publish refused: status 503: {\"code\":4503}"),
-		"handshake status 429": errors.New(`raw: handshake answered with "HTTP/1.1 429 Too Many Requests\r\n`),
-		"code 4001 draining":   errors.New(`raw: unexpected frame: {"disconnect":{"code":4001,"message":"draining"}}`),
-		"something new":        errors.New("raw: something new"),
+		"connection refused":         fmt.Errorf("connect to 10.0.0.1:5: %w", unix.ECONNREFUSED),
+		"closed by the node":         io.EOF,
+		"4000 node is shutting down": fmt.Errorf("raw: closed: %w", &raw.RefusedError{Code: protocol.CloseDraining, Message: "node is shutting down"}),
+		"4403 not allowed by the token: no subscribe on default:bench.*": &raw.RefusedError{Code: protocol.ErrorForbidden, Message: "no subscribe on default:bench.abcde23456.17"},
+		"status 503 Service Unavailable: full":                           fmt.Errorf("raw: handshake: %w", &raw.RefusedError{Status: 503, Message: "full"}),
+		"something new":                                                  errors.New("raw: something new"),
 	} {
 		if got := bench.Kind(err); got != want {
 			t.Errorf("%v is %q, want %q", err, got, want)
+		}
+	}
+}
+
+// TestPilots: when the subscriber that a publisher follows ends, it follows another.
+func TestPilots(t *testing.T) {
+	o := bench.Options{Scenario: bench.Rooms, Connections: 24, Channels: 3, Publishers: 3, Processes: 2}
+	for index, want := range [][]int{{22, 16, 10, 4}, {19, 13, 7, 1}} {
+		if got := bench.Pilots(o, index, 1); !slices.Equal(got, want) {
+			t.Errorf("worker %d follows %v, want %v", index, got, want)
+		}
+	}
+}
+
+// TestDue: the connections of a storm are due one after the other over all workers, and
+// no later because those before them take long.
+func TestDue(t *testing.T) {
+	o := bench.Options{Scenario: bench.Connect, Rate: 100, Processes: 2}
+	for i := range 10 {
+		if got, want := bench.Due(o, i%2, i/2), time.Duration(i)*10*time.Millisecond; got != want {
+			t.Errorf("connection %d is due after %v, want %v", i, got, want)
+		}
+	}
+	o.Rate = 0
+	if got := bench.Due(o, 1, 500); got > time.Second {
+		t.Errorf("without a rate a connection is due after %v", got)
+	}
+}
+
+// TestLanesMeetSubscribers: who publishes on a channel as fast as it is read has one of
+// its subscribers beside it, where there are enough publishers, and each has channels.
+func TestLanesMeetSubscribers(t *testing.T) {
+	for _, tc := range []struct{ connections, channels, publishers, processes, unheard int }{
+		{1000, 100, 16, 1, 0},
+		{1000, 100, 16, 2, 0},
+		{20, 20, 15, 2, 0},
+		{30, 10, 7, 3, 0},
+		{1000, 1, 1, 4, 0},
+		{9, 3, 3, 4, 0},
+		{1000, 100, 1, 2, 50},
+	} {
+		lanes, unheard := bench.Lanes(bench.Options{Connections: tc.connections, Channels: tc.channels, Publishers: tc.publishers, Processes: tc.processes})
+		if unheard != tc.unheard {
+			t.Errorf("%+v: %d channels have no subscriber beside their publisher", tc, unheard)
+		}
+		missed := 0
+		count := map[int]int{}
+		for channel, lane := range lanes {
+			count[lane]++
+			heard := false
+			for j := channel; j < tc.connections; j += tc.channels {
+				heard = heard || j%tc.processes == lane%tc.processes
+			}
+			if !heard {
+				missed++
+			}
+		}
+		if missed != unheard || len(count) != tc.publishers {
+			t.Errorf("%+v: %d channels without, said to be %d; the lanes have %v", tc, missed, unheard, count)
 		}
 	}
 }
@@ -119,7 +181,7 @@ func TestPrint(t *testing.T) {
 	r := bench.Result{
 		Scenario: bench.Rooms, URLs: []string{"http://a", "http://b"}, Connections: 12345, Channels: 1, Publishers: 2, Processes: 3, Seconds: 9.96,
 		Connect: bench.Connects{Opened: 12344, Open: 12344, Failed: 1, PerSecond: 999.5, Latency: latency},
-		Publish: &bench.Publishes{Stored: 5, PerSecond: 0.5},
+		Publish: &bench.Publishes{Stored: 5, PerSecond: 0.5, Unsent: 1200},
 		Deliver: &bench.Deliveries{Received: 1234567, PerSecond: 123456.7, Latency: latency, Lost: 1000, OutOfOrder: 2},
 		Errors:  map[string]int{"connection: closed by the node": 1},
 		Node: bench.Node{
@@ -138,10 +200,11 @@ func TestPrint(t *testing.T) {
 
                    count   per second        p50        p90        p99      p99.9        max
 connected         12,344        1,000    0.50 ms    12.3 ms     123 ms     1.23 s     12.3 s
-published              5            1          -          -          -          -          -
+published              5            1
 delivered      1,234,567      123,457    0.50 ms    12.3 ms     123 ms     1.23 s     12.3 s
 
 messages    1,000 lost, 0 twice, 2 out of order, 0 gaps
+unsent      1,200
 errors      1
               1 x connection: closed by the node
 node        CPU 1.00 s, 0.8 s per million deliveries
@@ -156,6 +219,27 @@ warning: be careful
 	err := r.Err()
 	if !errors.Is(err, bench.ErrFaults) || !strings.HasSuffix(err.Error(), "1,000 messages lost, 2 out of order, 1 connection failed") {
 		t.Errorf("the fault is %v", err)
+	}
+}
+
+// TestPrintReplay: what is not measured leaves no holes, and a short time is one.
+func TestPrintReplay(t *testing.T) {
+	r := bench.Result{
+		Scenario: bench.Replay, URLs: []string{"http://a"}, Connections: 5, Channels: 1, Publishers: 1, Processes: 1, Seconds: 0.0123,
+		Publish: &bench.Publishes{Stored: 101, PerSecond: 1000, Latency: &bench.Latency{}},
+		Deliver: &bench.Deliveries{Received: 500, PerSecond: 10_000},
+		Replay:  &bench.Replays{Missed: 100, Complete: 5},
+	}
+	var b strings.Builder
+	if err := r.Print(&b); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"1 publisher, 101 messages per channel and all but the first missed, 12.3 ms\n", "delivered            500       10,000\n",
+	} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("no %q in\n%s", want, b.String())
+		}
 	}
 }
 

@@ -37,13 +37,14 @@ type clients struct {
 	w       *worker
 	list    []*raw.Subscriber
 	state   []uint8
-	started []time.Time
-	finals  []uint64 // by channel, with Replay
+	started []time.Time // when it was due to connect
+	finals  []uint64    // by channel, with Replay
 	open    int
 	failed  int
 	dialed  int
-	expired bool // the connecting took too long
-	last    time.Time
+	expired bool      // the connecting took too long
+	last    time.Time // something happened, or nothing was to
+	alarm   time.Time // that the loop was set to
 }
 
 func (c *clients) init(w *worker) {
@@ -96,9 +97,24 @@ func (c *clients) fail(s *raw.Subscriber, err error) {
 	c.last = time.Now()
 	c.w.fault("connection", err)
 	if t := c.w.topics[c.channel(s.Tag)]; t != nil && t.pilot == s {
-		t.pilot = nil
+		t.pilot = c.before(s)
 		t.lane.next()
 	}
+}
+
+// before finds the subscriber of the same channel that precedes s, nil if none does. The
+// first pilot is the last of them, so each is looked at once, however many end.
+func (c *clients) before(s *raw.Subscriber) *raw.Subscriber {
+	o := &c.w.spec.Options
+	for j := c.global(s.Tag) - o.Channels; j >= 0; j -= o.Channels {
+		if j%o.Processes != c.w.spec.Index {
+			continue
+		}
+		if tag := j / o.Processes; c.state[tag] == subscribed {
+			return c.list[tag]
+		}
+	}
+	return nil
 }
 
 // message is called for every one.
@@ -138,8 +154,11 @@ func (w *worker) connect(ctx context.Context, o order) error {
 	received := w.watch()
 	err := w.until(ctx, func() bool {
 		received()
-		c.dial(min(window, c.allowed(start)), o)
-		if c.open+c.failed < len(c.list) && time.Since(c.last) > connectPatience {
+		c.dial(start, window, o)
+		if c.open+c.failed == c.dialed {
+			c.last = time.Now()
+		}
+		if time.Since(c.last) > connectPatience {
 			c.expire()
 		}
 		return c.open+c.failed == len(c.list) || c.expired || w.stop && c.open+c.failed == c.dialed
@@ -154,23 +173,36 @@ func (w *worker) connect(ctx context.Context, o order) error {
 	return err
 }
 
-// allowed is how many more may be begun by the rate; only a connect storm has one.
-func (c *clients) allowed(start time.Time) int {
-	o := c.w.spec.Options
+// due is when the next connection is to begin: at once, but in a connect storm with a
+// rate. That a storm's window is full makes it no later: it counts into the latency.
+func (c *clients) due(start time.Time) time.Time {
+	o := &c.w.spec.Options
 	if o.Scenario != Connect || o.Rate == 0 {
-		return len(c.list)
+		return time.Now()
 	}
-	due := time.Since(start).Seconds() * o.Rate / float64(o.Processes)
-	return int(due) + 1 - c.dialed + (c.dialed - c.open - c.failed)
+	return start.Add(time.Duration(float64(c.global(c.dialed)) / o.Rate * float64(time.Second)))
+}
+
+// wake has the loop go round again at a time, for dial.
+func (c *clients) wake(at time.Time) {
+	if c.alarm != at {
+		c.alarm = at
+		_ = c.w.loop.At(at, func() {}) // fails only for a time before 1970
+	}
 }
 
 // dial fills the window of connections under way.
-func (c *clients) dial(window int, o order) {
+func (c *clients) dial(start time.Time, window int, o order) {
 	for c.dialed < len(c.list) && c.dialed-c.open-c.failed < window && !c.w.stop {
+		due := c.due(start)
+		if due.After(time.Now()) {
+			c.wake(due)
+			return
+		}
 		s := c.list[c.dialed]
 		c.dialed++
 		c.state[s.Tag] = opening
-		c.started[s.Tag] = time.Now()
+		c.started[s.Tag] = due
 		if o.Positions != nil {
 			s.Position, s.N = o.Positions[c.channel(s.Tag)], 1
 		}

@@ -45,7 +45,7 @@ func (r *run) messages(m *measured) int {
 	o, res := &r.o, &r.result
 	res.Seconds = m.Connecting.seconds()
 	if o.Scenario == Idle {
-		res.Seconds = o.Duration.Seconds()
+		res.Seconds = r.held.Seconds()
 	}
 	if !o.Scenario.Publishes() {
 		return m.Opened
@@ -55,7 +55,7 @@ func (r *run) messages(m *measured) int {
 	load.join(m.Receiving)
 	res.Seconds = load.seconds()
 	res.Publish = &Publishes{
-		Stored: m.Stored, PerSecond: per(m.Stored, m.Publishing), Failed: m.Publishes, Unsent: m.Unsent,
+		Stored: m.Stored, PerSecond: per(m.Stored, m.Publishing), Failed: m.Publishes, Unsent: m.Unsent, Abandoned: m.Abandoned,
 		Latency: m.PublishLatency.quantiles(),
 	}
 	if o.Scenario == Publish {
@@ -80,13 +80,27 @@ func (r *run) judge() {
 	if b := res.Generator.Busiest; b >= saturated {
 		r.warn("the load generator was busy %.0f%% of the time: these may be its limits and not the node's; use --processes %d, or more machines", b*100, r.o.Processes*2)
 	}
-	if p := res.Publish; p != nil && p.Unsent > 0 && p.Failed == 0 && !res.Interrupted {
-		r.warn("%s messages were due and could not be sent: the node did not keep up with --rate %v, or --publishers %d are too few for it",
-			grouped(p.Unsent), r.o.Rate, r.o.Publishers)
+	if p := res.Publish; p != nil {
+		r.judgePublishes(p)
 	}
 	both := res.Node.CPU + res.Generator.CPU
 	if n := runtime.NumCPU(); res.Node.Source == "proc" && res.Seconds > 0.5 && both/res.Seconds > 0.9*float64(n) {
 		r.warn("this machine's %d processors were all busy: node and generator took them from each other", n)
+	}
+}
+
+func (r *run) judgePublishes(p *Publishes) {
+	if p.Abandoned > 0 {
+		r.warn("on %s of %s, after a publish of which it is not known whether it was stored, nothing more was published: the rates are of what was left",
+			grouped(p.Abandoned), counted(r.o.Channels, "channel"))
+	}
+	if p.Unsent > 0 && p.Failed == 0 && !r.result.Interrupted {
+		r.warn("%s messages were due and could not be sent: the node did not keep up with --rate %v, or --publishers %d are too few for it",
+			grouped(p.Unsent), r.o.Rate, r.o.Publishers)
+	}
+	if n := r.unheard; n > 0 {
+		r.warn("%s of %s have no subscriber in the process that publishes on them, which therefore did not wait for any: what is delivered late there is a queue; use at least as many --publishers as --processes",
+			grouped(n), counted(r.o.Channels, "channel"))
 	}
 }
 
@@ -98,6 +112,7 @@ func (m *measured) add(o *measured) {
 	m.Failed += o.Failed
 	m.Publishes += o.Publishes
 	m.Unsent += o.Unsent
+	m.Abandoned += o.Abandoned
 	m.Lost += o.Lost
 	m.Duplicate += o.Duplicate
 	m.OutOfOrder += o.OutOfOrder

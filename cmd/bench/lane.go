@@ -57,8 +57,14 @@ func (w *worker) makeLanes() error {
 	if err != nil {
 		return err
 	}
+	channels := map[int][]int{} // by lane
+	for i := range w.spec.Options.Channels {
+		if g := w.spec.laneOf(i); g%w.spec.Options.Processes == w.spec.Index {
+			channels[g] = append(channels[g], i)
+		}
+	}
 	for g := w.spec.Index; g < w.spec.lanes(); g += w.spec.Options.Processes {
-		if err := w.addLane(g, data); err != nil {
+		if err := w.addLane(g, channels[g], data); err != nil {
 			return err
 		}
 	}
@@ -70,7 +76,7 @@ func (w *worker) makeLanes() error {
 	return nil
 }
 
-func (w *worker) addLane(g int, data [][]byte) error {
+func (w *worker) addLane(g int, channels []int, data [][]byte) error {
 	o := w.spec.Options
 	n := w.spec.Nodes[g%len(w.spec.Nodes)]
 	token, err := o.token(fmt.Sprintf("bench-%s-publisher-%d", w.spec.Run, g))
@@ -78,7 +84,7 @@ func (w *worker) addLane(g int, data [][]byte) error {
 		return err
 	}
 	l := &lane{w: w, number: g, peer: raw.Peer{To: n.Address, Host: n.Host, Token: token}}
-	for i := g; i < o.Channels; i += o.Publishers {
+	for _, i := range channels {
 		l.topics = append(l.topics, &topic{channel: i, lane: l})
 	}
 	kept := min(max(1, keptRequests/len(l.topics)), len(data))
@@ -161,6 +167,7 @@ func (l *lane) answered(t *topic, err error) {
 			l.retry = t
 		} else {
 			t.dead = true // a second message of this number would look like the node's fault
+			m.Abandoned++
 		}
 		return
 	}

@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/rivulet-rt/rivulet/auth"
+	"github.com/rivulet-rt/rivulet/fanout"
 )
 
 // ErrPlatform is the end elsewhere: the load generator drives its sockets by epoll.
@@ -43,6 +45,7 @@ type Options struct {
 	Rate        float64       `json:"rate"`         // messages a second; connections with Connect; 0 is all at once
 	Publishers  int           `json:"publishers"`   // HTTP connections
 	Payload     int           `json:"payload"`      // bytes of data
+	PayloadText string        `json:"-"`            // Payload as the user wrote it, for errors; "" is the number
 	Events      string        `json:"events"`       // file with data instead
 	Duration    time.Duration `json:"duration"`
 	Missed      int           `json:"missed"` // messages of each channel, with Replay
@@ -97,8 +100,48 @@ func (s Scenario) Publishes() bool { return s != Idle && s != Connect }
 // live reports whether messages are published while subscribers listen.
 func (s Scenario) live() bool { return s == Fanout || s == Rooms || s == Publish }
 
-// Fit makes what was not chosen fit what was: chosen reports whether the user
-// named a flag.
+// uses reports whether a flag means anything to the scenario.
+func (s Scenario) uses(flag string) bool {
+	switch flag {
+	case "connections", "own-channels":
+		return s != Publish
+	case "rate":
+		return s.live() || s == Connect
+	case "duration":
+		return s.live() || s == Idle
+	case "publishers", "payload", "events":
+		return s.Publishes()
+	case "missed":
+		return s == Replay
+	}
+	return true
+}
+
+// Chosen refuses what the user named and would not get: chosen reports whether a flag
+// was. It wraps ErrOptions.
+func (o *Options) Chosen(chosen func(flag string) bool) error {
+	for _, flag := range []string{"connections", "own-channels", "rate", "duration", "publishers", "payload", "events", "missed"} {
+		if !chosen(flag) || o.Scenario.uses(flag) {
+			continue
+		}
+		var of []string
+		for _, s := range Scenarios() {
+			if s.uses(flag) {
+				of = append(of, string(s))
+			}
+		}
+		return wrong("--%s: means nothing to --scenario %s; it is for %s", flag, o.Scenario, strings.Join(of, ", "))
+	}
+	switch {
+	case o.OwnChannels && chosen("channels"):
+		return wrong("--own-channels and --channels exclude each other: with the first, every connection has a channel of its own")
+	case chosen("events") && chosen("payload"):
+		return wrong("--events and --payload exclude each other: the lines of the file have their own sizes")
+	}
+	return nil
+}
+
+// Fit makes what was not chosen fit what was.
 func (o *Options) Fit(chosen func(flag string) bool) {
 	if o.OwnChannels {
 		o.Channels = o.Connections
@@ -139,11 +182,14 @@ func (o *Options) Validate() error {
 	case o.Duration <= 0:
 		return wrong("--duration %v: must be above 0", o.Duration)
 	case o.Payload < minPayload || o.Payload > maxPayload:
-		return wrong("--payload %d: must be from %d (each message has its number and time) to %d bytes", o.Payload, minPayload, maxPayload)
+		return wrong("--payload %s: must be from %d bytes (each message has its number and time) to 1MiB", o.payload(), minPayload)
 	case o.Token != "" && o.TokenSecret != "":
 		return wrong("--token and --token-secret exclude each other: one token for all, or one for each")
 	case o.PID < 0:
 		return wrong("--pid %d: must be a process", o.PID)
+	}
+	if err := fanout.CheckNamespace(o.Namespace); err != nil {
+		return wrong("--namespace %s", err.Problem)
 	}
 	if o.TokenSecret != "" {
 		if err := o.hmac().Validate(); err != nil {
@@ -153,7 +199,19 @@ func (o *Options) Validate() error {
 	return nil
 }
 
+// payload is the size of a message as the user knows it.
+func (o *Options) payload() string {
+	if o.PayloadText != "" {
+		return o.PayloadText
+	}
+	return strconv.Itoa(o.Payload)
+}
+
 func (o *Options) validateCounts() error {
+	channels := fmt.Sprintf("--channels %d", o.Channels)
+	if o.OwnChannels {
+		channels = fmt.Sprintf("--connections %d", o.Connections)
+	}
 	switch {
 	case o.Scenario != Publish && (o.Connections < 1 || o.Connections > 10_000_000):
 		return wrong("--connections %d: must be from 1 to 10,000,000", o.Connections)
@@ -164,7 +222,7 @@ func (o *Options) validateCounts() error {
 	case o.Scenario.Publishes() && (o.Publishers < 1 || o.Publishers > 10_000):
 		return wrong("--publishers %d: must be from 1 to 10,000", o.Publishers)
 	case o.Scenario.Publishes() && o.Publishers > o.Channels:
-		return wrong("--publishers %d: must be at most --channels %d: one connection publishes each channel, so that its order can be checked", o.Publishers, o.Channels)
+		return wrong("--publishers %d: must be at most %s: one connection publishes each channel, so that its order can be checked", o.Publishers, channels)
 	case o.Scenario == Replay && (o.Missed < 1 || o.Missed > 1_000_000):
 		return wrong("--missed %d: must be from 1 to 1,000,000", o.Missed)
 	case o.Processes < 1 || o.Processes > MaxProcesses:

@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -80,11 +81,14 @@ func readEvents(r io.Reader) ([][]byte, error) {
 		}
 		list, size = append(list, data), size+len(data)
 	}
-	if err := lines.Err(); err != nil {
+	switch err := lines.Err(); {
+	case errors.Is(err, bufio.ErrTooLong):
+		return nil, fmt.Errorf("line %d: is over %d bytes", number+1, maxEventLine)
+	case err != nil:
 		return nil, fmt.Errorf("line %d: %w", number+1, err)
 	}
 	if len(list) == 0 {
-		return nil, fmt.Errorf("there is no line in it: %w", io.ErrUnexpectedEOF)
+		return nil, errors.New("no line in it is a message; write a JSON value per line")
 	}
 	return list, nil
 }

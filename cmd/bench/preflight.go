@@ -7,12 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"net/netip"
 	"net/url"
-	"strings"
+	"slices"
 	"time"
 
 	"github.com/rivulet-rt/rivulet/cmd/bench/raw"
+	"github.com/rivulet-rt/rivulet/protocol"
 )
 
 // preflightTimeout bounds each look at a node before a run.
@@ -136,27 +138,27 @@ func await(ctx context.Context, loop *raw.Loop, done *bool) error {
 
 // advise says what to do about what a node answers.
 func advise(s *spec, err error) error {
-	text := err.Error()
-	has := func(codes ...string) bool {
-		for _, c := range codes {
-			if strings.Contains(text, c) {
-				return true
-			}
-		}
-		return false
+	r, ok := errors.AsType[*raw.RefusedError](err)
+	if !ok {
+		return err
 	}
 	o := &s.Options
+	is := func(status int, codes ...protocol.Code) bool {
+		return r.Status == status || r.Status == 0 && slices.Contains(codes, r.Code)
+	}
 	switch {
-	case has(`"code":4401`, "status 401", "HTTP/1.1 401", `"code":42`) && o.Token == "" && o.TokenSecret == "":
-		return fmt.Errorf("the node wants a token: give --token, or --token-secret with its auth.hmac.secret (%w)", err)
-	case has(`"code":4401`, "status 401", "HTTP/1.1 401", `"code":4201`):
-		return fmt.Errorf("the node does not accept the token of --token or --token-secret (%w)", err)
-	case has(`"code":4403`, "status 403", "HTTP/1.1 403"):
-		return fmt.Errorf("the token is not enough: it must allow subscribe and publish on %s:bench.> (%w)", o.Namespace, err)
-	case has(`"code":4404`, "status 404"):
-		return fmt.Errorf("--namespace %s: the node does not have it (%w)", o.Namespace, err)
-	case has(`"code":4413`, "status 413"):
-		return fmt.Errorf("--payload %d: is more than the namespace takes (%w)", o.Payload, err)
+	case is(http.StatusUnauthorized, protocol.ErrorUnauthorized, protocol.CloseUnauthorized, protocol.CloseConnectTimeout) && o.Token == "" && o.TokenSecret == "":
+		return fmt.Errorf("the node wants a token (%w): give --token, or --token-secret with its auth.hmac.secret", r)
+	case is(http.StatusUnauthorized, protocol.ErrorUnauthorized, protocol.CloseUnauthorized):
+		return fmt.Errorf("the node does not accept the token of --token or --token-secret (%w)", r)
+	case is(http.StatusForbidden, protocol.ErrorForbidden, protocol.CloseForbidden):
+		return fmt.Errorf("the token is not enough (%w): it must allow subscribe and publish on %s:bench.>", r, o.Namespace)
+	case is(http.StatusNotFound, protocol.ErrorNotFound):
+		return fmt.Errorf("--namespace %s: the node does not have it (%w)", o.Namespace, r)
+	case is(http.StatusRequestEntityTooLarge, protocol.ErrorTooLarge) && o.Events != "":
+		return fmt.Errorf("--events %s: its first line is more than the namespace takes (%w)", o.Events, r)
+	case is(http.StatusRequestEntityTooLarge, protocol.ErrorTooLarge):
+		return fmt.Errorf("--payload %s: is more than the namespace takes (%w)", o.payload(), r)
 	}
 	return err
 }

@@ -43,6 +43,7 @@ type Publishes struct {
 	PerSecond float64  `json:"per_second"`
 	Failed    int      `json:"failed"`
 	Unsent    int      `json:"unsent"`               // due, and not published in time
+	Abandoned int      `json:"abandoned"`            // channels on which nothing more was published, after a publish with an unknown outcome
 	Latency   *Latency `json:"latency_ms,omitempty"` // from when it was due until it is stored
 }
 

@@ -17,16 +17,18 @@ const settling = time.Second
 
 // run is one run, led by the goroutine of Run.
 type run struct {
-	o      Options
-	early  <-chan struct{} // closed when the user wants the run to finish early
-	crew   *crew
-	meter  *meter
-	step   string
-	told   bool // the workers were told to finish early
-	began  time.Time
-	stepAt time.Time
-	rates  rates
-	result Result
+	o       Options
+	early   <-chan struct{} // closed when the user wants the run to finish early
+	crew    *crew
+	meter   *meter
+	step    string
+	told    bool // the workers were told to finish early
+	began   time.Time
+	stepAt  time.Time
+	held    time.Duration // how long idle connections were held
+	unheard int           // channels without a bound of how far ahead their publisher is
+	rates   rates
+	result  Result
 }
 
 // Run puts the load on the nodes and returns what was measured. When ctx ends it
@@ -52,6 +54,9 @@ func Run(ctx context.Context, o Options) (Result, error) {
 		return Result{}, err
 	}
 	r := &run{o: o, early: ctx.Done(), began: time.Now()}
+	if o.Rate == 0 && o.Scenario.live() && o.Scenario != Publish {
+		r.unheard = s.unheard()
+	}
 	background := context.WithoutCancel(ctx)
 	var warning string
 	if r.meter, warning = newMeter(background, &o, nodes); warning != "" {
@@ -91,9 +96,11 @@ func (r *run) steps(ctx context.Context) error {
 	}
 	if r.o.Scenario == Idle {
 		r.meter.begin(ctx)
+		began := time.Now()
 		if err := r.hold(ctx, r.o.Duration); err != nil {
 			return err
 		}
+		r.held = time.Since(began)
 		r.meter.end(ctx)
 	}
 	if r.o.Scenario.Publishes() {
@@ -102,7 +109,7 @@ func (r *run) steps(ctx context.Context) error {
 		}
 	}
 	if r.o.Scenario != Idle {
-		if err := r.hold(ctx, min(settling, r.o.Duration)); err != nil {
+		if err := r.hold(ctx, r.settle()); err != nil {
 			return err
 		}
 	}
@@ -159,7 +166,15 @@ func (r *run) do(ctx context.Context, o order) error {
 	})
 }
 
-// hold lets the workers serve their connections for a while.
+// settle is short in a run that is.
+func (r *run) settle() time.Duration {
+	if r.o.Scenario.uses("duration") {
+		return min(settling, r.o.Duration)
+	}
+	return settling
+}
+
+// hold lets the workers serve their connections for a while, or until none is left.
 func (r *run) hold(ctx context.Context, d time.Duration) error {
 	if r.told {
 		return nil
@@ -167,7 +182,7 @@ func (r *run) hold(ctx context.Context, d time.Duration) error {
 	r.step, r.stepAt = "hold", time.Now()
 	timer := time.NewTimer(d)
 	defer timer.Stop()
-	return r.follow(ctx, timer.C, func(said) bool { return r.told })
+	return r.follow(ctx, timer.C, func(said) bool { return r.told || r.crew.sum().Open == 0 && r.o.Scenario != Publish })
 }
 
 // follow takes what the workers say until one thing or the other ends it.

@@ -38,26 +38,31 @@ func (r *Result) sizes() string {
 		list = append(list, counted(r.Publishers, "publisher"))
 	}
 	if r.Replay != nil {
-		list = append(list, grouped(r.Replay.Missed)+" missed")
+		list = append(list, counted(r.Replay.Missed+1, "message")+" per channel and all but the first missed")
 	}
 	if r.Processes > 1 {
 		list = append(list, counted(r.Processes, "process")+"es")
 	}
-	return strings.Join(append(list, fmt.Sprintf("%.1f s", r.Seconds)), ", ")
+	took := fmt.Sprintf("%.1f s", r.Seconds)
+	if r.Seconds < 1 {
+		took = milliseconds(r.Seconds * 1000)
+	}
+	return strings.Join(append(list, took), ", ")
 }
 
-const row = "%-11s %12s %12s %10s %10s %10s %10s %10s\n"
+const row = "%-11s %12s %12s %10s %10s %10s %10s %10s"
 
 func (r *Result) printRates(b *strings.Builder) {
-	fmt.Fprintf(b, row, "", "count", "per second", "p50", "p90", "p99", "p99.9", "max")
+	fmt.Fprintf(b, row+"\n", "", "count", "per second", "p50", "p90", "p99", "p99.9", "max")
 	line := func(name string, count int, rate float64, l *Latency) {
-		text := [5]string{"-", "-", "-", "-", "-"}
+		var text [5]string
 		if l != nil {
 			for i, v := range [5]float64{l.P50, l.P90, l.P99, l.P999, l.Max} {
 				text[i] = milliseconds(v)
 			}
 		}
-		fmt.Fprintf(b, row, name, grouped(count), grouped(int(rate+0.5)), text[0], text[1], text[2], text[3], text[4])
+		all := fmt.Sprintf(row, name, grouped(count), grouped(int(rate+0.5)), text[0], text[1], text[2], text[3], text[4])
+		b.WriteString(strings.TrimRight(all, " ") + "\n")
 	}
 	if r.Scenario != Publish {
 		line("connected", r.Connect.Opened, r.Connect.PerSecond, r.Connect.Latency)
@@ -83,6 +88,9 @@ func ratioOf(n int, seconds float64) float64 {
 func (r *Result) printChecks(b *strings.Builder) {
 	if d := r.Deliver; d != nil {
 		fmt.Fprintf(b, "%-11s %s lost, %s twice, %s out of order, %s gaps\n", "messages", grouped(d.Lost), grouped(d.Duplicate), grouped(d.OutOfOrder), grouped(d.Gaps))
+	}
+	if p := r.Publish; p != nil && p.Unsent > 0 {
+		fmt.Fprintf(b, "%-11s %s\n", "unsent", grouped(p.Unsent))
 	}
 	total := 0
 	kinds := slices.SortedFunc(maps.Keys(r.Errors), func(a, c string) int { return r.Errors[c] - r.Errors[a] })

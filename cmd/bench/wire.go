@@ -61,6 +61,7 @@ type measured struct {
 	Failed     int            `json:"failed"`
 	Publishes  int            `json:"publishes_failed"`
 	Unsent     int            `json:"unsent"`
+	Abandoned  int            `json:"abandoned"` // channels
 	Lost       int            `json:"lost"`
 	Duplicate  int            `json:"duplicate"`
 	OutOfOrder int            `json:"out_of_order"`
@@ -113,6 +114,35 @@ func (s *spec) lanes() int {
 		return 0
 	}
 	return s.Options.Publishers
+}
+
+// laneOf is which of them publishes on channel i: one of the worker that has a
+// subscriber of the channel, where that worker has any.
+func (s *spec) laneOf(i int) int {
+	o := &s.Options
+	w := i % o.Processes // connection i is a subscriber of channel i
+	own := (o.Publishers - w + o.Processes - 1) / o.Processes
+	if own <= 0 {
+		return i % o.Publishers
+	}
+	return w + o.Processes*(i/o.Processes%own)
+}
+
+// unheard is how many channels have no subscriber in the worker that publishes on them,
+// so that it cannot know how far ahead of all subscribers it is.
+func (s *spec) unheard() (n int) {
+	o := &s.Options
+	for i := range o.Channels {
+		w, heard := s.laneOf(i)%o.Processes, false
+		// After as many steps as there are workers they come round again.
+		for k, j := 0, i; k < o.Processes && j < o.Connections && !heard; k, j = k+1, j+o.Channels {
+			heard = j%o.Processes == w
+		}
+		if !heard {
+			n++
+		}
+	}
+	return n
 }
 
 // nodeOf spreads the connections over the nodes, and those of each channel too.

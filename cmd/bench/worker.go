@@ -36,7 +36,7 @@ type worker struct {
 	topics   map[int]*topic // by channel: those of its lanes
 	lanes    []*lane
 	clients  clients
-	kinds    kindPatterns
+	kinds    kinds
 	began    usage    // when the load began
 	finals   []uint64 // by channel: the number of the last message, once it is known
 }
@@ -44,7 +44,7 @@ type worker struct {
 // Work does a worker's share, led by Run through in and out.
 func Work(ctx context.Context, in io.Reader, out io.Writer) error {
 	lines := bufio.NewReader(in)
-	w := &worker{out: json.NewEncoder(out), topics: map[int]*topic{}, kinds: newKindPatterns()}
+	w := &worker{out: json.NewEncoder(out), topics: map[int]*topic{}, kinds: newKinds()}
 	dec := json.NewDecoder(lines)
 	if err := dec.Decode(&w.spec); err != nil {
 		return fmt.Errorf("bench: read what to do: %w", err)
@@ -173,7 +173,11 @@ func (w *worker) fault(what string, err error) {
 	if w.measured.Errors == nil {
 		w.measured.Errors = map[string]int{}
 	}
-	w.measured.Errors[what+": "+w.kinds.of(err)]++
+	kind := what + ": " + w.kinds.of(err)
+	if _, had := w.measured.Errors[kind]; !had && len(w.measured.Errors) >= maxKinds {
+		kind = what + ": something else"
+	}
+	w.measured.Errors[kind]++
 }
 
 // finish makes the report of all that was found.

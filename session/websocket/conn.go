@@ -138,15 +138,20 @@ func (c *conn) ping(payload string) {
 
 // message takes one message. While the connection is closing, what still comes is
 // read and dropped, up to the client's close frame.
-func (c *conn) message(kind int, r io.Reader) error {
+func (c *conn) message(kind int, r io.Reader, compressed bool) error {
 	buf := c.handler.buffer()
 	defer c.handler.keep(buf)
-	// Compressed bytes were counted by the parser; what they become is counted here.
-	n, err := buf.ReadFrom(io.LimitReader(r, c.parsers.limit+1))
+	_, err := buf.ReadFrom(r) // the parser counts it
+	if err == nil && compressed {
+		packed := buf
+		buf = c.handler.buffer()
+		defer c.handler.keep(buf)
+		err = c.handler.inflate(buf, packed, c.parsers.limit)
+	}
 	switch {
 	case err != nil:
 		return err
-	case n > c.parsers.limit:
+	case int64(buf.Len()) > c.parsers.limit:
 		return websocket.ErrReadLimit
 	case c.Outbound().WaitRoom():
 		c.codec.receive(c, kind, buf.Bytes())
@@ -179,7 +184,7 @@ func (c *conn) leave(err error) {
 		c.answer(closeFrame(protocol.Code(closed.Code), ""))
 	case errors.Is(err, websocket.ErrReadLimit):
 		c.refuse(protocol.CloseTooLarge, fmt.Sprintf("a command is over %d bytes", c.parsers.limit))
-	case corrupt || errors.Is(err, io.ErrUnexpectedEOF):
+	case corrupt || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, errStreams):
 		c.refuse(protocol.CloseInvalidText, "the compressed data is not valid")
 	default:
 		c.refuse(protocol.CloseProtocolError, err.Error())

@@ -1,7 +1,8 @@
 // Package websocket serves sessions over WebSocket, with the codecs of package
 // protocol and permessage-deflate.
 //
-// gorilla/websocket does the handshake and parses what clients send. A gate before
+// gorilla/websocket does the handshake and parses what clients send; an inflater of our
+// own decompresses it, as gorilla's loses what follows a last block. A gate before
 // the parser holds back what is unfinished, so that a few parsers serve all
 // connections and none of them ever waits; between messages a connection holds no
 // buffer. Everything that goes to a client, control frames included, goes through the

@@ -31,7 +31,8 @@ type Handler struct {
 	plain    parsers
 	deflate  parsers
 
-	frames sync.Pool // of *bytes.Buffer, for what clients send
+	frames    sync.Pool // of *bytes.Buffer, for what clients send
+	inflaters sync.Pool // of *inflater
 }
 
 // choice is what a client can choose by subprotocol.
@@ -78,6 +79,15 @@ func (h *Handler) keep(buf *bytes.Buffer) {
 	if buf.Cap() <= most {
 		h.frames.Put(buf)
 	}
+}
+
+func (h *Handler) inflate(dst, message *bytes.Buffer, limit int64) error {
+	z, ok := h.inflaters.Get().(*inflater)
+	if !ok {
+		z = &inflater{}
+	}
+	defer h.inflaters.Put(z)
+	return z.inflate(dst, message, limit)
 }
 
 func (h *Handler) buffer() *bytes.Buffer {

@@ -2,6 +2,7 @@ package websocket
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -33,21 +34,18 @@ func (ps *parsers) get() (*parser, error) {
 	if p, ok := ps.pool.Get().(*parser); ok {
 		return p, nil
 	}
-	return newParser(ps.limit, ps.deflate)
+	return newParser(ps.limit)
 }
 
 // newParser makes a gorilla connection as there is only one way to: by an upgrade,
 // here of a request and over a connection in memory.
-func newParser(limit int64, deflate bool) (*parser, error) {
+func newParser(limit int64) (*parser, error) {
 	p := &parser{}
 	r := &http.Request{Method: http.MethodGet, Header: http.Header{
 		"Connection": {"Upgrade"}, "Upgrade": {"websocket"},
 		"Sec-Websocket-Version": {"13"}, "Sec-Websocket-Key": {"dGhlIHNhbXBsZSBub25jZQ=="}, // the example of RFC 6455
 	}}
-	if deflate {
-		r.Header.Set("Sec-Websocket-Extensions", "permessage-deflate")
-	}
-	u := websocket.Upgrader{ReadBufferSize: parserBuffer, WriteBufferPool: &sync.Pool{}, WriteBufferSize: readBuffer, EnableCompression: deflate}
+	u := websocket.Upgrader{ReadBufferSize: parserBuffer, WriteBufferPool: &sync.Pool{}, WriteBufferSize: readBuffer}
 	var err error
 	if p.ws, err = u.Upgrade(&memoryHijacker{mem: &p.mem}, r, nil); err != nil {
 		return nil, fmt.Errorf("websocket: make a parser: %w", err)
@@ -69,14 +67,18 @@ var errHeld = errors.New("malformed frame")
 func (p *parser) read(c *conn, out passed) error {
 	p.on = c
 	defer func() { p.on, p.mem = nil, memory{} }()
+	var compressed []bool
+	if c.parsers.deflate {
+		out, compressed = unmark(out)
+	}
 	p.mem.in = out.frames
 	if !out.broken {
 		p.mem.end = sentinel
 	}
-	for range out.messages {
+	for i := range out.messages {
 		kind, r, err := p.ws.NextReader()
 		if err == nil {
-			err = c.message(kind, r)
+			err = c.message(kind, r, compressed != nil && compressed[i])
 		}
 		if err != nil {
 			return err
@@ -94,8 +96,29 @@ func (p *parser) read(c *conn, out passed) error {
 	return err
 }
 
+// unmark takes the marks of compressed messages off, which gorilla is not to know of,
+// and returns which have one.
+func unmark(out passed) (passed, []bool) {
+	if out.shared && out.broken { // a header that is not to be changed for its owner
+		out.frames, out.shared = bytes.Clone(out.frames), false
+	}
+	compressed := make([]bool, 0, out.messages+1)
+	for b := out.frames; len(b) > 0; {
+		if opcode := b[0] & opcodeBits; opcode != opContinuation && opcode < firstControl {
+			compressed = append(compressed, b[0]&rsv1Bit != 0)
+			b[0] &^= rsv1Bit
+		}
+		f := parseFrame(b, rules{deflate: true}, true, 0)
+		if f.size == 0 { // the header that breaks a rule
+			break
+		}
+		b = b[f.size:]
+	}
+	return out, compressed
+}
+
 // drain reads what there is of a message that a broken frame left unfinished, up to
-// limit bytes: what of it is compressed might inflate to a thousand times as much.
+// limit bytes.
 func drain(r io.Reader, limit int64) error {
 	_, err := io.Copy(io.Discard, io.LimitReader(r, limit))
 	return err

@@ -166,9 +166,14 @@ func FuzzReceive(f *testing.F) {
 		want := gorillaAlone(t, in, limit, deflate)
 		got, bye := received(t, registry, in, seed, limit, deflate)
 		less, more := 0, 0
+		if deflate {
+			got.messages, want.messages = uncut(got.messages, want.messages)
+		}
 		switch {
 		case strings.HasSuffix(bye, "malformed frame"):
 			less = len(in) // the gate knows rules that gorilla does not
+		case strings.HasSuffix(bye, "data is not valid"):
+			less, more = len(in), len(in) // gorilla does not look behind a last block
 		case deflate:
 			// Gorilla is content with the end of a message's compressed data, where the gate
 			// waits for the end of the message; and control frames in a message that does not
@@ -182,6 +187,17 @@ func FuzzReceive(f *testing.F) {
 			t.Errorf("in % x\nanswered pings %q\ngorilla        %q\nended with %q", in, got.pongs, want.pongs, bye)
 		}
 	})
+}
+
+// uncut ends both where gorilla takes a last block for the message's end: there is more
+// of that message, and what comes after it gorilla counts wrongly.
+func uncut(got, want []string) (g, w []string) {
+	for i := range min(len(got), len(want)) {
+		if got[i] != want[i] && strings.HasPrefix(got[i], want[i]) {
+			return got[:i], want[:i]
+		}
+	}
+	return got, want
 }
 
 // same reports whether got is want, or at most so much shorter or longer.

@@ -1,7 +1,9 @@
 package conformance_test
 
 import (
+	"bytes"
 	"compress/flate"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"strings"
@@ -130,6 +132,26 @@ func volumeCases() []testCase {
 	return cases
 }
 
+// lastBlocks compresses each part into blocks of which the last says that it is (RFC
+// 7692 section 7.2.3.4), and which may refer to the parts before.
+func lastBlocks(parts ...string) []byte {
+	var b bytes.Buffer
+	before := ""
+	for _, p := range parts {
+		w, err := flate.NewWriterDict(&b, flate.BestSpeed, []byte(before))
+		if err != nil {
+			panic(err) // a level that does not exist
+		}
+		_, err = w.Write([]byte(p))
+		if err = errors.Join(err, w.Close()); err != nil {
+			panic(err) // a buffer takes everything
+		}
+		before += p
+	}
+	b.WriteByte(0) // and of an empty block what is not left out
+	return b.Bytes()
+}
+
 func deflateCases() []testCase {
 	packed := wire.Deflate([]byte(strings.Repeat("Hello, κόσμε ", 50)), flate.BestSpeed)
 	half := len(packed) / 2
@@ -178,6 +200,14 @@ func deflateCases() []testCase {
 			s.send(wire.Frame{Opcode: wire.Text, RSV: wire.RSV1, Payload: fromHex("f348cdc9c9070000")}) // RFC 7692 section 7.2.3.4
 			s.expect(wire.Text, []byte("Hello"))
 			s.packed(wire.Text, []byte("after it"), 100, true, flate.BestSpeed)
+		}},
+		{"a last block before the end", func(s *script) {
+			s.offer = plainOffer
+			for _, n := range []int{1 << 20, 9} { // in one frame, and in fragments, the first of which ends with it
+				s.send(wire.Cut(wire.Text, lastBlocks("Hello, ", "Hello, world"), n, wire.RSV1)...)
+				s.expect(wire.Text, []byte("Hello, Hello, world"))
+				s.packed(wire.Text, []byte("after it"), 100, true, flate.BestSpeed)
+			}
 		}},
 		{"two blocks", func(s *script) {
 			s.offer = plainOffer

@@ -27,6 +27,7 @@ type reference struct {
 // gorillaKnown is where the library itself is wrong.
 var gorillaKnown = map[string]string{
 	"7.3.2 half a code":                         "taken for a close frame without a code",
+	"a last block before the end":               "taken for the message's end",
 	"RSV1 on a continuation":                    "not looked at where compression is on",
 	"RSV1 on a continuation of a plain message": "not looked at where compression is on",
 	"RSV1 on a ping":                            "not looked at where compression is on",

@@ -81,9 +81,9 @@ func (p *Publisher) Data(c *Conn, b []byte) (used int) {
 	case size == 0:
 		return 0
 	case status == 503 || status >= 400 && status < 500 && status != 408:
-		p.finish(fmt.Errorf("%w: status %d: %.300s", ErrRefused, status, body))
+		p.finish(fmt.Errorf("%w: %w", ErrRefused, refusedAnswer(status, body)))
 	case status != 201:
-		p.finish(fmt.Errorf("publish: status %d, it is not known whether the message was stored: %.300s", status, body))
+		p.finish(fmt.Errorf("raw: publish, and it is not known whether the message was stored: %w", refusedAnswer(status, body)))
 	default:
 		if p.Keep {
 			p.Position = position(body)
@@ -108,7 +108,8 @@ func parseAnswer(b []byte) (status int, body []byte, size int, err error) {
 	value, found := after(head, "\r\nContent-Length: ")
 	length, _ := digits(value)
 	if !found || length > readBuffer {
-		return 0, nil, 0, fmt.Errorf("%w: no length in %.300q", errAnswer, head)
+		status, _, _ := bytes.Cut(head, []byte("\r\n"))
+		return 0, nil, 0, fmt.Errorf("%w: %.100q, and no length that it has", errAnswer, status)
 	}
 	if uint64(len(rest)) < length {
 		return 0, nil, 0, nil

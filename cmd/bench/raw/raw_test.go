@@ -95,8 +95,9 @@ func TestSubscriberChecks(t *testing.T) {
 		{"offsets out of order", []string{message(4, 1), message(3, 2)}, func(t *raw.Tally) bool { return t.Disorder == 1 }, "1 out of order"},
 		{"history gone", []string{`{"id":1,"subscribed":{"channel":"a","position":"p","recovered":false}}`}, func(t *raw.Tally) bool { return t.Subscribed == 1 }, "1 histories gone"},
 		{"gap", []string{`{"gap":{"channel":"a","position":"p","reason":"purged"}}`}, func(t *raw.Tally) bool { return t.Unrecovered == 1 }, "1 histories gone"},
-		{"refused", []string{`{"id":1,"error":{"code":4403,"message":"no"}}`}, func(t *raw.Tally) bool { return t.Failed == 1 }, `"message":"no"`},
-		{"disconnected", []string{`{"disconnect":{"code":4001}}`}, func(t *raw.Tally) bool { return t.Failed == 1 }, "1 connections failed"},
+		{"refused", []string{`{"id":1,"error":{"code":4403,"message":"no"}}`}, func(t *raw.Tally) bool { return t.Failed == 1 }, "4403 not allowed by the token: no"},
+		{"refused with a field", []string{`{"id":1,"error":{"code":4400,"message":"no","field":"channel"}}`}, func(t *raw.Tally) bool { return t.Failed == 1 }, "4400 bad request: no (channel)"},
+		{"disconnected", []string{`{"disconnect":{"code":4001,"reason":"no sign of life from the client"}}`}, func(t *raw.Tally) bool { return t.Failed == 1 }, "4001 no sign of life from the client"},
 	} {
 		for _, pieces := range []string{"at once", "byte by byte"} {
 			t.Run(test.name+"/"+pieces, func(t *testing.T) {
@@ -165,10 +166,42 @@ func TestRunEndsWithItsContext(t *testing.T) {
 	}
 }
 
+// TestSubscriberIsRefused: a handshake that fails, and a close frame, say why.
+func TestSubscriberIsRefused(t *testing.T) {
+	const refused = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 39\r\n\r\n" + `{"code":503,"message":"full","data":{}}`
+	for _, test := range []struct{ name, answer, want string }{
+		{"handshake", refused, "raw: handshake: status 503 Service Unavailable: full"},
+		{"handshake of another", "HTTP/1.1 404 Not Found\r\nContent-Length: 10\r\n\r\n<p>\n\n  <p>", "status 404 Not Found: <p> <p>"},
+		{"no length", "HTTP/1.1 502 Bad Gateway\r\n\r\n<html>", `"HTTP/1.1 502 Bad Gateway"`},
+		{"close", handshake + "\x88\x06\x0f\xa0away", "raw: closed: 4000 node is shutting down: away"},
+		{"close without a code", handshake + "\x88\x00", "1005 closed without a code"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			var got error
+			tally := &raw.Tally{OnFailed: func(_ *raw.Subscriber, err error) { got = err }}
+			loop := newLoop(t)
+			half := len(test.answer) / 2
+			s := raw.NewSubscriber(tally, "a")
+			if err := s.Connect(loop, server(t, []byte(test.answer[:half]), []byte(test.answer[half:]))); err != nil {
+				t.Fatal(err)
+			}
+			if err := loop.Run(t.Context(), func() bool { return got != nil }); err != nil {
+				t.Fatal(err)
+			}
+			if !strings.Contains(got.Error(), test.want) {
+				t.Errorf("error %v, want %q", got, test.want)
+			}
+			loop.Close()
+		})
+	}
+}
+
 func TestPublisher(t *testing.T) {
 	for _, test := range []struct{ name, answer, want string }{
 		{"stored", "HTTP/1.1 201 Created\r\nContent-Length: 2\r\n\r\n{}", ""},
-		{"refused", "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 2\r\n\r\nno", "status 503: no"},
+		{"refused", "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 2\r\n\r\nno", "status 503 Service Unavailable: no"},
+		{"refused by a node", "HTTP/1.1 400 Bad Request\r\nContent-Length: 63\r\n\r\n" + `{"code":400,"message":"channel: no","data":{"field":"channel"}}` + "\n", "status 400 Bad Request: channel: no"},
+
 		{"no HTTP", "SSH-2.0-x\r\n\r\n", "SSH-2.0-x"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

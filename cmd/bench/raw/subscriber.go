@@ -116,8 +116,7 @@ func (s *Subscriber) Data(c *Conn, b []byte) (used int) {
 			return 0
 		}
 		if !bytes.HasPrefix(head, []byte("HTTP/1.1 101 ")) {
-			c.fail(fmt.Errorf("%w: handshake answered with %q", errFrame, b))
-			return len(b)
+			return refused(c, b)
 		}
 		s.upgraded = true
 		used = len(head) + 4
@@ -144,6 +143,21 @@ func (s *Subscriber) Data(c *Conn, b []byte) (used int) {
 	}
 }
 
+// refused ends a connection whose handshake was answered with anything but 101, once
+// the answer is complete.
+func refused(c *Conn, b []byte) (used int) {
+	status, body, size, err := parseAnswer(b)
+	switch {
+	case err != nil:
+	case size == 0:
+		return 0
+	default:
+		err = fmt.Errorf("raw: handshake: %w", refusedAnswer(status, body))
+	}
+	c.fail(err)
+	return len(b)
+}
+
 func (s *Subscriber) command() []byte {
 	b := append([]byte(`{"id":1,"subscribe":{"channel":`), strconv.Quote(s.Channel)...)
 	if s.Position != "" {
@@ -161,7 +175,7 @@ func (s *Subscriber) frame(c *Conn, opcode byte, payload []byte, now time.Time) 
 	case opcode == opPing:
 		c.Write(appendMasked(nil, opPong, payload))
 	case opcode == opClose:
-		c.fail(fmt.Errorf("%w: close %q", errFrame, payload))
+		c.fail(fmt.Errorf("raw: closed: %w", refusedClose(payload)))
 	}
 }
 
@@ -230,7 +244,7 @@ func (s *Subscriber) event(c *Conn, payload []byte) {
 		t.fault(&t.Unrecovered, 1, "%s: %.300s", s.Channel, payload)
 	case bytes.HasPrefix(payload, []byte(`{"connected":`)), bytes.HasPrefix(payload, []byte(`{"caught_up":`)),
 		bytes.HasPrefix(payload, []byte(`{"ping":`)):
-	default: // an error or a disconnect
-		c.fail(fmt.Errorf("%w: %.300s", errFrame, payload))
+	default:
+		c.fail(refusedEvent(payload))
 	}
 }

@@ -27,15 +27,25 @@ func Deflate(payload []byte, level int) []byte {
 	return bytes.TrimSuffix(b.Bytes(), []byte(flushed))
 }
 
-// Inflate is the reverse of Deflate; it fails if there is more than limit.
+// window is how far back compressed data may refer.
+const window = 32 << 10
+
+// Inflate is the reverse of Deflate; it fails if there is more than limit. A block that
+// says it is the last is not the message's (RFC 7692 section 7.2.3.4).
 func Inflate(compressed []byte, limit int) ([]byte, error) {
-	r := flate.NewReader(io.MultiReader(bytes.NewReader(compressed), bytes.NewReader([]byte(flushed+last))))
-	payload, err := io.ReadAll(io.LimitReader(r, int64(limit)+1))
-	switch {
-	case err != nil:
-		return nil, fmt.Errorf("%w: inflate: %w", ErrViolation, err)
-	case len(payload) > limit:
-		return nil, fmt.Errorf("%w: over %d bytes when inflated", ErrViolation, limit)
+	in := bytes.NewReader(append(bytes.Clone(compressed), flushed+last...))
+	var payload bytes.Buffer
+	for {
+		before := payload.Bytes()
+		r := flate.NewReaderDict(in, before[max(0, len(before)-window):])
+		_, err := payload.ReadFrom(io.LimitReader(r, int64(limit-payload.Len())+1))
+		switch {
+		case err != nil:
+			return nil, fmt.Errorf("%w: inflate: %w", ErrViolation, err)
+		case payload.Len() > limit:
+			return nil, fmt.Errorf("%w: over %d bytes when inflated", ErrViolation, limit)
+		case in.Len() <= len(flushed+last): // the message's own bytes are used up
+			return payload.Bytes(), nil
+		}
 	}
-	return payload, nil
 }

@@ -108,6 +108,23 @@ func TestParserRefuses(t *testing.T) {
 	}
 }
 
+// TestInflate: every block counts, also behind one that says it is the last.
+func TestInflate(t *testing.T) {
+	const hello = "\xf3\x48\xcd\xc9\xc9\x07\x00" // RFC 7692 section 7.2.3.4
+	for packed, want := range map[string]string{
+		"\x00": "", hello: "Hello", hello + "\x00": "Hello", hello + hello + "\x00": "HelloHello",
+	} {
+		if got, err := wire.Inflate([]byte(packed), 10); err != nil || string(got) != want {
+			t.Errorf("% x is %q, %v, want %q", packed, got, err, want)
+		}
+	}
+	for name, packed := range map[string]string{"too long": hello + hello + hello, "no block": hello + "zzzzz"} {
+		if got, err := wire.Inflate([]byte(packed), 10); !errors.Is(err, wire.ErrViolation) {
+			t.Errorf("%s: got %q, %v", name, got, err)
+		}
+	}
+}
+
 // TestParserSeesTornFrames: an end inside a frame is none between frames.
 func TestParserSeesTornFrames(t *testing.T) {
 	whole := unmasked(wire.Frame{Opcode: wire.Binary, Payload: make([]byte, 200)})
