@@ -3,6 +3,7 @@ package cmd_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -220,13 +221,18 @@ func TestServeUntilInterrupt(t *testing.T) {
 	wg.Go(func() {
 		exit <- cmd.Main(ctx, []string{"serve", "--dev", "--listen", "127.0.0.1:0", "--data", t.TempDir()}, cmd.Streams{Err: stderr})
 	})
-	stderr.waitFor(t, "DEVELOPMENT MODE")
+	stderr.waitFor(t, "development mode")
 	cancel()
 	if code := <-exit; code != 0 {
 		t.Errorf("exit %d, want 0; stderr:\n%s", code, stderr.String())
 	}
 	if !strings.Contains(stderr.String(), `"msg":"stopped"`) {
 		t.Errorf("stderr is not a terminal and so should have JSON logs:\n%s", stderr.String())
+	}
+	for line := range strings.Lines(stderr.String()) {
+		if !json.Valid([]byte(line)) {
+			t.Errorf("a line of the log is not JSON: %q", line)
+		}
 	}
 }
 
