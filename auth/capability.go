@@ -2,6 +2,7 @@ package auth
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -77,7 +78,7 @@ func Everything() Capabilities {
 }
 
 // NewCapabilities reads capabilities by channel pattern. Unknown actions and
-// patterns outside the grammar are errors that name them.
+// patterns outside the grammar are errors that name them, all of them.
 func NewCapabilities(byPattern map[string][]Action) (Capabilities, error) {
 	return newCapabilities(byPattern, true)
 }
@@ -89,22 +90,32 @@ func newCapabilities(byPattern map[string][]Action, strict bool) (Capabilities, 
 		return Capabilities{}, fmt.Errorf("%d patterns, at most %d are allowed", len(byPattern), MaxPatterns)
 	}
 	set := &capabilitySet{rules: make([]rule, 0, len(byPattern))}
+	var errs []error
 	for _, pattern := range slices.Sorted(maps.Keys(byPattern)) {
 		r, err := parseRule(pattern)
-		if err != nil {
+		switch {
+		case err != nil && !strict:
 			return Capabilities{}, err
+		case err != nil:
+			errs = append(errs, err)
+			continue
 		}
+		unknown := false
 		for _, a := range byPattern[pattern] {
 			bit := actionBit(a)
 			if bit == 0 && strict {
-				return Capabilities{}, fmt.Errorf("%q: unknown action %q; the actions are %q", pattern, clip(string(a)), Actions())
+				unknown = true
+				errs = append(errs, fmt.Errorf("%q: unknown action %q; the actions are %q", pattern, clip(string(a)), Actions()))
 			}
 			r.actions |= bit
 		}
-		if r.actions == 0 && strict {
-			return Capabilities{}, fmt.Errorf("%q: no actions; the actions are %q", pattern, Actions())
+		if r.actions == 0 && strict && !unknown {
+			errs = append(errs, fmt.Errorf("%q: no actions; the actions are %q", pattern, Actions()))
 		}
 		set.add(r)
+	}
+	if len(errs) > 0 {
+		return Capabilities{}, errors.Join(errs...)
 	}
 	return Capabilities{set}, nil
 }

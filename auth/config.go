@@ -54,6 +54,8 @@ func (c Config) Validate() error {
 	}
 	if hmac {
 		errs = append(errs, c.HMAC.Validate())
+	} else if !c.Open { // what is not in use yet may be wrong already
+		errs = append(errs, c.HMAC.problems()...)
 	}
 	return errors.Join(append(errs, validateKeys(c.Keys))...)
 }
@@ -67,18 +69,33 @@ func (c HMACConfig) algorithm() string {
 
 // Validate reports every problem, each naming its key.
 func (c HMACConfig) Validate() error {
-	var errs []error
-	least := map[string]int{"HS256": 32, "HS384": 48, "HS512": 64}[c.algorithm()]
+	errs := c.problems()
+	least, algorithm := leastSecret(c.algorithm()), c.algorithm()
 	if least == 0 {
-		errs = append(errs, fmt.Errorf("auth.hmac.algorithm: %q is not one of HS256, HS384, HS512", c.Algorithm))
-	} else if n := len(c.Secret.Reveal()); n < least {
+		least, algorithm = leastSecret("HS256"), "any algorithm"
+	}
+	if n := len(c.Secret.Reveal()); n < least {
 		errs = append(errs, fmt.Errorf("auth.hmac.secret: has %d bytes, %s needs at least %d; make one with: openssl rand -hex %d",
-			n, c.algorithm(), least, least))
+			n, algorithm, least, least))
+	}
+	return errors.Join(errs...)
+}
+
+// leastSecret is how many bytes an algorithm's secret has at least, 0 for an unknown one.
+func leastSecret(algorithm string) int {
+	return map[string]int{"HS256": 32, "HS384": 48, "HS512": 64}[algorithm]
+}
+
+// problems are those of everything but the secret.
+func (c HMACConfig) problems() []error {
+	var errs []error
+	if leastSecret(c.algorithm()) == 0 {
+		errs = append(errs, fmt.Errorf("auth.hmac.algorithm: %q is not one of HS256, HS384, HS512", c.Algorithm))
 	}
 	if c.Leeway < 0 || c.Leeway > maxLeeway {
 		errs = append(errs, fmt.Errorf("auth.hmac.leeway: %v must be from 0 to %v", c.Leeway, maxLeeway))
 	}
-	return errors.Join(errs...)
+	return errs
 }
 
 // Validate reports every problem.
@@ -93,7 +110,9 @@ func (c KeyConfig) Validate() error {
 	}
 	caps, err := NewCapabilities(c.Capabilities)
 	if err != nil {
-		errs = append(errs, fmt.Errorf("capabilities: %w", err))
+		for line := range strings.SplitSeq(err.Error(), "\n") {
+			errs = append(errs, fmt.Errorf("capabilities: %s", line))
+		}
 	} else if caps.IsZero() {
 		errs = append(errs, errors.New(`capabilities: missing; write for example {"chat:>": ["publish"]}`))
 	}

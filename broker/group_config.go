@@ -76,7 +76,7 @@ func (c GroupConfig) Problems() []error {
 	var errs []error
 	check := func(ok bool, field string, value any, right string) {
 		if !ok {
-			errs = append(errs, fmt.Errorf("%s is %v, must be %s", field, value, right))
+			errs = append(errs, fmt.Errorf("%s: %v must be %s", field, value, right))
 		}
 	}
 	check(c.AckWait >= leastAckWait && c.AckWait <= mostAckWait, "group_ack_wait", c.AckWait, fmt.Sprintf("%v to %v", leastAckWait, mostAckWait))

@@ -90,7 +90,7 @@ func (p SessionPolicy) Validate() (errs []error) {
 	p = p.withDefaults(true)
 	check := func(ok bool, key string, value any, right string) {
 		if !ok {
-			errs = append(errs, fmt.Errorf("%s is %v, must be %s", key, value, right))
+			errs = append(errs, fmt.Errorf("%s: %v must be %s", key, value, right))
 		}
 	}
 	check(p.Store == SessionsInConsumers || p.Store == SessionsInKV || p.Store == SessionsOff,

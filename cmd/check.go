@@ -88,7 +88,10 @@ func namespaceSummary(cfg Config) string {
 	for _, spec := range cfg.specs() {
 		names = append(names, spec.Name)
 	}
-	if cfg.Dev {
+	switch {
+	case cfg.Dev && len(names) == 0:
+		return "any, at its first use"
+	case cfg.Dev:
 		names = append(names, "any other at its first use")
 	}
 	return strings.Join(names, ", ")

@@ -3,6 +3,7 @@ package cmd_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -220,13 +221,18 @@ func TestServeUntilInterrupt(t *testing.T) {
 	wg.Go(func() {
 		exit <- cmd.Main(ctx, []string{"serve", "--dev", "--listen", "127.0.0.1:0", "--data", t.TempDir()}, cmd.Streams{Err: stderr})
 	})
-	stderr.waitFor(t, "DEVELOPMENT MODE")
+	stderr.waitFor(t, "development mode")
 	cancel()
 	if code := <-exit; code != 0 {
 		t.Errorf("exit %d, want 0; stderr:\n%s", code, stderr.String())
 	}
 	if !strings.Contains(stderr.String(), `"msg":"stopped"`) {
 		t.Errorf("stderr is not a terminal and so should have JSON logs:\n%s", stderr.String())
+	}
+	for line := range strings.Lines(stderr.String()) {
+		if !json.Valid([]byte(line)) {
+			t.Errorf("a line of the log is not JSON: %q", line)
+		}
 	}
 }
 
@@ -263,8 +269,9 @@ func TestUsageErrors(t *testing.T) {
 		{"bad set", []string{"serve", "--set", "x"}, `--set "x": write key=value`},
 		{"dev for all", []string{"serve", "--dev", "--listen", ":8080"}, "dev lets everybody in"},
 		{"no auth", []string{"serve"}, "rivulet serve --dev"},
-		{"bad flag value", []string{"serve", "--dev", "--sync", "never"}, `broker.sync: "never" is not one of interval, always`},
-		{"token without secret", []string{"token", "--allow", "a=publish"}, "RIVULET_AUTH_HMAC_SECRET"},
+		{"bad flag value", []string{"serve", "--dev", "--sync", "never"}, `--sync: broker.sync: "never" is not one of interval, always`},
+		{"bad log level", []string{"check", "--dev", "--log-level", "loud"}, `--log-level: log.level: "loud" is not one of`},
+		{"token without secret", []string{"token", "--allow", "a=publish"}, "auth.hmac.secret: is not set, and tokens are signed with it; give"},
 		{"token without allow", []string{"token"}, "--allow: is missing"},
 		{"token in dev", []string{"token", "--dev", "--allow", "a=publish"}, "needs no token"},
 		{"token with bad action", []string{"token", "--allow", "a=fly"}, `--allow: `},
@@ -317,7 +324,32 @@ func TestCheckSaysWhatIsInsecure(t *testing.T) {
 func TestCheckReportsAllAtOnce(t *testing.T) {
 	file := writeFile(t, "rivulet.yaml", "broker: {sync: x}\nauth: {hmac: {secret: short}}\nlog: {level: x}\nnamespaces: {chat: {max_message_bytes: 1GiB, partitions: 999}}\n")
 	for _, command := range []string{"check", "serve"} {
-		run(t, "", nil, command, "-c", file).check(t, cmd.ExitUsage, "broker.sync:", "auth.hmac.secret", "log.level:", "max_message_bytes is", "partitions is 999")
+		run(t, "", nil, command, "-c", file).check(t, cmd.ExitUsage, "broker.sync:", "auth.hmac.secret", "log.level:", "chat.max_message_bytes: 1GiB", "chat.partitions: 999")
+	}
+}
+
+// TestCheckReportsAllOfAuth: one problem does not hide another, be it in the secret, in
+// what is beside it or in the keys.
+func TestCheckReportsAllOfAuth(t *testing.T) {
+	const rest = "algorithm: RS256}, keys: [{name: shop, sha256: '12', capabilities: {'a': [publsh, fly], 'chat:>': [shout]}}]}\n"
+	all := []string{
+		`auth.hmac.algorithm: "RS256" is not`, "auth.keys[0].sha256: must be", `capabilities: "a": unknown action "publsh"`,
+		`capabilities: "a": unknown action "fly"`, `auth.keys[0].capabilities: "chat:>": unknown action "shout"`,
+	}
+	for name, tc := range map[string]struct {
+		hmac string
+		want []string
+	}{
+		"no secret":           {"", nil},
+		"a short secret":      {"secret: abc, ", []string{"auth.hmac.secret: has 3 bytes, any algorithm needs at least 32"}},
+		"two secrets":         {"secret: abc, secret_file: none, ", []string{"auth.hmac.secret: has 3 bytes", "auth.hmac.secret_file: auth.hmac.secret is set too"}},
+		"a secret not there":  {"secret_file: none, ", []string{"auth.hmac.secret_file: open none"}},
+		"a short secret file": {"secret_file: " + writeFile(t, "short", "abc") + ", ", []string{"auth.hmac.secret: has 3 bytes"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			file := writeFile(t, "rivulet.yaml", "auth: {hmac: {"+tc.hmac+rest)
+			run(t, "", nil, "check", "-c", file).check(t, cmd.ExitUsage, append(tc.want, all...)...)
+		})
 	}
 }
 

@@ -29,6 +29,10 @@ type Config struct {
 	Namespaces map[string]NamespaceConfig `yaml:"namespaces"`
 	Presence   PresenceConfig             `yaml:"presence"`
 	Log        LogConfig                  `yaml:"log"`
+
+	// sources is what has set a key, where it has another name: --sync, or
+	// environment: RIVULET_SYNC.
+	sources map[string]string
 }
 
 // ServerConfig is about the HTTP listener.
@@ -198,7 +202,7 @@ func DefaultConfig() Config {
 // Validate reports every problem at once, each naming its key, the bad value and
 // what is right.
 func (c Config) Validate() error {
-	return errors.Join(slices.Concat(
+	return c.named(errors.Join(slices.Concat(
 		c.serverProblems(),
 		c.brokerProblems(),
 		[]error{c.sessionConfig("").Validate()},
@@ -206,7 +210,20 @@ func (c Config) Validate() error {
 		c.namespaceProblems(),
 		c.presenceProblems(),
 		c.logProblems(),
-	)...)
+	)...))
+}
+
+// named puts what the user typed before each problem with a key that it has set.
+func (c Config) named(problems error) error {
+	errs := parts(problems)
+	for i, err := range errs {
+		for key, source := range c.sources {
+			if rest, ok := strings.CutPrefix(err.Error(), key); ok && strings.ContainsAny(rest[:min(len(rest), 1)], ":.[") {
+				errs[i] = fmt.Errorf("%s: %w", source, err)
+			}
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // ListenAddress is where the node listens.
@@ -260,7 +277,7 @@ func (c Config) brokerProblems() []error {
 		errs = append(errs, fmt.Errorf("broker.sync: %q is not one of interval, always", b.Sync))
 	}
 	if b.DiskBudget < 0 {
-		errs = append(errs, fmt.Errorf("broker.disk_budget: %v must not be negative; 0 takes half of the free disk, at most 16GiB", int64(b.DiskBudget)))
+		errs = append(errs, fmt.Errorf("broker.disk_budget: %v must not be negative; 0 takes half of the free disk, at most 16GiB", b.DiskBudget))
 	}
 	if !validReplicas(b.Replicas) {
 		errs = append(errs, fmt.Errorf("broker.replicas: %d is not one of 1, 3, 5", b.Replicas))
@@ -293,13 +310,11 @@ func natsURLProblems(list string) []error {
 
 func validReplicas(n int) bool { return n == 1 || n == 3 || n == 5 }
 
-var errTwoSecrets = errors.New("auth.hmac.secret_file: auth.hmac.secret is set too; keep one")
-
 func (c Config) authProblems() []error {
 	var errs []error
 	h := c.Auth.HMAC
 	if !h.Secret.IsZero() && h.SecretFile != "" {
-		errs = append(errs, errTwoSecrets)
+		errs = append(errs, errors.New("auth.hmac.secret_file: auth.hmac.secret is set too; keep one"))
 	}
 	configured := !h.Secret.IsZero() || h.SecretFile != "" || len(c.Auth.Keys) > 0
 	if c.Dev && configured {

@@ -10,5 +10,5 @@ func descriptors() uint64 {
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
 		return 0
 	}
-	return limit.Cur // Go has raised it as far as it may
+	return uint64(limit.Cur) //nolint:unconvert // it is signed on FreeBSD. Go has raised it as far as it may.
 }

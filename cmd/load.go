@@ -1,6 +1,7 @@
 package cmd
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -62,6 +63,7 @@ func Load(s Sources) (Config, error) {
 func read(s Sources) (Config, error) {
 	cfg := DefaultConfig()
 	root := reflect.ValueOf(&cfg).Elem()
+	cfg.sources = map[string]string{}
 	file := s.File
 	if file == "" {
 		file = lookup(s.Environ, envPrefix+"CONFIG")
@@ -74,9 +76,10 @@ func read(s Sources) (Config, error) {
 		}
 		problems = append(problems, readYAML(root, file, text)...)
 	}
-	problems = append(problems, readEnviron(root, s.Environ)...)
+	problems = append(problems, readEnviron(root, s.Environ, cfg.sources)...)
 	for _, f := range s.Flags {
 		a := assigner{source: f.Flag}
+		cfg.sources[f.Key] = f.Flag
 		a.assignText(root, f.Key, f.Value)
 		problems = append(problems, a.problems...)
 	}
@@ -86,7 +89,7 @@ func read(s Sources) (Config, error) {
 func readYAML(root reflect.Value, file string, text []byte) []error {
 	var doc yaml.Node
 	if err := yaml.Unmarshal(text, &doc); err != nil {
-		return []error{fmt.Errorf("%s: %w", file, err)}
+		return []error{fmt.Errorf("%s: %w%s", file, err, tabHint(text))}
 	}
 	if len(doc.Content) == 0 {
 		return nil // empty, or comments only
@@ -96,7 +99,20 @@ func readYAML(root reflect.Value, file string, text []byte) []error {
 	return a.problems
 }
 
-func readEnviron(root reflect.Value, environ []string) []error {
+// tabHint is for the commonest reason why a file is no YAML, which the parser's words hide.
+func tabHint(text []byte) string {
+	number := 0
+	for line := range bytes.Lines(text) {
+		number++
+		if indent := line[:len(line)-len(bytes.TrimLeft(line, " \t"))]; bytes.ContainsRune(indent, '\t') {
+			return fmt.Sprintf(" (line %d is indented with a tab; YAML takes only spaces)", number)
+		}
+	}
+	return ""
+}
+
+// readEnviron notes in sources what has set which key.
+func readEnviron(root reflect.Value, environ []string, sources map[string]string) []error {
 	byName := shortNames()
 	for _, key := range keysOf(root.Type(), "") {
 		byName[strings.ToUpper(strings.ReplaceAll(key, ".", "_"))] = key
@@ -115,6 +131,7 @@ func readEnviron(root reflect.Value, environ []string) []error {
 			continue
 		}
 		a := assigner{source: "environment: " + full}
+		sources[key] = a.source
 		a.assignText(root, key, value)
 		problems = append(problems, a.problems...)
 	}

@@ -3,7 +3,7 @@ package cmd
 import (
 	"errors"
 	"fmt"
-	"strings"
+	"slices"
 	"time"
 
 	"github.com/rivulet-rt/rivulet/migrations"
@@ -23,48 +23,61 @@ const leastSessionTTL = Duration(10 * time.Second)
 func (c Config) namespaceProblems() []error {
 	var errs []error
 	for _, name := range sortedKeys(c.Namespaces) {
-		for _, problem := range c.Namespaces[name].problems(name, c.Broker.NATSURL != "") {
-			errs = append(errs, fmt.Errorf("namespaces.%s: %w", name, problem))
-		}
+		errs = append(errs, c.Namespaces[name].problems(name, c.Broker.NATSURL != "")...)
 	}
 	return append(errs, c.budgetProblems()...)
 }
 
 func (n NamespaceConfig) problems(name string, cluster bool) []error {
 	var errs []error
+	fail := func(field, problem string, args ...any) {
+		errs = append(errs, fmt.Errorf("namespaces.%s.%s: %s", name, field, fmt.Sprintf(problem, args...)))
+	}
 	if validReplicas(n.Replicas) && n.Replicas > 1 && !cluster {
-		errs = append(errs, fmt.Errorf("replicas is %d and needs a NATS cluster; set broker.nats_url", n.Replicas))
+		fail("replicas", "%d needs a NATS cluster; set broker.nats_url", n.Replicas)
 	}
 	spec := n.spec(name).WithDefaults()
 	if n.MaxAge > 0 && n.DuplicateWindow > n.MaxAge || n.MaxAge == 0 && time.Duration(n.DuplicateWindow) > spec.MaxAge {
 		// The default of it is cut down to max_age; what somebody asked for is not.
 		spec.DuplicateWindow = migrations.DefaultDuplicateWindow
-		errs = append(errs, fmt.Errorf("duplicate_window is %v, must not be above max_age (%v)", n.DuplicateWindow, Duration(spec.MaxAge)))
+		fail("duplicate_window", "%v must not be above max_age (%v)", n.DuplicateWindow, Duration(spec.MaxAge))
 	}
 	if n.MaxAge < 0 && n.MaxAge != Unlimited {
-		errs = append(errs, fmt.Errorf("max_age is %v, must be at least 1s, or unlimited", time.Duration(n.MaxAge)))
+		fail("max_age", "%v must be at least 1s, or unlimited", n.MaxAge)
 	}
-	errs = append(errs, n.groups().Problems()...)
-	errs = append(errs, n.sessionPolicy().Validate()...)
+	for _, problem := range slices.Concat(n.groups().Problems(), n.sessionPolicy().Validate()) {
+		errs = append(errs, fmt.Errorf("namespaces.%s.%w", name, problem))
+	}
 	if n.SessionTTL > 0 && n.SessionTTL < leastSessionTTL {
-		errs = append(errs, fmt.Errorf("session_ttl is %v, must be at least %v", n.SessionTTL, leastSessionTTL))
+		fail("session_ttl", "%v must be at least %v", n.SessionTTL, leastSessionTTL)
 	}
 	for _, err := range parts(spec.Validate()) {
-		text := strings.TrimPrefix(err.Error(), fmt.Sprintf("%v %q: ", migrations.ErrInvalidSpec, name))
-		errs = append(errs, errors.New(text))
+		switch field, ok := errors.AsType[*migrations.FieldError](err); {
+		case !ok:
+			errs = append(errs, err)
+		case field.Field == "name": // is no key of its own
+			errs = append(errs, fmt.Errorf("namespaces.%s: the name %s", name, field.Problem))
+		default:
+			fail(field.Field, "%s", field.Problem)
+		}
 	}
 	return errs
 }
 
 // parts are the errors that errors.Join made into one.
 func parts(err error) []error {
-	if joined, ok := err.(interface{ Unwrap() []error }); ok {
-		return joined.Unwrap()
-	}
-	if err != nil {
+	joined, ok := err.(interface{ Unwrap() []error })
+	switch {
+	case err == nil:
+		return nil
+	case !ok:
 		return []error{err}
 	}
-	return nil
+	var all []error
+	for _, part := range joined.Unwrap() {
+		all = append(all, parts(part)...)
+	}
+	return all
 }
 
 // budgetProblems: what namespaces reserve must fit, or the node would not start. A

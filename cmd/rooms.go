@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/rivulet-rt/rivulet/auth"
@@ -24,25 +25,14 @@ var ErrNoAuth = errors.New(`auth: nothing is configured, so nobody could be let 
 
 const maxSecretFile = 4 << 10
 
-// authConfig reads the secret's file if there is one.
+// authConfig reads the secret's file if there is one. The error has every problem.
 func (c Config) authConfig() (auth.Config, error) {
 	if c.Dev {
 		return auth.Config{Open: true}, nil
 	}
 	h := c.Auth.HMAC
-	secret := h.Secret
-	if h.SecretFile != "" {
-		text, err := os.ReadFile(h.SecretFile)
-		if err != nil {
-			return auth.Config{}, fmt.Errorf("auth.hmac.secret_file: %w", err)
-		}
-		if len(text) > maxSecretFile {
-			return auth.Config{}, fmt.Errorf("auth.hmac.secret_file: %s has %d bytes; a secret has at most %d", h.SecretFile, len(text), maxSecretFile)
-		}
-		secret = auth.NewSecret(string(bytes.TrimRight(text, "\r\n")))
-	}
 	cfg := auth.Config{HMAC: auth.HMACConfig{
-		Secret:    secret,
+		Secret:    h.Secret,
 		Algorithm: h.Algorithm,
 		Issuer:    h.Issuer,
 		Audience:  h.Audience,
@@ -51,22 +41,41 @@ func (c Config) authConfig() (auth.Config, error) {
 	for _, k := range c.Auth.Keys {
 		cfg.Keys = append(cfg.Keys, auth.KeyConfig{Name: k.Name, SHA256: k.SHA256, Capabilities: k.Capabilities})
 	}
-	err := cfg.Validate()
-	if errors.Is(err, auth.ErrNotConfigured) {
-		err = ErrNoAuth
+	checked := cfg
+	if h.SecretFile != "" && h.Secret.IsZero() {
+		secret, err := readSecret(h.SecretFile)
+		if err != nil {
+			// The rest is checked with one that is as good as any.
+			checked.HMAC.Secret = auth.NewSecret(strings.Repeat("x", 64))
+			return cfg, c.named(errors.Join(err, checked.Validate()))
+		}
+		cfg.HMAC.Secret, checked.HMAC.Secret = secret, secret
 	}
-	return cfg, err
+	errs := parts(checked.Validate())
+	for i, err := range errs {
+		if errors.Is(err, auth.ErrNotConfigured) {
+			errs[i] = ErrNoAuth
+		}
+	}
+	return cfg, c.named(errors.Join(errs...))
+}
+
+func readSecret(file string) (auth.Secret, error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return auth.Secret{}, fmt.Errorf("auth.hmac.secret_file: %w", err)
+	}
+	if len(text) > maxSecretFile {
+		return auth.Secret{}, fmt.Errorf("auth.hmac.secret_file: %s has %d bytes; a secret has at most %d", file, len(text), maxSecretFile)
+	}
+	return auth.NewSecret(string(bytes.TrimRight(text, "\r\n"))), nil
 }
 
 // nodeConfig is Validate and authConfig in one: everything that keeps a node from
 // starting.
 func (c Config) nodeConfig() (auth.Config, error) {
-	invalid := c.Validate()
 	a, err := c.authConfig()
-	if err != nil && errors.Is(invalid, errTwoSecrets) {
-		err = nil // which of the two it is about is not known
-	}
-	return a, errors.Join(invalid, err)
+	return a, errors.Join(c.Validate(), err)
 }
 
 func (c Config) sessionConfig(node string) session.Config {

@@ -51,11 +51,11 @@ func isText(t reflect.Type) bool {
 	return reflect.PointerTo(t).Implements(reflect.TypeFor[encoding.TextUnmarshaler]())
 }
 
-// fieldAt returns the field of v with a leaf key.
+// fieldAt returns the field of v with a leaf key; with false, the group that a key names.
 func fieldAt(v reflect.Value, key string) (reflect.Value, bool) {
 	head, rest, deeper := strings.Cut(key, ".")
 	for i := range v.NumField() {
-		if keyOf(v.Type().Field(i)) != head {
+		if head == "" || keyOf(v.Type().Field(i)) != head {
 			continue
 		}
 		if !deeper {
@@ -106,7 +106,7 @@ func (a *assigner) assign(node *yaml.Node, v reflect.Value, key string) {
 func (a *assigner) assignGroup(node *yaml.Node, v reflect.Value, key string) {
 	a.pairs(node, key, func(name, value *yaml.Node, path string) {
 		for i := range v.NumField() {
-			if keyOf(v.Type().Field(i)) == name.Value {
+			if name.Value != "" && keyOf(v.Type().Field(i)) == name.Value {
 				a.assign(value, v.Field(i), path)
 				return
 			}
@@ -217,7 +217,12 @@ func kindName(t reflect.Type) string {
 // the text is YAML or JSON.
 func (a *assigner) assignText(root reflect.Value, key, text string) {
 	v, ok := fieldAt(root, key)
-	if !ok {
+	switch {
+	case !ok && v.IsValid():
+		a.problems = append(a.problems, fmt.Errorf("%s: %s: is a section, not a value; set one of its keys: %s",
+			a.source, key, strings.Join(keysOf(v.Type(), key+"."), ", ")))
+		return
+	case !ok:
 		keys := keysOf(root.Type(), "")
 		a.problems = append(a.problems, fmt.Errorf("%s: %s: unknown key%s", a.source, key, suggest(key, keys)))
 		return

@@ -78,8 +78,11 @@ func serve(ctx context.Context, cfg Config, stderr io.Writer) error {
 		}
 		return err
 	}
-	if cfg.Dev {
+	switch {
+	case cfg.Dev && isTerminal(stderr):
 		printDevNotice(stderr, n.URL(), cfg.Broker)
+	case cfg.Dev: // whatever reads the log takes it line by line
+		logger.Warn("development mode: every program on this machine may read, publish and purge everything", slog.String("url", n.URL()))
 	}
 	failure := n.Wait(ctx)
 	if failure != nil {

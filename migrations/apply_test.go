@@ -268,7 +268,7 @@ func TestSpecNamesWhatIsWrong(t *testing.T) {
 		"max_consumers":     {Name: "a", MaxConsumers: -1},
 	} {
 		err := spec.WithDefaults().Validate()
-		if !errors.Is(err, migrations.ErrInvalidSpec) || !strings.Contains(err.Error(), field+" is") {
+		if !errors.Is(err, migrations.ErrInvalidSpec) || !strings.Contains(err.Error(), ": "+field+": ") {
 			t.Errorf("%s: %v", field, err)
 		}
 	}

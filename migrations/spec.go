@@ -3,6 +3,8 @@ package migrations
 import (
 	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -78,30 +80,72 @@ func setDefault[T int | int64 | time.Duration](v *T, def T) {
 	}
 }
 
+// FieldError is what is wrong with one field of a Spec; it wraps ErrInvalidSpec.
+type FieldError struct {
+	Namespace string
+	Field     string // as in JSON
+	Problem   string // has the value, and what is right, in the units that people type
+}
+
+// Error implements error.
+func (e *FieldError) Error() string {
+	return fmt.Sprintf("%v %q: %s: %s", ErrInvalidSpec, e.Namespace, e.Field, e.Problem)
+}
+
+// Unwrap makes it ErrInvalidSpec.
+func (e *FieldError) Unwrap() error { return ErrInvalidSpec }
+
 // Validate checks a spec with its defaults filled in, and joins everything that is
-// wrong. Errors wrap ErrInvalidSpec and name the field, its value and what is right.
+// wrong, a FieldError each.
 func (s Spec) Validate() error {
 	var errs []error
-	check := func(ok bool, field string, value any, right string) {
+	check := func(ok bool, field, problem string, args ...any) {
 		if !ok {
-			errs = append(errs, fmt.Errorf("%w %q: %s is %v, must be %s", ErrInvalidSpec, s.Name, field, value, right))
+			errs = append(errs, &FieldError{Namespace: s.Name, Field: field, Problem: fmt.Sprintf(problem, args...)})
 		}
 	}
 	partitions := s.Partitions >= 1 && s.Partitions <= maxPartitions
 	message := s.MaxMessageBytes >= 1 && s.MaxMessageBytes <= maxMessageBytes
-	check(validName(s.Name), "name", s.Name, "1 to 32 characters of a-z, 0-9 and -")
-	check(partitions, "partitions", s.Partitions, fmt.Sprintf("1 to %d", maxPartitions))
-	check(s.Replicas == 1 || s.Replicas == 3 || s.Replicas == 5, "replicas", s.Replicas, "1, 3 or 5")
-	check(s.MaxAge < 0 || s.MaxAge >= minAge, "max_age", s.MaxAge, fmt.Sprintf("at least %v, or negative for unlimited", minAge))
-	check(s.MaxPerChannel != 0, "max_per_channel", s.MaxPerChannel, "at least 1, or negative for unlimited")
-	check(message, "max_message_bytes", s.MaxMessageBytes, fmt.Sprintf("1 to %d", maxMessageBytes))
+	check(validName(s.Name), "name", "%.64q must have 1 to 32 characters of a-z, 0-9 and -", s.Name)
+	check(partitions, "partitions", "%d must be from 1 to %d", s.Partitions, maxPartitions)
+	check(s.Replicas == 1 || s.Replicas == 3 || s.Replicas == 5, "replicas", "%d is not one of 1, 3, 5", s.Replicas)
+	check(s.MaxAge < 0 || s.MaxAge >= minAge, "max_age", "%v must be at least %v, or unlimited", span(s.MaxAge), span(minAge))
+	check(s.MaxPerChannel != 0, "max_per_channel", "%d must be at least 1, or -1 for unlimited", s.MaxPerChannel)
+	check(message, "max_message_bytes", "%v must be from 1 to %v", size(s.MaxMessageBytes), size(maxMessageBytes))
 	if partitions && message { // else the bound would be as wrong as they are
-		check(s.MaxBytes >= s.leastBytes(), "max_bytes", s.MaxBytes,
-			fmt.Sprintf("at least %d: room for one largest message in each of %d partitions", s.leastBytes(), s.Partitions))
+		check(s.MaxBytes >= s.leastBytes(), "max_bytes", "%v must be at least %v: room for one largest message in each of %d partitions",
+			size(s.MaxBytes), size(s.leastBytes()), s.Partitions)
 	}
-	check(s.DuplicateWindow >= minWindow && s.DuplicateWindow <= maxWindow, "duplicate_window", s.DuplicateWindow, fmt.Sprintf("%v to %v", minWindow, maxWindow))
-	check(s.MaxConsumers >= 1, "max_consumers", s.MaxConsumers, "at least 1")
+	check(s.DuplicateWindow >= minWindow && s.DuplicateWindow <= maxWindow, "duplicate_window", "%v must be from %v to %v",
+		span(s.DuplicateWindow), span(minWindow), span(maxWindow))
+	check(s.MaxConsumers >= 1, "max_consumers", "%d must be at least 1", s.MaxConsumers)
 	return errors.Join(errs...)
+}
+
+// size is a number of bytes, written in the largest unit that it is a multiple of.
+type size int64
+
+func (n size) String() string {
+	units := []string{"", "KiB", "MiB", "GiB", "TiB"}
+	i := 0
+	for ; n != 0 && n%1024 == 0 && i < len(units)-1; i++ {
+		n /= 1024
+	}
+	return strconv.FormatInt(int64(n), 10) + units[i]
+}
+
+// span is a time, written without its zeros: 24h, not 24h0m0s.
+type span time.Duration
+
+func (d span) String() string {
+	text := time.Duration(d).String()
+	if strings.HasSuffix(text, "m0s") {
+		text = strings.TrimSuffix(text, "0s")
+	}
+	if strings.HasSuffix(text, "h0m") {
+		text = strings.TrimSuffix(text, "0m")
+	}
+	return text
 }
 
 func (s Spec) leastBytes() int64 { return int64(s.Partitions) * int64(s.maxStored()) }

@@ -3,6 +3,7 @@ package session
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/rivulet-rt/rivulet/protocol"
@@ -72,17 +73,18 @@ func (c Config) Validate() error {
 	for _, f := range []struct {
 		key                string
 		value, least, most int
+		show               func(int) string
 	}{
-		{"max_connections", c.MaxConnections, 1, 10_000_000},
-		{"max_frame", c.MaxFrame, 256, 16 << 20},
-		{"max_subscriptions", c.MaxSubscriptions, 1, 100_000},
-		{"max_publishes", c.MaxPublishes, 1, 1024},
-		{"soft_buffer", c.SoftBuffer, 1 << 10, 16 << 20},
-		{"hard_buffer", c.HardBuffer, 4 << 10, 256 << 20},
-		{"compress_above", c.CompressAbove, 0, 16 << 20},
+		{"max_connections", c.MaxConnections, 1, 10_000_000, strconv.Itoa},
+		{"max_frame", c.MaxFrame, 256, 16 << 20, size},
+		{"max_subscriptions", c.MaxSubscriptions, 1, 100_000, strconv.Itoa},
+		{"max_publishes", c.MaxPublishes, 1, 1024, strconv.Itoa},
+		{"soft_buffer", c.SoftBuffer, 1 << 10, 16 << 20, size},
+		{"hard_buffer", c.HardBuffer, 4 << 10, 256 << 20, size},
+		{"compress_above", c.CompressAbove, 0, 16 << 20, size},
 	} {
 		if f.value < f.least || f.value > f.most {
-			errs = append(errs, fmt.Errorf("session.%s: %d must be from %d to %d", f.key, f.value, f.least, f.most))
+			errs = append(errs, fmt.Errorf("session.%s: %s must be from %s to %s", f.key, f.show(f.value), f.show(f.least), f.show(f.most)))
 		}
 	}
 	for _, f := range []struct {
@@ -104,7 +106,7 @@ func (c Config) Validate() error {
 		}
 	}
 	if c.HardBuffer < 2*c.SoftBuffer {
-		errs = append(errs, fmt.Errorf("session.hard_buffer: %d must be at least twice soft_buffer (%d)", c.HardBuffer, c.SoftBuffer))
+		errs = append(errs, fmt.Errorf("session.hard_buffer: %s must be at least twice soft_buffer (%s)", size(c.HardBuffer), size(c.SoftBuffer)))
 	}
 	if c.DeadAfter < 2*c.PingInterval {
 		errs = append(errs, fmt.Errorf("session.dead_after: %v must be at least twice ping_interval (%v)", c.DeadAfter, c.PingInterval))
@@ -113,4 +115,14 @@ func (c Config) Validate() error {
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
+}
+
+// size writes a number of bytes as the configuration does, 16MiB for 16 << 20.
+func size(n int) string {
+	units := []string{"", "KiB", "MiB", "GiB"}
+	i := 0
+	for ; n != 0 && n%1024 == 0 && i < len(units)-1; i++ {
+		n /= 1024
+	}
+	return strconv.Itoa(n) + units[i]
 }

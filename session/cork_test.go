@@ -237,6 +237,27 @@ func TestCorkHoldsNoMoreThanOneWrite(t *testing.T) {
 	})
 }
 
+// TestRefusalUncorks: what is held back leaves when it leaves no room for more, or
+// nobody would tell of room until the turn is over.
+func TestRefusalUncorks(t *testing.T) {
+	wire := &directWire{memoryWire: newWire(false), room: 1 << 30}
+	o := newOutbound(session.Limits{Soft: 1000, Hard: 5000, Close: time.Second}, func() { t.Error("told of room that was never short") })
+	o.Start(wire, nil)
+	o.Cork()
+	var want []byte
+	for i := range 1000 {
+		if !o.Deliver(frame(i)) {
+			t.Fatalf("frame %d was refused, though the wire takes everything", i)
+		}
+		want = append(want, frame(i)...)
+	}
+	o.Uncork()
+	if got := wire.all(); !bytes.Equal(got, want) {
+		t.Errorf("wrote %d bytes, want %d", len(got), len(want))
+	}
+	o.End()
+}
+
 // TestFinishUncorks: the final frame follows what was held back, whoever forgets to uncork.
 func TestFinishUncorks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

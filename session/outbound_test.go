@@ -233,6 +233,39 @@ func TestOutboundFinishLeavesOutTheBatch(t *testing.T) {
 	})
 }
 
+// TestOutboundStartsLate: a buffer that was closed, or given its final frame, before
+// it got a wire.
+func TestOutboundStartsLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		wire := &directWire{memoryWire: newWire(false), room: 1 << 20}
+		o := newOutbound(limits, func() {})
+		o.Abort()
+		o.Start(wire, []byte("head"))
+		select {
+		case <-wire.closed:
+		default:
+			t.Error("nobody will write, and the wire was not closed")
+		}
+		if len(wire.all()) > 0 {
+			t.Errorf("wrote %q after the end", wire.all())
+		}
+
+		wire = &directWire{memoryWire: newWire(false)}
+		o = newOutbound(limits, func() {})
+		o.Finish([]byte("FINAL"), false)
+		o.Start(wire, []byte("head"))
+		if !wire.deadline.Equal(time.Now().Add(limits.Close)) {
+			t.Errorf("write deadline %v, want %v from now", wire.deadline, limits.Close)
+		}
+		wire.room = 1 << 20
+		o.Writable()
+		if got := string(wire.all()); got != "headFINAL" {
+			t.Errorf("wrote %q, want headFINAL", got)
+		}
+		o.End()
+	})
+}
+
 func TestOutboundWriteError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client, server := net.Pipe()

@@ -228,6 +228,32 @@ func TestRegistryAdmitsThenDrains(t *testing.T) {
 	}
 }
 
+// TestEntersAfterTheDrainGaveUp: a connection that was admitted before a drain, and
+// joins after its time was over, is cut like those that it found.
+func TestEntersAfterTheDrainGaveUp(t *testing.T) {
+	r := hubtest.New().Start(t, session.DefaultConfig(), hubtest.Tokens{})
+	slot, err := r.Admit(session.SSE)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	drained := make(chan error, 1)
+	go func() { drained <- r.Drain(ctx) }()
+	<-r.Context().Done()
+	m := newMember()
+	slot.Enter(m)
+	select {
+	case <-m.abort:
+	default:
+		t.Error("it was not cut, and nobody else does it")
+	}
+	slot.Leave(m)
+	if err := <-drained; err == nil {
+		t.Error("a connection that had to be cut is not told")
+	}
+}
+
 // TestOneClientComesBackAtOnce: the window is for crowds.
 func TestOneClientComesBackAtOnce(t *testing.T) {
 	r := hubtest.New().Start(t, session.DefaultConfig(), hubtest.Tokens{})

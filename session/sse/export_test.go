@@ -7,6 +7,7 @@ import (
 	"github.com/rivulet-rt/rivulet/auth"
 	"github.com/rivulet-rt/rivulet/fanout"
 	"github.com/rivulet-rt/rivulet/session"
+	"github.com/rivulet-rt/rivulet/session/socket"
 )
 
 // SinkForTest is the sink of a connection with the given channels, and its buffer.
@@ -41,6 +42,19 @@ func TokenForTest(subs []fanout.SubscribeRequest) string {
 		places = append(places, p)
 	}
 	return string(appendToken(nil, places))
+}
+
+// EndedForTest ends the connection of SinkForTest as its driver d does, having given it
+// a place.
+func EndedForTest(r *session.Registry, sink fanout.Sink, d socket.Driver) error {
+	s := sink.(*stream)
+	slot, err := r.Admit(session.SSE)
+	if err != nil {
+		return err
+	}
+	s.slot, s.driver = slot, d
+	s.Ended(nil)
+	return nil
 }
 
 // CloseForTest ends the subscriptions of SinkForTest.

@@ -119,8 +119,8 @@ func (s *stream) Writable() { s.out.Writable() }
 // Ended implements socket.Handler.
 func (s *stream) Ended(error) {
 	s.end()
+	s.driver.Release() // before its place is given to another, and a drain goes on
 	s.slot.Leave(s)
-	s.driver.Release()
 }
 
 // Cork and Uncork make the stream a fanout.Corker.

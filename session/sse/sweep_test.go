@@ -64,3 +64,27 @@ func TestVanishedClient(t *testing.T) {
 		})
 	}
 }
+
+// releasing is a driver that tells of its release.
+type releasing struct {
+	ackWire
+	release func()
+}
+
+func (*releasing) Begin()      {}
+func (*releasing) CloseWrite() {}
+func (d *releasing) Release()  { d.release() }
+
+// TestReleasedBeforeItsPlaceIs: a connection's descriptor is free before its place is
+// another's, and before a drain goes on.
+func TestReleasedBeforeItsPlaceIs(t *testing.T) {
+	r := hubtest.New().Start(t, session.DefaultConfig(), open())
+	sink, _ := sse.SinkForTest(r, nil)
+	places := -1
+	if err := sse.EndedForTest(r, sink, &releasing{release: func() { places = r.Len() }}); err != nil {
+		t.Fatal(err)
+	}
+	if places != 1 || r.Len() != 0 {
+		t.Errorf("%d places were taken at the release and %d after it, want 1 and 0", places, r.Len())
+	}
+}

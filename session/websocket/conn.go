@@ -107,8 +107,8 @@ func (c *conn) Writable() { c.Outbound().Writable() }
 // Ended implements socket.Handler.
 func (c *conn) Ended(error) {
 	c.End()
+	c.driver.Release() // before its place is given to another, and a drain goes on
 	c.slot.Leave(c)
-	c.driver.Release()
 }
 
 func (c *conn) read(out passed) {

@@ -91,6 +91,9 @@ func (r *Receiver) Receive(p []byte) {
 // Over reports that nothing more is read.
 func (r *Receiver) Over() bool { return r.c.deaf }
 
+// Ended is what a driver calls at the end.
+func (r *Receiver) Ended(err error) { r.c.Ended(err) }
+
 // End is the connection's.
 func (r *Receiver) End() {
 	r.c.End()
