@@ -1,3 +1,5 @@
+//go:build linux
+
 package socket
 
 // Behind reports whether d's reads go on until nothing is there; ok is false where d
