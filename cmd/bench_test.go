@@ -84,6 +84,25 @@ func TestBenchScenarios(t *testing.T) {
 	}
 }
 
+// TestBenchReplayOfWhatIsGone: what the log has dropped is neither lost nor delivered.
+func TestBenchReplayOfWhatIsGone(t *testing.T) {
+	cfg := devConfig(t)
+	cfg.Namespaces = map[string]cmd.NamespaceConfig{"default": {MaxPerChannel: 50, MaxBytes: 256 << 20}}
+	n := startNode(t, cfg)
+	r := run(t, "", nil, "bench", "--json", "--url", n.URL(), "--scenario", "replay", "--connections", "4", "--channels", "2", "--missed", "100").
+		check(t, 1, "4 histories gone")
+	var res bench.Result
+	if err := json.Unmarshal([]byte(r.out), &res); err != nil {
+		t.Fatal(err)
+	}
+	if d := res.Deliver; d.Received < 200 || d.Gone == 0 || d.Received+d.Gone != 400 || d.Lost != 0 || d.Gaps != 4 || res.Replay.Complete != 0 {
+		t.Errorf("deliveries %+v, %d complete; want 50 or a few more of 100 for each of 4, and the others gone", *d, res.Replay.Complete)
+	}
+	if !strings.Contains(strings.Join(res.Warnings, "\n"), "does not keep --missed 100 messages of a channel; raise the namespace's max_per_channel") {
+		t.Errorf("nothing says what to do: %q", res.Warnings)
+	}
+}
+
 func TestBenchNoticesFaults(t *testing.T) {
 	held := map[string][]byte{}
 	for _, tc := range []struct {

@@ -47,9 +47,9 @@ func TestEchoEndpoint(t *testing.T) {
 				t.Errorf("exit %d, want 0; stderr:\n%s", code, stderr.String())
 			}
 		})
-		stderr.waitFor(t, "rivulet subscribe chat:lobby")
-		_, after, _ := strings.Cut(stderr.String(), "\n  node ")
-		url := strings.Fields(after)[0]
+		stderr.waitFor(t, `"url":"`)
+		_, after, _ := strings.Cut(stderr.String(), `"url":"`)
+		url, _, _ := strings.Cut(after, `"`)
 		for _, compress := range []bool{false, true} {
 			d := gorilla.Dialer{EnableCompression: compress}
 			conn, resp, err := d.DialContext(ctx, echoAt(url), nil)

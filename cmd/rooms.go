@@ -61,7 +61,7 @@ func (c Config) authConfig() (auth.Config, error) {
 }
 
 func readSecret(file string) (auth.Secret, error) {
-	text, err := os.ReadFile(file)
+	text, err := os.ReadFile(file) //nolint:gosec // the operator names the file
 	if err != nil {
 		return auth.Secret{}, fmt.Errorf("auth.hmac.secret_file: %w", err)
 	}

@@ -182,7 +182,7 @@ func TestPrint(t *testing.T) {
 		Scenario: bench.Rooms, URLs: []string{"http://a", "http://b"}, Connections: 12345, Channels: 1, Publishers: 2, Processes: 3, Seconds: 9.96,
 		Connect: bench.Connects{Opened: 12344, Open: 12344, Failed: 1, PerSecond: 999.5, Latency: latency},
 		Publish: &bench.Publishes{Stored: 5, PerSecond: 0.5, Unsent: 1200},
-		Deliver: &bench.Deliveries{Received: 1234567, PerSecond: 123456.7, Latency: latency, Lost: 1000, OutOfOrder: 2},
+		Deliver: &bench.Deliveries{Received: 1234567, PerSecond: 123456.7, Latency: latency, Lost: 1000, OutOfOrder: 2, Gaps: 1, Gone: 1050},
 		Errors:  map[string]int{"connection: closed by the node": 1},
 		Node: bench.Node{
 			Source: "proc", PIDs: []int{7, 8}, CPU: 1, CPUPerMillion: 0.81,
@@ -203,7 +203,8 @@ connected         12,344        1,000    0.50 ms    12.3 ms     123 ms     1.23 
 published              5            1
 delivered      1,234,567      123,457    0.50 ms    12.3 ms     123 ms     1.23 s     12.3 s
 
-messages    1,000 lost, 0 twice, 2 out of order, 0 gaps
+messages    1,000 lost, 0 twice, 2 out of order, 1 gaps
+gone        1,050, as the node said
 unsent      1,200
 errors      1
               1 x connection: closed by the node
@@ -217,7 +218,7 @@ warning: be careful
 		t.Errorf("printed\n%s\nwant\n%s", got, want)
 	}
 	err := r.Err()
-	if !errors.Is(err, bench.ErrFaults) || !strings.HasSuffix(err.Error(), "1,000 messages lost, 2 out of order, 1 connection failed") {
+	if !errors.Is(err, bench.ErrFaults) || !strings.HasSuffix(err.Error(), "1,000 messages lost, 2 out of order, 1 history gone, 1 connection failed") {
 		t.Errorf("the fault is %v", err)
 	}
 }

@@ -120,7 +120,7 @@ func (c *clients) before(s *raw.Subscriber) *raw.Subscriber {
 // message is called for every one.
 func (c *clients) message(s *raw.Subscriber) {
 	if c.finals != nil {
-		if s.N == c.finals[c.channel(s.Tag)] {
+		if s.N == c.finals[c.channel(s.Tag)] && s.Lacks == 0 {
 			c.w.measured.Complete++
 			c.w.measured.CompleteLatency.record(time.Since(c.started[s.Tag]))
 		}

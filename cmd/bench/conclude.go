@@ -2,7 +2,10 @@
 
 package bench
 
-import "runtime"
+import (
+	"fmt"
+	"runtime"
+)
 
 // saturated is the share of a processor from which on a worker counts as busy
 // all of the time: its figures are then its own limits.
@@ -63,7 +66,7 @@ func (r *run) messages(m *measured) int {
 	}
 	res.Deliver = &Deliveries{
 		Received: m.Received, PerSecond: per(m.Received, m.Receiving), Latency: m.DeliverLatency.quantiles(),
-		Lost: m.Lost, Duplicate: m.Duplicate, OutOfOrder: m.OutOfOrder, Gaps: m.Gaps,
+		Lost: m.Lost, Duplicate: m.Duplicate, OutOfOrder: m.OutOfOrder, Gaps: m.Gaps, Gone: m.Gone,
 	}
 	if o.Scenario == Replay {
 		res.Seconds = m.Receiving.seconds()
@@ -82,6 +85,14 @@ func (r *run) judge() {
 	}
 	if p := res.Publish; p != nil {
 		r.judgePublishes(p)
+	}
+	if d := res.Deliver; d != nil && d.Gaps > 0 {
+		hint := "a subscriber was further behind than the log goes back"
+		if r.o.Scenario == Replay {
+			hint = fmt.Sprintf("the log does not keep --missed %d messages of a channel", r.o.Missed)
+		}
+		r.warn("the node said %s that messages are gone: %s; raise the namespace's max_per_channel, max_age or max_bytes, whichever it is that drops them",
+			counted(d.Gaps, "time"), hint)
 	}
 	both := res.Node.CPU + res.Generator.CPU
 	if n := runtime.NumCPU(); res.Node.Source == "proc" && res.Seconds > 0.5 && both/res.Seconds > 0.9*float64(n) {
@@ -117,6 +128,7 @@ func (m *measured) add(o *measured) {
 	m.Duplicate += o.Duplicate
 	m.OutOfOrder += o.OutOfOrder
 	m.Gaps += o.Gaps
+	m.Gone += o.Gone
 	m.Complete += o.Complete
 	m.Connecting.join(o.Connecting)
 	m.Publishing.join(o.Publishing)

@@ -220,22 +220,28 @@ func (w *worker) drain(ctx context.Context, o order) error {
 			return false
 		}
 		looked = now
-		return w.clients.missing(w.finals) == 0
+		lost, gone := w.clients.missing(w.finals)
+		return lost+gone == 0
 	})
 	w.spent()
 	return err
 }
 
-// missing is how many messages the end of the subscriptions lacks.
-func (c *clients) missing(finals []uint64) int {
+// missing is how many messages the end of the subscriptions lacks, those aside of which
+// the node said that they are gone.
+func (c *clients) missing(finals []uint64) (lost, gone int) {
 	if finals == nil {
-		return 0
+		return 0, 0
 	}
-	n := 0
 	for i, s := range c.list {
-		if final := finals[c.channel(i)]; c.state[i] == subscribed && s.N < final {
-			n += int(final - s.N)
+		final := finals[c.channel(i)]
+		switch {
+		case c.state[i] != subscribed || s.N >= final:
+		case s.Told:
+			gone += int(final - s.N)
+		default:
+			lost += int(final - s.N)
 		}
 	}
-	return n
+	return lost, gone
 }

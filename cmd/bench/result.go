@@ -56,12 +56,13 @@ type Deliveries struct {
 	Duplicate  int      `json:"duplicate"`
 	OutOfOrder int      `json:"out_of_order"`
 	Gaps       int      `json:"gaps"` // the node said that history is gone
+	Gone       int      `json:"gone"` // messages that it said that of: they do not count as lost
 }
 
 // Replays is about the return of all at once.
 type Replays struct {
-	Missed   int      `json:"missed"` // by each
-	Complete int      `json:"complete"`
+	Missed   int      `json:"missed"`               // by each
+	Complete int      `json:"complete"`             // connections that got all they missed
 	Seconds  float64  `json:"seconds"`              // until the last was complete
 	Latency  *Latency `json:"latency_ms,omitempty"` // from a connection's beginning until it is complete
 }

@@ -89,6 +89,9 @@ func (r *Result) printChecks(b *strings.Builder) {
 	if d := r.Deliver; d != nil {
 		fmt.Fprintf(b, "%-11s %s lost, %s twice, %s out of order, %s gaps\n", "messages", grouped(d.Lost), grouped(d.Duplicate), grouped(d.OutOfOrder), grouped(d.Gaps))
 	}
+	if d := r.Deliver; d != nil && d.Gone > 0 {
+		fmt.Fprintf(b, "%-11s %s, as the node said\n", "gone", grouped(d.Gone))
+	}
 	if p := r.Publish; p != nil && p.Unsent > 0 {
 		fmt.Fprintf(b, "%-11s %s\n", "unsent", grouped(p.Unsent))
 	}

@@ -66,6 +66,7 @@ type measured struct {
 	Duplicate  int            `json:"duplicate"`
 	OutOfOrder int            `json:"out_of_order"`
 	Gaps       int            `json:"gaps"`
+	Gone       int            `json:"gone"`
 	Complete   int            `json:"complete"`
 	Errors     map[string]int `json:"errors"`
 

@@ -188,7 +188,8 @@ func (w *worker) finish() {
 	}
 	m.counts = w.counts()
 	m.Failed = w.clients.failed
-	m.Lost = t.Lost + w.clients.missing(w.finals)
+	lost, gone := w.clients.missing(w.finals)
+	m.Lost, m.Gone = t.Lost+lost, t.Gone+gone
 	m.Duplicate, m.OutOfOrder, m.Gaps = t.Duplicate, t.Disorder, t.Unrecovered
 }
 

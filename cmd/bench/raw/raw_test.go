@@ -95,6 +95,8 @@ func TestSubscriberChecks(t *testing.T) {
 		{"offsets out of order", []string{message(4, 1), message(3, 2)}, func(t *raw.Tally) bool { return t.Disorder == 1 }, "1 out of order"},
 		{"history gone", []string{`{"id":1,"subscribed":{"channel":"a","position":"p","recovered":false}}`}, func(t *raw.Tally) bool { return t.Subscribed == 1 }, "1 histories gone"},
 		{"gap", []string{`{"gap":{"channel":"a","position":"p","reason":"purged"}}`}, func(t *raw.Tally) bool { return t.Unrecovered == 1 }, "1 histories gone"},
+		{"told of what is gone", []string{message(4, 1), `{"gap":{"channel":"a","position":"p","reason":"retention"}}`, message(9, 4)}, func(t *raw.Tally) bool { return t.Received == 2 && t.Gone == 2 && t.Lost == 0 }, "0 messages lost"},
+		{"told once, lost later", []string{message(4, 1), `{"gap":{"channel":"a","position":"p","reason":"retention"}}`, message(9, 4), message(12, 6)}, func(t *raw.Tally) bool { return t.Received == 3 && t.Gone == 2 && t.Lost == 1 }, "1 messages lost"},
 		{"refused", []string{`{"id":1,"error":{"code":4403,"message":"no"}}`}, func(t *raw.Tally) bool { return t.Failed == 1 }, "4403 not allowed by the token: no"},
 		{"refused with a field", []string{`{"id":1,"error":{"code":4400,"message":"no","field":"channel"}}`}, func(t *raw.Tally) bool { return t.Failed == 1 }, "4400 bad request: no (channel)"},
 		{"disconnected", []string{`{"disconnect":{"code":4001,"reason":"no sign of life from the client"}}`}, func(t *raw.Tally) bool { return t.Failed == 1 }, "4001 no sign of life from the client"},

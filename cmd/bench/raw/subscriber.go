@@ -41,6 +41,7 @@ type Tally struct {
 
 	Lost, Duplicate, Disorder int
 	Unrecovered               int // resumes that were told that history is gone, and gaps
+	Gone                      int // messages that were skipped after one of these: not Lost
 	Failed                    int // connections that ended or were refused
 	First                     string
 }
@@ -71,6 +72,8 @@ type Subscriber struct {
 	N        uint64 // of the last message
 	Offset   uint64 // of the last message
 	Count    int    // messages since Connect
+	Lacks    int    // messages that were skipped
+	Told     bool   // that history is gone; what is skipped next was not lost
 	Tag      int    // for its owner
 	// Presence asks for presence events; Members is the number that the last one told.
 	Presence bool
@@ -202,9 +205,14 @@ func (s *Subscriber) message(payload []byte, now time.Time) {
 	case m.N < s.N || !t.NoOffsets && m.Offset < s.Offset:
 		t.fault(&t.Disorder, 1, "%s: message %d at offset %d came after %d at %d", s.Channel, m.N, m.Offset, s.N, s.Offset)
 		return
+	case m.N > s.N+1 && s.Told:
+		t.Gone += int(m.N - s.N - 1)
+		s.Lacks += int(m.N - s.N - 1)
 	case m.N > s.N+1:
 		t.fault(&t.Lost, int(m.N-s.N-1), "%s: message %d came after %d", s.Channel, m.N, s.N)
+		s.Lacks += int(m.N - s.N - 1)
 	}
+	s.Told = false
 	s.N, s.Offset = m.N, m.Offset
 	s.Count++
 	t.Received++
@@ -239,7 +247,7 @@ func (s *Subscriber) event(c *Conn, payload []byte) {
 			t.OnSubscribed(s)
 		}
 		if bytes.Contains(payload, []byte(`"recovered":false`)) {
-			t.fault(&t.Unrecovered, 1, "%s: %.300s", s.Channel, payload)
+			s.gone(payload)
 		}
 		if s.Keep {
 			s.Position = position(payload)
@@ -253,10 +261,16 @@ func (s *Subscriber) event(c *Conn, payload []byte) {
 		t.PushBytes += len(payload)
 		s.Members = members(payload)
 	case bytes.HasPrefix(payload, []byte(`{"gap":`)):
-		t.fault(&t.Unrecovered, 1, "%s: %.300s", s.Channel, payload)
+		s.gone(payload)
 	case bytes.HasPrefix(payload, []byte(`{"connected":`)), bytes.HasPrefix(payload, []byte(`{"caught_up":`)),
 		bytes.HasPrefix(payload, []byte(`{"ping":`)):
 	default:
 		c.fail(refusedEvent(payload))
 	}
+}
+
+// gone notes that the node said that history is.
+func (s *Subscriber) gone(payload []byte) {
+	s.tally.fault(&s.tally.Unrecovered, 1, "%s: %.300s", s.Channel, payload)
+	s.Told = true
 }
