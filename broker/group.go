@@ -41,6 +41,7 @@ type group struct {
 	cfg      GroupConfig
 	stream   *stream
 	consumer string
+	limit    uint64 // messages that the channel keeps; 0 is any number
 	inbox    string
 	mux      *mux
 	sub      *nats.Subscription
@@ -55,7 +56,12 @@ type group struct {
 	request uint64          // its number
 	until   time.Time       // when it has ended, whatever is heard
 	newest  fanout.Position // of what came
-	ended   bool
+	// full: as many messages wait as a channel keeps, so some may have been dropped
+	// before the last that came. gap is told of it, once.
+	full, gap bool
+	// eldest is a message that the log is about to drop; 0 is none.
+	eldest uint64
+	ended  bool
 
 	looking atomic.Bool // at whether the consumer exists
 
@@ -88,6 +94,7 @@ func (b *Broker) JoinGroup(ctx context.Context, req fanout.GroupRequest) (fanout
 		wake: make(chan struct{}, 1),
 	}
 	g.consumer = consumerName(req.Channel, req.Group)
+	g.limit = uint64(max(ns.spec.MaxPerChannel, 0))
 	if joined, err = g.ensure(ctx, req.Start); err != nil {
 		return nil, joined, fmt.Errorf("group %s of %s: %w", req.Group, req.Channel, err)
 	}
@@ -256,6 +263,7 @@ func (g *group) run(ctx context.Context) {
 			g.floor.save(g) //nolint:contextcheck // ctx has ended
 			return
 		case <-g.wake:
+			g.tellGap()
 		case <-tick.C:
 			g.floor.check(ctx, g)
 		}

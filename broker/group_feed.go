@@ -68,9 +68,25 @@ func (g *group) receive(m *nats.Msg) {
 		g.spare = append(g.spare, d)
 	}
 	if ok && msg.Offset() > g.newest.Offset {
-		g.newest = msg.Position
+		g.follow(msg, meta.NumPending)
 	}
 	g.mu.Unlock()
+}
+
+// follow notes the newest message. What lay between it and the one before can have been
+// dropped for the channel's limit only if at least so many messages are behind it: then
+// the one before is gone as well, and nothing proves the opposite.
+func (g *group) follow(msg *fanout.Message, pending uint64) {
+	g.newest = msg.Position
+	full := g.limit > 0 && pending >= g.limit
+	if full && !g.full {
+		g.gap = true
+		g.poke()
+	}
+	g.full = full
+	if msg.Offset() == g.eldest {
+		g.eldest = 0
+	}
 }
 
 // ending notes that a request brings nothing more.

@@ -91,9 +91,41 @@ func (f *floor) check(ctx context.Context, g *group) {
 		f.store(ctx, g)
 		return
 	}
-	if ok, reason, err := g.prove(ctx, f.at); err == nil && !ok {
+	batch, err := g.b.Read(ctx, fanout.Query{Source: g.source(), After: f.at.Offset, Limit: 1, Prove: f.at})
+	if err != nil {
+		return
+	}
+	ok, reason := fanout.Complete(f.at, batch.Evidence)
+	if !g.watch(batch.Messages, tail.Retention) && ok {
+		ok, reason = false, fanout.LostToRetention
+	}
+	if !ok {
 		f.at = tail.Fresh()
 		g.lost(f.at, reason)
+	}
+}
+
+// watch has the group look out for a message of its backlog that the log is about to
+// drop for its age, and reports false if the one before went unseen.
+func (g *group) watch(backlog []*fanout.Message, retention time.Duration) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	seen := g.eldest == 0 || g.newest.Offset < g.eldest
+	g.eldest = 0
+	if len(backlog) > 0 && retention > 0 && time.Since(time.Unix(0, backlog[0].Position.Time)) > retention-2*floorEvery {
+		g.eldest = backlog[0].Offset()
+	}
+	return seen
+}
+
+// tellGap tells the members of what follow found.
+func (g *group) tellGap() {
+	g.mu.Lock()
+	gap, at := g.gap, g.newest
+	g.gap = false
+	g.mu.Unlock()
+	if gap {
+		g.lost(at, fanout.LostToRetention)
 	}
 }
 

@@ -311,3 +311,25 @@ func TestGroupRefusals(t *testing.T) {
 		}
 	}
 }
+
+// A member that begins behind a hole, which nothing but the number of messages that
+// wait betrays, is told.
+func TestGroupBeginsBehindAHole(t *testing.T) {
+	cfg := config(t, one(func(s *broker.NamespaceSpec) { s.MaxPerChannel = 5 }))
+	b := open(t, cfg)
+	started(t, b)
+	w, _ := join(t, b, "t:a", "g", 1, fanout.Start{})
+	w.Leave()
+	publishMany(t, b, "t:a", 0, 3)
+	w, joined := join(t, b, "t:a", "g", 1, fanout.Start{})
+	eventually(t, "the first", func() bool { return w.count() == 1 })
+	if !joined.Recovered {
+		t.Errorf("nothing is gone yet: %+v", joined)
+	}
+	publishMany(t, b, "t:a", 3, 20)
+	if err := ack(t, w, w.messages()[0].Token); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "one from behind the hole", func() bool { return w.count() == 2 })
+	eventually(t, "word of it", func() bool { w.mu.Lock(); defer w.mu.Unlock(); return len(w.lost) == 1 })
+}

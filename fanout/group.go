@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/rivulet-rt/rivulet/protocol"
 )
 
 // What working in a group can answer, beside the errors of errors.go.
@@ -97,6 +99,10 @@ type GroupInfo struct {
 	// Waiting is how many nodes ask for messages at this moment.
 	Waiting int
 }
+
+// LostToRetention is GroupMember.Lost's reason where the log dropped messages for their
+// age or a limit.
+const LostToRetention = protocol.ReasonRetention
 
 // MaxGroupName bounds the name of a group, in bytes.
 const MaxGroupName = 64
