@@ -164,8 +164,6 @@ func (s *Session) mayAsk() bool {
 func (s *Session) ackPosition(ctx context.Context, c fanout.Channel, a *protocol.AckCommand) (fanout.Position, error) {
 	var none fanout.Position
 	switch {
-	case a.Token != "":
-		return none, BadRequest("token", "is for messages of a group; a durable subscription is acknowledged by offset or position")
 	case a.Offset == 0 && a.Position == "":
 		return none, BadRequest("position", "is missing; give the position, or the offset, of the last message that is done")
 	case a.Offset != 0 && a.Position != "":

@@ -301,7 +301,7 @@ func TestDurableSessionBadInput(t *testing.T) {
 		{"a second session", k, protocol.Command{Connect: &protocol.ConnectCommand{Session: "x"}}, protocol.ErrorConflict, ""},
 		{"ack of nothing", k, ack(protocol.AckCommand{Channel: "t:a"}), protocol.ErrorBadRequest, "position"},
 		{"ack of two things", k, ack(protocol.AckCommand{Channel: "t:a", Offset: 1, Position: at[1]}), protocol.ErrorBadRequest, "position"},
-		{"ack by token", k, ack(protocol.AckCommand{Channel: "t:a", Token: "x"}), protocol.ErrorBadRequest, "token"},
+		{"ack by token", k, ack(protocol.AckCommand{Channel: "t:a", Token: "x"}), protocol.ErrorNotFound, "channel"},
 		{"ack of no position", k, ack(protocol.AckCommand{Channel: "t:a", Position: "x"}), protocol.ErrorBadRequest, "position"},
 		{"ack beyond the delivered", k, ack(protocol.AckCommand{Channel: "t:a", Position: other[:9] + "zzzzz" + other[len(other)-11:]}), protocol.ErrorBadRequest, "position"},
 		{"ack of another stream", k, ack(protocol.AckCommand{Channel: "t:a", Position: "00000000-1-1"}), protocol.ErrorBadRequest, "position"},

@@ -99,8 +99,9 @@ func (r *reader) follow(t *testing.T, page string, b block) {
 		return
 	case b.mark == "run in the background":
 		r.last = start(t, r.environ, "bash", "-c", "exec "+command)
-		line := r.last.stderr.waitFor(t, "node      http://")
-		r.address = strings.TrimSpace(line[strings.Index(line, "http://")+len("http://"):])
+		line := r.last.stderr.waitFor(t, `"url":"http://`)
+		_, rest, _ := strings.Cut(line, `"url":"http://`)
+		r.address, _, _ = strings.Cut(rest, `"`)
 		r.environ = append(r.environ, "RIVULET_URL=http://"+r.address)
 	case b.mark == "run":
 		r.finish(t, b, r.environ, "bash", "-c", "set -o pipefail; "+command)
