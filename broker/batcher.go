@@ -26,8 +26,8 @@ const (
 	hdrBatchCommit = "Nats-Batch-Commit"
 )
 
-// batcher sends a stream's messages in atomic batches where the server syncs every
-// write, as no sync of the whole file system would do: JetStream syncs once for a batch, but once for each message that comes
+// batcher sends a stream's messages in atomic batches where every write is
+// synced: JetStream syncs once for a batch, but once for each message that comes
 // alone. A message that finds the stream idle is sent at once; whatever comes
 // while others are on their way goes next, as a batch where it is enough.
 type batcher struct {

@@ -49,8 +49,7 @@ type Broker struct {
 	dec    *decoder
 	feed   *feed
 	keep   *keeper
-	disk   *disk      // nil with a remote server
-	commit *committer // nil unless this node syncs before every answer
+	disk   *disk // nil with a remote server
 
 	// ctx ends the broker's own goroutines, which wg counts.
 	ctx    context.Context //nolint:containedctx // the lifetime of the broker's goroutines, not of a call
@@ -114,10 +113,6 @@ func (b *Broker) openServer() error {
 		return err
 	}
 	b.srv = srv
-	if srv.group {
-		b.commit = newCommitter(srv.sync, b.log, b.met, srv.doom)
-		b.wg.Go(func() { b.commit.run(b.ctx) })
-	}
 	b.disk = &disk{dir: b.cfg.Data, met: b.met}
 	b.disk.least.Store(min(leastFree, srv.opts.JetStreamMaxStore/8))
 	b.disk.look()
@@ -140,7 +135,7 @@ func (b *Broker) connect(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	b.pub = &publisher{mux: pub, commit: b.commit, window: semaphore.NewWeighted(int64(b.cfg.InFlight))}
+	b.pub = &publisher{mux: pub, window: semaphore.NewWeighted(int64(b.cfg.InFlight))}
 	for i := range replayLinks {
 		m, err := b.openMux(ctx, fmt.Sprintf("replay-%d", i))
 		if err != nil {
@@ -201,10 +196,7 @@ func (b *Broker) setUp(ctx context.Context) error {
 			return fmt.Errorf("broker: raise epochs, as %s: %w", b.srv.doubt, err)
 		}
 		b.log.Warn("messages may be gone, every epoch was raised", slog.String("cause", b.srv.doubt), slog.Int("streams", n))
-		if err := b.commit.barrier(ctx); err != nil {
-			return err
-		}
-		if err := b.srv.settled(b.cfg.Sync); err != nil {
+		if err := b.srv.settled(); err != nil {
 			return err
 		}
 	}
@@ -212,9 +204,6 @@ func (b *Broker) setUp(ctx context.Context) error {
 		if _, err := b.ensure(ctx, b.cfg.fill(spec)); err != nil {
 			return fmt.Errorf("broker: namespace %s: %w", spec.Name, err)
 		}
-	}
-	if err := b.commit.barrier(ctx); err != nil {
-		return err
 	}
 	return b.detectExact(ctx)
 }
@@ -284,7 +273,7 @@ func (b *Broker) close(ctx context.Context) error {
 	if b.srv != nil {
 		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownWait)
 		defer cancel()
-		errs = append(errs, b.srv.stop(stop, b.cfg))
+		errs = append(errs, b.srv.stop(stop))
 	}
 	return errors.Join(errs...)
 }

@@ -100,19 +100,10 @@ func TestLargestMessageFits(t *testing.T) {
 	}
 }
 
-// levels are the ways in which an embedded log reaches its disk.
-func levels() map[string]func(*broker.Config) {
-	return map[string]func(*broker.Config){
-		"interval":               func(c *broker.Config) { c.Sync = broker.SyncInterval },
-		"always":                 func(c *broker.Config) { broker.Syncs(c, func(sync func() error) error { return sync() }) },
-		"always, each by itself": broker.ServerSyncs,
-	}
-}
-
 func TestIdempotency(t *testing.T) {
-	for level, change := range levels() {
-		t.Run(level, func(t *testing.T) {
-			b := open(t, config(t, change))
+	for _, sync := range []broker.Sync{broker.SyncInterval, broker.SyncAlways} {
+		t.Run(string(sync), func(t *testing.T) {
+			b := open(t, config(t, func(c *broker.Config) { c.Sync = sync }))
 			send := func(ch, publisher, data string) (fanout.Receipt, error) {
 				p := publication(t, ch, data)
 				p.Key, p.Publisher, p.Client = "k", publisher, fmt.Sprint(ch, publisher, data)
@@ -146,9 +137,9 @@ func TestIdempotency(t *testing.T) {
 }
 
 func TestPublishAllKeepsOrderAndOutcomes(t *testing.T) {
-	for level, change := range levels() {
-		t.Run(level, func(t *testing.T) {
-			b := open(t, config(t, change, func(c *broker.Config) { c.InFlight = 64 }))
+	for _, sync := range []broker.Sync{broker.SyncInterval, broker.SyncAlways} {
+		t.Run(string(sync), func(t *testing.T) {
+			b := open(t, config(t, func(c *broker.Config) { c.Sync, c.InFlight = sync, 64 }))
 			var list []*fanout.Publication
 			for i := range 500 {
 				p := publication(t, fmt.Sprintf("t:c%d", i%3), fmt.Sprint(i))

@@ -54,12 +54,6 @@ type Config struct {
 	// FeedBuffer is how many live messages may wait for the hub; an overflow is a
 	// loss that the hub is told of.
 	FeedBuffer int
-
-	// For tests alone. syncs is called for each sync, with the sync, and has the
-	// answers of SyncAlways share it on any file system; serverSyncs has the server
-	// sync each message on any.
-	syncs       func(sync func() error) error
-	serverSyncs bool
 }
 
 // Bounds of the configuration.

@@ -6,21 +6,17 @@
 // calls the hub; and the evidence from which fanout.Complete decides whether
 // history is whole.
 //
-// It promises: a receipt means that JetStream acknowledged the message, and with
-// SyncAlways that a sync which began after that ended well; an error that says
-// "nothing was stored" is only given where that is certain, and
+// It promises: a receipt means that JetStream acknowledged the message; an error
+// that says "nothing was stored" is only given where that is certain, and
 // *fanout.OutcomeUnknownError where it is not; before the first message that
 // follows a possible loss on the live feed is dispatched, the hub is told through
 // Suspect; evidence and tails come from a stream's leader. It does not promise
 // that the live feed is complete or free of duplicates: the hub's order check,
-// with the log, sees to that. Nor that what the feed shows is on the disk: a crash
-// of the machine may take back what was shown and not yet answered, and the next
-// start then raises every epoch, so that a cursor that saw it is told.
+// with the log, sees to that.
 //
 // Goroutines, all ended by Close: one reader of the live feed (Start), one keeper
 // that heals what changed under the node (connections, deleted streams, epochs,
-// free disk), with SyncAlways one committer, whose sync is for all answers that
-// gathered during the one before (or, on a file system where that is not enough,
-// one sender per stream that gathers atomic batches, which the server syncs), and
-// those of the NATS client and server. Methods may be called concurrently.
+// free disk), one sender per stream that gathers atomic batches where every
+// write is synced, and those of the NATS client and server. Methods may be called
+// concurrently.
 package broker

@@ -40,14 +40,6 @@ type embedded struct {
 	// doubt is why acknowledged messages may be gone, while no epoch was raised for
 	// it; "" if they are not. Only Open and Close touch it.
 	doubt string
-	// sync makes durable what was written to the directory; closeSync ends it.
-	sync      func() error
-	closeSync func() error
-	// group says that the broker's committer syncs before every answer, in place of
-	// the server.
-	group bool
-	// doomed says that a sync failed: nothing may call the directory clean any more.
-	doomed atomic.Bool
 
 	srv atomic.Pointer[server.Server]
 }
@@ -66,22 +58,10 @@ func openEmbedded(cfg Config, log *slog.Logger) (*embedded, error) {
 		return nil, errors.Join(err, root.Close())
 	}
 	e := &embedded{dir: cfg.Data, root: root, log: log, lock: lock, folder: fileID(lock)}
-	if e.sync, e.closeSync, err = syncer(root); err != nil {
+	if err := e.open(cfg); err != nil {
 		return nil, errors.Join(err, lock.Close(), root.Close())
 	}
-	if f := cfg.syncs; f != nil {
-		through := e.sync
-		e.sync = func() error { return f(through) }
-	}
-	if err := e.open(cfg); err != nil {
-		return nil, errors.Join(err, e.release())
-	}
 	return e, nil
-}
-
-// release gives the directory back.
-func (e *embedded) release() error {
-	return errors.Join(e.closeSync(), e.lock.Close(), e.root.Close())
 }
 
 func (e *embedded) open(cfg Config) error {
@@ -99,30 +79,15 @@ func (e *embedded) open(cfg Config) error {
 	if err != nil {
 		return err
 	}
-	e.group = cfg.Sync == SyncAlways && e.groups(cfg)
 	e.opts = serverOptions(cfg, budget)
-	e.opts.SyncAlways = cfg.Sync == SyncAlways && !e.group
 	if e.doubt != "" {
 		// The marker stays as it is until the epochs are raised: see settled.
 		return e.start()
 	}
-	if err := e.mark(cfg.Sync, false); err != nil {
+	if err := e.mark(false); err != nil {
 		return err
 	}
 	return e.start()
-}
-
-// groups chooses who syncs before every answer.
-func (e *embedded) groups(cfg Config) bool {
-	if cfg.serverSyncs || cfg.syncs != nil {
-		return !cfg.serverSyncs
-	}
-	why := orderly(cfg.Data)
-	if why != "" {
-		e.log.Info("every message is synced by itself, which costs throughput", slog.String("cause", why))
-		return false
-	}
-	return true
 }
 
 // Why acknowledged messages may be gone.
@@ -132,22 +97,13 @@ const (
 )
 
 // settled records that the epochs were raised.
-func (e *embedded) settled(sync Sync) error {
+func (e *embedded) settled() error {
 	e.doubt = ""
-	return e.mark(sync, false)
+	return e.mark(false)
 }
 
-func (e *embedded) mark(sync Sync, clean bool) error {
-	return writeMarker(e.root, marker{BootID: bootID(), Clean: clean, Sync: sync, Group: e.group, Folder: e.folder})
-}
-
-// doom is called when a sync failed. The next start takes the machine for crashed:
-// what subscribers have seen may not be what the disk has.
-func (e *embedded) doom() {
-	e.doomed.Store(true)
-	if err := writeMarker(e.root, marker{Group: true, Sync: SyncAlways, Folder: e.folder}); err != nil {
-		e.log.Error("the marker cannot be written", slog.Any("err", err))
-	}
+func (e *embedded) mark(clean bool) error {
+	return writeMarker(e.root, marker{BootID: bootID(), Clean: clean, Folder: e.folder})
 }
 
 func lockDir(dir *os.Root) (*os.File, error) {
@@ -207,6 +163,7 @@ func serverOptions(cfg Config, budget int64) *server.Options {
 		JetStreamMaxMemory: memoryBudget,
 		JetStreamMaxStore:  budget,
 		SyncInterval:       time.Second, // the default of two minutes buys nothing
+		SyncAlways:         cfg.Sync == SyncAlways,
 		MaxPayload:         maxPayload,
 		MaxPending:         serverPending,
 		WriteDeadline:      writeDeadline,
@@ -242,32 +199,34 @@ func (e *embedded) dial() (net.Conn, error) {
 // stop shuts the server down, at most until ctx ends or shutdownWait has passed:
 // what matters is on disk by then, only the files of many consumers take longer.
 // The marker says clean, and the lock is released, only if it came to its end.
-func (e *embedded) stop(ctx context.Context, cfg Config) error {
+func (e *embedded) stop(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, shutdownWait)
 	defer cancel()
-	ended := make(chan struct{})
+	ended := make(chan error, 1)
 	srv := e.srv.Swap(nil)
-	// Not waited for where the server hangs: the process is about to end, and the
-	// lock, kept until then, keeps others out.
+	// Not waited for where the server or the disk hangs: the process is about to end,
+	// and the lock, kept until then, keeps others out.
 	go func() {
-		defer close(ended)
 		if srv != nil {
 			srv.Shutdown()
 			srv.WaitForShutdown()
 		}
+		ended <- syncTree(e.root) // the server does not, when it is stopped
 	}()
+	var err error
 	select {
-	case <-ended:
+	case err = <-ended:
 	case <-ctx.Done():
 		return fmt.Errorf("broker: embedded server on %s did not stop in time: %w", e.dir, ctx.Err())
 	}
-	var err error
-	if e.doubt == "" && !e.doomed.Load() {
-		if err = e.sync(); err == nil { // the server does not, when it is stopped
-			err = e.mark(cfg.Sync, true)
-		}
+	switch {
+	case err != nil:
+		// The system tells of lost data once: the next start takes the machine for crashed.
+		err = errors.Join(err, writeMarker(e.root, marker{Folder: e.folder}))
+	case e.doubt == "":
+		err = e.mark(true)
 	}
-	return errors.Join(err, e.release())
+	return errors.Join(err, e.lock.Close(), e.root.Close())
 }
 
 // serverLog hands the server's log on. Its notices are of no interest to an

@@ -282,16 +282,11 @@ func TestEpochsAfterUncleanStop(t *testing.T) {
 	for name, c := range map[string]struct {
 		boot   string
 		clean  bool
-		sync   broker.Sync
-		group  bool
 		raised bool
 	}{
-		"clean":                           {"other", true, broker.SyncInterval, false, false},
-		"machine crashed":                 {"other", false, broker.SyncInterval, false, true},
-		"machine crashed, writes synced":  {"other", false, broker.SyncAlways, false, false},
-		"machine crashed, shown unsynced": {"other", false, broker.SyncAlways, true, true},
-		"clean, shown unsynced":           {"other", true, broker.SyncAlways, true, false},
-		"machine crashed, system unknown": {"", false, broker.SyncInterval, false, true},
+		"clean":                           {"other", true, false},
+		"machine crashed":                 {"other", false, true},
+		"machine crashed, system unknown": {"", false, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cfg := config(t)
@@ -300,7 +295,7 @@ func TestEpochsAfterUncleanStop(t *testing.T) {
 			id := source(t, b, "t:a").Stream
 			before := b.Tag(id)
 			closeNow(t, b)
-			if err := broker.SetBootID(cfg.Data, c.boot, c.clean, c.sync, c.group); err != nil {
+			if err := broker.SetBootID(cfg.Data, c.boot, c.clean); err != nil {
 				t.Fatal(err)
 			}
 			b = open(t, cfg)

@@ -32,23 +32,13 @@ func (b *Broker) StoreDir() string { return b.srv.opts.StoreDir }
 func (b *Broker) Tag(id fanout.StreamID) fanout.StreamTag { return b.reg.byStream(id).tag() }
 
 // SetBootID rewrites the marker of a data directory as if it came from another boot.
-func SetBootID(dir, id string, clean bool, sync Sync, group bool) error {
+func SetBootID(dir, id string, clean bool) error {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return err
 	}
-	return errors.Join(writeMarker(root, marker{BootID: id, Clean: clean, Sync: sync, Group: group}), root.Close())
+	return errors.Join(writeMarker(root, marker{BootID: id, Clean: clean}), root.Close())
 }
-
-// Syncs has answers wait for shared syncs on any file system, and f called for each,
-// which may call the real one or fail.
-func Syncs(cfg *Config, f func(sync func() error) error) { cfg.Sync, cfg.syncs = SyncAlways, f }
-
-// ServerSyncs has the server sync each message on any file system.
-func ServerSyncs(cfg *Config) { cfg.Sync, cfg.serverSyncs = SyncAlways, true }
-
-// Ext4Orderly reads the options of a mounted ext4.
-var Ext4Orderly = ext4Orderly
 
 // Escape and Unescape are the encoding of names in headers.
 var (

@@ -20,8 +20,6 @@ const (
 type marker struct {
 	BootID string `json:"boot_id"`          // of the kernel; empty where unknown
 	Clean  bool   `json:"clean"`            // the server was stopped, and synced
-	Sync   Sync   `json:"sync"`             // the level until the next marker
-	Group  bool   `json:"group,omitempty"`  // subscribers may see a message before it is synced
 	Folder string `json:"folder,omitempty"` // fileID of the lock; empty where unknown
 }
 
@@ -49,9 +47,11 @@ func readMarker(dir *os.Root) (m marker, ok bool, err error) {
 }
 
 // lostWrites reports whether messages that were acknowledged, or that subscribers
-// have seen, may be gone since the marker was written.
+// have seen, may be gone since the marker was written. The latter is so at every
+// level of durability: the server shows the messages of an atomic batch before it
+// syncs them.
 func (m marker) lostWrites(now string) bool {
-	return !m.Clean && (m.Sync != SyncAlways || m.Group) && (m.BootID == "" || m.BootID != now)
+	return !m.Clean && (m.BootID == "" || m.BootID != now)
 }
 
 // copied reports whether the directory is not the one that the marker was written

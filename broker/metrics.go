@@ -22,7 +22,6 @@ type metrics struct {
 	reconnects *prometheus.CounterVec // by link
 	raised     prometheus.Counter
 	diskFree   prometheus.Gauge
-	syncs      prometheus.Counter
 }
 
 // Results of a publish.
@@ -94,10 +93,9 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		reconnects: vec("reconnects_total", "Reconnections by link.", "link"),
 		raised:     counter("epochs_raised_total", "Epochs raised because the log was proven changed."),
 		diskFree:   gauge("disk_free_bytes", "Free space of the data directory's disk; embedded server only."),
-		syncs:      counter("syncs_total", "Syncs that answers waited for, each shared by a group; sync: always only."),
 	}
 	reg.MustRegister(m.publishes, m.ackSeconds, m.inFlight, m.feed, m.foreign, m.suspects, m.reads, m.readTime,
-		m.connected, m.reconnects, m.raised, m.diskFree, m.syncs)
+		m.connected, m.reconnects, m.raised, m.diskFree)
 	return m
 }
 

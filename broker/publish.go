@@ -34,7 +34,6 @@ const (
 // publisher sends what is to be stored and matches the acknowledgements.
 type publisher struct {
 	mux    *mux
-	commit *committer          // nil where the server's acknowledgement is enough
 	window *semaphore.Weighted // one for each publish in flight
 	closed atomic.Bool
 }
@@ -70,17 +69,7 @@ type sending struct {
 }
 
 func (s *sending) reply(m *nats.Msg) bool {
-	if s.pub.commit == nil {
-		s.finish(answer{msg: m})
-		return true
-	}
-	s.pub.commit.add(func(err error) {
-		if err != nil {
-			s.finish(answer{err: s.unknown(err)})
-			return
-		}
-		s.finish(answer{msg: m})
-	})
+	s.finish(answer{msg: m})
 	return true
 }
 
@@ -156,9 +145,6 @@ func (b *Broker) start(ctx context.Context, p *fanout.Publication, mark func(*na
 		return nil, fmt.Errorf("publish to %s: %w: %w", p.Channel, fanout.ErrUnavailable, fanout.ErrClosed)
 	}
 	if err := b.disk.refusal(); err != nil {
-		return nil, fmt.Errorf("publish to %s: %w", p.Channel, err)
-	}
-	if err := b.commit.refusal(); err != nil {
 		return nil, fmt.Errorf("publish to %s: %w", p.Channel, err)
 	}
 	ns, err := b.checked(ctx, p)

@@ -53,10 +53,8 @@ func (b *Broker) look(ctx context.Context) error {
 			return fmt.Errorf("%w: no nats connection for %s", ErrNotReady, l.name)
 		}
 	}
-	for _, err := range []error{b.disk.refusal(), b.commit.refusal()} {
-		if err != nil {
-			return fmt.Errorf("%w: %w", ErrNotReady, err)
-		}
+	if err := b.disk.refusal(); err != nil {
+		return fmt.Errorf("%w: %w", ErrNotReady, err)
 	}
 	var account struct {
 		Error *apiError `json:"error"`

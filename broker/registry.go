@@ -145,9 +145,6 @@ func (b *Broker) ensure(ctx context.Context, spec NamespaceSpec) (*namespace, er
 	if err != nil {
 		return nil, err
 	}
-	if err := b.commit.barrier(ctx); err != nil {
-		return nil, err
-	}
 	ns := b.build(record)
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(8)
@@ -191,7 +188,7 @@ func (b *Broker) build(record migrations.Namespace) *namespace {
 			recent:    newRecent(),
 			reads:     semaphore.NewWeighted(readsPerStream),
 		}
-		if b.srv != nil && b.cfg.Sync == SyncAlways && !b.srv.group {
+		if b.srv != nil && b.cfg.Sync == SyncAlways {
 			s.batch = newBatcher(b)
 		}
 		ns.streams = append(ns.streams, s)

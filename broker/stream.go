@@ -26,7 +26,7 @@ type stream struct {
 	head      string // of its republished subjects
 	recent    *recent
 	reads     *semaphore.Weighted
-	batch     *batcher // nil unless the server syncs every write
+	batch     *batcher // nil unless every write is synced
 
 	facts atomic.Pointer[facts] // never nil once registered
 	// silent counts the publishes since the last acknowledgement that got none in
@@ -119,9 +119,6 @@ func (b *Broker) Raise(ctx context.Context, id fanout.StreamID, seen fanout.Stre
 		return nil
 	}
 	if _, err := b.epochs.Raise(ctx, s.name, now.epoch); err != nil {
-		return unavailable("raise epoch", err)
-	}
-	if err := b.commit.barrier(ctx); err != nil {
 		return unavailable("raise epoch", err)
 	}
 	b.met.raised.Inc()

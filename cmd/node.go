@@ -331,14 +331,23 @@ func listen(ctx context.Context, address string) (net.Listener, error) {
 	listener, err := config.Listen(ctx, "tcp", address)
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
-		return nil, fmt.Errorf("%w: %s belongs to another process; choose another address with --listen, for example --listen 127.0.0.1:8081",
-			ErrPortInUse, address)
+		return nil, fmt.Errorf("%w: %s belongs to another process; choose another with --listen, or --listen %s for any free port",
+			ErrPortInUse, address, anyPort(address))
 	case errors.Is(err, syscall.EACCES):
 		return nil, fmt.Errorf("listen on %s: not permitted; ports below 1024 need privileges, choose another with --listen: %w", address, err)
 	case err != nil:
 		return nil, fmt.Errorf("listen on %s (--listen): %w", address, err)
 	}
 	return listener, nil
+}
+
+// anyPort is address with a port that the system chooses.
+func anyPort(address string) string {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		host = ""
+	}
+	return net.JoinHostPort(host, "0")
 }
 
 func ignoreClosed(err error) error {

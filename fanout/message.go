@@ -48,6 +48,8 @@ type Message struct {
 	Data    []byte // compact JSON unless Binary
 
 	frames [FrameSlots]atomic.Pointer[[]byte]
+	// further is the bytes of all frames but the first.
+	further atomic.Int64
 }
 
 // Offset is the message's sequence in its stream.
@@ -72,17 +74,34 @@ func (m *Message) Frame(slot int, encode func(*Message) []byte) []byte {
 		return *f
 	}
 	b := encode(m)
-	m.frames[slot].Store(&b)
+	if m.frames[slot].CompareAndSwap(nil, &b) && m.adds(slot, b) {
+		m.further.Add(int64(cap(b)))
+	}
 	return b
+}
+
+// adds reports whether b, the frame in slot, takes memory that Size does not count:
+// there is another frame, and b is not the same bytes.
+func (m *Message) adds(slot int, b []byte) bool {
+	first := true
+	for i := range m.frames {
+		if f := m.frames[i].Load(); i != slot && f != nil {
+			if len(*f) > 0 && len(b) > 0 && &(*f)[0] == &b[0] {
+				return false
+			}
+			first = false
+		}
+	}
+	return !first
 }
 
 // messageOverhead is the struct, its headers' map and one frame header, rounded up.
 const messageOverhead = 384
 
 // Size is what the message counts against a byte budget: its text twice (as data
-// and as one frame) and the structure around it.
+// and as one frame), the structure around it, and the frames so far beyond the first.
 func (m *Message) Size() int {
-	n := messageOverhead + 2*len(m.Data) + len(m.ID) + len(m.User) + len(m.Client)
+	n := messageOverhead + 2*len(m.Data) + len(m.ID) + len(m.User) + len(m.Client) + int(m.further.Load())
 	for k, v := range m.Headers {
 		n += 2 * (len(k) + len(v) + 16)
 	}

@@ -10,13 +10,19 @@ import (
 // source's lock.
 type ring struct {
 	base   Position
-	buf    []*Message // circular, len is a power of two
-	head   int        // index of the oldest
+	buf    []kept // circular, len is a power of two
+	head   int    // index of the oldest
 	count  int
 	bytes  int64
 	limit  int           // messages
 	most   int64         // bytes
 	budget *atomic.Int64 // bytes left for all rings of the node; may dip below zero by one message each
+}
+
+// kept is a message of a ring and what it counts there.
+type kept struct {
+	m    *Message
+	size int64
 }
 
 // reset empties the ring; it is then complete from base.
@@ -27,25 +33,40 @@ func (r *ring) reset(base Position) {
 }
 
 // push appends the newest message. The buffer grows by doubling, so a channel
-// with a single message pays for one slot.
+// with a single message pays for one slot. The one before it, which live clients
+// have now, is counted with the frames that they needed; what is encoded later, for
+// a client that returns with another codec, is not.
 func (r *ring) push(m *Message) {
 	if r.limit == 0 {
 		r.raise(m.Position)
 		return
 	}
+	r.recount()
 	if r.count >= r.limit {
 		r.dropOldest()
 	} else if r.count == len(r.buf) {
 		r.grow()
 	}
-	r.buf[(r.head+r.count)&(len(r.buf)-1)] = m
-	r.count++
 	size := int64(m.Size())
+	r.buf[(r.head+r.count)&(len(r.buf)-1)] = kept{m, size}
+	r.count++
 	r.bytes += size
 	left := r.budget.Add(-size)
 	for r.count > 0 && (r.bytes > r.most || left < 0) {
 		left = r.dropOldest()
 	}
+}
+
+// recount counts the newest message anew.
+func (r *ring) recount() {
+	if r.count == 0 {
+		return
+	}
+	newest := &r.buf[(r.head+r.count-1)&(len(r.buf)-1)]
+	size := int64(newest.m.Size())
+	r.bytes += size - newest.size
+	r.budget.Add(newest.size - size)
+	newest.size = size
 }
 
 // raise moves base forward only: after a loss it lies ahead of the oldest message.
@@ -76,25 +97,24 @@ func (r *ring) purge(marker *Message, pattern bool) {
 }
 
 func (r *ring) grow() {
-	next := make([]*Message, max(1, 2*len(r.buf)))
+	next := make([]kept, max(1, 2*len(r.buf)))
 	for i := range r.count {
-		next[i] = r.at(i)
+		next[i] = r.buf[(r.head+i)&(len(r.buf)-1)]
 	}
 	r.buf, r.head = next, 0
 }
 
-func (r *ring) at(i int) *Message { return r.buf[(r.head+i)&(len(r.buf)-1)] }
+func (r *ring) at(i int) *Message { return r.buf[(r.head+i)&(len(r.buf)-1)].m }
 
 // dropOldest moves base over the oldest message and returns the budget left.
 func (r *ring) dropOldest() int64 {
-	m := r.at(0)
-	r.buf[r.head] = nil
+	oldest := r.buf[r.head]
+	r.buf[r.head] = kept{}
 	r.head = (r.head + 1) & (len(r.buf) - 1)
 	r.count--
-	size := int64(m.Size())
-	r.bytes -= size
-	r.raise(m.Position)
-	return r.budget.Add(size)
+	r.bytes -= oldest.size
+	r.raise(oldest.m.Position)
+	return r.budget.Add(oldest.size)
 }
 
 // after returns up to limit messages after x. ok is false where the ring cannot

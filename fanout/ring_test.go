@@ -169,3 +169,29 @@ func checkBounds(t *rapid.T, rings []*ringModel, limit int, most, total int64, b
 func message(c fanout.Channel, offset uint64, kind fanout.Kind, data string) *fanout.Message {
 	return &fanout.Message{Channel: c, Stream: "n/0", Position: at(offset), Kind: kind, Data: []byte(data)}
 }
+
+// What a message's encodings take is known only once it was delivered: the ring
+// counts them when the next one comes.
+func TestRingCountsFrames(t *testing.T) {
+	var budget atomic.Int64
+	budget.Store(1 << 20)
+	ring := fanout.NewRing(8, 1<<20, &budget)
+	c := mustChannel(t, "n:a")
+	m := message(c, 1, fanout.KindData, "abc")
+	ring.Reset(at(0))
+	ring.Push(m)
+	alone := int64(m.Size())
+	plain := make([]byte, 10, 100)
+	for slot, frame := range [][]byte{plain, make([]byte, 200), plain, make([]byte, 20, 300)} {
+		m.Frame(slot, func(*fanout.Message) []byte { return frame })
+	}
+	next := message(c, 2, fanout.KindData, "abc")
+	ring.Push(next)
+	if want := alone + 200 + 300 + int64(next.Size()); ring.Bytes() != want {
+		t.Errorf("%d bytes, want %d: a frame's own size for all but the first, and a shared one once", ring.Bytes(), want)
+	}
+	ring.Reset(at(2))
+	if budget.Load() != 1<<20 {
+		t.Errorf("%d bytes were not given back", 1<<20-budget.Load())
+	}
+}

@@ -96,6 +96,7 @@ func (s *shard) finishLane(ss *shardSource) {
 	}
 	for len(ss.lane.items) > 0 {
 		s.advanceLane(ss, len(ss.cursors))
+		s.uncork() // a long lane must not fill the clients' buffers
 	}
 	s.leaveSliced(ss)
 }

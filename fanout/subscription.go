@@ -51,7 +51,7 @@ func (s *subscription) cancellable() context.Context {
 	s.client.mu.Lock()
 	defer s.client.mu.Unlock()
 	s.stop = stop
-	if s.client.gone {
+	if s.client.gone || s.client.subs.get(s.channel) != s { // ended before it began
 		s.cancelLocked()
 	}
 	return ctx

@@ -134,7 +134,7 @@ func data(cmd *protocol.PublishCommand) (b []byte, binary bool, err error) {
 		}
 		return b, true, nil
 	case cmd.Data == nil:
-		return nil, false, BadRequest("data", "is missing; give any JSON value, or bytes in data_base64")
+		return nil, false, BadRequest("data", "is missing; give any JSON value, or bytes in data_base64 (JSON) or data_binary (Protobuf)")
 	}
 	b, err = protocol.CompactData(cmd.Data)
 	return b, false, err

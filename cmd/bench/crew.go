@@ -37,8 +37,8 @@ type said struct {
 	err    error
 }
 
-// killAfter is how long a worker may take to end once its stdin is closed.
-const killAfter = 5 * time.Second
+// pipesAfter is how long the pipes of a worker that was killed are still read.
+const pipesAfter = 5 * time.Second
 
 // hire starts the workers and tells each what to do.
 func hire(ctx context.Context, s spec) (*crew, error) {
@@ -85,7 +85,7 @@ func (c *crew) startProcess(ctx context.Context, o *Options) (io.WriteCloser, io
 	cmd := exec.CommandContext(ctx, o.Worker[0], o.Worker[1:]...) //nolint:gosec // our own binary
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Stderr = o.Stderr
-	cmd.WaitDelay = killAfter
+	cmd.WaitDelay = pipesAfter
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		return nil, nil, fmt.Errorf("bench: start a worker: %w", err)

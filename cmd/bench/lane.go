@@ -48,6 +48,7 @@ type lane struct {
 	due     time.Time                       // of what is under way
 	blocked bool                            // by ahead
 	resting time.Time                       // after an error, until then
+	over    bool                            // the load has ended, and was counted
 }
 
 // makeLanes connects the lanes of this worker and gives them their channels.
@@ -149,6 +150,9 @@ func (l *lane) send(t *topic) {
 
 func (l *lane) answered(t *topic, err error) {
 	m := &l.w.measured
+	if l.over {
+		return
+	}
 	if err != nil {
 		l.w.fault("publish", err)
 		m.Publishes++
@@ -173,7 +177,7 @@ func (l *lane) answered(t *topic, err error) {
 
 // revive goes on after an error.
 func (l *lane) revive() {
-	if l.resting.IsZero() || time.Now().Before(l.resting) {
+	if l.over || l.resting.IsZero() || time.Now().Before(l.resting) {
 		return
 	}
 	l.resting = time.Time{}

@@ -72,14 +72,15 @@ func (w *worker) load(ctx context.Context, r *report) error {
 	return err
 }
 
-// giveUp counts the publishes that are still without an answer.
+// giveUp ends the lanes and counts the publishes that are still without an answer. One
+// that was refused is not sent again: it was counted then.
 func (w *worker) giveUp() {
 	for _, l := range w.lanes {
-		l.more = nil
 		if l.pub.Busy() {
 			w.measured.Publishes++
 			w.fault("publish", errNoAnswer)
 		}
+		l.more, l.retry, l.over = nil, nil, true
 	}
 }
 

@@ -69,7 +69,7 @@ func (c *conn) Receive(p []byte) (work bool) {
 	switch {
 	case c.gate.held == nil && was:
 		c.Receiving(0)
-	case c.gate.held != nil && (!was || out.messages > 0):
+	case c.gate.held != nil && (!was || out.messages > 0 || len(out.frames) > 0 && c.gate.held.whole == 0):
 		c.Receiving(now.UnixNano())
 	}
 	switch {
@@ -96,7 +96,7 @@ func (c *conn) Work() {
 	c.ready = nil
 	now, begun := time.Now(), c.Receiving(0)
 	c.read(out)
-	if begun != 0 {
+	if begun != 0 && !c.deaf {
 		c.Receiving(begun + int64(time.Since(now)))
 	}
 }
@@ -178,7 +178,7 @@ func (c *conn) leave(err error) {
 	case ok:
 		c.answer(closeFrame(protocol.Code(closed.Code), ""))
 	case errors.Is(err, websocket.ErrReadLimit):
-		c.refuse(protocol.CloseTooLarge, fmt.Sprintf("frame is over %d bytes", c.parsers.limit))
+		c.refuse(protocol.CloseTooLarge, fmt.Sprintf("a command is over %d bytes", c.parsers.limit))
 	case corrupt || errors.Is(err, io.ErrUnexpectedEOF):
 		c.refuse(protocol.CloseInvalidText, "the compressed data is not valid")
 	default:

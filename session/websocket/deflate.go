@@ -17,7 +17,7 @@ import (
 type deflated struct {
 	*codec
 
-	above  int // bytes of payload from which on compressing is tried
+	above  int // compressing is tried for payloads longer than this, in bytes
 	slot   int
 	encode func(*fanout.Message) []byte
 }
@@ -38,7 +38,7 @@ func (d *deflated) messageFrame(m *fanout.Message) []byte {
 		return plain
 	}
 	if f := deflateFrame(d.opcode, plain[header:]); len(f) < len(plain) {
-		return f
+		return bytes.Clone(f) // of its own length: it was made as long as the payload
 	}
 	return plain
 }

@@ -9,8 +9,8 @@
 // (and compressed) once for all its subscribers of one codec.
 //
 // Bounds: a command has Config.MaxFrame bytes at most, also after inflation; an
-// unfinished one holds twice that and 4 KiB at most, however it is cut into fragments,
-// and ends within Config.FrameTimeout. A client that ends its connection, or breaks
+// unfinished one holds twice that, 4 KiB and one read (16 KiB) at most, however it is cut
+// into fragments, and ends within Config.FrameTimeout. A client that ends its connection, or breaks
 // the rules, is read and ignored for up to 16 MiB or Config.CloseTimeout, so that the
 // close frame reaches it.
 //

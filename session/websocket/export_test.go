@@ -107,3 +107,6 @@ func (recorder) Message(*fanout.Message) []byte                 { return nil }
 func (recorder) Ping(bool) []byte                               { return control(opPing, nil) }
 func (recorder) Close(code protocol.Code, reason string) []byte { return closeFrame(code, reason) }
 func (r recorder) receive(_ *conn, kind int, frame []byte)      { r.got(kind, frame) }
+
+// Drain is drain.
+var Drain = drain

@@ -23,16 +23,22 @@ const (
 
 // answer closes as the client asked.
 func (c *conn) answer(final []byte) {
-	c.deaf = true
+	c.stopReading()
 	c.Leave(final)
 	c.endAs(hangUp)
 }
 
 // refuse closes because of what the client sent, and reads nothing of what follows.
 func (c *conn) refuse(code protocol.Code, detail string) {
-	c.deaf = true
+	c.stopReading()
 	c.Reject(code, detail)
 	c.endAs(hangUp)
+}
+
+// stopReading lets go of what is unfinished, whose time does not count any more.
+func (c *conn) stopReading() {
+	c.deaf, c.gate = true, gate{}
+	c.Receiving(0)
 }
 
 func (c *conn) endAs(kind ending) {

@@ -84,13 +84,20 @@ func (p *parser) read(c *conn, out passed) error {
 	}
 	_, r, err := p.ws.NextReader() // control frames up to the sentinel, or the broken frame
 	if err == nil {
-		_, err = io.Copy(io.Discard, r)
+		err = drain(r, p.on.parsers.limit+1) // one more, to meet a frame that is too long
 	}
 	// gorilla's word for the end of its memory in the middle of a frame is a close.
 	end, closed := errors.AsType[*websocket.CloseError](err)
 	if out.broken && (err == nil || errors.Is(err, io.EOF) || closed && end.Code == websocket.CloseAbnormalClosure) {
 		return errHeld
 	}
+	return err
+}
+
+// drain reads what there is of a message that a broken frame left unfinished, up to
+// limit bytes: what of it is compressed might inflate to a thousand times as much.
+func drain(r io.Reader, limit int64) error {
+	_, err := io.Copy(io.Discard, io.LimitReader(r, limit))
 	return err
 }
 

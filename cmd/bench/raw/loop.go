@@ -124,10 +124,13 @@ type Conn struct {
 	in, out   []byte // received and not used up; to be sent
 }
 
+// gone reports whether the connection has ended.
+func (c *Conn) gone() bool { return c.loop.conns[c.fd] != c }
+
 // Cut ends the connection as a lost network does: what is under way is lost, and
 // the peer gets a reset. A second Cut does nothing.
 func (c *Conn) Cut() {
-	if c.loop.conns[c.fd] != c {
+	if c.gone() {
 		return
 	}
 	c.loop.conns[c.fd] = nil
@@ -138,7 +141,7 @@ func (c *Conn) Cut() {
 
 // Write sends b, at once or when there is room.
 func (c *Conn) Write(b []byte) {
-	if c.loop.conns[c.fd] != c {
+	if c.gone() {
 		return
 	}
 	if !c.connected || len(c.out) > 0 {
@@ -156,6 +159,9 @@ func (c *Conn) Write(b []byte) {
 }
 
 func (c *Conn) fail(err error) {
+	if c.gone() {
+		return
+	}
 	c.Cut()
 	c.handler.Closed(c, err)
 }
@@ -172,7 +178,7 @@ func (c *Conn) ready(events uint32) {
 		if events&end != 0 {
 			again = 2
 		}
-		for c.loop.conns[c.fd] == c && (c.read() || again > 0) {
+		for !c.gone() && (c.read() || again > 0) {
 			again--
 		}
 	}

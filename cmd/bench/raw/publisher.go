@@ -13,7 +13,8 @@ import (
 // errAnswer: what came is no answer that the publisher understands.
 var errAnswer = errors.New("raw: unexpected answer")
 
-// ErrRefused is an answer to a publish that is not 201.
+// ErrRefused is an answer which says that nothing was stored: the same may be sent
+// again. After any other that is not 201 a message may be stored.
 var ErrRefused = errors.New("raw: publish refused")
 
 // Publisher is one keep-alive HTTP connection, with one request at a time.
@@ -79,8 +80,10 @@ func (p *Publisher) Data(c *Conn, b []byte) (used int) {
 		return len(b)
 	case size == 0:
 		return 0
-	case status != 201:
+	case status == 503 || status >= 400 && status < 500 && status != 408:
 		p.finish(fmt.Errorf("%w: status %d: %.300s", ErrRefused, status, body))
+	case status != 201:
+		p.finish(fmt.Errorf("publish: status %d, it is not known whether the message was stored: %.300s", status, body))
 	default:
 		if p.Keep {
 			p.Position = position(body)

@@ -138,6 +138,9 @@ func (s *Subscriber) Data(c *Conn, b []byte) (used int) {
 		}
 		used += size
 		s.frame(c, opcode, payload, now)
+		if c.gone() { // what follows was received by nobody
+			return len(b)
+		}
 	}
 }
 
