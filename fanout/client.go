@@ -53,7 +53,7 @@ func (c *Client) Subscribe(req SubscribeRequest) error {
 	if src != nil {
 		req.Channel = src.key.Filter // equal, and shared by all its subscribers
 	}
-	sub := &subscription{client: c, channel: req.Channel, token: req.Token, start: req.Start, recovered: true}
+	sub := &subscription{client: c, channel: req.Channel, token: req.Token, start: req.Start, recovered: true, refine: refined(&req)}
 	if err := c.admit(sub); err != nil {
 		if src != nil {
 			h.release(src)
@@ -85,6 +85,11 @@ func (c *Client) admit(sub *subscription) error {
 	}
 	if c.subs.get(sub.channel) != nil {
 		return fmt.Errorf("%w to %s", ErrAlreadySubscribed, sub.channel)
+	}
+	if sub.refine != nil {
+		if err := c.admitRefinedLocked(sub.refine); err != nil {
+			return err
+		}
 	}
 	c.subs.add(sub)
 	c.shard.hub.metrics.subscriptions.Inc()

@@ -426,3 +426,10 @@ func (l *memLog) setDown(down bool) {
 		l.suspectLocked("")
 	}
 }
+
+// pass moves the log's clock.
+func (l *memLog) pass(d time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.clock += int64(d)
+}

@@ -60,6 +60,9 @@ type SubscribeRequest struct {
 	Token   uint64
 	Channel Channel // or pattern
 	Start   Start
+	// Filter, unless nil, leaves out the messages that do not pass. The subscription
+	// counts among its users while it lives.
+	Filter *Filter
 }
 
 // Start says where a subscription begins. At most one field is set; with none it

@@ -15,6 +15,7 @@ type subscription struct {
 	channel Channel
 	token   uint64
 	start   Start
+	refine  *refinement // nil: all messages come
 
 	// Guarded by client.mu.
 	place int                // in client.subs.list
@@ -236,27 +237,6 @@ func (s *subscription) attach(sources []*liveSource, at []Position) {
 	})
 }
 
-// skipHad makes a cursor that knows where it begins leave out what the client's
-// patterns have delivered, up to an offset.
-func (c *cursor) skipHad(upTo uint64) {
-	for _, sub := range c.sub.client.active {
-		if sub == c.sub || !sub.channel.Matches(c.sub.channel) || c.sub.channel.IsPattern() {
-			continue
-		}
-		o := sub.cursorOf(c.src.key.Stream)
-		if o == nil || !o.begun {
-			continue
-		}
-		to := o.pos.Offset
-		if o.behind != nil {
-			to = max(to, o.behind.until)
-		}
-		if to = min(to, upTo); to > max(c.start, o.start) {
-			c.backlog().addHad(span{filter: sub.channel, from: o.start, to: to})
-		}
-	}
-}
-
 // begins notes that a cursor knows where it begins; the last one announces the
 // subscription.
 func (s *subscription) begins(c *cursor, recovered bool, reason string) {
@@ -363,36 +343,14 @@ func (s *subscription) end() {
 	})
 }
 
-// takeOver keeps a pattern's cursor exact when a subscription ends to which it left
-// messages: it leaves out what that one had delivered, and goes back to where that
-// one stood to deliver only what it would have delivered.
-func (s *subscription) takeOver(from *cursor) {
-	if !s.channel.IsPattern() || !from.begun || !from.sub.channel.IsPattern() && !s.channel.Matches(from.sub.channel) {
-		return
-	}
-	c := s.cursorOf(from.src.key.Stream)
-	if c == nil || !c.begun || from.leftTo == 0 && from.pos.Offset <= c.pos.Offset {
-		return // nothing was left to it, and what it had lies behind
-	}
-	b := c.backlog()
-	if from.pos.Offset > from.start {
-		b.addHad(span{filter: from.sub.channel, from: from.start, to: from.pos.Offset})
-	}
-	if from.pos.Offset >= from.leftTo {
-		return
-	}
-	b.addLeft(from.sub.channel, s.channel, max(c.pos.Offset, b.until))
-	if from.pos.Offset < c.pos.Offset {
-		c.pos, c.state = from.pos, cursorCatchingUp
-		c.sub.client.shard.post(c.step)
-	}
-}
-
 // forget lets the channel be subscribed again.
 func (s *subscription) forget() {
 	c := s.client
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if s.refine != nil {
+		s.refine.releaseLocked()
+	}
 	if c.subs.get(s.channel) == s {
 		c.subs.remove(s)
 		c.shard.hub.metrics.subscriptions.Dec()

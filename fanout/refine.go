@@ -1,0 +1,83 @@
+package fanout
+
+import "time"
+
+// refinement is what one subscription leaves out beside what every other would: nil
+// for most, which then pay a comparison for it.
+type refinement struct {
+	filter *Filter // nil: none
+	held   bool    // it counts among the filter's users; guarded by the client's lock
+	// told is the store time of the last message that brought the client a position, of
+	// each cursor. Owned by the shard's goroutine.
+	told []int64
+}
+
+// refined makes the refinement of a request, nil where it asks for none.
+func refined(req *SubscribeRequest) *refinement {
+	if req.Filter == nil {
+		return nil
+	}
+	return &refinement{filter: req.Filter}
+}
+
+// admitRefinedLocked counts the subscription among its filter's users.
+func (c *Client) admitRefinedLocked(r *refinement) error {
+	if r.filter == nil {
+		return nil
+	}
+	if c.tooManyFiltersLocked(r.filter) {
+		return badInput("filter", "this connection has %d different filters, as many as it may; unsubscribe some", MaxFilters)
+	}
+	r.filter.Acquire()
+	r.held = true
+	return nil
+}
+
+func (r *refinement) releaseLocked() {
+	if r.held {
+		r.held = false
+		r.filter.Release()
+	}
+}
+
+// tellEvery bounds how far a position that the client knows lies behind its cursor
+// where everything is left out, in time between messages.
+const tellEvery = 5 * time.Second
+
+// judge reports whether m, which is the cursor's next, is to be delivered. What is
+// left out moves the cursor like what is delivered.
+func (r *refinement) judge(c *cursor, m *Message) (deliver bool) {
+	if r.filter != nil && !r.filter.Passes(m) {
+		r.leftOut(c, m)
+		return false
+	}
+	*r.toldAt(c) = m.Position.Time
+	return true
+}
+
+// leftOut tells the client now and then how far its cursor has come without a message:
+// it must not return to a place that the log has long forgotten.
+func (r *refinement) leftOut(c *cursor, m *Message) {
+	told := r.toldAt(c)
+	switch {
+	case *told == 0:
+		*told = m.Position.Time // the position that the subscription began with is as good
+	case m.Position.Time-*told >= int64(tellEvery):
+		c.sub.client.cork()
+		if c.sub.client.sink.Notify(Notice{Kind: NoticePosition, Channel: c.sub.channel, Positions: []Position{m.ResumeAt()}}) {
+			*told = m.Position.Time
+		}
+	}
+}
+
+func (r *refinement) toldAt(c *cursor) *int64 {
+	if r.told == nil {
+		r.told = make([]int64, max(1, len(c.sub.cursors)))
+	}
+	for i, o := range c.sub.cursors {
+		if o == c {
+			return &r.told[i]
+		}
+	}
+	return &r.told[0]
+}
