@@ -21,7 +21,7 @@ func (c *cursor) begin(res readResult) {
 	c.pos, c.begun, c.start = p, true, p.Offset
 	c.skipHad(maxOffset)
 	c.sub.begins(c, true, "")
-	c.take(res.Messages, res.More, res.upTo)
+	c.take(res.Messages, res.More, res.upTo, true)
 }
 
 // lost tells the client that history is gone, and reports whether the messages of

@@ -3,6 +3,8 @@ package fanout
 import (
 	"fmt"
 	"sync"
+
+	"github.com/rivulet-rt/rivulet/protocol"
 )
 
 // Client is one connection's subscriptions. Its methods may be called from any
@@ -114,6 +116,12 @@ func (r SubscribeRequest) validate() error {
 		return badInput("channel", "is missing")
 	case set > 1:
 		return badInput("position", "give only one of position, last and since")
+	case r.Conflate.MaxRate < 0 || r.Conflate.MaxRate > protocol.MaxRate:
+		return badInput("max_rate", "is %d, must be from 1 to %d messages a second", r.Conflate.MaxRate, protocol.MaxRate)
+	case r.Conflate.MaxRate > 0 && r.Conflate.By == ConflateNone:
+		return badInput("max_rate", "needs conflate: messages above the rate are left out only where newer ones outdate them")
+	case r.Conflate.By > ConflateLast:
+		return badInput("conflate", "is not key or last")
 	case r.Start.Last < 0 || r.Start.Last > MaxLast:
 		return badInput("last", "is %d, must be 1 to %d", r.Start.Last, MaxLast)
 	case r.Start.Since < 0:

@@ -115,7 +115,9 @@ func (c *cursor) deliver(m *Message) bool {
 func (c *cursor) fellBehind() {
 	if c.state == cursorLive {
 		c.state = cursorCatchingUp
-		c.sub.client.shard.hub.metrics.fellBehind.Inc()
+		if c.sub.client.blocked { // else it waits for its turn
+			c.sub.client.shard.hub.metrics.fellBehind.Inc()
+		}
 	}
 }
 
@@ -131,25 +133,31 @@ func (c *cursor) emit(m *Message) bool {
 	}
 	switch m.Kind {
 	case KindData:
-		if r := c.sub.refine; r != nil && !r.judge(c, m) {
-			return true
+		if r := c.sub.refine; r != nil {
+			return r.emit(c, m)
 		}
-		cl.cork()
-		if !cl.sink.Deliver(m) {
-			cl.blocked = true
-			return false
-		}
-		cl.shard.delivered++
-		c.got = true
-		return true
+		return c.hand(m)
 	case KindPurge:
-		if !c.got && c.sub.start.open() {
+		if !c.got && (c.sub.start.open() || c.sub.snapshots()) {
 			return true // it has nothing that could be gone
 		}
 		return cl.notify(Notice{Kind: NoticeGap, Channel: m.Channel, Positions: []Position{m.ResumeAt()}, Reason: protocol.ReasonPurged})
 	case KindDeleted:
 		return cl.notify(Notice{Kind: NoticeDeleted, Channel: m.Channel, Positions: []Position{m.ResumeAt()}, Target: m.Target})
 	}
+	return true
+}
+
+// hand gives m to the sink and reports whether it was taken.
+func (c *cursor) hand(m *Message) bool {
+	cl := c.sub.client
+	cl.cork()
+	if !cl.sink.Deliver(m) {
+		cl.blocked = true
+		return false
+	}
+	cl.shard.delivered++
+	c.got = true
 	return true
 }
 
@@ -216,16 +224,30 @@ func (c *cursor) step() {
 	if c.state == cursorLive || c.reading {
 		return
 	}
-	if c.begun && !c.distrust && c.owed == "" {
-		msgs, more, ok, upTo := c.src.replay(c.pos, c.sub.client.shard.hub.cfg.ReadBatch)
-		if ok {
-			c.sub.client.shard.hub.metrics.readsRing.Inc()
-			c.sub.begins(c, true, "")
-			c.take(msgs, more, upTo)
-			return
-		}
+	if c.begun && !c.distrust && c.owed == "" && c.replay() {
+		return
 	}
 	c.read()
+}
+
+// replay takes what follows from memory, if that can tell.
+func (c *cursor) replay() bool {
+	hub := c.sub.client.shard.hub
+	var msgs []*Message
+	var more, ok bool
+	var upTo Position
+	if c.sub.conflates() == ConflateNone {
+		msgs, more, ok, upTo = c.src.replay(c.pos, hub.cfg.ReadBatch)
+	} else {
+		msgs, more, ok, upTo = c.src.replayView(c, c.sub.refine.batch(c.sub, hub.cfg.ReadBatch))
+	}
+	if !ok {
+		return false
+	}
+	hub.metrics.readsRing.Inc()
+	c.sub.begins(c, true, "")
+	c.take(msgs, more, upTo, false)
+	return true
 }
 
 // read asks the log for what follows pos, with proof that nothing is missing.
@@ -273,24 +295,24 @@ func (c *cursor) answer(res readResult, epoch uint32, asked Position) {
 	case !c.lost(res, reason):
 		return
 	}
-	c.take(res.Messages, res.More, res.upTo)
+	c.take(res.Messages, res.More, res.upTo, true)
 }
 
 // take delivers a batch and decides what comes next. upTo is where the feed stood
 // before the batch was read: a batch without more is complete up to there.
-func (c *cursor) take(msgs []*Message, more bool, upTo Position) {
+func (c *cursor) take(msgs []*Message, more bool, upTo Position, fromLog bool) {
 	if !c.sub.announced {
 		return // the last of the pattern's cursors to begin wakes the others
 	}
-	floor := c.trust()
-	for _, m := range msgs {
-		if !floor.IsZero() {
-			m = m.at(floor)
+	if !fromLog {
+		for _, m := range msgs {
+			if !c.deliver(m) {
+				return
+			}
 		}
-		if !c.deliver(m) {
-			return
-		}
-		c.logTo = m.Offset()
+		c.unproven = c.unproven || c.src.loose() // what a loose pattern's view has is what came live
+	} else if !c.takeLog(msgs) {
+		return
 	}
 	if more {
 		c.again()
@@ -304,6 +326,35 @@ func (c *cursor) take(msgs []*Message, more bool, upTo Position) {
 		return
 	}
 	c.goLive()
+}
+
+// takeLog delivers what was read from the log, and reports whether it could.
+func (c *cursor) takeLog(msgs []*Message) bool {
+	var left []bool
+	if by := c.sub.conflates(); by != ConflateNone {
+		left = outdated(by, msgs)
+	}
+	floor := c.trust()
+	for i, m := range msgs {
+		if !floor.IsZero() {
+			m = m.at(floor)
+		}
+		switch {
+		case left != nil && left[i]:
+			c.pass(m)
+		case !c.deliver(m):
+			return false
+		}
+		c.logTo = m.Offset()
+	}
+	return true
+}
+
+// pass moves the cursor over a message that is outdated.
+func (c *cursor) pass(m *Message) {
+	if m.Offset() > c.pos.Offset {
+		c.pos = m.Position
+	}
 }
 
 // again lets others have their turn before the next batch.

@@ -48,7 +48,8 @@ type memStream struct {
 type memLog struct {
 	limit  uint64 // messages per channel that are promised
 	parts  int
-	faulty func(n int) bool // one in n; from a seeded source
+	faulty func(n int) bool         // one in n; from a seeded source
+	key    func(data string) string // the conflation key of a message; nil: none has one
 
 	mu      sync.Mutex // guards the following
 	clock   int64
@@ -181,7 +182,7 @@ func (l *memLog) Read(_ context.Context, q fanout.Query) (fanout.Batch, error) {
 func (l *memLog) copyLocked(r *record) *fanout.Message {
 	m := fanout.Message{
 		Channel: r.msg.Channel, Stream: r.msg.Stream, Position: r.msg.Position, Prev: r.msg.Prev,
-		Kind: r.msg.Kind, Data: r.msg.Data,
+		Kind: r.msg.Kind, Data: r.msg.Data, ConflationKey: r.msg.ConflationKey,
 	}
 	m.Position.Stream = l.streams[r.msg.Stream].tag
 	return &m
@@ -333,8 +334,12 @@ func (l *memLog) store(c fanout.Channel, kind fanout.Kind, data string) bool {
 		prev = all[len(all)-1].seq
 	}
 	s.lastSeq++
+	key := ""
+	if l.key != nil && kind == fanout.KindData {
+		key = l.key(data)
+	}
 	r := &record{seq: s.lastSeq, life: s.life, msg: fanout.Message{
-		Channel: c, Stream: s.name, Prev: prev, Kind: kind, Data: []byte(data),
+		Channel: c, Stream: s.name, Prev: prev, Kind: kind, Data: []byte(data), ConflationKey: key,
 		Position: fanout.Position{Stream: s.tag, Offset: s.lastSeq, Time: l.tickLocked()},
 	}}
 	s.records = append(s.records, r)

@@ -6,6 +6,9 @@ package fanout
 // patterns have delivered, up to an offset.
 func (c *cursor) skipHad(upTo uint64) {
 	for _, sub := range c.sub.client.active {
+		if sub.refine != nil { // it has left out what nobody shall miss: rather twice
+			continue
+		}
 		if sub == c.sub || !sub.channel.Matches(c.sub.channel) || c.sub.channel.IsPattern() {
 			continue
 		}
@@ -35,7 +38,7 @@ func (s *subscription) takeOver(from *cursor) {
 		return // nothing was left to it, and what it had lies behind
 	}
 	b := c.backlog()
-	if from.pos.Offset > from.start {
+	if from.pos.Offset > from.start && from.sub.refine == nil {
 		b.addHad(span{filter: from.sub.channel, from: from.start, to: from.pos.Offset})
 	}
 	if from.pos.Offset >= from.leftTo {

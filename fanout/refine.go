@@ -7,6 +7,8 @@ import "time"
 type refinement struct {
 	filter *Filter // nil: none
 	held   bool    // it counts among the filter's users; guarded by the client's lock
+	by     ConflateBy
+	pace   pace
 	// told is the store time of the last message that brought the client a position, of
 	// each cursor. Owned by the shard's goroutine.
 	told []int64
@@ -14,10 +16,14 @@ type refinement struct {
 
 // refined makes the refinement of a request, nil where it asks for none.
 func refined(req *SubscribeRequest) *refinement {
-	if req.Filter == nil {
+	if req.Filter == nil && req.Conflate.By == ConflateNone {
 		return nil
 	}
-	return &refinement{filter: req.Filter}
+	r := &refinement{filter: req.Filter, by: req.Conflate.By}
+	if req.Conflate.MaxRate > 0 {
+		r.pace.each = time.Second / time.Duration(req.Conflate.MaxRate)
+	}
+	return r
 }
 
 // admitRefinedLocked counts the subscription among its filter's users.
@@ -44,15 +50,44 @@ func (r *refinement) releaseLocked() {
 // where everything is left out, in time between messages.
 const tellEvery = 5 * time.Second
 
-// judge reports whether m, which is the cursor's next, is to be delivered. What is
-// left out moves the cursor like what is delivered.
-func (r *refinement) judge(c *cursor, m *Message) (deliver bool) {
+// emit hands m, which is the cursor's next, to the client unless it is left out, and
+// reports whether the cursor may move over it.
+func (r *refinement) emit(c *cursor, m *Message) bool {
 	if r.filter != nil && !r.filter.Passes(m) {
 		r.leftOut(c, m)
+		return true
+	}
+	paced := r.paced(c.sub)
+	var now int64
+	if paced {
+		if now = time.Now().UnixNano(); !r.pace.due(now) {
+			c.sub.client.shard.await(c.sub)
+			return false
+		}
+	}
+	if !c.hand(m) {
 		return false
 	}
-	*r.toldAt(c) = m.Position.Time
+	if paced {
+		r.pace.took(now)
+	}
+	if r.filter != nil {
+		*r.toldAt(c) = m.Position.Time
+	}
 	return true
+}
+
+// paced reports whether a rate holds: it does once the subscription has caught up,
+// since who comes shall have what there is at once.
+func (r *refinement) paced(s *subscription) bool { return r.pace.each > 0 && s.replaying == 0 }
+
+// batch is how many messages to take from memory at once: with a rate no more than may
+// go in a turn.
+func (r *refinement) batch(s *subscription, most int) int {
+	if !r.paced(s) {
+		return most
+	}
+	return min(most, 2+int(paceTick/r.pace.each))
 }
 
 // leftOut tells the client now and then how far its cursor has come without a message:

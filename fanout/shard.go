@@ -30,6 +30,7 @@ type shard struct {
 	laned     int            // messages in all lanes, part of the bound ShardQueue
 	solo      bool           // what is being handled brings a client one frame: nothing to gather
 	delivered int            // since the metric was told
+	turns     *turns         // of subscriptions with a rate; nil before the first
 }
 
 // turn is how many items a shard handles before what they brought leaves: enough to
@@ -141,13 +142,15 @@ func (s *shard) run() {
 	for {
 		select {
 		case <-s.ready:
+		case <-s.clock():
 		case <-s.hub.ctx.Done():
 			return
 		}
 		for s.hub.ctx.Err() == nil {
 			var lagged []*liveSource
 			batch, lagged = s.take(batch)
-			if len(batch) == 0 && len(lagged) == 0 && len(s.sliced) == 0 {
+			more := s.giveTurns()
+			if len(batch) == 0 && len(lagged) == 0 && len(s.sliced) == 0 && !more {
 				break
 			}
 			single := len(batch) == 1 && batch[0].kind == itemMessage

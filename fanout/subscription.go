@@ -92,6 +92,9 @@ func (s *subscription) startHere(src *liveSource) (at []Position, ok bool) {
 		defer src.mu.Unlock()
 		p, ok := src.ring.beforeLast(s.start.Last)
 		return []Position{p}, ok
+	case s.snapshots():
+		p, ok := src.snapshotHere(s.conflates())
+		return []Position{p}, ok && (p.Stream.IsZero() || !src.stale(time.Now()))
 	case s.start.Since != 0:
 		return nil, false
 	case len(s.start.Positions) > 0:
@@ -169,6 +172,14 @@ func (s *subscription) startIn(ctx context.Context, src *liveSource) (p Position
 		return at[0], true, nil
 	}
 	switch {
+	case s.snapshots():
+		if !src.loose() && src.stale(time.Now()) {
+			if err := h.refresh(ctx, src); err != nil {
+				return Position{}, false, err
+			}
+		}
+		p, err := h.fill(ctx, src, s.conflates())
+		return p, err == nil, err
 	case !s.start.given() && src.loose():
 		// The feed stands at no one place of the log: now is the end of the stream.
 		t, err := h.backend.Tail(ctx, src.key)
@@ -211,6 +222,7 @@ func (s *subscription) attach(sources []*liveSource, at []Position) {
 			s.cursors = append(s.cursors, cur)
 		}
 		cur.sub, cur.src = s, src
+		src.useView(s.conflates(), 1)
 		c.shard.source(src).add(cur)
 		if len(at) == 0 {
 			cur.pos, cur.begun, cur.state = cur.at.pos, true, cursorLive
@@ -280,7 +292,7 @@ func (s *subscription) tellCaughtUp(c *cursor) bool {
 	if s.replaying == 0 || c.live {
 		return true
 	}
-	if !s.start.given() {
+	if !s.start.given() && !s.snapshots() {
 		c.live = true
 		s.replaying--
 		return true // it asked for no history
@@ -337,6 +349,7 @@ func (s *subscription) end() {
 		for _, o := range c.active {
 			o.takeOver(cur)
 		}
+		cur.src.useView(s.conflates(), -1)
 		c.shard.remove(cur)
 		c.shard.hub.release(cur.src)
 		return true
