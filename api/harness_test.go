@@ -122,7 +122,7 @@ func newHarness(tb testing.TB, change ...func(*harness)) *harness {
 	}
 	h.handler = api.New(h.cfg, api.Deps{
 		Publisher: h.log, Purger: h.log, History: h.log, Readiness: h.log, Auth: h.auth,
-		Metrics: h.reg, WebSocket: elsewhere("websocket"), Events: elsewhere("events"),
+		Metrics: h.reg, WebSocket: elsewhere("websocket"), Events: elsewhere("events"), Poll: elsewhere("poll"),
 	}, slog.New(slog.NewTextHandler(&h.logged, &slog.HandlerOptions{Level: slog.LevelDebug})), h.reg)
 	return h
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/rivulet-rt/rivulet/migrations"
+	"github.com/rivulet-rt/rivulet/session"
 )
 
 const (
@@ -39,6 +40,10 @@ func (n NamespaceConfig) problems(name string, cluster bool) []error {
 	}
 	if n.MaxAge < 0 && n.MaxAge != Unlimited {
 		errs = append(errs, fmt.Errorf("max_age is %v, must be at least 1s, or unlimited", time.Duration(n.MaxAge)))
+	}
+	if _, err := n.conflation(); err != nil {
+		ev := session.ErrorEvent(err)
+		errs = append(errs, fmt.Errorf("%s %s", ev.Field, ev.Message))
 	}
 	for _, err := range parts(spec.Validate()) {
 		text := strings.TrimPrefix(err.Error(), fmt.Sprintf("%v %q: ", migrations.ErrInvalidSpec, name))

@@ -23,6 +23,7 @@ import (
 	"github.com/rivulet-rt/rivulet/auth"
 	"github.com/rivulet-rt/rivulet/broker"
 	"github.com/rivulet-rt/rivulet/fanout"
+	"github.com/rivulet-rt/rivulet/fanout/filter"
 	"github.com/rivulet-rt/rivulet/session"
 	"github.com/rivulet-rt/rivulet/session/sse"
 	"github.com/rivulet-rt/rivulet/session/websocket"
@@ -162,11 +163,16 @@ func (n *Node) setup(ctx context.Context) error {
 			slog.Int("max_connections", most), slog.Int("configured", limits.MaxConnections))
 		limits.MaxConnections = most
 	}
+	filters, err := filter.NewSet()
+	if err != nil {
+		return fmt.Errorf("prepare filters: %w", err)
+	}
 	registry, err := session.NewRegistry(limits, session.Services{
 		NewClient: func(sink fanout.Sink) session.Subscriber { return hub.NewClient(sink) },
 		History:   hub,
 		Publisher: b,
 		Auth:      n.verifier,
+		Filters:   filters,
 	}, n.log, n.reg)
 	if err != nil {
 		return fmt.Errorf("prepare sessions: %w", err)
@@ -187,6 +193,7 @@ func (n *Node) setup(ctx context.Context) error {
 		Metrics:   n.reg,
 		WebSocket: websocket.New(registry, n.log),
 		Events:    sse.New(registry, n.log),
+		Poll:      sse.NewPoller(registry, n.log),
 		Echo:      echo,
 	}, n.log, n.reg))
 	n.log.Info("started", slog.String("address", n.addr.String()))

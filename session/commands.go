@@ -185,6 +185,11 @@ func subscribe(_ context.Context, s *Session, cmd *protocol.Command) error {
 	if !s.claimed().Allows(auth.Subscribe, req.Channel.String()) {
 		return Forbidden("channel", "the token does not allow subscribe on %s", req.Channel)
 	}
+	release, err := s.registry.Refine(&req, cmd.Subscribe)
+	if err != nil {
+		return err
+	}
+	defer release()
 	client, token, err := s.join(req.Channel, cmd.ID)
 	if err != nil {
 		return err

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/rivulet-rt/rivulet/fanout"
 	"github.com/rivulet-rt/rivulet/protocol"
 )
 
@@ -46,6 +47,8 @@ type Config struct {
 	// DrainWindow is the most time over which a drain spreads its disconnects, and
 	// the clients their return: a hundred of them a second, few at once.
 	DrainWindow time.Duration
+	// Conflate is what subscriptions leave out that ask for no conflation, by namespace.
+	Conflate map[string]fanout.Conflation
 	// Origins that browsers may come from, beside the node's own host: "https://a.example",
 	// "https://*.a.example", or "*" for any.
 	Origins []string

@@ -43,6 +43,7 @@ func refusals() []refusal {
 		{err: fanout.ErrDiskFull, code: protocol.ErrorUnavailable, text: "the log is out of disk space; nothing was stored", retry: 5 * time.Second},
 		{err: fanout.ErrKeyConflict, code: protocol.ErrorConflict, text: "the key was used before with other content; use a new key for a new message", field: "idempotency_key"},
 		{err: fanout.ErrTooLarge, code: protocol.ErrorTooLarge, text: "the message is over the namespace's size limit", field: "data"},
+		{err: fanout.ErrTooManyFilters, code: protocol.ErrorTooManyRequests, text: "the node has as many different filters as it may; use one that others use, or come back later", field: "filter", retry: 5 * time.Second},
 		{err: fanout.ErrAlreadySubscribed, code: protocol.ErrorConflict, text: "this connection is already subscribed to it; unsubscribe first", field: "channel"},
 		{err: fanout.ErrNotSubscribed, code: protocol.ErrorNotFound, text: "this connection is not subscribed to it", field: "channel"},
 		{err: fanout.ErrClosed, code: protocol.ErrorUnavailable, text: "the node is shutting down", retry: time.Second},

@@ -46,6 +46,7 @@ type Services struct {
 	History   Historian
 	Publisher Publisher
 	Auth      Authenticator
+	Filters   Filters // nil: there are none
 }
 
 // Member is one connection, as the registry sees it.
