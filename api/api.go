@@ -21,15 +21,29 @@ import (
 var specification []byte
 
 // Publisher stores messages. A Receipt means stored. PublishAll keeps the order
-// of messages of one channel and answers with one Outcome for each.
+// of messages of one channel and answers with one Outcome for each. PublishAtomic stores
+// all or none; its errors are *fanout.BatchError.
 type Publisher interface {
 	Publish(ctx context.Context, p *fanout.Publication) (fanout.Receipt, error)
 	PublishAll(ctx context.Context, list []*fanout.Publication) []fanout.Outcome
+	PublishAtomic(ctx context.Context, list []*fanout.Publication) ([]fanout.Receipt, error)
 }
 
-// Purger empties channels.
+// Purger empties channels, and takes single messages out of them. The receipt is of the
+// marker; with Duplicate the message was deleted before. The error of Delete wraps
+// fanout.ErrNoMessage where there is no such message.
 type Purger interface {
 	Purge(ctx context.Context, c fanout.Channel) (fanout.Receipt, error)
+	Delete(ctx context.Context, c fanout.Channel, offset uint64) (fanout.Receipt, error)
+}
+
+// Scheduler knows the messages that wait to be stored. Errors wrap
+// fanout.ErrNoSchedule where nothing waits under the ID, and fanout.ErrScheduleDue
+// where it is too late to cancel.
+type Scheduler interface {
+	Schedules(ctx context.Context, q fanout.ScheduleQuery) (fanout.SchedulePage, error)
+	Schedule(ctx context.Context, id string) (fanout.Scheduled, error)
+	Cancel(ctx context.Context, id string) error
 }
 
 // History reads stored messages.
@@ -52,6 +66,7 @@ type Authenticator interface {
 type Deps struct {
 	Publisher Publisher
 	Purger    Purger
+	Scheduler Scheduler
 	History   History
 	Readiness Readiness
 	Auth      Authenticator
@@ -109,12 +124,17 @@ type route struct {
 }
 
 func (a *api) routes() []route {
-	const messages = "/v1/channels/{channel}/messages"
+	const messages, schedules = "/v1/channels/{channel}/messages", "/v1/schedules"
 	return []route{
 		{"publish", http.MethodPost, messages, true, a.cfg.MaxBody, a.publish},
 		{"publish_batch", http.MethodPost, "/v1/messages", true, a.cfg.MaxBatchBody, a.publishBatch},
+		{"broadcast", http.MethodPost, "/v1/broadcast", true, a.cfg.MaxBody, a.broadcast},
 		{"history", http.MethodGet, messages, true, 0, a.history},
 		{"purge", http.MethodDelete, messages, true, 0, a.purge},
+		{"delete", http.MethodDelete, messages + "/{offset}", true, 0, a.deleteMessage},
+		{"schedules", http.MethodGet, schedules, true, 0, a.schedules},
+		{"schedule", http.MethodGet, schedules + "/{schedule}", true, 0, a.oneSchedule},
+		{"cancel", http.MethodDelete, schedules + "/{schedule}", true, 0, a.cancelSchedule},
 		{"healthz", http.MethodGet, "/healthz", false, 0, a.healthz},
 		{"readyz", http.MethodGet, "/readyz", false, 0, a.readyz},
 		{"openapi", http.MethodGet, "/openapi.yaml", false, 0, a.openapi},

@@ -17,10 +17,16 @@ func appendOpening(b []byte, code int, message string) []byte {
 	return append(b, `,"data":`...)
 }
 
-// appendReceipt appends the data of a stored message or a purge.
+// appendReceipt appends the data of a stored or scheduled message, or a marker.
 func appendReceipt(b []byte, c fanout.Channel, r fanout.Receipt) []byte {
 	b = append(b, `{"channel":`...)
 	b = appendString(b, c.String())
+	if r.Schedule != "" {
+		b = appendString(append(b, `,"schedule":`...), r.Schedule)
+		b = appendMillis(append(b, `,"deliver_at":`...), r.DeliverAt)
+		b = strconv.AppendBool(append(b, `,"duplicate":`...), r.Duplicate)
+		return append(b, '}')
+	}
 	b = append(b, `,"offset":`...)
 	b = strconv.AppendUint(b, r.Position.Offset, 10)
 	b = append(b, `,"position":"`...)

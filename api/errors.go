@@ -67,6 +67,10 @@ func table() []translation {
 		{fanout.ErrUnknownNamespace, problem{status: http.StatusNotFound, field: "channel", message: "the channel's namespace is not configured on this server"}},
 		{fanout.ErrTooLarge, problem{status: http.StatusRequestEntityTooLarge, field: "data", message: "the message is over the size limit of its namespace"}},
 		{fanout.ErrKeyConflict, problem{status: http.StatusConflict, field: "idempotency_key", message: "the idempotency key was used before with other content; nothing was stored, use a new key for a new message"}},
+		{fanout.ErrExpectedOffset, problem{status: http.StatusConflict, field: "expected_offset", message: "the channel's last message has another offset; nothing was stored, read the channel and decide again"}},
+		{fanout.ErrNoMessage, problem{status: http.StatusNotFound, field: "updates", message: "the channel has no message at that offset; nothing was stored"}},
+		{fanout.ErrNotAtomic, problem{status: http.StatusUnprocessableEntity, field: "channel", message: "an atomic batch is of one channel, or of channels of one namespace that has one partition"}},
+		{fanout.ErrSchedulesFull, problem{status: http.StatusServiceUnavailable, retryAfter: time.Minute, message: "as many messages are scheduled as the log holds" + again}},
 		{fanout.ErrTooBusy, problem{status: http.StatusServiceUnavailable, retryAfter: time.Second, message: "too many messages at once" + again}},
 		{fanout.ErrDiskFull, problem{status: http.StatusServiceUnavailable, retryAfter: 30 * time.Second, message: "the log is out of disk space" + again}},
 		{fanout.ErrUnavailable, problem{status: http.StatusServiceUnavailable, retryAfter: 2 * time.Second, message: "the log cannot be reached" + again}},
@@ -93,6 +97,12 @@ func translate(err error) *problem {
 	}
 	if e, ok := errors.AsType[*protocol.DecodeError](err); ok {
 		return badInput(e.Field, e.Problem)
+	}
+	if e, ok := errors.AsType[*fanout.ExpectedOffsetError](err); ok {
+		return &problem{
+			status: http.StatusConflict, field: "expected_offset",
+			message: "the channel's last message has the offset " + strconv.FormatUint(e.Last, 10) + "; nothing was stored, read what is new and decide again",
+		}
 	}
 	if t := firstIn(table(), err); t != nil {
 		if t.status == http.StatusUnauthorized && errors.Is(err, auth.ErrInvalid) {

@@ -25,7 +25,7 @@ func plainHandler(log *fakeLog) http.Handler { return plainHandlerFor(log, log) 
 func plainHandlerFor(publisher api.Publisher, log *fakeLog) http.Handler {
 	reg := prometheus.NewRegistry()
 	return api.New(api.DefaultConfig(), api.Deps{
-		Publisher: publisher, Purger: log, History: log, Readiness: log, Auth: auth.Open{}, Metrics: reg,
+		Publisher: publisher, Purger: log, Scheduler: log, History: log, Readiness: log, Auth: auth.Open{}, Metrics: reg,
 		WebSocket: http.NotFoundHandler(), Events: http.NotFoundHandler(), Poll: http.NotFoundHandler(),
 	}, slog.New(slog.DiscardHandler), reg)
 }

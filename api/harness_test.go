@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -33,8 +35,15 @@ type fakeLog struct {
 	mu     sync.Mutex
 	stored []*fanout.Publication
 	purged []fanout.Channel
-	asked  fanout.HistoryQuery
-	page   fanout.HistoryPage
+	atomic []int // sizes of atomic batches
+	// waiting are schedules, cancelled what was taken from them.
+	waiting   []fanout.Scheduled
+	listed    fanout.ScheduleQuery
+	cancelled []string
+	// deleted are offsets.
+	deleted []uint64
+	asked   fanout.HistoryQuery
+	page    fanout.HistoryPage
 	// errs answer by channel name, err everything; before runs first.
 	errs   map[string]error
 	err    error
@@ -55,6 +64,11 @@ func (l *fakeLog) Publish(ctx context.Context, p *fanout.Publication) (fanout.Re
 			return fanout.Receipt{Position: positionAt(uint64(i + 1)), Duplicate: true}, nil
 		}
 	}
+	if p.DeliverAt != 0 {
+		id := fmt.Sprintf("%026d", len(l.waiting))
+		l.waiting = append(l.waiting, fanout.Scheduled{ID: id, Publication: p, Created: 1_732_290_000_123_456_789})
+		return fanout.Receipt{Schedule: id, DeliverAt: p.DeliverAt}, nil
+	}
 	l.stored = append(l.stored, p)
 	return fanout.Receipt{Position: positionAt(uint64(len(l.stored)))}, nil
 }
@@ -67,9 +81,59 @@ func (l *fakeLog) PublishAll(ctx context.Context, list []*fanout.Publication) []
 	return out
 }
 
+func (l *fakeLog) PublishAtomic(ctx context.Context, list []*fanout.Publication) ([]fanout.Receipt, error) {
+	l.atomic = append(l.atomic, len(list))
+	if l.err != nil {
+		return nil, l.err
+	}
+	out := make([]fanout.Receipt, len(list))
+	for i, p := range list {
+		var err error
+		if out[i], err = l.Publish(ctx, p); err != nil {
+			l.stored = l.stored[:len(l.stored)-i]
+			return nil, &fanout.BatchError{Index: i, Err: err}
+		}
+	}
+	return out, nil
+}
+
 func (l *fakeLog) Purge(_ context.Context, c fanout.Channel) (fanout.Receipt, error) {
 	l.purged = append(l.purged, c)
 	return fanout.Receipt{Position: positionAt(99)}, l.err
+}
+
+func (l *fakeLog) Delete(_ context.Context, _ fanout.Channel, offset uint64) (fanout.Receipt, error) {
+	if l.err != nil {
+		return fanout.Receipt{}, l.err
+	}
+	before := slices.Contains(l.deleted, offset)
+	l.deleted = append(l.deleted, offset)
+	return fanout.Receipt{Position: positionAt(99), Duplicate: before}, nil
+}
+
+func (l *fakeLog) Schedules(_ context.Context, q fanout.ScheduleQuery) (fanout.SchedulePage, error) {
+	l.listed = q
+	page := fanout.SchedulePage{List: slices.Clone(l.waiting)}
+	if len(page.List) > q.Limit {
+		page.List, page.Next = page.List[:q.Limit], uint64(q.Limit)
+	}
+	return page, l.err
+}
+
+func (l *fakeLog) Schedule(_ context.Context, id string) (fanout.Scheduled, error) {
+	for _, s := range l.waiting {
+		if s.ID == id {
+			return s, nil
+		}
+	}
+	return fanout.Scheduled{}, fmt.Errorf("%w: %s", fanout.ErrNoSchedule, id)
+}
+
+func (l *fakeLog) Cancel(_ context.Context, id string) error {
+	if l.err == nil {
+		l.cancelled = append(l.cancelled, id)
+	}
+	return l.err
 }
 
 func (l *fakeLog) History(_ context.Context, q fanout.HistoryQuery) (fanout.HistoryPage, error) {
@@ -121,7 +185,7 @@ func newHarness(tb testing.TB, change ...func(*harness)) *harness {
 		})
 	}
 	h.handler = api.New(h.cfg, api.Deps{
-		Publisher: h.log, Purger: h.log, History: h.log, Readiness: h.log, Auth: h.auth,
+		Publisher: h.log, Purger: h.log, Scheduler: h.log, History: h.log, Readiness: h.log, Auth: h.auth,
 		Metrics: h.reg, WebSocket: elsewhere("websocket"), Events: elsewhere("events"), Poll: elsewhere("poll"),
 	}, slog.New(slog.NewTextHandler(&h.logged, &slog.HandlerOptions{Level: slog.LevelDebug})), h.reg)
 	return h
@@ -226,7 +290,7 @@ func (h *harness) checkAgainstSpec(tb testing.TB, r *http.Request, res *response
 		tb.Fatal(err)
 	}
 	in := &openapi3filter.RequestValidationInput{
-		Request: r, PathParams: map[string]string{"channel": channel},
+		Request: r, PathParams: map[string]string{"channel": channel, "offset": rctx.URLParam("offset"), "schedule": rctx.URLParam("schedule")},
 		Route:   &routers.Route{Spec: h.doc, Path: rctx.RoutePattern(), PathItem: path, Method: r.Method, Operation: path.GetOperation(r.Method)},
 		Options: &openapi3filter.Options{AuthenticationFunc: openapi3filter.NoopAuthenticationFunc, IncludeResponseStatus: true, SkipSettingDefaults: true},
 	}

@@ -60,7 +60,7 @@ func (x *exchange) historyQuery() (fanout.HistoryQuery, error) {
 	if q.Channel, err = x.channel(auth.History); err != nil {
 		return q, err
 	}
-	params, err := x.query("after", "before", "since", "limit", "order")
+	params, err := x.query("after", "before", "since", "limit", "order", "fold")
 	if err != nil {
 		return q, err
 	}
@@ -88,6 +88,12 @@ func (x *exchange) historyQuery() (fanout.HistoryQuery, error) {
 		q.Desc = true
 	case params.Has("order") && order != "asc":
 		return q, badInput("order", strconv.Quote(clip(order))+" must be asc or desc")
+	}
+	switch fold := params.Get("fold"); {
+	case fold == protocol.FoldLatest:
+		q.Fold = true
+	case params.Has("fold"):
+		return q, badInput("fold", strconv.Quote(clip(fold))+" must be latest")
 	}
 	return q, nil
 }

@@ -4,9 +4,9 @@ import (
 	"bytes"
 	"encoding/base64"
 	"errors"
-	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/rivulet-rt/rivulet/auth"
 	"github.com/rivulet-rt/rivulet/fanout"
@@ -24,6 +24,7 @@ type message struct {
 	base64  *string
 	key     *string
 	headers map[string]string
+	options fanout.PublishOptions
 }
 
 // The names of a message's fields; the bit of each marks what was given.
@@ -33,6 +34,15 @@ const (
 	fieldBase64
 	fieldKey
 	fieldHeaders
+	fieldTTL
+	fieldDeliverAt
+	fieldDelay
+	fieldExpected
+	fieldExclude
+	fieldConflation
+	fieldUpdates
+
+	fieldsNumber = fieldTTL | fieldDeliverAt | fieldDelay | fieldExpected | fieldUpdates
 )
 
 func fieldBit(name string) int {
@@ -47,6 +57,20 @@ func fieldBit(name string) int {
 		return fieldKey
 	case "headers":
 		return fieldHeaders
+	case "ttl":
+		return fieldTTL
+	case "deliver_at":
+		return fieldDeliverAt
+	case "delay":
+		return fieldDelay
+	case "expected_offset":
+		return fieldExpected
+	case "exclude":
+		return fieldExclude
+	case "conflation_key":
+		return fieldConflation
+	case "updates":
+		return fieldUpdates
 	}
 	return 0
 }
@@ -101,6 +125,9 @@ func (r *reader) messageField(m *message, bit int, name string) error {
 	if bit == fieldHeaders {
 		return wrong(name, "must be an object of strings, not %s", kindOf(raw))
 	}
+	if bit&fieldsNumber != 0 {
+		return m.numberField(bit, raw, name)
+	}
 	s, err := textOf(raw, name)
 	if err != nil {
 		return err
@@ -112,8 +139,45 @@ func (r *reader) messageField(m *message, bit int, name string) error {
 		m.base64 = &s
 	case fieldKey:
 		m.key = &s
+	case fieldExclude:
+		m.options.Exclude = s
+	case fieldConflation:
+		m.options.ConflationKey = s
 	}
 	return nil
+}
+
+func (m *message) numberField(bit int, raw []byte, name string) error {
+	n, err := wholeNumber(raw, name)
+	if err != nil {
+		return err
+	}
+	switch bit {
+	case fieldTTL:
+		m.options.TTL = n
+	case fieldDeliverAt:
+		m.options.DeliverAt = n
+	case fieldDelay:
+		m.options.Delay = n
+	case fieldExpected:
+		offset := uint64(n)
+		m.options.ExpectedOffset = &offset
+	case fieldUpdates:
+		m.options.Updates = uint64(n)
+	}
+	return nil
+}
+
+// wholeNumber reads a number that is not negative, and exact in JavaScript.
+func wholeNumber(raw []byte, field string) (int64, error) {
+	if c := raw[0]; c != '-' && (c < '0' || c > '9') {
+		return 0, wrong(field, "must be a number, not %s", kindOf(raw))
+	}
+	n, err := strconv.ParseInt(string(raw), 10, 64)
+	if err != nil || n < 0 || n > protocol.MaxID || raw[0] == '-' || raw[0] == '0' && len(raw) > 1 {
+		return 0, wrong(field, "%s must be a whole number from 0 to %d", clip(string(raw)), int64(protocol.MaxID))
+	}
+	return n, nil
 }
 
 func (r *reader) headers() (map[string]string, error) {
@@ -136,14 +200,11 @@ func (r *reader) headers() (map[string]string, error) {
 }
 
 func unknownField(name string, batch bool) error {
-	fields := "data, data_base64, idempotency_key and headers"
+	fields := "data, data_base64, idempotency_key, headers, ttl, deliver_at, delay, expected_offset, exclude, conflation_key and updates"
 	if batch {
 		fields = "channel, " + fields
 	}
-	switch name {
-	case "ttl", "deliver_at", "expected_offset":
-		return wrong(name, "is not supported by this version, and would be ignored; leave it out")
-	case "channel":
+	if name == "channel" {
 		return wrong(name, "is in the path, and must not be in the body as well")
 	}
 	return notAField(name, fields)
@@ -158,11 +219,10 @@ func notAField(name, fields string) error {
 
 // decodeBatch reads the body of a batch. What is wrong with the form of any
 // message refuses the batch as a whole, before anything is stored.
-func decodeBatch(body []byte) ([]message, error) {
-	var list []message
-	var atomic, listGiven, atomicGiven bool
+func decodeBatch(body []byte) (list []message, atomic bool, err error) {
+	var listGiven, atomicGiven bool
 	r := reader{in: body}
-	err := r.object("body", func(name string) error {
+	err = r.object("body", func(name string) error {
 		var given *bool
 		switch name {
 		case "messages":
@@ -187,18 +247,10 @@ func decodeBatch(body []byte) ([]message, error) {
 	if err == nil {
 		err = r.end()
 	}
-	switch {
-	case err != nil:
-		return nil, err
-	case atomic:
-		return nil, &problem{
-			status: http.StatusUnprocessableEntity, field: "atomic",
-			message: "atomic: this version cannot store a batch all or none; nothing was stored, leave atomic out",
-		}
-	case len(list) == 0:
-		return nil, wrong("messages", "must have 1 to %d messages", maxBatch)
+	if err == nil && len(list) == 0 {
+		err = wrong("messages", "must have 1 to %d messages", maxBatch)
 	}
-	return list, nil
+	return list, atomic, err
 }
 
 func (r *reader) messages() ([]message, error) {
@@ -262,6 +314,9 @@ func (m *message) publication(c fanout.Channel, claims *auth.Claims) (*fanout.Pu
 			return nil, err
 		}
 		p.Key = *m.key
+	}
+	if err := p.Apply(m.options, time.Now()); err != nil {
+		return nil, err
 	}
 	return p, checkHeaders(m.headers)
 }

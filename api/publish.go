@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"fmt"
 	"net/http"
 	"strconv"
 
@@ -30,7 +29,12 @@ func (a *api) publish(ctx context.Context, x *exchange) error {
 }
 
 func storedText(r fanout.Receipt) string {
-	if r.Duplicate {
+	switch {
+	case r.Schedule != "" && r.Duplicate:
+		return "scheduled before"
+	case r.Schedule != "":
+		return "scheduled"
+	case r.Duplicate:
 		return "stored before"
 	}
 	return "stored"
@@ -65,30 +69,14 @@ func (a *api) publishBatch(ctx context.Context, x *exchange) error {
 	if _, given := x.r.Header["Idempotency-Key"]; given {
 		return wrong("Idempotency-Key", "is for a single message; give each message of a batch its own idempotency_key")
 	}
-	list, err := decodeBatch(x.body)
-	if err != nil {
+	list, atomic, err := decodeBatch(x.body)
+	switch {
+	case err != nil:
 		return err
+	case atomic:
+		return a.publishAtomic(ctx, x, list)
 	}
-	results := make([]result, len(list))
-	pubs := make([]*fanout.Publication, 0, len(list))
-	for i := range list {
-		if results[i].pub, results[i].err = list[i].addressed(&x.claims); results[i].err == nil {
-			pubs = append(pubs, results[i].pub)
-		}
-	}
-	outcomes := a.deps.Publisher.PublishAll(ctx, pubs)
-	if len(outcomes) != len(pubs) {
-		return fmt.Errorf("api: %d outcomes for %d messages", len(outcomes), len(pubs))
-	}
-	for i := range results {
-		if results[i].err == nil {
-			results[i].receipt, results[i].err = outcomes[0].Receipt, publishError(outcomes[0].Err)
-			outcomes = outcomes[1:]
-		}
-		a.metrics.published(results[i].err, results[i].receipt.Duplicate)
-	}
-	x.results(results)
-	return nil
+	return a.publishEach(ctx, x, list)
 }
 
 func (m *message) addressed(claims *auth.Claims) (*fanout.Publication, error) {

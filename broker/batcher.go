@@ -66,8 +66,22 @@ func (g *batcher) run(ctx context.Context) {
 				more = false
 			}
 		}
-		g.send(ctx, list)
+		g.sendInOrder(ctx, list)
 	}
+}
+
+// sendInOrder sends messages that must be alone by themselves, and what lies between
+// them together.
+func (g *batcher) sendInOrder(ctx context.Context, list []*sending) {
+	from := 0
+	for i, s := range list {
+		if s.alone() {
+			g.send(ctx, list[from:i])
+			g.sendSingly(ctx, list[i:i+1])
+			from = i + 1
+		}
+	}
+	g.send(ctx, list[from:])
 }
 
 // send stores a list in order and answers every message. A batch that the server
@@ -77,7 +91,7 @@ func (g *batcher) send(ctx context.Context, list []*sending) {
 		g.sendSingly(ctx, list)
 		return
 	}
-	ack, err := g.commit(ctx, list)
+	ack, err := g.b.commitBatch(ctx, list)
 	if err == nil && ack.Error == nil {
 		for i, s := range list {
 			s.finish(answer{ack: &pubAck{Seq: ack.Seq - uint64(len(list)-1-i)}})
@@ -161,13 +175,13 @@ func (g *batcher) wait(ctx context.Context, id uint64, done chan struct{}) {
 // errBatchUnsent: no message of the batch can be stored, as its commit was not sent.
 var errBatchUnsent = errors.New("broker: batch not sent")
 
-// commit sends an atomic batch and waits for its acknowledgement.
-func (g *batcher) commit(ctx context.Context, list []*sending) (pubAck, error) {
+// commitBatch sends an atomic batch and waits for its acknowledgement.
+func (b *Broker) commitBatch(ctx context.Context, list []*sending) (pubAck, error) {
 	call := &batchCall{answer: make(chan answer, 1)}
-	id, reply := g.b.pub.mux.add(call)
-	defer g.b.pub.mux.remove(id)
+	id, reply := b.pub.mux.add(call)
+	defer b.pub.mux.remove(id)
 	batchID := rand.Text()
-	nc := g.b.pub.mux.link.nc
+	nc := b.pub.mux.link.nc
 	for i, s := range list {
 		m := &nats.Msg{Subject: s.msg.Subject, Data: s.msg.Data, Header: nats.Header{}}
 		maps.Copy(m.Header, s.msg.Header)
@@ -185,7 +199,7 @@ func (g *batcher) commit(ctx context.Context, list []*sending) (pubAck, error) {
 			return pubAck{}, fmt.Errorf("%w: %w: %w", fanout.ErrUnavailable, errBatchUnsent, err)
 		}
 	}
-	timer := time.NewTimer(g.b.cfg.PublishTimeout)
+	timer := time.NewTimer(b.cfg.PublishTimeout)
 	defer timer.Stop()
 	select {
 	case a := <-call.answer:

@@ -50,6 +50,7 @@ type Broker struct {
 	feed   *feed
 	keep   *keeper
 	disk   *disk // nil with a remote server
+	timer  *timer
 
 	// ctx ends the broker's own goroutines, which wg counts.
 	ctx    context.Context //nolint:containedctx // the lifetime of the broker's goroutines, not of a call
@@ -85,7 +86,7 @@ func newBroker(ctx context.Context, cfg Config, log *slog.Logger, reg prometheus
 	}
 	b := &Broker{cfg: cfg, log: log, met: newMetrics(reg), reg: newRegistry(), dec: newDecoder()}
 	b.ctx, b.cancel = context.WithCancel(context.WithoutCancel(ctx))
-	b.keep = newKeeper(b)
+	b.keep, b.timer = newKeeper(b), newTimer(b)
 	return b, nil
 }
 
@@ -99,7 +100,11 @@ func (b *Broker) open(ctx context.Context) error {
 	if err := b.setUp(ctx); err != nil {
 		return err
 	}
+	if err := b.timer.open(ctx); err != nil {
+		return err
+	}
 	b.wg.Go(func() { b.keep.run(b.ctx) })
+	b.wg.Go(func() { b.timer.run(b.ctx) })
 	return nil
 }
 

@@ -61,7 +61,7 @@ const (
 	mostInFlight  = 1 << 16
 	mostFeed      = 1 << 20
 	defaultBudget = 16 << 30
-	leastBudget   = 32 << 20 // the buckets reserve 24 MiB
+	leastBudget   = 64 << 20 // the buckets and what is scheduled reserve 56 MiB
 )
 
 // DefaultConfig is an embedded broker without namespaces.

@@ -16,7 +16,7 @@
 //
 // Goroutines, all ended by Close: one reader of the live feed (Start), one keeper
 // that heals what changed under the node (connections, deleted streams, epochs,
-// free disk), one sender per stream that gathers atomic batches where every
-// write is synced, and those of the NATS client and server. Methods may be called
-// concurrently.
+// free disk), one timer that stores scheduled messages when they are due, one sender
+// per stream that gathers atomic batches where every write is synced, and those of the
+// NATS client and server. Methods may be called concurrently.
 package broker

@@ -1,15 +1,14 @@
 package broker
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -39,10 +38,17 @@ const (
 // migrations.HeaderRoom.
 const headerSlack = 2 << 10
 
-// encode makes the stored form of a publication.
-func encode(p *fanout.Publication, subject string) (*nats.Msg, error) {
+// plainPublication reports whether nothing but the data is stored.
+func plainPublication(p *fanout.Publication) bool {
+	return p.Key == "" && p.User == "" && p.Client == "" && len(p.Headers) == 0 && !p.Binary &&
+		p.ConflationKey == "" && p.Updates == 0 && p.Exclude == "" && p.TTL == 0 && p.Expected == nil
+}
+
+// encode makes the stored form of a publication, for a namespace that keeps its
+// messages for maxAge; 0 or less is unlimited.
+func encode(p *fanout.Publication, subject string, maxAge time.Duration) (*nats.Msg, error) {
 	m := &nats.Msg{Subject: subject, Data: p.Data}
-	if p.Key == "" && p.User == "" && p.Client == "" && len(p.Headers) == 0 && !p.Binary {
+	if plainPublication(p) {
 		return m, nil
 	}
 	m.Header = make(nats.Header, 6)
@@ -60,6 +66,7 @@ func encode(p *fanout.Publication, subject string) (*nats.Msg, error) {
 	if p.Binary {
 		set(hdrBinary, "1")
 	}
+	options(set, p, maxAge)
 	if len(p.Headers) > 0 {
 		b, err := json.Marshal(p.Headers)
 		if err != nil {
@@ -80,7 +87,15 @@ func encode(p *fanout.Publication, subject string) (*nats.Msg, error) {
 // messageID is what JetStream compares within its window, which is one per
 // stream: without the channel, one key on two channels would swallow the second
 // message, and without the publisher, one could suppress another's.
-func messageID(p *fanout.Publication) string {
+func messageID(p *fanout.Publication) string { return encodeID(keyHash(p)) }
+
+// encodeID is how 16 bytes are written as a message ID.
+func encodeID(id [idBytes]byte) string { return base64.RawURLEncoding.EncodeToString(id[:]) }
+
+// idBytes is the length of a message ID before it is encoded.
+const idBytes = 16
+
+func keyHash(p *fanout.Publication) [idBytes]byte {
 	h := sha256.New()
 	var n [8]byte
 	for _, part := range []string{p.Channel.String(), p.Publisher, p.Key} {
@@ -88,7 +103,7 @@ func messageID(p *fanout.Publication) string {
 		_, _ = h.Write(n[:]) // never fails
 		_, _ = h.Write([]byte(part))
 	}
-	return base64.RawURLEncoding.EncodeToString(h.Sum(nil)[:16])
+	return [idBytes]byte(h.Sum(nil)[:idBytes])
 }
 
 // decode makes the message that s stores. ok is false for what this service did
@@ -121,7 +136,7 @@ func (d *decoder) decode(s *stream, m stored) (msg *fanout.Message, ok bool) {
 	default:
 		return nil, false
 	}
-	return msg, decodeNames(msg, m.header)
+	return msg, decodeNames(msg, m.header) && decodeOptions(msg, m.header)
 }
 
 func decodeNames(msg *fanout.Message, h nats.Header) (ok bool) {
@@ -141,13 +156,6 @@ func first(h nats.Header, key string) string {
 		return v[0]
 	}
 	return ""
-}
-
-// sameContent reports whether a stored message is what p would store. Who sent
-// it from which connection may differ: a retry often comes over another.
-func sameContent(m *fanout.Message, p *fanout.Publication) bool {
-	return m.Kind == fanout.KindData && m.Binary == p.Binary &&
-		bytes.Equal(m.Data, p.Data) && maps.Equal(m.Headers, p.Headers)
 }
 
 const hexDigits = "0123456789ABCDEF"

@@ -32,11 +32,14 @@ const (
 	codeStreamNotMatch    = 10060
 	codeSequenceNotMatch  = 10063
 	codeNotForAccount     = 10039
+	codeWrongLast         = 10071
+	codeWrongLastID       = 10070
 	codeNotEnabled        = 10076
 	codeStoreFailed       = 10077
 	codeHeaderTooLarge    = 10097
 	codeStreamOffline     = 10118
 	codeDuplicateInFlight = 10158
+	codeWrongLastBusy     = 10164
 	codeTooManyRequests   = 10167
 	codeBatchDuplicate    = 10201
 	codeOfflineReason     = 10194

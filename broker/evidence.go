@@ -48,11 +48,16 @@ func (b *Broker) fullEvidence(ctx context.Context, s *stream, source fanout.Chan
 	ev.Tag = s.tag()
 	ev.LastSeq = info.State.Last
 	ev.Limit = migrations.PromisedLimit(info.Config.PerSubject, info.Config.Metadata, x.Offset)
+	if ev.Singly = ev.Limit != 0 && migrations.LeftSingly(info.Config.Metadata); ev.Singly {
+		if info, err = b.gone(ctx, s, source, x, info, ev); err != nil {
+			return err
+		}
+	}
 	oldest, found, err := b.get(ctx, s, getRequest{Seq: 1, Next: s.filter(source)})
 	if err != nil {
 		return err
 	}
-	if ev.Channels, err = b.channelFacts(ctx, s, source, info, ev.Limit, oldest); err != nil {
+	if ev.Channels, err = b.channelFacts(ctx, s, source, info, ev, oldest); err != nil {
 		return err
 	}
 	since, _, err := b.get(ctx, s, getRequest{Start: timeOf(x.Time), Next: ">"})
@@ -65,6 +70,53 @@ func (b *Broker) fullEvidence(ctx context.Context, s *stream, source fanout.Chan
 	}
 	ev.FirstSeq, err = b.front(ctx, s, info)
 	return err
+}
+
+// gone fills in ev.Gone, and returns the information with which the counts of channels
+// were taken before. What is stored while it counts makes the number too high: then
+// history may be told gone that is not, never the other way round.
+func (b *Broker) gone(ctx context.Context, s *stream, source fanout.Channel, x fanout.Position, info *streamInfo, ev *fanout.Evidence) (*streamInfo, error) {
+	count := func() (err error) { ev.Gone, err = b.goneSince(ctx, s, x.Offset, info); return err }
+	if err := count(); err != nil || !source.IsPattern() || len(info.State.Subjects) > 0 {
+		return info, err
+	}
+	// One channel cannot have more than there is beyond one message of each other.
+	most := info.State.Messages - min(info.State.Messages, info.State.Distinct) + 1
+	if ev.Gone > ev.Limit+1 || ev.Gone+most <= ev.Limit+1 {
+		return info, nil
+	}
+	listed, err := b.infoAndTag(ctx, s, s.filter(source))
+	if err != nil {
+		return nil, err
+	}
+	info = listed
+	return info, count()
+}
+
+// goneSince counts the sequences after x that hold no message, as of the given
+// information or later. On replicas only the leader's word counts, which is about the
+// whole stream.
+func (b *Broker) goneSince(ctx context.Context, s *stream, x uint64, info *streamInfo) (uint64, error) {
+	replicated := s.facts.Load().replicated
+	var left probe
+	var err error
+	if !replicated {
+		if left, err = b.probe(ctx, s, ">", x+1); err != nil {
+			return 0, err
+		}
+	}
+	later, err := b.info(ctx, s, "")
+	if err != nil {
+		return 0, err
+	}
+	last := later.State.Last
+	since := last - min(last, x)
+	if replicated {
+		all := last + 1 - min(later.State.First, last+1)
+		return min(all-min(all, later.State.Messages), since), nil
+	}
+	since += last - min(last, info.State.Last)
+	return since - min(since, left.count), nil
 }
 
 // front is the first stored sequence, LastSeq+1 if nothing is stored.
@@ -113,17 +165,23 @@ func (b *Broker) infoAndTag(ctx context.Context, s *stream, filter string) (*str
 	return info, nil
 }
 
-// channelFacts lists the source's channel, or those of a pattern that hold more
-// than the limit.
-func (b *Broker) channelFacts(ctx context.Context, s *stream, source fanout.Channel, info *streamInfo, limit uint64, oldest stored) ([]fanout.ChannelFacts, error) {
+// channelFacts lists the source's channel, or those of a pattern that may have dropped
+// messages for the limit.
+func (b *Broker) channelFacts(ctx context.Context, s *stream, source fanout.Channel, info *streamInfo, ev *fanout.Evidence, oldest stored) ([]fanout.ChannelFacts, error) {
 	if !source.IsPattern() {
 		count := info.State.Subjects[s.filter(source)]
 		return []fanout.ChannelFacts{factsOf(count, oldest)}, nil
 	}
 	var list []fanout.ChannelFacts
+	if ev.Singly && ev.Gone > ev.Limit+1 {
+		list = append(list, fanout.ChannelFacts{}) // for those of which nothing is stored
+	}
 	for subject, count := range info.State.Subjects {
-		if limit == 0 || count <= limit {
+		if ev.Limit == 0 || count <= ev.Limit && (!ev.Singly || ev.Gone+count <= ev.Limit+1) {
 			continue
+		}
+		if len(list) > 0 && ev.Gone > ev.Limit+1 {
+			break // which settles it, however many channels there are
 		}
 		first, _, err := b.get(ctx, s, getRequest{Seq: 1, Next: subject})
 		if err != nil {

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"context"
 	"errors"
 	"os"
 
@@ -86,4 +87,12 @@ func (b *Broker) DecodeStored(subject, kind, target, id, headers string) *fanout
 func ParseAck(data []byte) (seq uint64, duplicate, refused bool, err error) {
 	ack, err := parseAck(data)
 	return ack.Seq, ack.Duplicate, ack.Error != nil, err
+}
+
+// MarkDeleted is a deletion that stops after its marker.
+func (b *Broker) MarkDeleted(ctx context.Context, c fanout.Channel, offset uint64) (fanout.Receipt, error) {
+	if err := b.letLeave(ctx, b.reg.namespace(c.Namespace()).home(c)); err != nil {
+		return fanout.Receipt{}, err
+	}
+	return b.markDeleted(ctx, c, offset)
 }

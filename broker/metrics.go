@@ -22,6 +22,10 @@ type metrics struct {
 	reconnects *prometheus.CounterVec // by link
 	raised     prometheus.Counter
 	diskFree   prometheus.Gauge
+
+	scheduled   prometheus.Gauge
+	fired       *prometheus.CounterVec // by result
+	lateSeconds prometheus.Histogram
 }
 
 // Results of a publish.
@@ -34,6 +38,13 @@ const (
 	resultUnknown     = "unknown"
 	resultConflict    = "conflict"
 	resultInvalid     = "invalid"
+)
+
+// What becomes of a scheduled message that is due.
+const (
+	firedStored  = "stored"
+	firedRetried = "retried"
+	firedDropped = "dropped"
 )
 
 // Causes of a suspicion.
@@ -94,6 +105,10 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		raised:     counter("epochs_raised_total", "Epochs raised because the log was proven changed."),
 		diskFree:   gauge("disk_free_bytes", "Free space of the data directory's disk; embedded server only."),
 	}
+	m.scheduled = gauge("schedules", "Scheduled messages that this node is to store when they are due.")
+	m.fired = vec("schedules_due_total", "Scheduled messages that were due, by result.", "result", firedStored, firedRetried, firedDropped)
+	m.lateSeconds = seconds("schedule_delay_seconds", "Time from when a message was due until it was stored.")
+	reg.MustRegister(m.scheduled, m.fired, m.lateSeconds)
 	reg.MustRegister(m.publishes, m.ackSeconds, m.inFlight, m.feed, m.foreign, m.suspects, m.reads, m.readTime,
 		m.connected, m.reconnects, m.raised, m.diskFree)
 	return m
@@ -102,6 +117,17 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 // published counts one publish by how it ended.
 func (m *metrics) published(r fanout.Receipt, err error) {
 	m.publishes.WithLabelValues(publishResult(r, err)).Inc()
+}
+
+// publishedAll counts the messages of an atomic batch.
+func (m *metrics) publishedAll(n int, receipts []fanout.Receipt, err error) {
+	for i := range n {
+		var r fanout.Receipt
+		if err == nil {
+			r = receipts[i]
+		}
+		m.published(r, err)
+	}
 }
 
 func publishResult(r fanout.Receipt, err error) string {
@@ -116,7 +142,7 @@ func publishResult(r fanout.Receipt, err error) string {
 		return resultBusy
 	case errors.Is(err, fanout.ErrDiskFull):
 		return resultDiskFull
-	case errors.Is(err, fanout.ErrKeyConflict):
+	case errors.Is(err, fanout.ErrKeyConflict), errors.Is(err, fanout.ErrExpectedOffset):
 		return resultConflict
 	case errors.Is(err, fanout.ErrUnavailable), errors.Is(err, fanout.ErrClosed):
 		return resultUnavailable

@@ -9,9 +9,9 @@ import (
 	"strconv"
 	"sync/atomic"
 	"time"
-	"unicode/utf8"
 
 	"github.com/nats-io/nats.go"
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
 
 	"github.com/rivulet-rt/rivulet/fanout"
@@ -29,6 +29,8 @@ const (
 	// conflictWait is the pause before a message is sent again whose first copy is
 	// still being stored.
 	conflictWait = 20 * time.Millisecond
+	// laterAtOnce is how many messages of one call are scheduled at a time.
+	laterAtOnce = 64
 )
 
 // publisher sends what is to be stored and matches the acknowledgements.
@@ -93,24 +95,44 @@ func (s *sending) free() {
 
 // Publish stores one message and returns where. Errors: *fanout.InputError,
 // fanout.ErrUnknownNamespace, ErrTooLarge, ErrUnavailable, ErrTooBusy,
-// ErrDiskFull and ErrKeyConflict say that nothing was stored (by this call);
+// ErrDiskFull, ErrKeyConflict, ErrExpectedOffset and ErrNoMessage (of what the message
+// updates) say that nothing was stored (by this call);
 // *fanout.OutcomeUnknownError that the message may be stored, also where ctx
 // ended while its acknowledgement was awaited.
+//
+// A message with DeliverAt is stored there, and its receipt has the Schedule; the error
+// wraps fanout.ErrSchedulesFull where there is no room for it.
 func (b *Broker) Publish(ctx context.Context, p *fanout.Publication) (fanout.Receipt, error) {
+	if p.DeliverAt != 0 {
+		return b.publishLater(ctx, p)
+	}
 	s, err := b.begin1(ctx, p)
 	return b.end1(ctx, s, err)
 }
 
 // PublishAll stores messages in the given order, sending each before the one
-// before it is acknowledged. Every message has its own outcome; one that fails
+// before it is acknowledged; those with DeliverAt are scheduled in any order. Every message has its own outcome; one that fails
 // does not keep the later ones from being stored.
 func (b *Broker) PublishAll(ctx context.Context, ps []*fanout.Publication) []fanout.Outcome {
 	sends := make([]*sending, len(ps))
 	out := make([]fanout.Outcome, len(ps))
+	var later errgroup.Group
+	later.SetLimit(laterAtOnce)
 	for i, p := range ps {
+		if p.DeliverAt != 0 {
+			later.Go(func() error {
+				out[i].Receipt, out[i].Err = b.publishLater(ctx, p)
+				return nil
+			})
+			continue
+		}
 		sends[i], out[i].Err = b.begin1(ctx, p)
 	}
-	for i := range ps {
+	_ = later.Wait() // its functions return nil
+	for i, p := range ps {
+		if p.DeliverAt != 0 {
+			continue
+		}
 		out[i].Receipt, out[i].Err = b.end1(ctx, sends[i], out[i].Err)
 	}
 	return out
@@ -141,18 +163,12 @@ func (b *Broker) end1(ctx context.Context, s *sending, err error) (fanout.Receip
 // start checks and sends a publication. An error means that nothing was sent,
 // unless it says that the outcome is unknown.
 func (b *Broker) start(ctx context.Context, p *fanout.Publication, mark func(*nats.Msg)) (*sending, error) {
-	if b.pub.closed.Load() {
-		return nil, fmt.Errorf("publish to %s: %w: %w", p.Channel, fanout.ErrUnavailable, fanout.ErrClosed)
-	}
-	if err := b.disk.refusal(); err != nil {
-		return nil, fmt.Errorf("publish to %s: %w", p.Channel, err)
-	}
-	ns, err := b.checked(ctx, p)
+	ns, err := b.accept(ctx, p)
 	if err != nil {
 		return nil, err
 	}
 	st := ns.home(p.Channel)
-	msg, err := encode(p, st.filter(p.Channel))
+	msg, err := encode(p, st.filter(p.Channel), ns.spec.MaxAge)
 	if err != nil {
 		return nil, err
 	}
@@ -160,6 +176,9 @@ func (b *Broker) start(ctx context.Context, p *fanout.Publication, mark func(*na
 		mark(msg)
 	}
 	s := &sending{pub: b.pub, met: b.met, answer: make(chan answer, 1), stream: st, p: p, msg: msg}
+	if err := b.prepare(ctx, s); err != nil {
+		return nil, err
+	}
 	if err := b.enter(ctx, p); err != nil {
 		return nil, err
 	}
@@ -216,31 +235,6 @@ func (b *Broker) enter(ctx context.Context, p *fanout.Publication) error {
 	return nil
 }
 
-// checked returns the publication's namespace if it may be stored there.
-func (b *Broker) checked(ctx context.Context, p *fanout.Publication) (*namespace, error) {
-	if p.Channel.IsZero() || p.Channel.IsPattern() {
-		return nil, &fanout.InputError{Field: "channel", Problem: fmt.Sprintf("%q is not a channel to publish to; it must be one channel, without wildcards", p.Channel)}
-	}
-	for _, f := range []struct{ name, value string }{{"idempotency_key", p.Key}, {"user", p.User}, {"client", p.Client}} {
-		if !utf8.ValidString(f.value) {
-			return nil, &fanout.InputError{Field: f.name, Problem: fmt.Sprintf("%q is not valid UTF-8", f.value)}
-		}
-	}
-	for k, v := range p.Headers {
-		if !utf8.ValidString(k) || !utf8.ValidString(v) {
-			return nil, &fanout.InputError{Field: "headers", Problem: fmt.Sprintf("%q: %q is not valid UTF-8", k, v)}
-		}
-	}
-	ns, err := b.namespace(ctx, p.Channel.Namespace())
-	if err != nil {
-		return nil, err
-	}
-	if most := ns.spec.MaxMessageBytes; len(p.Data) > most {
-		return nil, fmt.Errorf("%w: data has %d bytes, namespace %s allows %d", fanout.ErrTooLarge, len(p.Data), ns.name, most)
-	}
-	return ns, nil
-}
-
 // await waits for the acknowledgement and makes the receipt.
 func (b *Broker) await(ctx context.Context, s *sending) (fanout.Receipt, error) {
 	deadline := time.NewTimer(time.Until(s.sent.Add(b.cfg.PublishTimeout)))
@@ -263,6 +257,9 @@ func (b *Broker) await(ctx context.Context, s *sending) (fanout.Receipt, error) 
 			}
 			continue
 		}
+		if errors.Is(err, fanout.ErrExpectedOffset) && s.p.Key != "" {
+			return b.settled(ctx, s, err)
+		}
 		if err != nil {
 			b.noticeNoOne(s, err)
 			return fanout.Receipt{}, fmt.Errorf("publish to %s: %w", s.p.Channel, err)
@@ -275,8 +272,9 @@ func (b *Broker) await(ctx context.Context, s *sending) (fanout.Receipt, error) 
 // errNoAck: the acknowledgement did not come in time.
 var errNoAck = errors.New("broker: no acknowledgement in time")
 
-// errInProgress: the first message with the key is being stored at this moment.
-var errInProgress = errors.New("broker: a message with this key is being stored")
+// errInProgress: the first message with the key, or another that expects the same
+// last offset, is being stored at this moment.
+var errInProgress = errors.New("broker: a message that may rule this one out is being stored")
 
 func (s *sending) giveUp(cause error) error {
 	s.pub.mux.remove(s.id.Load())
@@ -334,8 +332,11 @@ func (s *sending) refused(e *apiError) error {
 	if e == nil {
 		return nil
 	}
-	if e.ErrCode == codeDuplicateInFlight {
+	switch e.ErrCode {
+	case codeDuplicateInFlight, codeWrongLastBusy:
 		return errInProgress
+	case codeWrongLast:
+		return unexpected(e)
 	}
 	certain, err := refusal(e)
 	if !certain {
@@ -344,7 +345,8 @@ func (s *sending) refused(e *apiError) error {
 	return err
 }
 
-// again sends a message once more. That is safe, as it has a key.
+// again sends a message once more. That is safe, as it has a key, or was refused for
+// what it expected.
 func (b *Broker) again(ctx context.Context, s *sending) error {
 	if err := pause(ctx, conflictWait); err != nil {
 		return fmt.Errorf("publish to %s: %w", s.p.Channel, s.unknown(err))

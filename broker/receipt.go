@@ -76,7 +76,10 @@ func (b *Broker) duplicateReceipt(ctx context.Context, s *sending, seq uint64) (
 		return fanout.Receipt{Position: s.stream.position(seq, b.storeTime(ctx, s, seq)), Duplicate: true}, nil
 	}
 	first, ok := b.dec.decode(s.stream, m)
-	if !ok || first.Channel != s.p.Channel || !sameContent(first, s.p) {
+	if ok && first.Kind == fanout.KindDeleted && s.p.Publisher == deleter { // a deletion that is asked for again
+		return fanout.Receipt{Position: first.Position, Duplicate: true}, nil
+	}
+	if !ok || first.Channel != s.p.Channel || !sameContent(first, s) {
 		return fanout.Receipt{}, fmt.Errorf("publish to %s: %w: the first is at offset %d", s.p.Channel, fanout.ErrKeyConflict, seq)
 	}
 	return fanout.Receipt{Position: first.Position, Duplicate: true}, nil

@@ -180,6 +180,21 @@ func (b *Broker) get(ctx context.Context, s *stream, req getRequest) (msg stored
 
 // leaderGet reads one message through the API that only the leader answers.
 func (b *Broker) leaderGet(ctx context.Context, s *stream, req getRequest) (msg stored, found bool, err error) {
+	msg, e, err := b.readLeading(ctx, s.name, req)
+	switch {
+	case err != nil:
+		return stored{}, false, unavailable("read "+s.name, err)
+	case e == nil:
+		return msg, true, nil
+	case e.ErrCode == codeNoMessage:
+		return stored{}, false, nil
+	}
+	b.noticeMissing(s, e)
+	return stored{}, false, unavailable("read "+s.name, e)
+}
+
+// readLeading asks a stream's leader for one message, or why there is none.
+func (b *Broker) readLeading(ctx context.Context, name string, req getRequest) (stored, *apiError, error) {
 	var answer struct {
 		Error   *apiError `json:"error"`
 		Message struct {
@@ -190,24 +205,18 @@ func (b *Broker) leaderGet(ctx context.Context, s *stream, req getRequest) (msg 
 			Time    time.Time `json:"time"`
 		} `json:"message"`
 	}
-	if err := b.api(ctx, "STREAM.MSG.GET."+s.name, req, &answer); err != nil {
-		return stored{}, false, unavailable("read "+s.name, err)
-	}
-	if answer.Error != nil {
-		if answer.Error.ErrCode == codeNoMessage {
-			return stored{}, false, nil
-		}
-		b.noticeMissing(s, answer.Error)
-		return stored{}, false, unavailable("read "+s.name, answer.Error)
+	if err := b.api(ctx, "STREAM.MSG.GET."+name, req, &answer); err != nil || answer.Error != nil {
+		return stored{}, answer.Error, err
 	}
 	m := answer.Message
 	var header nats.Header
 	if len(m.Header) > 0 {
+		var err error
 		if header, err = nats.DecodeHeadersMsg(m.Header); err != nil {
-			return stored{}, false, unavailable("read "+s.name, err)
+			return stored{}, nil, err
 		}
 	}
-	return stored{subject: m.Subject, seq: m.Seq, time: m.Time.UnixNano(), header: header, data: m.Data}, true, nil
+	return stored{subject: m.Subject, seq: m.Seq, time: m.Time.UnixNano(), header: header, data: m.Data}, nil, nil
 }
 
 // api asks the JetStream API over the control link.
@@ -240,6 +249,7 @@ type streamInfo struct {
 	State struct {
 		Messages  uint64            `json:"messages"`
 		Bytes     int64             `json:"bytes"`
+		First     uint64            `json:"first_seq"`
 		FirstTime time.Time         `json:"first_ts"`
 		Last      uint64            `json:"last_seq"`
 		LastTime  time.Time         `json:"last_ts"`

@@ -41,6 +41,7 @@ type facts struct {
 	tag        fanout.StreamTag
 	retention  time.Duration // 0 is unlimited
 	replicated bool          // reads may come from a follower that is behind
+	singly     bool          // messages may leave one by one
 }
 
 // namespace is one that this node serves. Immutable.
@@ -79,6 +80,7 @@ func (s *stream) learn(info *streamInfo, epoch migrations.Epoch) (changed bool) 
 		tag:        s.layout.Tag(s.partition, info.Created, epoch.ID),
 		retention:  info.retention(),
 		replicated: info.Config.Replicas > 1,
+		singly:     migrations.LeftSingly(info.Config.Metadata),
 	}
 	before := s.facts.Swap(f)
 	changed = before != nil && before.tag != f.tag
@@ -102,6 +104,19 @@ func (b *Broker) refresh(ctx context.Context, s *stream) (*streamInfo, error) {
 		b.feed.suspect(s.id(), causeStream) // the stream's other sources prove themselves too
 	}
 	return info, nil
+}
+
+// letLeave sees to it that messages may leave the stream one by one: from then on the
+// count of a channel proves less. It asks the log once per stream and node.
+func (b *Broker) letLeave(ctx context.Context, s *stream) error {
+	if s.facts.Load().singly {
+		return nil
+	}
+	if err := migrations.MarkSingly(ctx, b.js, s.layout, s.partition, b.cfg.Node); err != nil {
+		return unavailable("let messages leave "+s.name, err)
+	}
+	_, err := b.refresh(ctx, s)
+	return err
 }
 
 // Raise implements fanout.Epochs. The stream gets a new epoch unless its tag is

@@ -11,8 +11,9 @@ import (
 )
 
 const (
-	// bucketBytes is what the log needs of the disk budget beside the namespaces.
-	bucketBytes Bytes = 32 << 20
+	// bucketBytes is what the log needs of the disk budget beside the namespaces: for
+	// its records, and for scheduled messages.
+	bucketBytes Bytes = 64 << 20
 	// mostBudget is what a disk budget that is not set can be.
 	mostBudget Bytes = 16 << 30
 )

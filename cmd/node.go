@@ -187,6 +187,7 @@ func (n *Node) setup(ctx context.Context) error {
 	n.serve(ctx, listener, api.New(api.DefaultConfig(), api.Deps{
 		Publisher: b,
 		Purger:    b,
+		Scheduler: b,
 		History:   hub,
 		Readiness: readiness{&n.draining, b},
 		Auth:      n.verifier,

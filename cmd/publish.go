@@ -25,6 +25,8 @@ type publishFlags struct {
 	raw     bool
 	timeout Duration
 	batch   int
+	delay   Duration
+	ttl     Duration
 }
 
 func newPublish(s Streams) *cobra.Command {
@@ -43,6 +45,7 @@ short can be run again within the namespace's window and stores nothing twice.`,
 		Example: `  rivulet publish chat:lobby '{"text":"hello"}'
   rivulet publish chat:lobby --raw 'hello, as a JSON string'
   rivulet publish orders:eu.de '{"id":4711}' --key order-4711 --header source=shop
+  rivulet publish chat:lobby '{"text":"time for lunch"}' --delay 30m
   rivulet publish readings < readings.jsonl
   tail -f app.log | rivulet publish logs:app --raw`,
 		Args: arguments(1, 2, "a channel and at most one JSON value (quote it for the shell)"),
@@ -51,7 +54,16 @@ short can be run again within the namespace's window and stores nothing twice.`,
 			if err != nil {
 				return err
 			}
-			if len(args) == 2 {
+			switch {
+			case len(args) == 2 && f.optioned():
+				n, err := f.client.connect(s.Environ)
+				if err != nil {
+					return err
+				}
+				return f.later(cmd.Context(), n, p, s.Out, args[1])
+			case f.optioned():
+				return usagef("--delay and --ttl are for one message; give it as the second argument")
+			case len(args) == 2:
 				return p.one(cmd.Context(), s.Out, args[1])
 			}
 			return p.lines(cmd.Context(), s)
@@ -63,6 +75,8 @@ short can be run again within the namespace's window and stores nothing twice.`,
 	fs.StringArrayVar(&f.headers, "header", nil, "header stored with every message, as `name=value`; may be repeated")
 	fs.BoolVar(&f.raw, "raw", false, "the argument, or each line, is text and not JSON: store it as a JSON string")
 	fs.TextVar(&f.timeout, "timeout", f.timeout, "how `long` to try for one message or batch while the node is away")
+	fs.TextVar(&f.delay, "delay", f.delay, "store the message in the channel after this `time`, at most a year; see: rivulet schedule")
+	fs.TextVar(&f.ttl, "ttl", f.ttl, "have the message gone after this `time`")
 	fs.IntVar(&f.batch, "batch", f.batch, "send at most `n` lines in one request; with 1, order is kept even while the node refuses some for a moment")
 	return cmd
 }
@@ -91,6 +105,9 @@ func (f *publishFlags) publisher(environ []string, channel string) (*publishing,
 	p := &publishing{channel: channel, key: f.key, raw: f.raw, timeout: time.Duration(f.timeout), batch: f.batch}
 	if f.batch < 1 || f.batch > rivulet.MaxBatch {
 		return nil, usagef("--batch %d: must be from 1 to %d", f.batch, rivulet.MaxBatch)
+	}
+	if err := f.checkOptions(); err != nil {
+		return nil, err
 	}
 	if f.timeout <= 0 {
 		return nil, usagef("--timeout %v: must be above 0", f.timeout)

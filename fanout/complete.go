@@ -18,8 +18,16 @@ type Evidence struct {
 	// Limit of messages per channel that the namespace promised to keep at any time
 	// since x; 0 is unlimited.
 	Limit uint64
-	// Channels of the source: for a channel, itself; for a pattern, those with more
-	// than Limit messages.
+	// Singly says that messages may have left the stream one by one, by their own TTL
+	// or deleted: then a channel with fewer messages than Limit may have overflowed
+	// before.
+	Singly bool
+	// Gone, with Singly, is how many of the sequences after X, up to LastSeq, hold no
+	// message any more, or a number above that.
+	Gone uint64
+	// Channels of the source: for a channel, itself; for a pattern, those of which
+	// Dropped may be true. One without messages stands for all channels of a pattern
+	// of which nothing is stored.
 	Channels []ChannelFacts
 	// Begin is the position before the oldest stored message of the source, or the
 	// stream's end if there is none: where delivery goes on if history is gone.
@@ -28,7 +36,7 @@ type Evidence struct {
 
 // ChannelFacts are about one channel of a source.
 type ChannelFacts struct {
-	Count uint64 // stored messages, markers included
+	Count uint64 // stored messages, markers included; 0 only where none is
 	First uint64 // offset of the oldest; 0 if there is none
 	Purge uint64 // offset of the oldest if it is a purge marker; 0 otherwise
 }
@@ -46,6 +54,9 @@ type ChannelFacts struct {
 //     before x, must not have stored under an old sequence something newer than x,
 //     and no channel of the source may have dropped messages after x for its own
 //     limit or a purge.
+//
+// What was deleted by itself or outlived its own TTL is not missing; but neither may
+// it hide that something else is.
 func Complete(x Position, ev Evidence) (ok bool, reason string) {
 	if !x.Stream.SameStream(ev.Tag) {
 		return false, protocol.ReasonLogChanged
@@ -73,15 +84,26 @@ func Complete(x Position, ev Evidence) (ok bool, reason string) {
 		return false, protocol.ReasonRetention
 	}
 	for _, c := range ev.Channels {
-		// The limit drops a channel's oldest messages: as long as one at or before
-		// the first sequence after x is stored, none after x was dropped. A channel
-		// holds up to one message more than promised, so Count > Limit is proof of
-		// an overflow and Count == Limit is not.
-		if ev.Limit != 0 && c.Count > ev.Limit && c.First > x.Offset+1 {
+		if ev.dropped(x, c) {
 			return false, protocol.ReasonRetention
 		}
 	}
 	return true, ""
+}
+
+// dropped reports whether a channel may have dropped messages after x for its own
+// limit, which takes the oldest: as long as one at or before the first sequence after
+// x is stored, none after x was taken. A channel holds up to one message more than
+// promised, so Count > Limit is proof of an overflow and Count == Limit is not.
+//
+// Where messages also leave singly, Count may have fallen since. But to drop one
+// after x, a channel must have been given Limit+2 after x; it can have been given no
+// more than it still has and all that is gone from after x together.
+func (ev *Evidence) dropped(x Position, c ChannelFacts) bool {
+	if ev.Limit == 0 || c.Count > 0 && c.First <= x.Offset+1 {
+		return false
+	}
+	return c.Count > ev.Limit || ev.Singly && ev.Gone+c.Count > ev.Limit+1
 }
 
 // lostUntil is the offset up to which a pattern's channels dropped messages after
@@ -89,7 +111,11 @@ func Complete(x Position, ev Evidence) (ok bool, reason string) {
 func lostUntil(x Position, ev Evidence) uint64 {
 	var until uint64
 	for _, c := range ev.Channels {
-		if ev.Limit != 0 && c.Count > ev.Limit && c.First > x.Offset+1 {
+		switch {
+		case !ev.dropped(x, c):
+		case c.Count == 0:
+			until = max(until, ev.LastSeq)
+		default:
 			until = max(until, c.First-1)
 		}
 	}

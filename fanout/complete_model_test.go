@@ -20,6 +20,7 @@ type chronicle struct {
 	clock   int64
 	last    uint64
 	lastAt  int64    // time of last
+	singly  bool     // messages left one by one
 	entries []*entry // in the order of storing, those rolled back too
 }
 
@@ -41,7 +42,7 @@ const (
 	overflowed
 	aged
 	purgedAway
-	deletedAlone
+	singled // deleted, or at the end of its own TTL
 	rolledBack
 )
 
@@ -116,10 +117,16 @@ func (c *chronicle) remake() {
 
 // evidence is what the broker can see.
 func (c *chronicle) evidence(filter fanout.Channel, x fanout.Position) fanout.Evidence {
-	ev := fanout.Evidence{Tag: c.tag(), FirstSeq: c.last + 1, LastSeq: c.last, Limit: c.limit}
+	ev := fanout.Evidence{Tag: c.tag(), FirstSeq: c.last + 1, LastSeq: c.last, Limit: c.limit, Singly: c.singly}
+	if c.singly {
+		ev.Gone = c.last - min(c.last, x.Offset)
+	}
 	facts := make(map[fanout.Channel]*fanout.ChannelFacts)
 	for _, e := range c.stored(mustFilter(">")) {
 		ev.FirstSeq = min(ev.FirstSeq, e.seq)
+		if c.singly && e.seq > x.Offset {
+			ev.Gone--
+		}
 		if e.seq == x.Offset {
 			ev.StoredTime, ev.Matches = e.time, e.channel == filter
 		}
@@ -140,9 +147,12 @@ func (c *chronicle) evidence(filter fanout.Channel, x fanout.Position) fanout.Ev
 		f.Count++
 	}
 	for _, f := range facts {
-		if !filter.IsPattern() || f.Count > c.limit {
+		if !filter.IsPattern() || f.Count > c.limit || c.singly && f.Count+ev.Gone > c.limit+1 {
 			ev.Channels = append(ev.Channels, *f)
 		}
+	}
+	if len(facts) == 0 || filter.IsPattern() {
+		ev.Channels = append(ev.Channels, fanout.ChannelFacts{})
 	}
 	return ev
 }
@@ -198,7 +208,7 @@ func (c *chronicle) missing(h *handed, filter fanout.Channel) (out []string) {
 		// The marker of a purge is read like a message, and tells a pattern's client that
 		// all before it is gone.
 		told := filter.IsPattern() && e.seq < lastPurge[e.channel]
-		if h.had[e] || read || told || e.gone == rolledBack || e.gone == deletedAlone || !filter.Matches(e.channel) {
+		if h.had[e] || read || told || e.gone == rolledBack || e.gone == singled || !filter.Matches(e.channel) {
 			continue
 		}
 		out = append(out, fmt.Sprintf("%s@%d(%d)", e.channel, e.seq, e.gone))
@@ -223,8 +233,12 @@ func (c *chronicle) excuse(h *handed, ev fanout.Evidence, filter fanout.Channel)
 		}
 	}
 	for _, f := range ev.Channels {
-		if c.limit > 0 && f.Count == c.limit+1 && f.First > h.x.Offset+1 {
+		begins := f.Count == 0 || f.First > h.x.Offset+1
+		if c.limit > 0 && f.Count == c.limit+1 && begins {
 			return "a channel is one over its limit, and begins after it"
+		}
+		if c.limit > 0 && c.singly && f.Count+ev.Gone >= c.limit+2 && begins {
+			return "so much is gone, for whatever reason, that a channel may have overflowed"
 		}
 	}
 	return ""
@@ -244,7 +258,11 @@ func (c *chronicle) play(t *rapid.T, given []*handed, raises bool, rolled *bool)
 	case n == 1 && !keep:
 		c.store(ch, fanout.KindPurge)
 	case n == 2 && !keep:
-		c.deleteOne(t, ch)
+		c.singly = true
+		if rapid.Bool().Draw(t, "marker") {
+			c.store(ch, fanout.KindDeleted)
+		}
+		c.singleOut(t, ch)
 	case n == 3:
 		c.rollBack(uint64(rapid.IntRange(0, 6).Draw(t, "back by")))
 		*rolled = true
@@ -271,17 +289,18 @@ func (c *chronicle) play(t *rapid.T, given []*handed, raises bool, rolled *bool)
 	}
 }
 
-// deleteOne takes a message out before its marker is stored. The other order would
-// be a hole: storing the marker may evict a message, and the deletion then brings
-// the channel back to its limit, so that nothing shows it.
-func (c *chronicle) deleteOne(t *rapid.T, ch fanout.Channel) {
-	all := c.stored(ch)
-	if len(all) == 0 {
-		return
-	}
-	if e := all[rapid.IntRange(0, len(all)-1).Draw(t, "deleted")]; e.kind == fanout.KindData {
-		e.leave(deletedAlone, c.tick())
-		c.store(ch, fanout.KindDeleted)
+// singleOut takes messages out of a channel, as their own TTL does, or a deletion
+// after its marker was stored, or before: the marker may have evicted a message, and
+// then nothing in the channel shows that any more.
+func (c *chronicle) singleOut(t *rapid.T, ch fanout.Channel) {
+	for range rapid.IntRange(1, 4).Draw(t, "messages") {
+		all := c.stored(ch)
+		if len(all) == 0 {
+			return
+		}
+		if e := all[rapid.IntRange(0, len(all)-1).Draw(t, "singled")]; e.kind == fanout.KindData {
+			e.leave(singled, c.tick())
+		}
 	}
 }
 

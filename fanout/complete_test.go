@@ -34,8 +34,17 @@ func TestComplete(t *testing.T) {
 		"over the limit":                {facts(6, 12, 0), protocol.ReasonRetention},
 		"over the limit, none after it": {facts(6, 11, 0), ""},
 		"at the limit":                  {facts(5, 12, 0), ""},
-		"purged":                        {facts(1, 12, 12), protocol.ReasonPurged},
-		"purged before":                 {facts(1, 9, 9), ""},
+		"few, and enough left singly":   {singly(5, facts(2, 15, 0)), protocol.ReasonRetention},
+		"few, and some left singly":     {singly(4, facts(2, 15, 0)), ""},
+		"few, and enough left before":   {singly(5, facts(2, 11, 0)), ""},
+		"none, and enough left singly":  {singly(7, facts(0, 0, 0)), protocol.ReasonRetention},
+		"none, and as many as fit left": {singly(6, facts(0, 0, 0)), ""},
+		"none, and there is no limit": {func(ev *fanout.Evidence) {
+			singly(9, facts(0, 0, 0))(ev)
+			ev.Limit = 0
+		}, ""},
+		"purged":        {facts(1, 12, 12), protocol.ReasonPurged},
+		"purged before": {facts(1, 9, 9), ""},
 		"purged, and the front with it": {func(ev *fanout.Evidence) {
 			facts(1, 12, 12)(ev)
 			ev.FirstSeq = 12
@@ -52,6 +61,14 @@ func TestComplete(t *testing.T) {
 				t.Errorf("complete %v %q, want %q", ok, reason, c.reason)
 			}
 		})
+	}
+}
+
+// singly is of a log in which so many messages after x are gone, perhaps one by one.
+func singly(gone uint64, rest func(*fanout.Evidence)) func(*fanout.Evidence) {
+	return func(ev *fanout.Evidence) {
+		rest(ev)
+		ev.Singly, ev.Gone = true, gone
 	}
 }
 

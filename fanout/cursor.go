@@ -161,9 +161,9 @@ func (c *cursor) hand(m *Message) bool {
 	return true
 }
 
-// leavesOut reports whether m is not this cursor's to deliver.
+// leavesOut reports whether m is not this cursor's to deliver, or gone meanwhile.
 func (c *cursor) leavesOut(m *Message) bool {
-	if m.Offset() <= c.start {
+	if m.Offset() <= c.start || m.expired() {
 		return true
 	}
 	if c.behind != nil && c.behind.leavesOut(m) {

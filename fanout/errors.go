@@ -22,6 +22,21 @@ var (
 	ErrOutcomeUnknown = errors.New("fanout: publish outcome unknown")
 	// ErrKeyConflict: the idempotency key was used before, with other content.
 	ErrKeyConflict = errors.New("fanout: idempotency key used with other content")
+	// ErrExpectedOffset: the channel's last message is not the one that Publication.
+	// Expected names. Nothing was stored.
+	ErrExpectedOffset = errors.New("fanout: the channel's last offset is not the expected one")
+	// ErrNoMessage: the message that an offset names is not stored in the channel.
+	ErrNoMessage = errors.New("fanout: no such message")
+	// ErrSchedulesFull: as many messages are scheduled as the log holds. Nothing was
+	// stored.
+	ErrSchedulesFull = errors.New("fanout: too many messages are scheduled, nothing was stored")
+	// ErrNotAtomic: the messages of an atomic batch are not of one stream. Nothing was
+	// stored.
+	ErrNotAtomic = errors.New("fanout: an atomic batch is of one channel, or of a namespace with one partition")
+	// ErrNoSchedule: nothing waits under the ID.
+	ErrNoSchedule = errors.New("fanout: no such schedule")
+	// ErrScheduleDue: the message is due, and may be on its way already.
+	ErrScheduleDue = errors.New("fanout: the scheduled message is due")
 	// ErrTooLarge: the message is over the namespace's size limit.
 	ErrTooLarge = errors.New("fanout: message too large")
 	// ErrAlreadySubscribed: the client has a subscription to this channel or pattern.
@@ -44,6 +59,23 @@ func (e *InputError) Error() string { return e.Field + ": " + e.Problem }
 func badInput(field, format string, args ...any) *InputError {
 	return &InputError{Field: field, Problem: fmt.Sprintf(format, args...)}
 }
+
+// BatchError is why an atomic batch was not stored. Index is the message at fault, -1
+// where it is not one of them, or not known which.
+type BatchError struct {
+	Index int
+	Err   error
+}
+
+func (e *BatchError) Error() string {
+	if e.Index < 0 {
+		return fmt.Sprintf("fanout: atomic batch: %v", e.Err)
+	}
+	return fmt.Sprintf("fanout: atomic batch, message %d: %v", e.Index, e.Err)
+}
+
+// Unwrap is what happened.
+func (e *BatchError) Unwrap() error { return e.Err }
 
 // OutcomeUnknownError wraps ErrOutcomeUnknown. A retry with the same
 // idempotency key is stored once if it arrives before RetryUntil, which is zero

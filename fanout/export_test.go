@@ -64,6 +64,9 @@ func (r *Ring) Push(m *Message) { r.r.push(m) }
 // Purge takes out what marker emptied.
 func (r *Ring) Purge(marker *Message, pattern bool) { r.r.purge(marker, pattern) }
 
+// Drop takes out what marker deleted.
+func (r *Ring) Drop(marker *Message) { r.r.drop(marker) }
+
 // Reset empties the ring.
 func (r *Ring) Reset(base Position) { r.r.reset(base) }
 

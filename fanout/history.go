@@ -2,6 +2,7 @@ package fanout
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 )
@@ -47,9 +48,7 @@ type pageReader struct {
 // it goes on from where the log begins.
 func (r *pageReader) next(ctx context.Context) (msgs []*Message, more bool, err error) {
 	if r.at.IsZero() {
-		b, from, err := r.hub.readAt(ctx, r.src, r.at.Offset)
-		r.at = from
-		return b.Messages, b.More, err
+		return r.begin(ctx)
 	}
 	for {
 		b, err := r.hub.reader.read(ctx, r.hub.queryAt(r.src, r.at.Offset, r.at))
@@ -69,6 +68,19 @@ func (r *pageReader) next(ctx context.Context) (msgs []*Message, more bool, err 
 	}
 }
 
+// begin reads the first batch, which tells where the reader stands. It reads again
+// where a message is stored just as nothing was found.
+func (r *pageReader) begin(ctx context.Context) ([]*Message, bool, error) {
+	for {
+		b, from, err := r.hub.readAt(ctx, r.src, r.at.Offset)
+		if errors.Is(err, errMoved) && ctx.Err() == nil {
+			continue
+		}
+		r.at = from
+		return b.Messages, b.More, err
+	}
+}
+
 // startOf makes the reader of a page: after q.After, at q.Since, or at the beginning.
 func (h *Hub) startOf(ctx context.Context, src Source, q HistoryQuery) (*pageReader, error) {
 	r := &pageReader{hub: h, src: src, at: q.After, recovered: true}
@@ -83,7 +95,8 @@ func (h *Hub) startOf(ctx context.Context, src Source, q HistoryQuery) (*pageRea
 func (h *Hub) oldestFirst(ctx context.Context, src Source, q HistoryQuery) (HistoryPage, error) {
 	r, err := h.startOf(ctx, src, q)
 	var page HistoryPage
-	size := 0
+	var entries []entry
+	size, read := 0, 0
 	for more := true; more && err == nil; {
 		var msgs []*Message
 		if msgs, more, err = r.next(ctx); err != nil {
@@ -94,13 +107,16 @@ func (h *Hub) oldestFirst(ctx context.Context, src Source, q HistoryQuery) (Hist
 				more = false
 				break
 			}
-			if size += m.Size(); len(page.Messages) == q.Limit || size > maxPageBytes && len(page.Messages) > 0 {
+			if q.folds(m) {
+				size += m.Size()
+			}
+			if read++; len(entries) == q.Limit || size > maxPageBytes && len(entries) > 0 || read > maxFold {
 				more, page.More = false, true
 				break
 			}
 			r.at = m.Position
-			if m.Kind == KindData {
-				page.Messages = append(page.Messages, m)
+			if q.folds(m) {
+				entries = append(entries, entry{m, m.Position})
 			}
 		}
 	}
@@ -108,12 +124,44 @@ func (h *Hub) oldestFirst(ctx context.Context, src Source, q HistoryQuery) (Hist
 		return HistoryPage{}, fmt.Errorf("history of %s: %w", src.Filter, err)
 	}
 	page.Position, page.Recovered, page.Reason = r.at, r.recovered, r.reason
-	return page, nil
+	return h.finish(ctx, src, q, page, entries)
 }
 
+// newestRounds is how often a newest-first page reads further back, where what it found
+// has too few entries.
+const newestRounds = 16
+
 func (h *Hub) newestFirst(ctx context.Context, src Source, q HistoryQuery) (HistoryPage, error) {
+	page := HistoryPage{Position: q.Before, Recovered: true, More: true}
+	var entries []entry
+	size := 0
+	for round := 0; round < newestRounds && page.More && len(entries) < q.Limit && size <= maxPageBytes; round++ {
+		part, err := h.newestPart(ctx, src, q, q.Limit-len(entries), maxPageBytes-size)
+		if err != nil {
+			return HistoryPage{}, err
+		}
+		for _, m := range part.Messages {
+			if q.folds(m) {
+				entries, size = append(entries, entry{m, m.Position}), size+m.Size()
+			}
+		}
+		page.More = part.More
+		if part.Position.IsZero() {
+			break // nothing is stored
+		}
+		page.Position, q.Before = part.Position, part.Position
+		if !part.Recovered {
+			page.Recovered, page.Reason = false, part.Reason
+		}
+	}
+	return h.finish(ctx, src, q, page, entries)
+}
+
+// newestPart reads the newest messages before q.Before, markers and versions included,
+// newest first. Its position is that of the oldest.
+func (h *Hub) newestPart(ctx context.Context, src Source, q HistoryQuery, limit, most int) (HistoryPage, error) {
 	// One more than asked for tells whether there is more.
-	after, err := h.backend.Seek(ctx, src, Seek{Last: q.Limit + 1, Before: q.Before.Offset})
+	after, err := h.backend.Seek(ctx, src, Seek{Last: limit + 1, Before: q.Before.Offset})
 	if err != nil {
 		return HistoryPage{}, err
 	}
@@ -123,18 +171,17 @@ func (h *Hub) newestFirst(ctx context.Context, src Source, q HistoryQuery) (Hist
 			return HistoryPage{}, err
 		}
 	}
-	all, cut, err := r.newest(ctx, q)
+	all, cut, err := r.newest(ctx, q, most)
 	if err != nil {
 		return HistoryPage{}, fmt.Errorf("history of %s: %w", src.Filter, err)
 	}
-	page := HistoryPage{Position: q.Before, Recovered: r.recovered, Reason: r.reason, More: cut || len(all) > q.Limit}
-	if len(all) > q.Limit {
-		all = all[len(all)-q.Limit:]
+	page := HistoryPage{Position: q.Before, Recovered: r.recovered, Reason: r.reason, More: cut || len(all) > limit}
+	if len(all) > limit {
+		all = all[len(all)-limit:]
 	}
 	if len(all) > 0 {
 		page.Position = all[0].Position
 	}
-	all = slices.DeleteFunc(all, func(m *Message) bool { return m.Kind != KindData })
 	slices.Reverse(all)
 	page.Messages = all
 	return page, nil
@@ -159,7 +206,7 @@ func (r *pageReader) bound(ctx context.Context, after Position, seek uint64) err
 
 // newest reads to the end or to q.Before and keeps the newest that fit a page's
 // bytes. cut says that older ones did not.
-func (r *pageReader) newest(ctx context.Context, q HistoryQuery) (all []*Message, cut bool, err error) {
+func (r *pageReader) newest(ctx context.Context, q HistoryQuery, most int) (all []*Message, cut bool, err error) {
 	size := 0
 	for more := true; more; {
 		var msgs []*Message
@@ -176,7 +223,7 @@ func (r *pageReader) newest(ctx context.Context, q HistoryQuery) (all []*Message
 			}
 			all = append(all, m)
 			size += m.Size()
-			for ; size > maxPageBytes && len(all) > 1; all = all[1:] {
+			for ; size > most && len(all) > 1; all = all[1:] {
 				size -= all[0].Size()
 				cut = true
 			}

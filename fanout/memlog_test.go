@@ -20,7 +20,8 @@ const (
 	stored  fate = iota
 	evicted      // by the channel's limit, by age or by bytes
 	purged
-	lost // rolled back, or gone with its stream
+	alone // deleted, or at the end of its own TTL
+	lost  // rolled back, or gone with its stream
 )
 
 // record is one message that was ever stored.
@@ -41,6 +42,7 @@ type memStream struct {
 	records []*record // in the order of storing
 	lastSeq uint64
 	life    int
+	singly  bool    // messages left one by one
 	changes []int64 // times of rollbacks, recreations and raised epochs
 }
 
@@ -57,6 +59,7 @@ type memLog struct {
 	feeds   []*memFeed
 	down    bool
 	epochs  int
+	expires int64 // of what is being stored
 }
 
 func newMemLog(limit uint64, parts int, rng *lockedRand) *memLog {
@@ -182,7 +185,7 @@ func (l *memLog) Read(_ context.Context, q fanout.Query) (fanout.Batch, error) {
 func (l *memLog) copyLocked(r *record) *fanout.Message {
 	m := fanout.Message{
 		Channel: r.msg.Channel, Stream: r.msg.Stream, Position: r.msg.Position, Prev: r.msg.Prev,
-		Kind: r.msg.Kind, Data: r.msg.Data, ConflationKey: r.msg.ConflationKey,
+		Kind: r.msg.Kind, Target: r.msg.Target, Updates: r.msg.Updates, Expires: r.msg.Expires, Data: r.msg.Data, ConflationKey: r.msg.ConflationKey,
 	}
 	m.Position.Stream = l.streams[r.msg.Stream].tag
 	return &m
@@ -199,7 +202,10 @@ func (s *memStream) at(seq uint64) *record {
 
 func (l *memLog) evidenceLocked(src fanout.Source, x fanout.Position) fanout.Evidence {
 	s := l.streamLocked(src.Stream)
-	ev := fanout.Evidence{Tag: s.tag, FirstSeq: s.lastSeq + 1, LastSeq: s.lastSeq, Limit: l.limit}
+	ev := fanout.Evidence{Tag: s.tag, FirstSeq: s.lastSeq + 1, LastSeq: s.lastSeq, Limit: l.limit, Singly: s.singly}
+	if s.singly {
+		ev.Gone = s.goneSince(x.Offset)
+	}
 	if r := s.at(x.Offset); r != nil {
 		ev.StoredTime = r.msg.Position.Time
 		ev.Matches = src.Filter == r.msg.Channel
@@ -227,12 +233,26 @@ func (l *memLog) evidenceLocked(src fanout.Source, x fanout.Position) fanout.Evi
 		f.Count++
 	}
 	for _, f := range byChannel {
-		if !src.Filter.IsPattern() || f.Count > l.limit {
+		if !src.Filter.IsPattern() || f.Count > l.limit || s.singly && f.Count+ev.Gone > l.limit+1 {
 			ev.Channels = append(ev.Channels, *f)
 		}
 	}
+	if len(byChannel) == 0 || src.Filter.IsPattern() {
+		ev.Channels = append(ev.Channels, fanout.ChannelFacts{})
+	}
 	ev.Begin = l.beginLocked(s, src.Filter)
 	return ev
+}
+
+// goneSince counts the sequences after x that hold no message.
+func (s *memStream) goneSince(x uint64) uint64 {
+	gone := s.lastSeq - min(s.lastSeq, x)
+	for _, r := range s.records {
+		if r.fate == stored && r.seq > x {
+			gone--
+		}
+	}
+	return gone
 }
 
 func (l *memLog) beginLocked(s *memStream, f fanout.Channel) fanout.Position {
@@ -324,6 +344,37 @@ func (l *memLog) Raise(_ context.Context, id fanout.StreamID, seen fanout.Stream
 func (l *memLog) store(c fanout.Channel, kind fanout.Kind, data string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	return l.storeLocked(c, kind, data, 0)
+}
+
+// update stores a new version of the message at an offset.
+func (l *memLog) update(c fanout.Channel, original uint64, data string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.storeLocked(c, fanout.KindData, data, original)
+}
+
+// deleteOne stores the marker of the n-th message of a channel and takes that out;
+// without a marker, its TTL has ended.
+func (l *memLog) deleteOne(c fanout.Channel, n int, marker bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s := l.streamLocked(l.partition(c))
+	all := s.of(c)
+	if l.down || len(all) == 0 || all[n%len(all)].msg.Kind != fanout.KindData {
+		return
+	}
+	s.singly = true
+	r := all[n%len(all)]
+	if marker {
+		l.storeLocked(c, fanout.KindDeleted, "deleted", r.seq)
+	}
+	if r.fate == stored {
+		r.fate, r.end = alone, l.tickLocked()
+	}
+}
+
+func (l *memLog) storeLocked(c fanout.Channel, kind fanout.Kind, data string, target uint64) bool {
 	if l.down {
 		return false
 	}
@@ -339,9 +390,12 @@ func (l *memLog) store(c fanout.Channel, kind fanout.Kind, data string) bool {
 		key = l.key(data)
 	}
 	r := &record{seq: s.lastSeq, life: s.life, msg: fanout.Message{
-		Channel: c, Stream: s.name, Prev: prev, Kind: kind, Data: []byte(data), ConflationKey: key,
+		Channel: c, Stream: s.name, Prev: prev, Kind: kind, Target: target, Data: []byte(data), ConflationKey: key,
 		Position: fanout.Position{Stream: s.tag, Offset: s.lastSeq, Time: l.tickLocked()},
 	}}
+	if kind == fanout.KindData {
+		r.msg.Target, r.msg.Updates, r.msg.Expires = 0, target, l.expires
+	}
 	s.records = append(s.records, r)
 	if kind == fanout.KindPurge {
 		for _, old := range all {

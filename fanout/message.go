@@ -45,6 +45,9 @@ type Message struct {
 	Updates uint64
 	// Exclude is the ID of the connection that is not to get it, "" for none.
 	Exclude string
+	// Expires is when the message's own TTL ends, Unix nanoseconds; 0 is the
+	// namespace's age, which the log alone sees to.
+	Expires int64
 	Data    []byte // compact JSON unless Binary
 
 	frames [FrameSlots]atomic.Pointer[[]byte]
@@ -64,6 +67,10 @@ func (m *Message) ResumeAt() Position {
 	}
 	return m.Resume
 }
+
+// expired reports whether the message's own TTL is over. The log drops it at about
+// that moment; what a node holds of it in memory is dropped by this.
+func (m *Message) expired() bool { return m.Expires != 0 && time.Now().UnixNano() >= m.Expires }
 
 // UnixMilli is the store time in milliseconds.
 func (m *Message) UnixMilli() int64 { return m.Position.Time / int64(time.Millisecond) }
@@ -103,7 +110,8 @@ const messageOverhead = 384
 // Size is what the message counts against a byte budget: its text twice (as data
 // and as one frame), the structure around it, and the frames so far beyond the first.
 func (m *Message) Size() int {
-	n := messageOverhead + 2*len(m.Data) + len(m.ID) + len(m.User) + len(m.Client) + int(m.further.Load())
+	n := messageOverhead + 2*len(m.Data) + len(m.ID) + len(m.User) + len(m.Client) + len(m.Exclude) + 2*len(m.ConflationKey) +
+		int(m.further.Load())
 	for k, v := range m.Headers {
 		n += 2 * (len(k) + len(v) + 16)
 	}
@@ -141,6 +149,33 @@ type Publication struct {
 type Receipt struct {
 	Position  Position
 	Duplicate bool // it was stored before, under the same key
-	// Schedule is the ID under which a scheduled message waits; Position is then zero.
-	Schedule string
+	// Schedule is the ID under which a scheduled message waits, and DeliverAt until when,
+	// Unix nanoseconds; Position is then zero.
+	Schedule  string
+	DeliverAt int64
+}
+
+// Scheduled is one message that waits to be stored in its channel.
+type Scheduled struct {
+	ID string
+	// Publication is what will be stored; its Publisher is not known.
+	Publication *Publication
+	Created     int64 // when it was scheduled, Unix nanoseconds
+	// Cursor is the ScheduleQuery.After of what was scheduled later.
+	Cursor uint64
+}
+
+// ScheduleQuery asks for scheduled messages in the order in which they were scheduled.
+type ScheduleQuery struct {
+	Channel Channel // those of one channel; zero: of all
+	Prefix  string  // of the channel, "namespace:name"; not together with Channel
+	After   uint64  // the Cursor of the last of the page before
+	Limit   int     // 1 to MaxLast
+}
+
+// SchedulePage is one page. Next is the After of the next one, 0 on the last; a page
+// may have few or none and yet a Next.
+type SchedulePage struct {
+	List []Scheduled
+	Next uint64
 }

@@ -144,9 +144,11 @@ func (w *world) move(t testing.TB) {
 		w.log.ageOut(stream, w.rng.IntN(5))
 	case n < 92:
 		w.log.store(w.channels[w.rng.IntN(len(w.channels))], fanout.KindPurge, "purge")
-	case n < 93:
+	case n == 92:
+		w.log.deleteOne(w.channels[w.rng.IntN(len(w.channels))], w.rng.IntN(1000), w.rng.IntN(2) == 0)
+	case n < 94 && w.rng.IntN(2) == 0:
 		w.log.rollBack(stream, uint64(w.rng.IntN(6)))
-	case n < 94 && w.rng.IntN(3) == 0:
+	case n < 94 && w.rng.IntN(2) == 0:
 		w.log.recreate(stream)
 	case n < 96:
 		w.log.setDown(true)
@@ -192,7 +194,7 @@ func (w *world) settle(patience time.Duration) (stuck []string) {
 }
 
 // runModel plays one seed and returns what broke promise 2, and what happened.
-func runModel(t testing.TB, seed uint64, moves int) (problems []string, got, gaps int) {
+func runModel(t testing.TB, seed uint64, moves int) (problems []string, got, gaps, deleted int) {
 	t.Helper()
 	w := newWorld(t, seed)
 	defer w.stop(t)
@@ -207,8 +209,9 @@ func runModel(t testing.TB, seed uint64, moves int) (problems []string, got, gap
 		problems = append(problems, c.problems...)
 		got += c.got
 		gaps += c.gapped
+		deleted += c.deleted
 	}
-	return problems, got, gaps
+	return problems, got, gaps, deleted
 }
 
 // patience is how long a consumer may take to get what is stored once all faults
@@ -253,18 +256,18 @@ func TestCursorModel(t *testing.T) {
 		}
 		first = n
 	}
-	var got, gaps int
+	var got, gaps, deleted int
 	for seed := first; seed < first+seeds(t); seed++ {
-		problems, n, g := runModel(t, seed, 400)
-		got, gaps = got+n, gaps+g
+		problems, n, g, d := runModel(t, seed, 400)
+		got, gaps, deleted = got+n, gaps+g, deleted+d
 		if len(problems) > 0 {
 			t.Fatalf("seed %d:\n%s", seed, strings.Join(problems[:min(6, len(problems))], "\n"))
 		}
 	}
-	if got == 0 || gaps == 0 {
-		t.Fatalf("the model moved %d messages and %d gaps: it tests nothing", got, gaps)
+	if got == 0 || gaps == 0 || deleted == 0 {
+		t.Fatalf("the model moved %d messages, %d gaps and %d deletions: it tests nothing", got, gaps, deleted)
 	}
-	t.Logf("%d messages delivered, %d gaps told", got, gaps)
+	t.Logf("%d messages delivered, %d gaps and %d deletions told", got, gaps, deleted)
 }
 
 func exactness(rng *lockedRand) bool {

@@ -42,6 +42,10 @@ func mutants() map[string]mutant {
 			old: "			return false, protocol.ReasonRetention\n		}\n	}\n	return true, \"\"",
 			new: "			return true, \"\"\n		}\n	}\n	return true, \"\"",
 		},
+		"messages that left singly hide an overflow": {
+			old: "ev.Singly && ev.Gone+c.Count > ev.Limit+1",
+			new: "false", test: "TestCompleteAgainstTruth",
+		},
 		"the ring skips a message": {
 			old: "	n := min(limit, r.count-i)\n",
 			new: "	if i < r.count {\n		i++\n	}\n	n := min(limit, r.count-i)\n",
@@ -78,9 +82,19 @@ func mutants() map[string]mutant {
 			test: "TestLeavingBetweenSlices",
 		},
 		"a purge leaves the ring as it is": {
-			old:  "		s.ring.push(m)\n		if m.Kind == KindPurge {\n",
-			new:  "		s.ring.push(m)\n		if false {\n",
+			old:  "			s.ring.purge(m, s.key.Filter.IsPattern())\n",
+			new:  "",
 			test: "TestPurgeIsToldAsGap",
+		},
+		"a deletion leaves the ring as it is": {
+			old:  "			s.ring.drop(m)\n",
+			new:  "",
+			test: "TestGoneFromTheRing",
+		},
+		"what has outlived its TTL is delivered": {
+			old:  "m.Offset() <= c.start || m.expired()",
+			new:  "m.Offset() <= c.start",
+			test: "TestGoneFromTheRing",
 		},
 	}
 }
@@ -162,7 +176,7 @@ func (m mutant) write(t *testing.T, sources map[string]string) (overlay string) 
 	return overlay
 }
 
-var verdict = regexp.MustCompile(`hole in|repeated or out of order|never got|skips|told that history is gone|delivery starts at|told \[|is not told after`)
+var verdict = regexp.MustCompile(`hole in|silent hole|repeated or out of order|never got|skips|told that history is gone|delivery starts at|told \[|is not told after`)
 
 func (m mutant) mustDie(t *testing.T, overlay string) {
 	t.Helper()

@@ -83,6 +83,19 @@ func (r *ring) purge(marker *Message, pattern bool) {
 		r.reset(marker.Position)
 		return
 	}
+	r.keep(func(m *Message) bool { return m == marker || m.Channel != marker.Channel })
+}
+
+// drop takes out what the marker, just pushed, deleted: a message and its versions.
+// They are gone from the log, too, so the ring stays as complete as it is.
+func (r *ring) drop(marker *Message) {
+	r.keep(func(m *Message) bool {
+		return m.Channel != marker.Channel || m.Kind != KindData || m.Offset() != marker.Target && m.Updates != marker.Target
+	})
+}
+
+// keep takes out what is not good.
+func (r *ring) keep(good func(*Message) bool) {
 	all := make([]*Message, 0, r.count)
 	for i := range r.count {
 		all = append(all, r.at(i))
@@ -90,7 +103,7 @@ func (r *ring) purge(marker *Message, pattern bool) {
 	base := r.base
 	r.reset(base)
 	for _, m := range all {
-		if m == marker || m.Channel != marker.Channel {
+		if good(m) {
 			r.push(m)
 		}
 	}

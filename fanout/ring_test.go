@@ -116,6 +116,16 @@ func TestRing(t *testing.T) {
 				m.from, m.gone = last+2, true
 				m.ring.Reset(fanout.NowhereAt(m.from))
 				m.all = nil
+			case 3:
+				last++
+				marker := message(channels[rapid.IntRange(0, 2).Draw(t, "channel")], last, fanout.KindDeleted, "")
+				marker.Target = uint64(rapid.IntRange(1, int(last)).Draw(t, "target"))
+				m.ring.Push(marker)
+				m.ring.Drop(marker)
+				m.all = append(m.all, marker)
+				m.all = slices.DeleteFunc(m.all, func(o *fanout.Message) bool {
+					return o.Channel == marker.Channel && o.Kind == fanout.KindData && o.Offset() == marker.Target
+				})
 			case 2:
 				last++
 				marker := message(channels[rapid.IntRange(0, 2).Draw(t, "channel")], last, fanout.KindPurge, "")

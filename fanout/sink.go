@@ -93,9 +93,13 @@ type HistoryQuery struct {
 	Since int64
 	Limit int // 1 to MaxLast
 	Desc  bool
+	// Fold has one entry for each message: its newest version, in the place of the
+	// original. A version whose original is no longer stored has none.
+	Fold bool
 }
 
-// HistoryPage is one page, in the order asked for. Markers are not in it.
+// HistoryPage is one page, in the order asked for. Markers are not in it. It may have
+// fewer messages than asked for, even none, and yet More.
 type HistoryPage struct {
 	Messages []*Message
 	// Position is where the next page begins: After for ascending, Before for
@@ -105,6 +109,17 @@ type HistoryPage struct {
 	// Recovered is false when messages after HistoryQuery.After may be missing.
 	Recovered bool
 	Reason    string
+	// Places are those of the messages of a folded page: of each the position of its
+	// original, where a page that ends with it is followed by the next.
+	Places []Position
+}
+
+// PlaceOf is where the next page begins that follows on the i-th message.
+func (p *HistoryPage) PlaceOf(i int) Position {
+	if p.Places != nil {
+		return p.Places[i]
+	}
+	return p.Messages[i].Position
 }
 
 // Outcome is a Receipt or why there is none.

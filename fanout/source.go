@@ -139,8 +139,12 @@ func (s *liveSource) acceptLocked(m *Message, proven bool) {
 		out = m.at(s.floor)
 	} else {
 		s.ring.push(m)
-		if m.Kind == KindPurge {
+		switch m.Kind {
+		case KindPurge:
 			s.ring.purge(m, s.key.Filter.IsPattern())
+		case KindDeleted:
+			s.ring.drop(m)
+		case KindData:
 		}
 	}
 	if m.Kind != KindData {
@@ -158,6 +162,7 @@ func (m *Message) at(p Position) *Message {
 	return &Message{
 		Channel: m.Channel, Stream: m.Stream, Position: m.Position, Resume: p, Prev: m.Prev, Kind: m.Kind,
 		Target: m.Target, Binary: m.Binary, ID: m.ID, User: m.User, Client: m.Client, Headers: m.Headers, Data: m.Data,
+		ConflationKey: m.ConflationKey, Updates: m.Updates, Exclude: m.Exclude, Expires: m.Expires,
 	}
 }
 

@@ -61,6 +61,7 @@ func steps() []Step {
 	return []Step{
 		{Version: 1, Name: "namespaces", run: createNamespaces},
 		{Version: 2, Name: "epochs", run: createEpochs},
+		{Version: 3, Name: "schedules", run: createSchedules},
 	}
 }
 

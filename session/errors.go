@@ -42,6 +42,9 @@ func refusals() []refusal {
 		{err: fanout.ErrTooBusy, code: protocol.ErrorTooManyRequests, text: "the log is busy; nothing was stored", retry: 500 * time.Millisecond},
 		{err: fanout.ErrDiskFull, code: protocol.ErrorUnavailable, text: "the log is out of disk space; nothing was stored", retry: 5 * time.Second},
 		{err: fanout.ErrKeyConflict, code: protocol.ErrorConflict, text: "the key was used before with other content; use a new key for a new message", field: "idempotency_key"},
+		{err: fanout.ErrExpectedOffset, code: protocol.ErrorConflict, text: "the channel's last message has another offset; nothing was stored, read the channel and decide again", field: "expected_offset"},
+		{err: fanout.ErrNoMessage, code: protocol.ErrorNotFound, text: "the channel has no message at that offset; nothing was stored", field: "updates"},
+		{err: fanout.ErrSchedulesFull, code: protocol.ErrorUnavailable, text: "as many messages are scheduled as the log holds; nothing was stored", retry: time.Minute},
 		{err: fanout.ErrTooLarge, code: protocol.ErrorTooLarge, text: "the message is over the namespace's size limit", field: "data"},
 		{err: fanout.ErrTooManyFilters, code: protocol.ErrorTooManyRequests, text: "the node has as many different filters as it may; use one that others use, or come back later", field: "filter", retry: 5 * time.Second},
 		{err: fanout.ErrAlreadySubscribed, code: protocol.ErrorConflict, text: "this connection is already subscribed to it; unsubscribe first", field: "channel"},
@@ -88,6 +91,9 @@ func ErrorEvent(err error) *protocol.ErrorEvent {
 	}
 	if row.text == "" {
 		row.text = err.Error()
+	}
+	if expected, ok := errors.AsType[*fanout.ExpectedOffsetError](err); ok {
+		row.text = fmt.Sprintf("the channel's last message has the offset %d; nothing was stored, read what is new and decide again", expected.Last)
 	}
 	if unknown, ok := errors.AsType[*fanout.OutcomeUnknownError](err); ok {
 		row.text = unknownText(unknown)

@@ -31,6 +31,7 @@ func MessageEvent(m *fanout.Message) protocol.MessageEvent {
 	ev := protocol.MessageEvent{
 		Channel: m.Channel.String(), Offset: m.Offset(), Position: m.ResumeAt().String(), Time: m.UnixMilli(),
 		ID: m.ID, User: m.User, Client: m.Client, Headers: m.Headers,
+		ConflationKey: m.ConflationKey, Updates: m.Updates,
 	}
 	switch {
 	case !m.Binary:

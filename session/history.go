@@ -62,7 +62,10 @@ func ParseHistory(cmd *protocol.HistoryCommand) (fanout.HistoryQuery, error) {
 		return q, BadRequest("since", "is %d, must be a Unix time in milliseconds", cmd.Since)
 	case cmd.Since != 0 && cmd.After != "":
 		return q, BadRequest("since", "give at most one of after and since")
+	case cmd.Fold != "" && cmd.Fold != protocol.FoldLatest:
+		return q, BadRequest("fold", "is %.16q, must be latest", cmd.Fold)
 	}
+	q.Fold = cmd.Fold != ""
 	q.Desc = cmd.Order == "desc"
 	q.Since = cmd.Since * int64(time.Millisecond)
 	if q.After, err = position("after", cmd.After); err != nil {
@@ -92,7 +95,7 @@ func HistoryEvent(c fanout.Channel, page fanout.HistoryPage, most int) *protocol
 	}
 	for i, m := range page.Messages {
 		if most -= m.Size(); most < 0 && i > 0 {
-			ev.Position, ev.More = page.Messages[i-1].Position.String(), true
+			ev.Position, ev.More = page.PlaceOf(i-1).String(), true
 			break
 		}
 		ev.Messages = append(ev.Messages, MessageEvent(m))

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"strings"
 	"sync"
+	"time"
 	"unicode/utf8"
 
 	"github.com/rivulet-rt/rivulet/auth"
@@ -88,10 +89,13 @@ func (s *Session) published(p pendingPublish, o fanout.Outcome) {
 		return
 	}
 	at := o.Receipt.Position
-	s.push(&protocol.Event{ID: p.id, Published: &protocol.PublishedEvent{
-		Channel: p.pub.Channel.String(), Offset: at.Offset, Position: at.String(),
-		Time: at.Time / 1e6, Duplicate: o.Receipt.Duplicate,
-	}})
+	ev := &protocol.PublishedEvent{Channel: p.pub.Channel.String(), Duplicate: o.Receipt.Duplicate}
+	if o.Receipt.Schedule != "" {
+		ev.Schedule, ev.DeliverAt = o.Receipt.Schedule, o.Receipt.DeliverAt/int64(time.Millisecond)
+	} else {
+		ev.Offset, ev.Position, ev.Time = at.Offset, at.String(), at.Time/int64(time.Millisecond)
+	}
+	s.push(&protocol.Event{ID: p.id, Published: ev})
 }
 
 // publication checks everything about a publish command and authorises it.
@@ -114,7 +118,17 @@ func (s *Session) publication(cmd *protocol.PublishCommand) (*fanout.Publication
 	if err := checkKey(cmd.IdempotencyKey); err != nil {
 		return nil, err
 	}
+	if err := pub.Apply(publishOptions(cmd), time.Now()); err != nil {
+		return nil, err
+	}
 	return pub, checkHeaders(cmd.Headers)
+}
+
+func publishOptions(cmd *protocol.PublishCommand) fanout.PublishOptions {
+	return fanout.PublishOptions{
+		TTL: cmd.TTL, DeliverAt: cmd.DeliverAt, Delay: cmd.Delay, ExpectedOffset: cmd.ExpectedOffset,
+		Exclude: cmd.Exclude, ConflationKey: cmd.ConflationKey, Updates: cmd.Updates,
+	}
 }
 
 func data(cmd *protocol.PublishCommand) (b []byte, binary bool, err error) {

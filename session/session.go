@@ -121,6 +121,13 @@ func (s *Session) Outbound() *Outbound { return &s.out }
 // ID names the connection to its client and in logs: 64 random bits in hexadecimal.
 func (s *Session) ID() string { return hex.EncodeToString(s.id[:]) }
 
+// is reports whether id is the session's.
+func (s *Session) is(id string) bool {
+	var own [2 * len(s.id)]byte
+	hex.Encode(own[:], s.id[:])
+	return id == string(own[:])
+}
+
 // LogValue is the session as logs show it.
 func (s *Session) LogValue() slog.Value { return slog.StringValue(s.ID()) }
 
@@ -172,6 +179,9 @@ func (s *Session) refuse(id uint64, ev *protocol.ErrorEvent, err error) {
 
 // Deliver takes a message, or nothing when there is no room.
 func (s *Session) Deliver(m *fanout.Message) bool {
+	if m.Exclude != "" && s.is(m.Exclude) {
+		return true // it is the publisher, who has it
+	}
 	if s.out.Deliver(s.codec.Message(m)) {
 		return true
 	}

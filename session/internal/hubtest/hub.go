@@ -132,6 +132,7 @@ func (h *Hub) store(p *fanout.Publication) fanout.Position {
 	m := &fanout.Message{
 		Channel: p.Channel, Position: at(len(h.log) + 1), Binary: p.Binary, ID: p.Key,
 		User: p.User, Client: p.Client, Headers: p.Headers, Data: p.Data,
+		ConflationKey: p.ConflationKey, Updates: p.Updates, Exclude: p.Exclude,
 	}
 	h.log = append(h.log, m)
 	for c := range h.clients {
@@ -158,6 +159,10 @@ func (h *Hub) PublishAll(ctx context.Context, pubs []*fanout.Publication) []fano
 		}
 	}
 	for i, p := range pubs {
+		if p.DeliverAt != 0 {
+			out[i].Receipt = fanout.Receipt{Schedule: "AAAAAAAAAAAAAAAAAAAAAA", DeliverAt: p.DeliverAt}
+			continue
+		}
 		out[i].Receipt.Position = h.store(p)
 	}
 	return out
