@@ -30,7 +30,9 @@ func (s *site) prices(channel string, list ...string) []string {
 // reads reads on to a message whose data is a text.
 func (f *follower) reads(text string) {
 	f.t.Helper()
-	f.until(func(ev protocol.Event) bool { return ev.Message != nil && string(ev.Message.Data) == fmt.Sprintf("%q", text) })
+	f.until(func(ev protocol.Event) bool {
+		return ev.Message != nil && string(ev.Message.Data) == fmt.Sprintf("%q", text)
+	})
 }
 
 func quoted(list ...string) (out []string) {

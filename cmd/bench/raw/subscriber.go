@@ -27,6 +27,9 @@ type Tally struct {
 	Measure    bool
 	// NoOffsets: the sender is no node, so offsets say nothing.
 	NoOffsets bool
+	// Conflated: messages are left out, and of several senders, so that their numbers say
+	// nothing; their offsets still grow.
+	Conflated bool
 	// OnMessage, if set, is called after each message.
 	OnMessage func(s *Subscriber)
 	Sample    []byte // payload of the first message
@@ -66,6 +69,7 @@ type Subscriber struct {
 	// it follows the subscription, if Keep is set, or stays.
 	Position string
 	Keep     bool
+	Options  string // further fields of the subscribe command, each with a comma before it
 	N        uint64 // of the last message
 	Offset   uint64 // of the last message
 	Count    int    // messages since Connect
@@ -149,6 +153,7 @@ func (s *Subscriber) command() []byte {
 	if s.Position != "" {
 		b = append(append(b, `,"position":`...), strconv.Quote(s.Position)...)
 	}
+	b = append(b, s.Options...)
 	return append(b, `}}`...)
 }
 
@@ -173,6 +178,9 @@ func (s *Subscriber) message(payload []byte, now time.Time) {
 		return
 	}
 	m.N -= firstN
+	if t.Conflated {
+		m.N = s.N + 1
+	}
 	switch {
 	case m.N == s.N || !t.NoOffsets && m.Offset == s.Offset:
 		t.fault(&t.Duplicate, 1, "%s: message %d came twice", s.Channel, m.N)
