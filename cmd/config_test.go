@@ -204,6 +204,9 @@ func TestBadConfigurationsAreNamed(t *testing.T) {
 		{name: "namespace replicas", file: "namespaces: {chat: {replicas: 3}}", want: []string{"namespaces.chat: replicas is 3 and needs a NATS cluster"}, not: "1, 3 or 5"},
 		{name: "negative replicas", file: "namespaces: {chat: {replicas: -1}}", want: []string{"replicas is -1, must be 1, 3 or 5"}},
 		{name: "window over age", file: "namespaces: {chat: {max_age: 1m, duplicate_window: 2m}}", want: []string{"namespaces.chat: duplicate_window is 2m, must not be above max_age (1m)"}},
+		{name: "conflate", file: "namespaces: {chat: {conflate: first}}", want: []string{`namespaces.chat: conflate is "first", must be key or last`}},
+		{name: "rate alone", file: "namespaces: {chat: {max_rate: 5}}", want: []string{"namespaces.chat: max_rate needs conflate"}},
+		{name: "rate", file: "namespaces: {chat: {conflate: key, max_rate: 1001}}", want: []string{"namespaces.chat: max_rate is 1001, must be from 1 to 1000"}},
 		{name: "negative age", file: "namespaces: {chat: {max_age: -5s}}", want: []string{"namespaces.chat: max_age is -5s, must be at least 1s, or unlimited"}},
 		{name: "negative bytes", file: "namespaces: {chat: {max_bytes: -1}}", want: []string{"namespaces.chat: max_bytes is -1, must be at least"}},
 		{
