@@ -32,7 +32,7 @@ func (f *Filter) Release() { f.users.Add(-1) }
 // Users is how many there are.
 func (f *Filter) Users() int64 { return f.users.Load() }
 
-// ErrTooManyFilters: the node has as many different filters as it may.
+// ErrTooManyFilters says that the node has as many different filters as it may.
 var ErrTooManyFilters = errors.New("fanout: too many different filters")
 
 // MaxFilters bounds the different filters of one client.

@@ -20,10 +20,11 @@ type naive struct {
 func (n *naive) outdated(m *fanout.Message) bool {
 	return slices.ContainsFunc(n.all, func(o *fanout.Message) bool {
 		same := n.by == fanout.ConflateLast || m.ConflationKey != "" && m.ConflationKey == o.ConflationKey
-		switch {
-		case m.Kind == fanout.KindPurge:
+		switch m.Kind {
+		case fanout.KindData:
+		case fanout.KindPurge:
 			return o.Kind == fanout.KindPurge && o.Channel == m.Channel && o.Offset() > m.Offset()
-		case m.Kind == fanout.KindDeleted:
+		case fanout.KindDeleted:
 			return false
 		}
 		return o.Channel == m.Channel && o.Kind == fanout.KindData && o.Offset() > m.Offset() && same
@@ -125,6 +126,7 @@ func TestViewIsBounded(t *testing.T) {
 		most, budget int64
 	}{"messages": {4, 1 << 30, 1 << 30}, "bytes": {100, 4 * one, 1 << 30}, "budget": {100, 1 << 30, 4 * one}} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			budget := new(atomic.Int64)
 			budget.Store(bound.budget)
 			at := func(i int) fanout.Position {

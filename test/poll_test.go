@@ -179,7 +179,7 @@ func TestPollsAreConnections(t *testing.T) {
 	cfg.Session.MaxConnections = 1
 	n := startLocal(t, cfg)
 	answered := make(chan polled, 1)
-	go func() { answered <- n.poll("channel=t:a&timeout=60", "") }() //nolint:forbidigo // awaited below
+	go func() { answered <- n.poll("channel=t:a&timeout=60", "") }() // awaited below
 	eventually(t, "the poll to take the only place", func() bool {
 		return n.call(http.MethodGet, "/v1/poll?channel=t:a&timeout=0", nil, nil).status == http.StatusServiceUnavailable
 	})
