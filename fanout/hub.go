@@ -150,7 +150,7 @@ func NewHub(cfg HubConfig, l Log, feed Feed, epochs Epochs, logger *slog.Logger,
 		channels: make(map[Channel]*liveSource), patterns: make(map[Channel]map[StreamID]*liveSource),
 	}
 	h.budget.Store(cfg.RingBudget)
-	h.metrics = newMetrics(reg, func() float64 { return float64(cfg.RingBudget - h.budget.Load()) })
+	h.metrics = newMetrics(reg, func() float64 { return float64(cfg.RingBudget - h.budget.Load()) }, func() float64 { return float64(h.views.Load()) })
 	h.reader = newReader(ctx, l, cfg, h.metrics, h.start, h.endOf)
 	for range cfg.Shards {
 		s := newShard(h, len(h.shards))
