@@ -66,7 +66,7 @@ func (ss *shardSource) message(it *item) {
 		}
 		ss.pos = it.offset
 	}
-	for _, c := range ss.cursors {
+	for _, c := range ss.cursors[:ss.awake] {
 		c.message(it)
 	}
 }
@@ -138,7 +138,7 @@ func (c *cursor) emit(m *Message) bool {
 		}
 		return c.hand(m)
 	case KindPurge:
-		if !c.got && (c.sub.start.open() || c.sub.snapshots()) {
+		if !c.got && c.sub.start.open() || c.sub.snapshots() && m.Offset() <= c.sub.refine.place(c).born {
 			return true // it has nothing that could be gone
 		}
 		return cl.notify(Notice{Kind: NoticeGap, Channel: m.Channel, Positions: []Position{m.ResumeAt()}, Reason: protocol.ReasonPurged})
@@ -368,6 +368,7 @@ func (c *cursor) goLive() {
 		return // the client has no room: the next step comes back here
 	}
 	c.state, c.unproven = cursorLive, c.src.loose()
+	c.at.wake(c)
 	if c.behind != nil && c.behind.done(c.pos.Offset) {
 		c.behind = nil
 	}

@@ -94,8 +94,8 @@ func mutants() map[string]mutant {
 			new: "	for i, m := range msgs {\n		key, ok",
 		},
 		"a turn does not come": {
-			old: "		if !sub.ended {\n			sub.resume()\n",
-			new: "		if false {\n			sub.resume()\n",
+			old: "			sub.each(func(c *cursor) bool { c.at.wake(c); return true })\n			sub.resume()\n",
+			new: "",
 		},
 		"a filter that was asked forgets": {
 			old:  "		if v.filter == f.id {\n			return v.passes\n",

@@ -31,6 +31,7 @@ type turns struct {
 	waiting int   // in the wheel
 	tick    int64 // up to here all had their turn
 	due     []*subscription
+	tired   []*subscription // that wait, and are visited by messages still
 	timer   *time.Timer
 }
 
@@ -53,6 +54,25 @@ func (s *shard) await(sub *subscription) {
 	at = min(max(at, t.tick+1), t.tick+paceTicks-1)
 	t.wheel[at%paceTicks] = append(t.wheel[at%paceTicks], sub)
 	t.waiting++
+	t.tired = append(t.tired, sub)
+}
+
+// rest has messages leave out who only waits: a crowd of these costs nothing until its
+// turn. A loose source's cursors are visited, since they must be told of what is late.
+func (t *turns) rest() {
+	for _, sub := range t.tired {
+		if sub.ended || !sub.refine.pace.waiting {
+			continue
+		}
+		sub.each(func(c *cursor) bool {
+			if c.state == cursorCatchingUp && !c.src.loose() {
+				c.at.rest(c)
+			}
+			return true
+		})
+	}
+	clear(t.tired)
+	t.tired = t.tired[:0]
 }
 
 // clock tells when the next turn may have come; nil where nobody waits.
@@ -71,11 +91,13 @@ func (s *shard) giveTurns() (more bool) {
 	if t == nil || t.waiting == 0 && len(t.due) == 0 {
 		return false
 	}
+	t.rest()
 	t.collect(time.Now().UnixNano() / int64(paceTick))
 	n := min(len(t.due), s.hub.cfg.SliceCursors)
 	for i, sub := range t.due[:n] {
 		sub.refine.pace.waiting = false
 		if !sub.ended {
+			sub.each(func(c *cursor) bool { c.at.wake(c); return true })
 			sub.resume()
 		}
 		if i%turn == turn-1 {

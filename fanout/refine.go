@@ -9,9 +9,17 @@ type refinement struct {
 	held   bool    // it counts among the filter's users; guarded by the client's lock
 	by     ConflateBy
 	pace   pace
-	// told is the store time of the last message that brought the client a position, of
-	// each cursor. Owned by the shard's goroutine.
-	told []int64
+	// places of the cursors, in their order. Owned by the shard's goroutine.
+	places []refinedPlace
+}
+
+// refinedPlace is of one cursor.
+type refinedPlace struct {
+	// told is the store time of the last message that brought the client a position.
+	told int64
+	// born is where the shard stood when the subscription began: what was purged before
+	// is no loss to it.
+	born uint64
 }
 
 // refined makes the refinement of a request, nil where it asks for none.
@@ -72,7 +80,7 @@ func (r *refinement) emit(c *cursor, m *Message) bool {
 		r.pace.took(now)
 	}
 	if r.filter != nil {
-		*r.toldAt(c) = m.Position.Time
+		r.place(c).told = m.Position.Time
 	}
 	return true
 }
@@ -93,7 +101,7 @@ func (r *refinement) batch(s *subscription, most int) int {
 // leftOut tells the client now and then how far its cursor has come without a message:
 // it must not return to a place that the log has long forgotten.
 func (r *refinement) leftOut(c *cursor, m *Message) {
-	told := r.toldAt(c)
+	told := &r.place(c).told
 	switch {
 	case *told == 0:
 		*told = m.Position.Time // the position that the subscription began with is as good
@@ -105,14 +113,20 @@ func (r *refinement) leftOut(c *cursor, m *Message) {
 	}
 }
 
-func (r *refinement) toldAt(c *cursor) *int64 {
-	if r.told == nil {
-		r.told = make([]int64, max(1, len(c.sub.cursors)))
-	}
+// begin notes where the cursors, which have been made, begin.
+func (r *refinement) begin(s *subscription) {
+	r.places = make([]refinedPlace, max(1, len(s.cursors)))
+	s.each(func(c *cursor) bool {
+		r.place(c).born = c.at.pos.Offset
+		return true
+	})
+}
+
+func (r *refinement) place(c *cursor) *refinedPlace {
 	for i, o := range c.sub.cursors {
 		if o == c {
-			return &r.told[i]
+			return &r.places[i]
 		}
 	}
-	return &r.told[0]
+	return &r.places[0]
 }

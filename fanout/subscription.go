@@ -235,6 +235,9 @@ func (s *subscription) attach(sources []*liveSource, at []Position) {
 			cur.skipHad(maxOffset)
 		}
 	}
+	if s.refine != nil {
+		s.refine.begin(s)
+	}
 	c.active = append(c.active, s)
 	if s.channel.IsPattern() {
 		c.patterns++
