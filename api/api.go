@@ -80,6 +80,7 @@ type Deps struct {
 	// Sessions and SessionControl are usually one.
 	Sessions       Sessions
 	SessionControl SessionControl
+	Poll           http.Handler // GET /v1/poll, likewise
 	Echo           http.Handler // GET /test/echo, for conformance suites; nil serves none
 }
 
@@ -108,6 +109,7 @@ func New(cfg Config, deps Deps, logger *slog.Logger, reg prometheus.Registerer) 
 	// These two take over the connection, so they get the server's own ResponseWriter.
 	a.router.Method(http.MethodGet, "/v1/ws", deps.WebSocket)
 	a.router.Method(http.MethodGet, "/v1/events", deps.Events)
+	a.router.Method(http.MethodGet, "/v1/poll", deps.Poll)
 	if deps.Echo != nil {
 		a.router.Method(http.MethodGet, "/test/echo", deps.Echo)
 	}

@@ -26,7 +26,7 @@ func plainHandlerFor(publisher api.Publisher, log *fakeLog) http.Handler {
 	reg := prometheus.NewRegistry()
 	return api.New(api.DefaultConfig(), api.Deps{
 		Publisher: publisher, Purger: log, Scheduler: log, Groups: log, History: log, Readiness: log, Auth: auth.Open{}, Metrics: reg,
-		WebSocket: http.NotFoundHandler(), Events: http.NotFoundHandler(),
+		WebSocket: http.NotFoundHandler(), Events: http.NotFoundHandler(), Poll: http.NotFoundHandler(),
 	}, slog.New(slog.DiscardHandler), reg)
 }
 

@@ -190,7 +190,7 @@ func newHarness(tb testing.TB, change ...func(*harness)) *harness {
 	h.handler = api.New(h.cfg, api.Deps{
 		Publisher: h.log, Purger: h.log, Scheduler: h.log, Groups: h.log, History: h.log, Readiness: h.log, Auth: h.auth,
 		Presence: h.people, Tail: h.people, Users: h.people,
-		Metrics: h.reg, WebSocket: elsewhere("websocket"), Events: elsewhere("events"),
+		Metrics: h.reg, WebSocket: elsewhere("websocket"), Events: elsewhere("events"), Poll: elsewhere("poll"),
 		Sessions: &h.sessions, SessionControl: &h.sessions,
 	}, slog.New(slog.NewTextHandler(&h.logged, &slog.HandlerOptions{Level: slog.LevelDebug})), h.reg)
 	return h

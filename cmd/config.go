@@ -123,6 +123,10 @@ type NamespaceConfig struct {
 	// MaxBytes of the whole namespace, reserved from the disk budget.
 	MaxBytes        Bytes `yaml:"max_bytes"`
 	MaxMessageBytes Bytes `yaml:"max_message_bytes"`
+	// Conflate leaves out what is outdated, by "key" or all but the "last", for
+	// subscriptions that do not say themselves; MaxRate bounds their messages a second.
+	Conflate string `yaml:"conflate"`
+	MaxRate  int    `yaml:"max_rate"`
 	// DuplicateWindow is how long an idempotency key is remembered.
 	DuplicateWindow Duration `yaml:"duplicate_window"`
 	// GroupAckWait is how long a member of a durable group may take over a message,

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/rivulet-rt/rivulet/migrations"
+	"github.com/rivulet-rt/rivulet/session"
 )
 
 const (
@@ -50,6 +51,10 @@ func (n NamespaceConfig) problems(name string, cluster bool) []error {
 	}
 	if n.SessionTTL > 0 && n.SessionTTL < leastSessionTTL {
 		fail("session_ttl", "%v must be at least %v", n.SessionTTL, leastSessionTTL)
+	}
+	if _, err := n.conflation(); err != nil {
+		ev := session.ErrorEvent(err)
+		errs = append(errs, fmt.Errorf("%s %s", ev.Field, ev.Message))
 	}
 	for _, err := range parts(spec.Validate()) {
 		switch field, ok := errors.AsType[*migrations.FieldError](err); {

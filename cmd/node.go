@@ -23,6 +23,7 @@ import (
 	"github.com/rivulet-rt/rivulet/auth"
 	"github.com/rivulet-rt/rivulet/broker"
 	"github.com/rivulet-rt/rivulet/fanout"
+	"github.com/rivulet-rt/rivulet/fanout/filter"
 	"github.com/rivulet-rt/rivulet/session"
 	"github.com/rivulet-rt/rivulet/session/sse"
 	"github.com/rivulet-rt/rivulet/session/websocket"
@@ -163,6 +164,10 @@ func (n *Node) setup(ctx context.Context) error {
 	}
 	presence := hub.StartPresence(n.cfg.presenceConfig(n.name), bus, n.log, n.reg)
 
+	filters, err := filter.NewSet()
+	if err != nil {
+		return fmt.Errorf("prepare filters: %w", err)
+	}
 	registry, err := session.NewRegistry(n.limits(), session.Services{
 		NewClient: func(sink fanout.Sink) session.Subscriber { return hub.NewClient(sink) },
 		History:   hub,
@@ -172,6 +177,7 @@ func (n *Node) setup(ctx context.Context) error {
 		Presence:  presence,
 		Others:    control,
 		Groups:    b,
+		Filters:   filters,
 	}, n.log, n.reg)
 	if err != nil {
 		return fmt.Errorf("prepare sessions: %w", err)
@@ -206,6 +212,7 @@ func (n *Node) setup(ctx context.Context) error {
 		Metrics:   n.reg,
 		WebSocket: websocket.New(registry, n.log),
 		Events:    sse.New(registry, n.log),
+		Poll:      sse.NewPoller(registry, n.log),
 		Echo:      echo,
 
 		Sessions:       b.Sessions(),

@@ -12,6 +12,7 @@ import (
 	"github.com/rivulet-rt/rivulet/broker"
 	"github.com/rivulet-rt/rivulet/fanout"
 	"github.com/rivulet-rt/rivulet/migrations"
+	"github.com/rivulet-rt/rivulet/protocol"
 	"github.com/rivulet-rt/rivulet/session"
 )
 
@@ -92,7 +93,24 @@ func (c Config) sessionConfig(node string) session.Config {
 	cfg.StallTimeout = time.Duration(c.Session.StallTimeout)
 	cfg.DrainWindow = time.Duration(c.Session.DrainWindow)
 	cfg.FlushInterval = time.Duration(c.Session.FlushInterval)
+	cfg.Conflate = c.conflations()
 	return cfg
+}
+
+// conflations are those of the namespaces that have one.
+func (c Config) conflations() map[string]fanout.Conflation {
+	out := make(map[string]fanout.Conflation)
+	for name, n := range c.Namespaces {
+		// namespaceProblems has what is wrong with it.
+		if by, err := n.conflation(); err == nil && by.By != fanout.ConflateNone {
+			out[name] = by
+		}
+	}
+	return out
+}
+
+func (n NamespaceConfig) conflation() (fanout.Conflation, error) {
+	return session.ParseConflation(&protocol.SubscribeCommand{Conflate: n.Conflate, MaxRate: n.MaxRate})
 }
 
 func (c Config) brokerConfig(node string) broker.Config {

@@ -23,6 +23,9 @@ type subscribeFlags struct {
 	last      int
 	since     string
 	positions []string
+	filter    string
+	conflate  string
+	maxRate   int
 	count     int
 	dataOnly  bool
 	quiet     bool
@@ -50,6 +53,7 @@ pattern takes --since and --position, but not --last.`,
   rivulet subscribe 'orders:eu.>' --data          a pattern, data only
   rivulet subscribe chat:lobby --durable --session laptop
                                                   go on where the last run of it stopped
+  rivulet subscribe prices:eu --conflate key      the newest of each key, then live
   rivulet subscribe chat:lobby --last 1 --count 1 print the newest message and exit`,
 		Args: arguments(1, 1, "one channel or pattern"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -71,6 +75,9 @@ pattern takes --since and --position, but not --last.`,
 	fs.IntVar(&f.last, "last", 0, "start with the newest `n` messages, 1 to 1000; of one channel, not of a pattern")
 	fs.StringVar(&f.since, "since", "", "start with what was stored since this `time`: a span back like 10m or 7d, or 2006-01-02T15:04:05Z")
 	fs.StringArrayVar(&f.positions, "position", nil, "go on after this `position`, as it was printed; may be repeated for a pattern")
+	fs.StringVar(&f.filter, "filter", "", "only messages for which this `expression` is true, over headers, user and client: headers.kind == 'alert'")
+	fs.StringVar(&f.conflate, "conflate", "", "leave out what is outdated: \"key\" for the newest of each conflation key, \"last\" for the newest alone (`what`)")
+	fs.IntVar(&f.maxRate, "max-rate", 0, "with --conflate, at most `n` messages a second, 1 to 1000")
 	fs.IntVar(&f.count, "count", 0, "exit after `n` messages")
 	fs.BoolVar(&f.durable, "durable", false, "have the node keep the position, under --session: each message is printed once, however often this is run")
 	fs.StringVar(&f.session, "session", "", "`name` of the durable session, one of the token's user")
@@ -81,7 +88,7 @@ pattern takes --since and --position, but not --last.`,
 
 // options checks what the node would refuse anyway, but in terms of the flags.
 func (f *subscribeFlags) options(channel string, now time.Time) (rivulet.SubscribeOptions, error) {
-	opts := rivulet.SubscribeOptions{Last: f.last, Durable: f.durable, ManualAck: f.durable}
+	opts := rivulet.SubscribeOptions{Last: f.last, Durable: f.durable, ManualAck: f.durable, Filter: f.filter, Conflate: f.conflate, MaxRate: f.maxRate}
 	c, err := fanout.ParsePattern(channel)
 	if err != nil {
 		return opts, usagef("%w", err)
@@ -103,6 +110,14 @@ func (f *subscribeFlags) options(channel string, now time.Time) (rivulet.Subscri
 		return opts, usagef("--last %d: must be from 1 to %d", f.last, protocol.MaxLast)
 	case f.last != 0 && c.IsPattern():
 		return opts, usagef("--last: is for one channel and %s is a pattern; give --since or --position", channel)
+	case f.conflate != "" && f.conflate != rivulet.ConflateKey && f.conflate != rivulet.ConflateLast:
+		return opts, usagef("--conflate %q: must be key or last", f.conflate)
+	case f.maxRate < 0 || f.maxRate > protocol.MaxRate:
+		return opts, usagef("--max-rate %d: must be from 1 to %d", f.maxRate, protocol.MaxRate)
+	case f.maxRate != 0 && f.conflate == "":
+		return opts, usagef("--max-rate: needs --conflate; messages above a rate are left out only where newer ones outdate them")
+	case len(f.filter) > protocol.MaxFilterBytes:
+		return opts, usagef("--filter: has %d bytes, at most %d are allowed", len(f.filter), protocol.MaxFilterBytes)
 	case f.count < 0:
 		return opts, usagef("--count %d: must not be negative", f.count)
 	case !c.IsPattern() && len(f.positions) > 1:

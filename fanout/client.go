@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+
+	"github.com/rivulet-rt/rivulet/protocol"
 )
 
 // Client is one connection's subscriptions. Its methods may be called from any
@@ -57,7 +59,7 @@ func (c *Client) Subscribe(req SubscribeRequest) error {
 	if src != nil {
 		req.Channel = src.key.Filter // equal, and shared by all its subscribers
 	}
-	sub := &subscription{client: c, channel: req.Channel, token: req.Token, start: req.Start, recovered: true, watches: req.Presence}
+	sub := &subscription{client: c, channel: req.Channel, token: req.Token, start: req.Start, recovered: true, watches: req.Presence, refine: refined(&req)}
 	if err := c.admit(sub); err != nil {
 		if src != nil {
 			h.release(src)
@@ -90,6 +92,11 @@ func (c *Client) admit(sub *subscription) error {
 	if c.subs.get(sub.channel) != nil {
 		return fmt.Errorf("%w to %s", ErrAlreadySubscribed, sub.channel)
 	}
+	if sub.refine != nil {
+		if err := c.admitRefinedLocked(sub.refine); err != nil {
+			return err
+		}
+	}
 	c.subs.add(sub)
 	c.shard.hub.metrics.subscriptions.Inc()
 	return nil
@@ -113,6 +120,12 @@ func (r SubscribeRequest) validate() error {
 		return badInput("channel", "is missing")
 	case set > 1:
 		return badInput("position", "give only one of position, last and since")
+	case r.Conflate.MaxRate < 0 || r.Conflate.MaxRate > protocol.MaxRate:
+		return badInput("max_rate", "is %d, must be from 1 to %d messages a second", r.Conflate.MaxRate, protocol.MaxRate)
+	case r.Conflate.MaxRate > 0 && r.Conflate.By == ConflateNone:
+		return badInput("max_rate", "needs conflate: messages above the rate are left out only where newer ones outdate them")
+	case r.Conflate.By > ConflateLast:
+		return badInput("conflate", "is not key or last")
 	case r.Start.Last < 0 || r.Start.Last > MaxLast:
 		return badInput("last", "is %d, must be 1 to %d", r.Start.Last, MaxLast)
 	case r.Start.Since < 0:

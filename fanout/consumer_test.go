@@ -75,6 +75,8 @@ type consumer struct {
 	channel fanout.Channel
 	loose   bool // a pattern on an inexact feed: repetitions are dropped by offset
 	parts   []fanout.StreamID
+	by      fanout.Conflation
+	filter  *fanout.Filter
 
 	sink   *boundedSink
 	client *fanout.Client
@@ -127,7 +129,7 @@ func (c *consumer) subscribe(first fanout.Start) {
 			c.asked.Positions = append(c.asked.Positions, p)
 		}
 	}
-	if err := c.client.Subscribe(fanout.SubscribeRequest{Token: 1, Channel: c.channel, Start: c.asked}); err != nil {
+	if err := c.client.Subscribe(fanout.SubscribeRequest{Token: 1, Channel: c.channel, Start: c.asked, Conflate: c.by, Filter: c.filter}); err != nil {
 		c.fail("subscribe: %v", err)
 	}
 }
@@ -350,6 +352,9 @@ func (c *consumer) message(m *fanout.Message) {
 	if missing := c.between(id, m.Channel, at, m.Offset(), m.Position.Time); len(missing) > 0 {
 		c.fail("hole in %s between %v and %d: %s", m.Channel, at, m.Offset(), strings.Join(missing, " "))
 	}
+	if c.filter != nil && !modelPasses(m) {
+		c.fail("message %s does not pass the filter", m.Data)
+	}
 	if len(c.problems) == 1 {
 		c.dumpStream(id)
 	}
@@ -409,6 +414,9 @@ func (c *consumer) between(id fanout.StreamID, ch fanout.Channel, at place, befo
 			continue
 		}
 		if r.seq > at.offset && r.seq < before && r.msg.Position.Time > at.time && r.msg.Position.Time <= until {
+			if !c.wants(r) {
+				continue
+			}
 			if c.channel.IsPattern() && r.fate == purged && c.log.purgeAfter(r.msg.Stream, ch, before) {
 				c.owed[ch] = true
 				continue
@@ -435,7 +443,7 @@ func (c *consumer) missing() []string {
 			at := c.placeOf(ch)
 			c.log.mu.Lock()
 			for _, r := range c.log.streams[id].records {
-				if r.msg.Channel == ch && r.fate == stored && !r.back && r.msg.Kind == fanout.KindData && r.seq > at.offset {
+				if r.msg.Channel == ch && r.fate == stored && !r.back && r.msg.Kind == fanout.KindData && r.seq > at.offset && c.wants(r) {
 					out = append(out, fmt.Sprintf("%s@%d", r.msg.Data, r.seq))
 				}
 			}

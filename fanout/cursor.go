@@ -66,7 +66,7 @@ func (ss *shardSource) message(it *item) {
 		}
 		ss.pos = it.offset
 	}
-	for _, c := range ss.cursors {
+	for _, c := range ss.cursors[:ss.awake] {
 		c.message(it)
 	}
 }
@@ -115,7 +115,9 @@ func (c *cursor) deliver(m *Message) bool {
 func (c *cursor) fellBehind() {
 	if c.state == cursorLive {
 		c.state = cursorCatchingUp
-		c.sub.client.shard.hub.metrics.fellBehind.Inc()
+		if c.sub.client.blocked { // else it waits for its turn
+			c.sub.client.shard.hub.metrics.fellBehind.Inc()
+		}
 	}
 }
 
@@ -131,22 +133,31 @@ func (c *cursor) emit(m *Message) bool {
 	}
 	switch m.Kind {
 	case KindData:
-		cl.cork()
-		if !cl.sink.Deliver(m) {
-			cl.blocked = true
-			return false
+		if r := c.sub.refine; r != nil {
+			return r.emit(c, m)
 		}
-		cl.shard.delivered++
-		c.got = true
-		return true
+		return c.hand(m)
 	case KindPurge:
-		if !c.got && c.sub.start.open() {
+		if !c.got && c.sub.start.open() || c.sub.snapshots() && m.Offset() <= c.sub.refine.place(c).born {
 			return true // it has nothing that could be gone
 		}
 		return cl.notify(Notice{Kind: NoticeGap, Channel: m.Channel, Positions: []Position{m.ResumeAt()}, Reason: protocol.ReasonPurged})
 	case KindDeleted:
 		return cl.notify(Notice{Kind: NoticeDeleted, Channel: m.Channel, Positions: []Position{m.ResumeAt()}, Target: m.Target})
 	}
+	return true
+}
+
+// hand gives m to the sink and reports whether it was taken.
+func (c *cursor) hand(m *Message) bool {
+	cl := c.sub.client
+	cl.cork()
+	if !cl.sink.Deliver(m) {
+		cl.blocked = true
+		return false
+	}
+	cl.shard.delivered++
+	c.got = true
 	return true
 }
 
@@ -214,16 +225,30 @@ func (c *cursor) step() {
 	if c.state == cursorLive || c.reading {
 		return
 	}
-	if c.begun && !c.distrust && c.owed == "" {
-		msgs, more, ok, upTo := c.src.replay(c.pos, c.sub.client.shard.hub.cfg.ReadBatch)
-		if ok {
-			c.sub.client.shard.hub.metrics.readsRing.Inc()
-			c.sub.begins(c, true, "")
-			c.take(msgs, more, upTo)
-			return
-		}
+	if c.begun && !c.distrust && c.owed == "" && c.replay() {
+		return
 	}
 	c.read()
+}
+
+// replay takes what follows from memory, if that can tell.
+func (c *cursor) replay() bool {
+	hub := c.sub.client.shard.hub
+	var msgs []*Message
+	var more, ok bool
+	var upTo Position
+	if c.sub.conflates() == ConflateNone {
+		msgs, more, ok, upTo = c.src.replay(c.pos, hub.cfg.ReadBatch)
+	} else {
+		msgs, more, ok, upTo = c.src.replayView(c, c.sub.refine.batch(c.sub, hub.cfg.ReadBatch))
+	}
+	if !ok {
+		return false
+	}
+	hub.metrics.readsRing.Inc()
+	c.sub.begins(c, true, "")
+	c.take(msgs, more, upTo, false)
+	return true
 }
 
 // read asks the log for what follows pos, with proof that nothing is missing.
@@ -271,94 +296,24 @@ func (c *cursor) answer(res readResult, epoch uint32, asked Position) {
 	case !c.lost(res, reason):
 		return
 	}
-	c.take(res.Messages, res.More, res.upTo)
-}
-
-// begin gives a cursor that started at an offset its position.
-func (c *cursor) begin(res readResult) {
-	p, found := locate(c.pos.Offset, res.Batch)
-	if !found {
-		p = res.upTo // nothing follows: what the feed had handed over before the read is as good
-	}
-	if p.IsZero() {
-		c.again() // the read was begun for an earlier subscriber of the channel
-		return
-	}
-	if c.owed != "" {
-		if !c.tellGap(p, c.owed) {
-			return // asked again when there is room
-		}
-		c.owed = ""
-	}
-	c.pos, c.begun, c.start = p, true, p.Offset
-	c.skipHad(maxOffset)
-	c.sub.begins(c, true, "")
-	c.take(res.Messages, res.More, res.upTo)
-}
-
-// lost tells the client that history is gone, and reports whether the messages of
-// res follow on where delivery goes on.
-func (c *cursor) lost(res readResult, reason string) bool {
-	hub := c.sub.client.shard.hub
-	hub.metrics.gaps.WithLabelValues(reason).Inc()
-	if !c.sub.announced {
-		// A resume: the client gets what there is.
-		begin := res.Evidence.Begin
-		if reason != protocol.ReasonLogChanged {
-			begin = restart(c.pos, reason, res.Batch)
-		}
-		reread, had := begin.Offset < c.pos.Offset, c.start
-		c.pos, c.start = begin, begin.Offset
-		c.skipHad(had)
-		c.sub.begins(c, false, reason)
-		if reread {
-			c.step()
-		}
-		return !reread
-	}
-	if reason == protocol.ReasonLogChanged && c.src.loose() {
-		c.src.mu.Lock()
-		floor := c.src.floor // everything after it again: rather twice than not at all
-		c.src.mu.Unlock()
-		if c.tellGap(floor, reason) {
-			c.again()
-		}
-		return false
-	}
-	if reason == protocol.ReasonLogChanged {
-		c.pos, c.begun, c.owed = Position{Offset: newerThan(res.Evidence)}, false, reason
-		c.read()
-		return false
-	}
-	begin := restart(c.pos, reason, res.Batch)
-	until := lostUntil(begin, res.Evidence)
-	if begin == c.pos && c.behind != nil && until <= c.behind.told {
-		return true
-	}
-	if !c.tellGap(begin, reason) {
-		return false
-	}
-	if until > 0 {
-		c.backlog().told = until
-	}
-	return true
+	c.take(res.Messages, res.More, res.upTo, true)
 }
 
 // take delivers a batch and decides what comes next. upTo is where the feed stood
 // before the batch was read: a batch without more is complete up to there.
-func (c *cursor) take(msgs []*Message, more bool, upTo Position) {
+func (c *cursor) take(msgs []*Message, more bool, upTo Position, fromLog bool) {
 	if !c.sub.announced {
 		return // the last of the pattern's cursors to begin wakes the others
 	}
-	floor := c.trust()
-	for _, m := range msgs {
-		if !floor.IsZero() {
-			m = m.at(floor)
+	if !fromLog {
+		for _, m := range msgs {
+			if !c.deliver(m) {
+				return
+			}
 		}
-		if !c.deliver(m) {
-			return
-		}
-		c.logTo = m.Offset()
+		c.unproven = c.unproven || c.src.loose() // what a loose pattern's view has is what came live
+	} else if !c.takeLog(msgs) {
+		return
 	}
 	if more {
 		c.again()
@@ -374,6 +329,35 @@ func (c *cursor) take(msgs []*Message, more bool, upTo Position) {
 	c.goLive()
 }
 
+// takeLog delivers what was read from the log, and reports whether it could.
+func (c *cursor) takeLog(msgs []*Message) bool {
+	var left []bool
+	if by := c.sub.conflates(); by != ConflateNone {
+		left = outdated(by, msgs)
+	}
+	floor := c.trust()
+	for i, m := range msgs {
+		if !floor.IsZero() {
+			m = m.at(floor)
+		}
+		switch {
+		case left != nil && left[i]:
+			c.pass(m)
+		case !c.deliver(m):
+			return false
+		}
+		c.logTo = m.Offset()
+	}
+	return true
+}
+
+// pass moves the cursor over a message that is outdated.
+func (c *cursor) pass(m *Message) {
+	if m.Offset() > c.pos.Offset {
+		c.pos = m.Position
+	}
+}
+
 // again lets others have their turn before the next batch.
 func (c *cursor) again() {
 	c.sub.client.shard.post(c.step)
@@ -385,6 +369,7 @@ func (c *cursor) goLive() {
 		return // the client has no room: the next step comes back here
 	}
 	c.state, c.unproven = cursorLive, c.src.loose()
+	c.at.wake(c)
 	if c.behind != nil && c.behind.done(c.pos.Offset) {
 		c.behind = nil
 	}

@@ -87,3 +87,36 @@ func (r *Ring) Bytes() int64 { return r.r.bytes }
 
 // NowhereAt is an offset of no stream.
 func NowhereAt(offset uint64) Position { return Position{Stream: anyTag(), Offset: offset} }
+
+// View is a view for its test.
+type View struct{ v *view }
+
+// NewView returns a view with bounds, complete from base.
+func NewView(by ConflateBy, base Position, limit int, most int64, budget *atomic.Int64) *View {
+	return &View{&view{by: by, front: base, base: base, newest: make(map[viewKey]uint64), limit: limit, most: most, budget: budget}}
+}
+
+// Take puts in m.
+func (v *View) Take(m *Message, pattern bool) { v.v.take(m, pattern) }
+
+// After returns what follows x, if the view can tell.
+func (v *View) After(x Position, limit int) (msgs []*Message, more, ok bool) {
+	i, ok := v.v.find(x)
+	if !ok {
+		return nil, false, false
+	}
+	msgs, more = v.v.after(i, limit)
+	return msgs, more, true
+}
+
+// Base is where it is complete from.
+func (v *View) Base() Position { return v.v.base }
+
+// Slots is how many there are, the empty ones included.
+func (v *View) Slots() int { return len(v.v.slots) }
+
+// Bytes are what the messages held count against the budget.
+func (v *View) Bytes() int64 { return v.v.bytes }
+
+// Views is how many views the hub's sources have.
+func (h *Hub) Views() int64 { return h.views.Load() }

@@ -32,6 +32,11 @@ type HubConfig struct {
 	RingMessages int
 	RingBytes    int64
 	RingBudget   int64
+	// ViewMessages and ViewBytes bound what a channel keeps of the newest message of each
+	// conflation key; it counts in RingBudget. ViewMessages also bounds how far back the
+	// log is read for it.
+	ViewMessages int
+	ViewBytes    int64
 	// ReadBatch is how many messages one read of the log asks for, 1 to 1000.
 	ReadBatch int
 	// ReadsPerStream bounds concurrent reads of one stream.
@@ -60,7 +65,7 @@ type HubConfig struct {
 func DefaultHubConfig() HubConfig {
 	return HubConfig{
 		ShardQueue: 16384, SliceCursors: 512, RingMessages: 1024, RingBytes: 1 << 20, RingBudget: 128 << 20,
-		ReadBatch: 256, ReadsPerStream: 2, KeepReads: time.Second,
+		ViewMessages: 10_000, ViewBytes: 16 << 20, ReadBatch: 256, ReadsPerStream: 2, KeepReads: time.Second,
 		Linger: time.Minute, MaxIdle: 10_000, SweepInterval: 5 * time.Second, FirstLook: 250 * time.Millisecond,
 		RetryLeast: 50 * time.Millisecond, RetryMost: 2 * time.Second, OpenTimeout: 10 * time.Second,
 	}
@@ -78,6 +83,8 @@ func (c HubConfig) Validate() error {
 		{"ring_messages", int64(c.RingMessages), 0},
 		{"ring_bytes", c.RingBytes, 0},
 		{"ring_budget", c.RingBudget, 0},
+		{"view_messages", int64(c.ViewMessages), 1},
+		{"view_bytes", c.ViewBytes, 1},
 		{"read_batch", int64(c.ReadBatch), 1},
 		{"reads_per_stream", int64(c.ReadsPerStream), 1},
 		{"keep_reads", int64(c.KeepReads), 0},
@@ -119,6 +126,7 @@ type Hub struct {
 	next    atomic.Uint64      // round robin of clients over shards
 	opened  atomic.Uint64      // sources so far
 	seeks   singleflight.Group // by source and seek
+	views   atomic.Int64       // of all sources
 
 	presence *Presence // nil unless StartPresence was called
 
@@ -144,7 +152,7 @@ func NewHub(cfg HubConfig, l Log, feed Feed, epochs Epochs, logger *slog.Logger,
 		channels: make(map[Channel]*liveSource), patterns: make(map[Channel]map[StreamID]*liveSource),
 	}
 	h.budget.Store(cfg.RingBudget)
-	h.metrics = newMetrics(reg, func() float64 { return float64(cfg.RingBudget - h.budget.Load()) })
+	h.metrics = newMetrics(reg, func() float64 { return float64(cfg.RingBudget - h.budget.Load()) }, func() float64 { return float64(h.views.Load()) })
 	h.reader = newReader(ctx, l, cfg, h.metrics, h.start, h.endOf)
 	for range cfg.Shards {
 		s := newShard(h, len(h.shards))

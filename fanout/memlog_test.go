@@ -50,7 +50,8 @@ type memStream struct {
 type memLog struct {
 	limit  uint64 // messages per channel that are promised
 	parts  int
-	faulty func(n int) bool // one in n; from a seeded source
+	faulty func(n int) bool         // one in n; from a seeded source
+	key    func(data string) string // the conflation key of a message; nil: none has one
 
 	mu      sync.Mutex // guards the following
 	clock   int64
@@ -184,7 +185,7 @@ func (l *memLog) Read(_ context.Context, q fanout.Query) (fanout.Batch, error) {
 func (l *memLog) copyLocked(r *record) *fanout.Message {
 	m := fanout.Message{
 		Channel: r.msg.Channel, Stream: r.msg.Stream, Position: r.msg.Position, Prev: r.msg.Prev,
-		Kind: r.msg.Kind, Target: r.msg.Target, Updates: r.msg.Updates, Expires: r.msg.Expires, Data: r.msg.Data,
+		Kind: r.msg.Kind, Target: r.msg.Target, Updates: r.msg.Updates, Expires: r.msg.Expires, Data: r.msg.Data, ConflationKey: r.msg.ConflationKey,
 	}
 	m.Position.Stream = l.streams[r.msg.Stream].tag
 	return &m
@@ -384,8 +385,12 @@ func (l *memLog) storeLocked(c fanout.Channel, kind fanout.Kind, data string, ta
 		prev = all[len(all)-1].seq
 	}
 	s.lastSeq++
+	key := ""
+	if l.key != nil && kind == fanout.KindData {
+		key = l.key(data)
+	}
 	r := &record{seq: s.lastSeq, life: s.life, msg: fanout.Message{
-		Channel: c, Stream: s.name, Prev: prev, Kind: kind, Target: target, Data: []byte(data),
+		Channel: c, Stream: s.name, Prev: prev, Kind: kind, Target: target, Data: []byte(data), ConflationKey: key,
 		Position: fanout.Position{Stream: s.tag, Offset: s.lastSeq, Time: l.tickLocked()},
 	}}
 	if kind == fanout.KindData {
@@ -479,4 +484,11 @@ func (l *memLog) setDown(down bool) {
 	if !down {
 		l.suspectLocked("")
 	}
+}
+
+// pass moves the log's clock.
+func (l *memLog) pass(d time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.clock += int64(d)
 }

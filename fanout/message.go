@@ -51,7 +51,9 @@ type Message struct {
 	Data    []byte // compact JSON unless Binary
 
 	frames [FrameSlots]atomic.Pointer[[]byte]
-	// further is the bytes of all frames but the first.
+	// verdicts are the answers of filters, nil until one was asked.
+	verdicts atomic.Pointer[verdicts]
+	// further is the bytes of all frames but the first, and of verdicts.
 	further atomic.Int64
 }
 

@@ -23,9 +23,10 @@ type metrics struct {
 	sources       prometheus.Gauge
 	subscriptions prometheus.Gauge
 	ringBytes     prometheus.GaugeFunc
+	views         prometheus.GaugeFunc
 }
 
-func newMetrics(reg prometheus.Registerer, ringBytes func() float64) *metrics {
+func newMetrics(reg prometheus.Registerer, ringBytes, views func() float64) *metrics {
 	f := promauto.With(reg)
 	counter := func(name, help string) prometheus.Counter {
 		return f.NewCounter(prometheus.CounterOpts{Name: "rivulet_fanout_" + name, Help: help})
@@ -54,8 +55,11 @@ func newMetrics(reg prometheus.Registerer, ringBytes func() float64) *metrics {
 		sources:       f.NewGauge(prometheus.GaugeOpts{Name: "rivulet_fanout_sources", Help: "Channels, and patterns times streams, followed by this node."}),
 		subscriptions: f.NewGauge(prometheus.GaugeOpts{Name: "rivulet_fanout_subscriptions", Help: "Subscriptions of this node's clients."}),
 		ringBytes: f.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "rivulet_fanout_ring_bytes", Help: "Bytes held by all replay rings.",
+			Name: "rivulet_fanout_ring_bytes", Help: "Bytes held by all replay rings and views.",
 		}, ringBytes),
+		views: f.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "rivulet_fanout_views", Help: "Channels, and patterns times streams, of which the newest message of each key is kept for conflated subscriptions.",
+		}, views),
 	}
 	for _, reason := range []string{protocol.ReasonRetention, protocol.ReasonPurged, protocol.ReasonLogChanged} {
 		m.gaps.WithLabelValues(reason)

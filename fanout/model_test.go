@@ -48,6 +48,7 @@ func modelConfig(rng *lockedRand) fanout.HubConfig {
 	cfg.KeepReads = time.Duration(rng.IntN(2)) * 50 * time.Millisecond
 	cfg.ReadBatch = 1 + rng.IntN(5)
 	cfg.RingMessages = []int{0, 4, 64}[rng.IntN(3)]
+	cfg.ViewMessages = []int{2, 7, 1000}[cfg.ReadBatch%3]
 	cfg.ShardQueue = []int{2, 1000}[rng.IntN(2)]
 	cfg.SliceCursors = []int{512, 1, 2}[cfg.ReadBatch%3]
 	return cfg
@@ -57,6 +58,7 @@ func newWorld(t testing.TB, seed uint64) *world {
 	t.Helper()
 	rng := &lockedRand{r: rand.New(rand.NewPCG(seed, 1))}
 	w := &world{rng: rng, log: newMemLog(uint64([]int{6, 1000}[rng.IntN(2)]), 2, rng)}
+	w.log.key = modelKey
 	for _, name := range []string{"t:a", "t:b", "t:a.x", "t:a.y", "t:a.x.z"} {
 		w.channels = append(w.channels, mustChannel(t, name))
 	}
@@ -107,6 +109,7 @@ func (w *world) join(t testing.TB) {
 	}
 	c.parts, _ = w.log.Locate(t.Context(), c.channel)
 	c.loose = c.channel.IsPattern() && w.inexact
+	c.refine(w.rng, uint64(len(w.consumers)))
 	var start fanout.Start
 	if !c.channel.IsPattern() && w.rng.IntN(3) == 0 {
 		start.Last = 1 + w.rng.IntN(10)
@@ -152,6 +155,7 @@ func (w *world) move(t testing.TB) {
 	case n < 99:
 		w.log.setDown(false)
 	default:
+		w.log.pass(3 * time.Second) // some are told positions where nothing passes
 		// Let the nodes run ahead of the moves.
 		eventually(time.Millisecond, func() bool { return false })
 	}

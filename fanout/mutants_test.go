@@ -96,6 +96,32 @@ func mutants() map[string]mutant {
 			new:  "		s.sliced = slices.Insert(s.sliced, 0, ss)\n",
 			test: "TestCrowdsTakeTurns",
 		},
+		"a view counts as complete before its base": {
+			old: "		return v.search(x.Offset), x == v.base\n",
+			new: "		return v.search(x.Offset), true\n",
+		},
+		"a view keeps the older of a key": {
+			old: "			v.empty(v.search(old - 1))\n		}\n		v.newest[key] = m.Offset()\n",
+			new: "			return false\n		}\n		v.newest[key] = m.Offset()\n",
+		},
+		"of a batch the older of a key counts": {
+			old: "	for i, m := range slices.Backward(msgs) {\n		key, ok",
+			new: "	for i, m := range msgs {\n		key, ok",
+		},
+		"a turn does not come": {
+			old: "			sub.each(func(c *cursor) bool { c.at.wake(c); return true })\n			sub.resume()\n",
+			new: "",
+		},
+		"a filter that was asked forgets": {
+			old:  "		if v.filter == f.id {\n			return v.passes\n",
+			new:  "		if v.filter == f.id {\n			return !v.passes\n",
+			test: "TestLiveFilterIsAskedOnce",
+		},
+		"a purge leaves the view as it is": {
+			old:  "	case m.Kind == KindPurge && !pattern:\n		v.reset(m.Position)\n",
+			new:  "	case m.Kind == KindPurge && !pattern:\n",
+			test: "TestPurgeOfConflated",
+		},
 		"a purge leaves the ring as it is": {
 			old:  "			s.ring.purge(m, s.key.Filter.IsPattern())\n",
 			new:  "",

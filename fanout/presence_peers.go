@@ -37,7 +37,7 @@ func (p *Presence) Nodes(others []string) {
 	before := p.others()
 	p.nodes.Store(&others)
 	came := slices.ContainsFunc(others, func(n string) bool { return !slices.Contains(before, n) })
-	p.eachView(func(v *view) {
+	p.eachView(func(v *membersView) {
 		for node := range v.peers {
 			if !slices.Contains(others, node) {
 				v.drop(node)
@@ -50,10 +50,10 @@ func (p *Presence) Nodes(others []string) {
 
 // Disturbed says that announcements may have been lost.
 func (p *Presence) Disturbed() {
-	p.eachView(func(v *view) { v.want = true })
+	p.eachView(func(v *membersView) { v.want = true })
 }
 
-func (p *Presence) eachView(f func(*view)) {
+func (p *Presence) eachView(f func(*membersView)) {
 	p.mu.RLock()
 	all := make([]*roster, 0, len(p.rosters))
 	for _, r := range p.rosters {
@@ -103,7 +103,7 @@ func (p *Presence) verify(now time.Time) {
 
 // sync asks the other nodes for their members of a view's channel. It gives back the
 // slot in syncs.
-func (p *Presence) sync(v *view, have map[string]uint64, details bool) {
+func (p *Presence) sync(v *membersView, have map[string]uint64, details bool) {
 	defer func() { <-p.syncs }()
 	p.metrics.syncs.Inc()
 	ctx, cancel := context.WithTimeout(p.hub.ctx, p.cfg.AskTimeout)

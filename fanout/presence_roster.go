@@ -57,10 +57,10 @@ type roster struct {
 	local crowd
 	// changed since the last announcement: true for joined, false for left.
 	changed    map[ClientID]bool
-	seq        uint64    // of the last announcement; 0 before the first
-	announceAt time.Time // not before
-	unsent     bool      // the last announcement may not have left
-	view       *view     // nil unless somebody watches
+	seq        uint64       // of the last announcement; 0 before the first
+	announceAt time.Time    // not before
+	unsent     bool         // the last announcement may not have left
+	view       *membersView // nil unless somebody watches
 }
 
 func newRoster(p *Presence, c Channel) *roster {
@@ -113,7 +113,7 @@ func (r *roster) change(id ClientID, joined bool) {
 // watch has a client told of changes.
 func (r *roster) watch(c *Client) {
 	if r.view == nil {
-		r.view = newView(r)
+		r.view = newMembersView(r)
 		for id, a := range r.local.members {
 			r.view.add(id, a)
 		}

@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// view is what a node knows of all members of a channel, on all nodes, and what its
+// membersView is what a node knows of all members of a channel, on all nodes, and what its
 // watchers were told of it. Guarded by the roster's lock.
-type view struct {
+type membersView struct {
 	r        *roster
 	all      crowd
 	bytes    int // of all whose member is known
@@ -45,14 +45,14 @@ type watcher struct {
 	fresh  bool // it is to be told everything
 }
 
-func newView(r *roster) *view {
-	return &view{
+func newMembersView(r *roster) *membersView {
+	return &membersView{
 		r: r, all: newCrowd(), peers: make(map[string]*peer), watchers: make(map[*Client]*watcher),
 		want: true, dirty: true,
 	}
 }
 
-func (v *view) add(id ClientID, a attendee) {
+func (v *membersView) add(id ClientID, a attendee) {
 	v.remove(id)
 	v.all.add(id, a)
 	if a.member == nil {
@@ -63,7 +63,7 @@ func (v *view) add(id ClientID, a attendee) {
 	v.dirty = true
 }
 
-func (v *view) remove(id ClientID) {
+func (v *membersView) remove(id ClientID) {
 	a, was := v.all.remove(id)
 	switch {
 	case !was:
@@ -77,7 +77,7 @@ func (v *view) remove(id ClientID) {
 }
 
 // drop forgets a node's members.
-func (v *view) drop(node string) {
+func (v *membersView) drop(node string) {
 	p := v.peers[node]
 	if p == nil {
 		return
@@ -90,7 +90,7 @@ func (v *view) drop(node string) {
 }
 
 // heard takes a node's announcement.
-func (v *view) heard(node string, a *announcement) {
+func (v *membersView) heard(node string, a *announcement) {
 	p := v.peers[node]
 	if p == nil {
 		p = &peer{broken: true}
@@ -120,7 +120,7 @@ func (v *view) heard(node string, a *announcement) {
 	v.r.p.touch(v.r)
 }
 
-func (v *view) apply(p *peer, joined []attendance, left []ClientID) {
+func (v *membersView) apply(p *peer, joined []attendance, left []ClientID) {
 	for _, j := range joined {
 		v.add(j.id, j.attendee)
 		p.members[j.id] = struct{}{}
@@ -134,7 +134,7 @@ func (v *view) apply(p *peer, joined []attendance, left []ClientID) {
 }
 
 // adopt takes a node's whole answer, unless an announcement that came meanwhile is newer.
-func (v *view) adopt(node string, a *standing) {
+func (v *membersView) adopt(node string, a *standing) {
 	p := v.peers[node]
 	switch {
 	case p == nil:
@@ -155,7 +155,7 @@ func (v *view) adopt(node string, a *standing) {
 }
 
 // partial reports whether the members of a node that is alive are not known for sure.
-func (v *view) partial() bool {
+func (v *membersView) partial() bool {
 	for _, node := range v.r.p.others() {
 		if p := v.peers[node]; p == nil || p.broken {
 			return true
@@ -165,7 +165,7 @@ func (v *view) partial() bool {
 }
 
 // have are the numbers of what is known for sure, by node.
-func (v *view) have() map[string]uint64 {
+func (v *membersView) have() map[string]uint64 {
 	have := make(map[string]uint64, len(v.peers))
 	for node, p := range v.peers {
 		if !p.broken && (!v.wantsDetails() || !v.anyUnknown(p)) {
@@ -175,7 +175,7 @@ func (v *view) have() map[string]uint64 {
 	return have
 }
 
-func (v *view) anyUnknown(p *peer) bool {
+func (v *membersView) anyUnknown(p *peer) bool {
 	for id := range p.members {
 		if v.all.members[id].member == nil {
 			return true
@@ -185,11 +185,11 @@ func (v *view) anyUnknown(p *peer) bool {
 }
 
 // wantsDetails reports whether the channel is small enough to know who is there.
-func (v *view) wantsDetails() bool { return len(v.all.members) <= v.room(v.r.p.cfg.MaxMembers) }
+func (v *membersView) wantsDetails() bool { return len(v.all.members) <= v.room(v.r.p.cfg.MaxMembers) }
 
 // room is a bound, lower for a channel that was over it, so that one about there does
 // not go to and fro.
-func (v *view) room(most int) int {
+func (v *membersView) room(most int) int {
 	if v.told == nil && v.toldClients > 0 {
 		return most - most/4
 	}
@@ -197,12 +197,12 @@ func (v *view) room(most int) int {
 }
 
 // small reports whether watchers are told who the members are.
-func (v *view) small() bool {
+func (v *membersView) small() bool {
 	return v.unknown == 0 && v.wantsDetails() && v.bytes <= v.room(v.r.p.cfg.MaxBytes)
 }
 
 // work does what is due at the time now. Only Presence.run calls it.
-func (v *view) work(now time.Time) {
+func (v *membersView) work(now time.Time) {
 	p := v.r.p
 	if p.bus == nil || len(p.others()) == 0 {
 		v.want, v.ready = false, true
@@ -227,10 +227,10 @@ func (v *view) work(now time.Time) {
 }
 
 // pending reports whether work is to be called again without anything new.
-func (v *view) pending() bool { return v.dirty && v.ready || v.want && v.followed }
+func (v *membersView) pending() bool { return v.dirty && v.ready || v.want && v.followed }
 
 // push tells the watchers what has changed.
-func (v *view) push(now time.Time) {
+func (v *membersView) push(now time.Time) {
 	v.dirty = false
 	counts := PresenceNews{Channel: v.r.channel, Clients: len(v.all.members), Users: len(v.all.users), Partial: v.partial()}
 	was := v.told
@@ -261,7 +261,7 @@ func (v *view) push(now time.Time) {
 }
 
 // known are all members, where all are known.
-func (v *view) known() map[ClientID]*Member {
+func (v *membersView) known() map[ClientID]*Member {
 	known := make(map[ClientID]*Member, len(v.all.members))
 	for id, a := range v.all.members {
 		known[id] = a.member
@@ -270,7 +270,7 @@ func (v *view) known() map[ClientID]*Member {
 }
 
 // compare fills in who came and went since the watchers were told of was.
-func (v *view) compare(news *PresenceNews, was map[ClientID]*Member) {
+func (v *membersView) compare(news *PresenceNews, was map[ClientID]*Member) {
 	for id, m := range was {
 		if v.told[id] == nil {
 			news.Left = append(news.Left, m)
@@ -287,7 +287,7 @@ func (v *view) compare(news *PresenceNews, was map[ClientID]*Member) {
 
 // deliver hands news to those who know what was before, if anything changed, and
 // everything to the others. It reports whether there was anybody to tell.
-func (v *view) deliver(news, whole *PresenceNews, changed bool) (told bool) {
+func (v *membersView) deliver(news, whole *PresenceNews, changed bool) (told bool) {
 	type parcel struct{ news, whole []*watcher }
 	shards := make(map[*shard]*parcel)
 	for _, w := range v.watchers {

@@ -99,6 +99,7 @@ func (s *liveSource) repairOnce() (live bool, err error) {
 			// Of a pattern, some channels lost messages and others did not: the ring is
 			// complete only from where the last of those begins.
 			s.ring.reset(Position{Stream: anyTag(), Offset: until})
+			s.raiseViewsLocked(until)
 		}
 	}
 	return s.applyLocked(b), nil

@@ -30,6 +30,7 @@ type shard struct {
 	laned     int            // messages in all lanes, part of the bound ShardQueue
 	solo      bool           // what is being handled brings a client one frame: nothing to gather
 	delivered int            // since the metric was told
+	turns     *turns         // of subscriptions with a rate; nil before the first
 }
 
 // turn is how many items a shard handles before what they brought leaves: enough to
@@ -48,7 +49,9 @@ type shardSource struct {
 	// queued before does not move pos back.
 	caught  uint64
 	cursors []*cursor
-	lane    lane
+	// awake of them, in front, are visited by messages; the others wait for their turn.
+	awake int
+	lane  lane
 	// epoch is raised by each gap: what was read before it proves nothing after it.
 	epoch uint32
 }
@@ -141,13 +144,15 @@ func (s *shard) run() {
 	for {
 		select {
 		case <-s.ready:
+		case <-s.clock():
 		case <-s.hub.ctx.Done():
 			return
 		}
 		for s.hub.ctx.Err() == nil {
 			var lagged []*liveSource
 			batch, lagged = s.take(batch)
-			if len(batch) == 0 && len(lagged) == 0 && len(s.sliced) == 0 {
+			more := s.giveTurns()
+			if len(batch) == 0 && len(lagged) == 0 && len(s.sliced) == 0 && !more {
 				break
 			}
 			single := len(batch) == 1 && batch[0].kind == itemMessage
@@ -216,7 +221,7 @@ func (s *shard) handle(it *item) {
 		return
 	}
 	inOrder := it.kind == itemMessage && !it.late
-	if inOrder && (len(ss.lane.items) > 0 || len(ss.cursors) > s.hub.cfg.SliceCursors) {
+	if inOrder && (len(ss.lane.items) > 0 || ss.awake > s.hub.cfg.SliceCursors) {
 		s.queueUp(ss, it)
 		return
 	}
@@ -282,16 +287,48 @@ func (ss *shardSource) move(from, to int) {
 func (ss *shardSource) add(c *cursor) {
 	c.at, c.index = ss, len(ss.cursors)
 	ss.cursors = append(ss.cursors, c)
+	ss.wake(c)
+}
+
+// wake has messages visit c again, if they do not.
+func (ss *shardSource) wake(c *cursor) {
+	if c.index < ss.awake {
+		return
+	}
+	ss.move(ss.awake, c.index)
+	ss.cursors[ss.awake], c.index = c, ss.awake
+	ss.awake++
+}
+
+// rest has messages leave c out. Not while they visit.
+func (ss *shardSource) rest(c *cursor) {
+	if c.index >= ss.awake {
+		return
+	}
+	hole := ss.leaveAwake(c.index)
+	ss.cursors[hole], c.index = c, hole
+}
+
+// leaveAwake moves a hole among those that are awake behind them, and returns it.
+func (ss *shardSource) leaveAwake(hole int) int {
+	if visited := ss.lane.visited; hole < visited { // what was visited stays in front
+		ss.lane.visited = visited - 1
+		ss.move(visited-1, hole)
+		hole = visited - 1
+	}
+	ss.awake--
+	if hole != ss.awake { // else the hole may hold a cursor that was just moved out of it
+		ss.move(ss.awake, hole)
+	}
+	return ss.awake
 }
 
 // remove takes c out, and the source with its last cursor.
 func (s *shard) remove(c *cursor) {
 	ss := c.at
 	hole := c.index
-	if visited := ss.lane.visited; hole < visited { // what was visited stays in front
-		ss.lane.visited = visited - 1
-		ss.move(visited-1, hole)
-		hole = visited - 1
+	if hole < ss.awake {
+		hole = ss.leaveAwake(hole)
 	}
 	last := len(ss.cursors) - 1
 	if hole != last { // else the hole may hold a cursor that was just moved out of it

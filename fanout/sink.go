@@ -68,6 +68,12 @@ type SubscribeRequest struct {
 	Start   Start
 	// Presence asks for NoticePresence, of a channel whose namespace has presence.
 	Presence bool
+	// Filter, unless nil, leaves out the messages that do not pass. The subscription
+	// counts among its users while it lives.
+	Filter *Filter
+	// Conflate leaves out what is outdated. Without a Start, the subscription then begins
+	// with the newest message of each key, followed by NoticeCaughtUp.
+	Conflate Conflation
 }
 
 // Start says where a subscription begins. At most one field is set; with none it

@@ -55,14 +55,14 @@ func (s *shard) advanceLane(ss *shardSource, most int) {
 		}
 	}
 	pass := l.items[:l.pass]
-	for range min(most, len(ss.cursors)-l.visited) {
+	for range min(most, ss.awake-l.visited) {
 		c := ss.cursors[l.visited]
 		l.visited++
 		for i := range pass {
 			c.message(&pass[i])
 		}
 	}
-	if l.visited < len(ss.cursors) {
+	if l.visited < ss.awake {
 		return
 	}
 	s.laned -= l.pass
@@ -95,7 +95,7 @@ func (s *shard) finishLane(ss *shardSource) {
 		return
 	}
 	for len(ss.lane.items) > 0 {
-		s.advanceLane(ss, len(ss.cursors))
+		s.advanceLane(ss, ss.awake)
 		s.uncork() // a long lane must not fill the clients' buffers
 	}
 	s.leaveSliced(ss)

@@ -45,6 +45,7 @@ type liveSource struct {
 	floor     Position
 	recent    map[Channel]uint64
 	ring      ring
+	views     [views]*view // by what they conflate; nil where nobody wants it
 	pending   []*Message
 	settled   int           // so many of pending were there when the repair's read began
 	again     bool          // a read that begins from now on is needed: pending overflowed, or the source is suspect
@@ -149,6 +150,9 @@ func (s *liveSource) acceptLocked(m *Message, proven bool) {
 	if m.Kind != KindData {
 		s.hub.reader.forget(s.key)
 	}
+	if s.views != ([views]*view{}) {
+		s.pushViewsLocked(out)
+	}
 	s.offerShardsLocked(item{kind: itemMessage, src: s, m: out, from: before, offset: m.Position, late: late})
 }
 
@@ -178,6 +182,7 @@ func (s *liveSource) gapLocked(from, begin Position, reason string) {
 	// What waited when the read began is in the log, or belongs to a log that is gone.
 	s.pending, s.settled = s.pending[min(s.settled, len(s.pending)):], 0
 	s.ring.reset(begin)
+	s.resetViewsLocked(begin)
 	s.hub.reader.forget(s.key)
 	s.hub.metrics.gaps.WithLabelValues(reason).Inc()
 	s.offerShardsLocked(item{kind: itemGap, src: s, from: from, offset: begin, reason: reason})

@@ -15,6 +15,7 @@ type subscription struct {
 	channel Channel
 	token   uint64
 	start   Start
+	refine  *refinement // nil: all messages come
 
 	// Guarded by client.mu.
 	place int                // in client.subs.list
@@ -92,6 +93,9 @@ func (s *subscription) startHere(src *liveSource) (at []Position, ok bool) {
 		defer src.mu.Unlock()
 		p, ok := src.ring.beforeLast(s.start.Last)
 		return []Position{p}, ok
+	case s.snapshots():
+		p, ok := src.snapshotHere(s.conflates())
+		return []Position{p}, ok && (p.Stream.IsZero() || !src.stale(time.Now()))
 	case s.start.Since != 0:
 		return nil, false
 	case len(s.start.Positions) > 0:
@@ -169,6 +173,14 @@ func (s *subscription) startIn(ctx context.Context, src *liveSource) (p Position
 		return at[0], true, nil
 	}
 	switch {
+	case s.snapshots():
+		if !src.loose() && src.stale(time.Now()) {
+			if err := h.refresh(ctx, src); err != nil {
+				return Position{}, false, err
+			}
+		}
+		p, err := h.fill(ctx, src, s.conflates())
+		return p, err == nil, err
 	case !s.start.given() && src.loose():
 		// The feed stands at no one place of the log: now is the end of the stream.
 		t, err := h.backend.Tail(ctx, src.key)
@@ -211,6 +223,7 @@ func (s *subscription) attach(sources []*liveSource, at []Position) {
 			s.cursors = append(s.cursors, cur)
 		}
 		cur.sub, cur.src = s, src
+		src.useView(s.conflates(), 1)
 		c.shard.source(src).add(cur)
 		if len(at) == 0 {
 			cur.pos, cur.begun, cur.state = cur.at.pos, true, cursorLive
@@ -222,6 +235,9 @@ func (s *subscription) attach(sources []*liveSource, at []Position) {
 		if cur.begun {
 			cur.skipHad(maxOffset)
 		}
+	}
+	if s.refine != nil {
+		s.refine.begin(s)
 	}
 	c.active = append(c.active, s)
 	if s.channel.IsPattern() {
@@ -235,27 +251,6 @@ func (s *subscription) attach(sources []*liveSource, at []Position) {
 		}
 		return !s.ended
 	})
-}
-
-// skipHad makes a cursor that knows where it begins leave out what the client's
-// patterns have delivered, up to an offset.
-func (c *cursor) skipHad(upTo uint64) {
-	for _, sub := range c.sub.client.active {
-		if sub == c.sub || !sub.channel.Matches(c.sub.channel) || c.sub.channel.IsPattern() {
-			continue
-		}
-		o := sub.cursorOf(c.src.key.Stream)
-		if o == nil || !o.begun {
-			continue
-		}
-		to := o.pos.Offset
-		if o.behind != nil {
-			to = max(to, o.behind.until)
-		}
-		if to = min(to, upTo); to > max(c.start, o.start) {
-			c.backlog().addHad(span{filter: sub.channel, from: o.start, to: to})
-		}
-	}
 }
 
 // begins notes that a cursor knows where it begins; the last one announces the
@@ -302,7 +297,7 @@ func (s *subscription) tellCaughtUp(c *cursor) bool {
 	if s.replaying == 0 || c.live {
 		return true
 	}
-	if !s.start.given() {
+	if !s.start.given() && !s.snapshots() {
 		c.live = true
 		s.replaying--
 		return true // it asked for no history
@@ -360,35 +355,11 @@ func (s *subscription) end() {
 		for _, o := range c.active {
 			o.takeOver(cur)
 		}
+		cur.src.useView(s.conflates(), -1)
 		c.shard.remove(cur)
 		c.shard.hub.release(cur.src)
 		return true
 	})
-}
-
-// takeOver keeps a pattern's cursor exact when a subscription ends to which it left
-// messages: it leaves out what that one had delivered, and goes back to where that
-// one stood to deliver only what it would have delivered.
-func (s *subscription) takeOver(from *cursor) {
-	if !s.channel.IsPattern() || !from.begun || !from.sub.channel.IsPattern() && !s.channel.Matches(from.sub.channel) {
-		return
-	}
-	c := s.cursorOf(from.src.key.Stream)
-	if c == nil || !c.begun || from.leftTo == 0 && from.pos.Offset <= c.pos.Offset {
-		return // nothing was left to it, and what it had lies behind
-	}
-	b := c.backlog()
-	if from.pos.Offset > from.start {
-		b.addHad(span{filter: from.sub.channel, from: from.start, to: from.pos.Offset})
-	}
-	if from.pos.Offset >= from.leftTo {
-		return
-	}
-	b.addLeft(from.sub.channel, s.channel, max(c.pos.Offset, b.until))
-	if from.pos.Offset < c.pos.Offset {
-		c.pos, c.state = from.pos, cursorCatchingUp
-		c.sub.client.shard.post(c.step)
-	}
 }
 
 // forget lets the channel be subscribed again.
@@ -396,6 +367,9 @@ func (s *subscription) forget() {
 	c := s.client
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if s.refine != nil {
+		s.refine.releaseLocked()
+	}
 	if c.subs.get(s.channel) == s {
 		c.subs.remove(s)
 		c.shard.hub.metrics.subscriptions.Dec()

@@ -26,6 +26,7 @@ func (h *Hub) sweepLoop() {
 				last = now
 				h.dropIdle(now)
 				h.reader.sweep(now)
+				h.dropIdleViews(now)
 				h.watchExactness()
 			}
 			h.checkTails(now, full, round)
@@ -175,6 +176,13 @@ func (s *liveSource) close() {
 	defer s.mu.Unlock()
 	s.state, s.pending = feedFailed, nil
 	s.ring.reset(s.last)
+	for i, v := range s.views {
+		if v != nil {
+			v.reset(s.last)
+			s.views[i] = nil
+			s.hub.views.Add(-1)
+		}
+	}
 }
 
 // freshenLoop looks for positions that have grown old, as often as the shortest

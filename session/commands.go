@@ -205,6 +205,11 @@ func subscribe(ctx context.Context, s *Session, cmd *protocol.Command) error {
 	if req.Presence && !claims.Allows(auth.Presence, req.Channel.String()) {
 		return Forbidden("presence", "the token does not allow presence on %s", req.Channel)
 	}
+	release, err := s.registry.Refine(&req, cmd.Subscribe)
+	if err != nil {
+		return err
+	}
+	defer release()
 	kept := passing
 	if cmd.Subscribe.Durable {
 		if _, ok := s.joined(req.Channel); ok {

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/rivulet-rt/rivulet/fanout"
 	"github.com/rivulet-rt/rivulet/protocol"
 )
 
@@ -50,6 +51,8 @@ type Config struct {
 	// FlushInterval is how often what was acknowledged in durable sessions is written: so
 	// much, at most, is delivered again after a crash.
 	FlushInterval time.Duration
+	// Conflate is what subscriptions leave out that ask for no conflation, by namespace.
+	Conflate map[string]fanout.Conflation
 	// Origins that browsers may come from, beside the node's own host: "https://a.example",
 	// "https://*.a.example", or "*" for any.
 	Origins []string

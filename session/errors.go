@@ -46,6 +46,7 @@ func refusals() []refusal {
 		{err: fanout.ErrNoMessage, code: protocol.ErrorNotFound, text: "the channel has no message at that offset; nothing was stored", field: "updates"},
 		{err: fanout.ErrSchedulesFull, code: protocol.ErrorUnavailable, text: "as many messages are scheduled as the log holds; nothing was stored", retry: time.Minute},
 		{err: fanout.ErrTooLarge, code: protocol.ErrorTooLarge, text: "the message is over the namespace's size limit", field: "data"},
+		{err: fanout.ErrTooManyFilters, code: protocol.ErrorTooManyRequests, text: "the node has as many different filters as it may; use one that others use, or come back later", field: "filter", retry: 5 * time.Second},
 		{err: fanout.ErrAlreadySubscribed, code: protocol.ErrorConflict, text: "this connection is already subscribed to it; unsubscribe first", field: "channel"},
 		{err: fanout.ErrNoPresence, code: protocol.ErrorNotSupported, text: "the channel's namespace has no presence (namespaces.<name>.presence)", field: "channel"},
 		{err: fanout.ErrNotSubscribed, code: protocol.ErrorNotFound, text: "this connection is not subscribed to it", field: "channel"},

@@ -17,6 +17,7 @@ type Transport string
 const (
 	WebSocket Transport = "websocket"
 	SSE       Transport = "sse"
+	Poll      Transport = "poll"
 )
 
 // metrics of the room. Every label value exists from the start.
@@ -113,7 +114,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 }
 
 func (m *metrics) zero() {
-	for _, t := range []Transport{WebSocket, SSE} {
+	for _, t := range []Transport{WebSocket, SSE, Poll} {
 		m.connections.WithLabelValues(string(t))
 		m.opened.WithLabelValues(string(t))
 	}

@@ -55,7 +55,8 @@ type Services struct {
 	Durable   DurableStore // nil keeps no durable sessions
 	Presence  Attendance   // nil where there is none
 	// Others asks the other nodes; nil on a node that is alone.
-	Others Asker
+	Others  Asker
+	Filters Filters // nil: there are none
 }
 
 // Member is one connection, as the registry sees it.

@@ -54,6 +54,9 @@ func TestREADME(t *testing.T) {
 		"docs/subscribing.md":      6,
 		"docs/durable-sessions.md": 7,
 		"docs/presence.md":         3,
+		"docs/conflation.md":       3,
+		"docs/filters.md":          3,
+		"docs/long-poll.md":        2,
 	} {
 		t.Run(page, func(t *testing.T) {
 			t.Parallel()

@@ -127,6 +127,8 @@ func TestStartOfASubscription(t *testing.T) {
 		{name: "live", channel: "lobby", want: protocol.SubscribeCommand{Channel: "default:lobby"}},
 		{name: "last", channel: "a:b", opts: rivulet.SubscribeOptions{Last: 5}, want: protocol.SubscribeCommand{Channel: "a:b", Last: 5}},
 		{name: "position", channel: "a:b", opts: rivulet.SubscribeOptions{Position: at(5)}, want: protocol.SubscribeCommand{Channel: "a:b", Position: at(5)}},
+		{name: "filter", channel: "a:b", opts: rivulet.SubscribeOptions{Filter: "user != ''"}, want: protocol.SubscribeCommand{Channel: "a:b", Filter: "user != ''"}},
+		{name: "conflate", channel: "a:b", opts: rivulet.SubscribeOptions{Conflate: rivulet.ConflateKey, MaxRate: 5}, want: protocol.SubscribeCommand{Channel: "a:b", Conflate: "key", MaxRate: 5}},
 		{name: "positions of a channel", channel: "a:b", opts: rivulet.SubscribeOptions{Positions: []string{at(5)}}, want: protocol.SubscribeCommand{Channel: "a:b", Position: at(5)}},
 		{name: "positions", channel: "a:>", opts: rivulet.SubscribeOptions{Positions: []string{at(5)}}, want: protocol.SubscribeCommand{Channel: "a:>", Positions: []string{at(5)}}},
 		{name: "two starts", channel: "a:b", opts: rivulet.SubscribeOptions{Position: at(5), Last: 1}, field: "position"},

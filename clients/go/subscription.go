@@ -35,6 +35,15 @@ type SubscribeOptions struct {
 	// most once a second or so. A Roster puts them together. It is for channels, in
 	// namespaces that have presence, and needs that action.
 	Presence bool
+	// Filter, an expression in CEL over headers, user and client, leaves out the messages
+	// for which it is not true: headers.kind == 'alert' && user != 'bob'. At most 1,024 bytes.
+	Filter string
+	// Conflate leaves out what a newer message outdates before it was sent: ConflateKey
+	// or ConflateLast. A subscription without a start then begins with the newest message
+	// of each key. MaxRate, 1 to 1,000, bounds the messages a second from then on; 0 is as
+	// fast as they are taken.
+	Conflate string
+	MaxRate  int
 	// Buffer is how many updates wait for the application at most; 0 is 256. It is
 	// bounded to about 1 MiB as well.
 	Buffer int
@@ -45,6 +54,13 @@ type SubscribeOptions struct {
 	OnMessage func(*Message)
 	OnEvent   func(Update)
 }
+
+// What SubscribeOptions.Conflate goes by: the newest message of each conflation key, or
+// the newest of the channel.
+const (
+	ConflateKey  = protocol.ConflateKey
+	ConflateLast = protocol.ConflateLast
+)
 
 func (o *SubscribeOptions) callbacks() bool { return o.OnMessage != nil || o.OnEvent != nil }
 
@@ -64,6 +80,14 @@ func (o *SubscribeOptions) validate(pattern bool) error {
 		return invalid("durable", "only a subscription to a channel can be durable, not one to a pattern")
 	case o.ManualAck && !o.Durable:
 		return invalid("manual_ack", "needs Durable")
+	case len(o.Filter) > protocol.MaxFilterBytes:
+		return invalid("filter", fmt.Sprintf("has %d bytes, at most %d are allowed", len(o.Filter), protocol.MaxFilterBytes))
+	case o.Conflate != "" && o.Conflate != ConflateKey && o.Conflate != ConflateLast:
+		return invalid("conflate", fmt.Sprintf("%.16q is not %s or %s", o.Conflate, ConflateKey, ConflateLast))
+	case o.MaxRate < 0 || o.MaxRate > protocol.MaxRate:
+		return invalid("max_rate", fmt.Sprintf("%d is not from 1 to %d", o.MaxRate, protocol.MaxRate))
+	case o.MaxRate > 0 && o.Conflate == "":
+		return invalid("max_rate", "needs Conflate")
 	case pattern && o.Position != "":
 		return invalid("position", "a pattern resumes from Positions, one of each stream")
 	case pattern && o.Presence:

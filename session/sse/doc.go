@@ -32,8 +32,15 @@
 // noticed by heartbeats that its kernel does not acknowledge, on Linux and HTTP/1;
 // elsewhere by TCP alone, which takes its time.
 //
+// # Polling
+//
+// GET /v1/poll takes the same parameters and timeout=, and answers once, with one JSON
+// object: the messages after the position, at once if there are any, or as soon as one
+// comes, and the token to go on from. A poll is a short connection with cursors like
+// any other.
+//
 // # Goroutines
 //
 // An HTTP/1 connection is taken over from net/http by package socket, and has none of
-// its own. HTTP/2 streams stay on the handler's goroutine.
+// its own. HTTP/2 streams and polls stay on the handler's goroutine.
 package sse

@@ -45,6 +45,13 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.refuse(w, r, err)
 		return
 	}
+	release, err := refine(h.registry, subs)
+	if err != nil {
+		slot.Release()
+		h.refuse(w, r, err)
+		return
+	}
+	defer release()
 	stream := newStream(h.registry, h.log, claims, subs)
 	if err := h.begin(r.Context(), stream, subs); err != nil {
 		stream.client.Close()
@@ -58,7 +65,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // check reads and authorises the request, and allows the page's origin to read the answer.
-func (h *Handler) check(w http.ResponseWriter, r *http.Request) ([]subscription, auth.Claims, error) {
+func (h *Handler) check(w http.ResponseWriter, r *http.Request, further ...string) ([]subscription, auth.Claims, error) {
 	allowed, cross := h.registry.Origins().Allow(r)
 	if !allowed {
 		return nil, auth.Claims{}, session.Forbidden("Origin", "%.128q is not among the allowed origins (session.origins)", r.Header.Get("Origin"))
@@ -71,7 +78,7 @@ func (h *Handler) check(w http.ResponseWriter, r *http.Request) ([]subscription,
 	if err != nil {
 		return nil, claims, err
 	}
-	subs, err := parseRequest(r)
+	subs, err := parseRequest(r, further...)
 	if err != nil {
 		return nil, claims, err
 	}

@@ -21,16 +21,18 @@ const maxChannels = 32
 // subscription is one channel of a request.
 type subscription struct {
 	request fanout.SubscribeRequest
+	refine  *protocol.SubscribeCommand // only what it leaves out is of use; shared
 	hash    string
 }
 
-// parseRequest reads the channels of a request and where they start.
-func parseRequest(r *http.Request) ([]subscription, error) {
+// parseRequest reads the channels of a request, where they start and what they leave
+// out. further are the parameters that it does not read.
+func parseRequest(r *http.Request, further ...string) ([]subscription, error) {
 	query, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
 		return nil, session.BadRequest("query", "is not a valid query string: %v", err)
 	}
-	if err := checkNames(query); err != nil {
+	if err := checkNames(query, further); err != nil {
 		return nil, err
 	}
 	channels, err := parseChannels(query["channel"])
@@ -41,13 +43,17 @@ func parseRequest(r *http.Request) ([]subscription, error) {
 	if err != nil {
 		return nil, err
 	}
+	refine, err := parseRefine(query)
+	if err != nil {
+		return nil, err
+	}
 	subs := make([]subscription, len(channels))
 	for i, c := range channels {
 		req := fanout.SubscribeRequest{Token: uint64(i) + 1, Channel: c, Start: start}
 		if at := resume.of(c); len(at) > 0 {
 			req.Start = fanout.Start{Positions: at}
 		}
-		subs[i].request = req
+		subs[i].request, subs[i].refine = req, refine
 		if len(channels) > 1 {
 			subs[i].hash = channelHash(c)
 		}
@@ -55,10 +61,65 @@ func parseRequest(r *http.Request) ([]subscription, error) {
 	return subs, nil
 }
 
+// parseRefine reads what the channels leave out.
+func parseRefine(query url.Values) (*protocol.SubscribeCommand, error) {
+	cmd := &protocol.SubscribeCommand{Filter: query.Get("filter"), Conflate: query.Get("conflate")}
+	var err error
+	if cmd.MaxRate, err = number(query, "max_rate"); err != nil {
+		return nil, err
+	}
+	switch {
+	case query.Has("max_rate") && cmd.MaxRate == 0:
+		return nil, session.BadRequest("max_rate", "is 0, must be from 1 to %d messages a second", protocol.MaxRate)
+	case query.Has("filter") && cmd.Filter == "":
+		return nil, session.BadRequest("filter", "is empty; write an expression, or leave it out")
+	case query.Has("conflate") && cmd.Conflate == "":
+		return nil, session.BadRequest("conflate", "is empty; write key or last, or leave it out")
+	}
+	return cmd, nil
+}
+
+// refine gives the requests what they leave out. Call release when they were handed
+// over, or will not be.
+func refine(r *session.Registry, subs []subscription) (release func(), err error) {
+	all := make([]func(), 0, len(subs))
+	release = func() {
+		for _, f := range all {
+			f()
+		}
+	}
+	for i := range subs {
+		one, err := r.Refine(&subs[i].request, subs[i].refine)
+		if err != nil {
+			release()
+			return nil, err
+		}
+		all = append(all, one)
+	}
+	return release, nil
+}
+
+// subscribe asks a client for all channels, up to the first that it refuses at once.
+func subscribe(client session.Subscriber, subs []subscription) error {
+	for _, sub := range subs {
+		if err := client.Subscribe(sub.request); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// replays reports whether caught_up will follow.
+func (s *subscription) replays() bool {
+	start := s.request.Start
+	return len(start.Positions) > 0 || start.Last != 0 || start.Since != 0 || s.request.Conflate.By != fanout.ConflateNone
+}
+
 // checkNames refuses what it does not know: a caller who misspells ?last must not
 // be given something else.
-func checkNames(query url.Values) error {
-	known := []string{"channel", "last", "since", "position", "token"}
+func checkNames(query url.Values, further []string) error {
+	known := []string{"channel", "last", "since", "position", "filter", "conflate", "max_rate", "token"}
+	known = append(known, further...)
 	for _, name := range slices.Sorted(maps.Keys(query)) {
 		if !slices.Contains(known, name) {
 			return session.BadRequest(fmt.Sprintf("%.32s", strings.ToValidUTF8(name, "?")),

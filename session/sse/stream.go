@@ -74,11 +74,8 @@ func newStream(r *session.Registry, log *slog.Logger, claims auth.Claims, subs [
 
 // subscribe starts all subscriptions; the outcome tells when they have begun.
 func (s *stream) subscribe(subs []subscription) {
-	for _, sub := range subs {
-		if err := s.client.Subscribe(sub.request); err != nil {
-			s.settle(err)
-			return
-		}
+	if err := subscribe(s.client, subs); err != nil {
+		s.settle(err)
 	}
 }
 
@@ -158,13 +155,19 @@ func (s *stream) deliver(m *fanout.Message) bool {
 }
 
 // place is that of the channel, or the pattern's.
-func (s *stream) place(c fanout.Channel) *place {
-	for i := range s.places {
-		if s.places[i].channel == c {
-			return &s.places[i]
+func (s *stream) place(c fanout.Channel) *place { return placeIn(s.places, c) }
+
+func placeIn(places []place, c fanout.Channel) *place {
+	for i := range places {
+		if places[i].channel == c {
+			return &places[i]
 		}
 	}
-	return &s.places[0]
+	return &places[0]
+}
+
+func tooManyStreams(n fanout.Notice) error {
+	return session.BadRequest("channel", "%s covers %d streams, and a resume token has room for %d; use a WebSocket", n.Channel, len(n.Positions), maxStreams)
 }
 
 func (s *stream) idLine() []byte {
@@ -191,7 +194,7 @@ func (s *stream) Notify(n fanout.Notice) bool {
 		return true
 	case fanout.NoticeSubscribed:
 		if len(n.Positions) > maxStreams {
-			s.settle(session.BadRequest("channel", "%s covers %d streams, and a resume token has room for %d; use a WebSocket", n.Channel, len(n.Positions), maxStreams))
+			s.settle(tooManyStreams(n))
 			return true
 		}
 	default:

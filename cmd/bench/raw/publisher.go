@@ -129,7 +129,16 @@ func NewRequest(channel string, data []byte) *Request { return NewPeerRequest(Pe
 
 // NewPeerRequest is NewRequest with the peer's Host and Token.
 func NewPeerRequest(p Peer, channel string, data []byte) *Request {
-	const before, behind = `{"data":`, `}`
+	return newRequest(p, channel, data, "}")
+}
+
+// NewKeyedRequest is NewRequest with a conflation key, which needs no escape.
+func NewKeyedRequest(channel, key string, data []byte) *Request {
+	return newRequest(Peer{}, channel, data, `,"conflation_key":"`+key+`"}`)
+}
+
+func newRequest(p Peer, channel string, data []byte, behind string) *Request {
+	const before = `{"data":`
 	head := append([]byte("POST /v1/channels/"+channel+"/messages HTTP/1.1\r\nHost: "), p.host()...)
 	head = p.authorization(append(head, "\r\n"...))
 	head = append(head, "Content-Type: application/json\r\nContent-Length: "...)

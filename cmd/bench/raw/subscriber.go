@@ -27,6 +27,9 @@ type Tally struct {
 	Measure    bool
 	// NoOffsets: the sender is no node, so offsets say nothing.
 	NoOffsets bool
+	// Conflated: messages are left out, and of several senders, so that their numbers say
+	// nothing; their offsets still grow.
+	Conflated bool
 	// OnMessage, if set, is called after each message.
 	OnMessage func(s *Subscriber)
 	Sample    []byte // payload of the first message
@@ -69,6 +72,7 @@ type Subscriber struct {
 	// it follows the subscription, if Keep is set, or stays.
 	Position string
 	Keep     bool
+	Options  string // further fields of the subscribe command, each with a comma before it
 	N        uint64 // of the last message
 	Offset   uint64 // of the last message
 	Count    int    // messages since Connect
@@ -174,6 +178,7 @@ func (s *Subscriber) command() []byte {
 	if s.Presence {
 		b = append(b, `,"presence":true`...)
 	}
+	b = append(b, s.Options...)
 	return append(b, `}}`...)
 }
 
@@ -198,6 +203,9 @@ func (s *Subscriber) message(payload []byte, now time.Time) {
 		return
 	}
 	m.N -= firstN
+	if t.Conflated {
+		m.N = s.N + 1
+	}
 	switch {
 	case m.N == s.N || !t.NoOffsets && m.Offset == s.Offset:
 		t.fault(&t.Duplicate, 1, "%s: message %d came twice", s.Channel, m.N)

@@ -55,6 +55,12 @@ type Sizes struct {
 	RoomsPerSecond int // messages per second, over all channels, when paced
 	RoomsFor       time.Duration
 
+	ConflateSubscribers int // of one channel
+	ConflateKeys        int // of its messages
+	ConflatePerSecond   int // messages
+	ConflateRate        int // of each subscriber, where it has one
+	ConflateFor         time.Duration
+
 	IdleConnections int
 	// IdleSettle is until memory is measured again. Nobody asks the node to collect its
 	// garbage: Go does so every two minutes, and gives pages back meanwhile.
@@ -87,6 +93,7 @@ func DefaultSizes() Sizes {
 		PublishConnections: []int{1, 16, 64}, PublishFor: 2500 * time.Millisecond,
 		FanoutSubscribers: 5000, FanoutSingles: 50, FanoutBurst: 200, FanoutPerSecond: 10, FanoutFor: 3 * time.Second,
 		Rooms: 1000, RoomSize: 10, RoomsPerSecond: 500, RoomsFor: 3 * time.Second,
+		ConflateSubscribers: 1000, ConflateKeys: 1000, ConflatePerSecond: 5000, ConflateRate: 2, ConflateFor: 5 * time.Second,
 		IdleConnections: 10_000, IdleSettle: 4*time.Minute + 20*time.Second,
 		ConnectConnections: 10_000, ConnectWindow: 256,
 		CrowdNodes: 6, CrowdConnections: 16_700, CrowdMessages: 5,
@@ -129,6 +136,7 @@ func all() []scenario {
 		{"sessions", sessions},
 		{"groups", groups},
 		{"presence", presence},
+		{"conflate", conflate},
 		{"idle", idle},
 		{"crowd", crowd},
 	}

@@ -57,6 +57,7 @@ func small(t *testing.T) scenario.Config {
 			PublishConnections: []int{1, 4}, PublishFor: 100 * time.Millisecond,
 			FanoutSubscribers: 20, FanoutSingles: 3, FanoutBurst: 10, FanoutPerSecond: 50, FanoutFor: 100 * time.Millisecond,
 			Rooms: 8, RoomSize: 3, RoomsPerSecond: 100, RoomsFor: 100 * time.Millisecond,
+			ConflateSubscribers: 20, ConflateKeys: 30, ConflatePerSecond: 300, ConflateRate: 5, ConflateFor: 300 * time.Millisecond,
 			IdleConnections: 20, IdleSettle: 50 * time.Millisecond,
 			ConnectConnections: 40, ConnectWindow: 8,
 			CrowdNodes: 2, CrowdConnections: 10, CrowdMessages: 1,
@@ -84,6 +85,7 @@ func TestScenarios(t *testing.T) {
 		{"sessions", 2, "sessions per GB"},
 		{"groups", 2, "acknowledged/s"},
 		{"presence", 4, "joins/s"},
+		{"conflate", 3, "deliveries/s"},
 		{"idle", 2, "node MB without"},
 		{"crowd", 1, "deliveries"},
 	} {

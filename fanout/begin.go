@@ -1,0 +1,73 @@
+package fanout
+
+import "github.com/rivulet-rt/rivulet/protocol"
+
+// begin gives a cursor that started at an offset its position.
+func (c *cursor) begin(res readResult) {
+	p, found := locate(c.pos.Offset, res.Batch)
+	if !found {
+		p = res.upTo // nothing follows: what the feed had handed over before the read is as good
+	}
+	if p.IsZero() {
+		c.again() // the read was begun for an earlier subscriber of the channel
+		return
+	}
+	if c.owed != "" {
+		if !c.tellGap(p, c.owed) {
+			return // asked again when there is room
+		}
+		c.owed = ""
+	}
+	c.pos, c.begun, c.start = p, true, p.Offset
+	c.skipHad(maxOffset)
+	c.sub.begins(c, true, "")
+	c.take(res.Messages, res.More, res.upTo, true)
+}
+
+// lost tells the client that history is gone, and reports whether the messages of
+// res follow on where delivery goes on.
+func (c *cursor) lost(res readResult, reason string) bool {
+	hub := c.sub.client.shard.hub
+	hub.metrics.gaps.WithLabelValues(reason).Inc()
+	if !c.sub.announced {
+		// A resume: the client gets what there is.
+		begin := res.Evidence.Begin
+		if reason != protocol.ReasonLogChanged {
+			begin = restart(c.pos, reason, res.Batch)
+		}
+		reread, had := begin.Offset < c.pos.Offset, c.start
+		c.pos, c.start = begin, begin.Offset
+		c.skipHad(had)
+		c.sub.begins(c, false, reason)
+		if reread {
+			c.step()
+		}
+		return !reread
+	}
+	if reason == protocol.ReasonLogChanged && c.src.loose() {
+		c.src.mu.Lock()
+		floor := c.src.floor // everything after it again: rather twice than not at all
+		c.src.mu.Unlock()
+		if c.tellGap(floor, reason) {
+			c.again()
+		}
+		return false
+	}
+	if reason == protocol.ReasonLogChanged {
+		c.pos, c.begun, c.owed = Position{Offset: newerThan(res.Evidence)}, false, reason
+		c.read()
+		return false
+	}
+	begin := restart(c.pos, reason, res.Batch)
+	until := lostUntil(begin, res.Evidence)
+	if begin == c.pos && c.behind != nil && until <= c.behind.told {
+		return true
+	}
+	if !c.tellGap(begin, reason) {
+		return false
+	}
+	if until > 0 {
+		c.backlog().told = until
+	}
+	return true
+}

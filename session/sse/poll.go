@@ -1,0 +1,312 @@
+package sse
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"net/http"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/rivulet-rt/rivulet/fanout"
+	"github.com/rivulet-rt/rivulet/protocol"
+	"github.com/rivulet-rt/rivulet/session"
+)
+
+// Bounds of one poll.
+const (
+	// maxPollWait is the longest that a client may ask to wait, and defaultPollWait how
+	// long it waits otherwise.
+	maxPollWait     = 60 * time.Second
+	defaultPollWait = 25 * time.Second
+	// maxPolled messages, and about so many bytes of them, are in one answer; but one
+	// message always.
+	maxPolled      = 1000
+	maxPolledBytes = 1 << 20
+)
+
+// Poller answers GET /v1/poll.
+type Poller struct {
+	events *Handler
+	log    *slog.Logger
+}
+
+// NewPoller returns the handler of GET /v1/poll.
+func NewPoller(registry *session.Registry, logger *slog.Logger) *Poller {
+	return &Poller{events: New(registry, logger), log: logger}
+}
+
+// ServeHTTP answers with what there is after the request's position, or waits until
+// something comes or the time is over. Errors are those of GET /v1/events, always
+// with their status.
+func (p *Poller) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	registry := p.events.registry
+	if r.Method != http.MethodGet {
+		w.Header().Set("Allow", http.MethodGet)
+		session.WriteHTTPStatus(w, http.StatusMethodNotAllowed, "only GET is allowed here")
+		return
+	}
+	subs, claims, err := p.events.check(w, r, "timeout")
+	var wait time.Duration
+	if err == nil {
+		wait, err = pollWait(r)
+	}
+	if err != nil {
+		registry.Rejected()
+		session.WriteHTTPError(w, err)
+		return
+	}
+	slot, err := registry.Admit(session.Poll)
+	if err != nil {
+		session.WriteHTTPError(w, err)
+		return
+	}
+	defer slot.Release()
+	if !claims.ExpiresAt.IsZero() {
+		wait = min(wait, time.Until(claims.ExpiresAt))
+	}
+	release, err := refine(registry, subs)
+	if err != nil {
+		session.WriteHTTPError(w, err)
+		return
+	}
+	defer release()
+	s := newPoll(registry, subs)
+	slot.Serve(s, func(ctx context.Context) {
+		defer s.client.Close()
+		err = s.run(ctx, r.Context(), subs, wait)
+	})
+	switch {
+	case r.Context().Err() != nil: // nobody is there to be answered
+	case err != nil:
+		session.WriteHTTPError(w, err)
+	default:
+		p.answer(w, s)
+	}
+}
+
+func pollWait(r *http.Request) (time.Duration, error) {
+	query := r.URL.Query()
+	if !query.Has("timeout") {
+		return defaultPollWait, nil
+	}
+	n, err := number(query, "timeout")
+	if err != nil {
+		return 0, err
+	}
+	if most := int(maxPollWait / time.Second); n < 0 || n > most || query.Get("timeout") == "" {
+		return 0, session.BadRequest("timeout", "is %.32q, must be from 0 to %d seconds", query.Get("timeout"), most)
+	}
+	return time.Duration(n) * time.Second, nil
+}
+
+func (p *Poller) answer(w http.ResponseWriter, s *poll) {
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(http.StatusOK)
+	if _, err := w.Write(s.body()); err != nil {
+		p.log.Debug("poll not answered", slog.Any("err", err))
+	}
+}
+
+// poll is one request: the sink of its subscriptions until it is answered. Its client
+// is closed before the body is made.
+type poll struct {
+	// Static after newPoll.
+	client  session.Subscriber
+	limit   time.Duration // of the begin
+	settled chan struct{} // closed when all there was has come
+	news    chan struct{} // size 1: there is something to answer
+	failed  chan error    // size 1: why a subscription did not begin
+	ended   chan struct{} // size 1: the node ends the connection
+
+	// Owned by the sink's caller.
+	places   []place
+	awaited  int // notices until all there was has come
+	corked   bool
+	messages [][]byte
+	deleted  []*protocol.DeletedEvent
+	size     int
+	more     bool
+	lost     string // why history is gone; "" if none is
+}
+
+var (
+	_ fanout.Sink    = (*poll)(nil)
+	_ fanout.Corker  = (*poll)(nil)
+	_ session.Member = (*poll)(nil)
+)
+
+func newPoll(r *session.Registry, subs []subscription) *poll {
+	s := &poll{
+		limit: r.Config().CommandTimeout, settled: make(chan struct{}), news: make(chan struct{}, 1),
+		failed: make(chan error, 1), ended: make(chan struct{}, 1),
+	}
+	for _, sub := range subs {
+		s.awaited++
+		if sub.replays() {
+			s.awaited++
+		}
+		s.places = append(s.places, place{channel: sub.request.Channel, hash: sub.hash, positions: slices.Clone(sub.request.Start.Positions)})
+	}
+	s.client = r.Services().NewClient(s)
+	return s
+}
+
+// run subscribes and waits until there is something to answer.
+func (s *poll) run(node, request context.Context, subs []subscription, wait time.Duration) error {
+	if err := subscribe(s.client, subs); err != nil {
+		return err
+	}
+	begin := time.NewTimer(s.limit)
+	defer begin.Stop()
+	select {
+	case <-s.settled:
+	case <-s.news:
+		return nil // there is more than one answer holds
+	case err := <-s.failed:
+		return err
+	case <-begin.C:
+		return fanout.ErrUnavailable
+	case <-request.Done():
+		return context.Cause(request)
+	case <-s.ended:
+		return session.ErrDraining
+	case <-node.Done():
+		return session.ErrDraining
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select { // whichever it is, the answer says where to go on
+	case <-s.news:
+	case <-timer.C:
+	case <-s.ended:
+	case <-request.Done():
+	case <-node.Done():
+	}
+	return nil
+}
+
+// Deliver takes a message unless the answer is full; it is never drained then.
+func (s *poll) Deliver(m *fanout.Message) bool {
+	if s.more || len(s.messages) >= maxPolled || s.size >= maxPolledBytes {
+		s.more = true
+		signal(s.news)
+		return false
+	}
+	object := withoutID(messageFrame(m))
+	object = object[len("data: ") : len(object)-1]
+	s.messages = append(s.messages, object)
+	s.size += len(object)
+	placeIn(s.places, m.Channel).advance([]fanout.Position{m.ResumeAt()})
+	s.tell()
+	return true
+}
+
+// Notify takes a notice. Once the answer is full none counts: what it tells lies after
+// the message that was refused.
+func (s *poll) Notify(n fanout.Notice) bool {
+	if s.more {
+		return false
+	}
+	switch n.Kind {
+	case fanout.NoticeFailed:
+		s.fail(n.Err)
+		return true
+	case fanout.NoticeUnsubscribed:
+		return true
+	case fanout.NoticeSubscribed:
+		if len(n.Positions) > maxStreams {
+			s.fail(tooManyStreams(n))
+			return true
+		}
+		if !n.Recovered {
+			s.lost = n.Reason
+		}
+		s.awaited--
+	case fanout.NoticeCaughtUp:
+		s.awaited--
+	case fanout.NoticeGap:
+		s.lost = n.Reason
+	case fanout.NoticeDeleted:
+		s.deleted = append(s.deleted, session.NoticeEvent(n).Deleted)
+		s.size += len(n.Channel.String()) + fanout.MaxPositionBytes
+	default:
+	}
+	placeIn(s.places, n.Channel).advance(n.Positions)
+	if s.awaited == 0 {
+		s.awaited = -1
+		close(s.settled)
+	}
+	s.tell()
+	return true
+}
+
+func (s *poll) fail(err error) {
+	select {
+	case s.failed <- err:
+	default:
+	}
+}
+
+// tell has the request answered if all there was has come and that is something.
+func (s *poll) tell() {
+	if !s.corked && s.awaited < 0 && (len(s.messages) > 0 || len(s.deleted) > 0 || s.lost != "") {
+		signal(s.news)
+	}
+}
+
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// Cork and Uncork make the poll a fanout.Corker: what comes together is one answer.
+func (s *poll) Cork() { s.corked = true }
+
+// Uncork ends what Cork began.
+func (s *poll) Uncork() {
+	s.corked = false
+	s.tell()
+}
+
+// Sweep implements session.Member; a poll ends by itself.
+func (s *poll) Sweep(time.Time) {}
+
+// Disconnect has the request answered with what there is.
+func (s *poll) Disconnect(protocol.DisconnectEvent) { signal(s.ended) }
+
+// Abort does the same: net/http has the socket.
+func (s *poll) Abort() { signal(s.ended) }
+
+// body is the answer.
+func (s *poll) body() []byte {
+	b := append(make([]byte, 0, s.size+256), `{"code":200,"message":"polled","data":{"messages":[`...)
+	for i, m := range s.messages {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(b, m...)
+	}
+	b = append(b, `],"position":"`...)
+	b = appendToken(b, s.places)
+	b = append(b, `","recovered":`...)
+	b = strconv.AppendBool(b, s.lost == "")
+	if s.lost != "" {
+		b = append(append(append(b, `,"reason":"`...), s.lost...), '"')
+	}
+	b = append(b, `,"more":`...)
+	b = strconv.AppendBool(b, s.more)
+	if len(s.deleted) > 0 {
+		list, err := json.Marshal(s.deleted)
+		if err == nil { // plain fields always encode
+			b = append(append(b, `,"deleted":`...), list...)
+		}
+	}
+	return append(b, "}}\n"...)
+}
