@@ -226,6 +226,9 @@ func TestBadConfigurationsAreNamed(t *testing.T) {
 				"namespaces.chat.max_sessions: -1 must be 1 to", "namespaces.chat.max_session_channels: 1000 must be 1 to 256",
 			},
 		},
+		{name: "conflate", file: "namespaces: {chat: {conflate: first}}", want: []string{`namespaces.chat.conflate: is "first", must be key or last`}},
+		{name: "rate alone", file: "namespaces: {chat: {max_rate: 5}}", want: []string{"namespaces.chat.max_rate: needs conflate"}},
+		{name: "rate", file: "namespaces: {chat: {conflate: key, max_rate: 1001}}", want: []string{"namespaces.chat.max_rate: is 1001, must be from 1 to 1000"}},
 		{
 			name: "groups", file: "namespaces: {chat: {group_ack_wait: 1ms, group_max_deliver: -1, group_backoff: [1s, 48h], group_max_in_flight: 1000000, group_expire: 1s, max_groups: -5}}",
 			want: []string{

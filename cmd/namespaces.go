@@ -54,7 +54,7 @@ func (n NamespaceConfig) problems(name string, cluster bool) []error {
 	}
 	if _, err := n.conflation(); err != nil {
 		ev := session.ErrorEvent(err)
-		errs = append(errs, fmt.Errorf("%s %s", ev.Field, ev.Message))
+		fail(ev.Field, "%s", ev.Message)
 	}
 	for _, err := range parts(spec.Validate()) {
 		switch field, ok := errors.AsType[*migrations.FieldError](err); {

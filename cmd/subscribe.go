@@ -76,7 +76,7 @@ pattern takes --since and --position, but not --last.`,
 	fs.StringVar(&f.since, "since", "", "start with what was stored since this `time`: a span back like 10m or 7d, or 2006-01-02T15:04:05Z")
 	fs.StringArrayVar(&f.positions, "position", nil, "go on after this `position`, as it was printed; may be repeated for a pattern")
 	fs.StringVar(&f.filter, "filter", "", "only messages for which this `expression` is true, over headers, user and client: headers.kind == 'alert'")
-	fs.StringVar(&f.conflate, "conflate", "", "leave out what is outdated: \"key\" for the newest of each conflation key, \"last\" for the newest alone (`what`)")
+	fs.StringVar(&f.conflate, "conflate", "", "leave out what is outdated: only the newest `of` each conflation key (key), or the newest alone (last)")
 	fs.IntVar(&f.maxRate, "max-rate", 0, "with --conflate, at most `n` messages a second, 1 to 1000")
 	fs.IntVar(&f.count, "count", 0, "exit after `n` messages")
 	fs.BoolVar(&f.durable, "durable", false, "have the node keep the position, under --session: each message is printed once, however often this is run")
