@@ -58,7 +58,10 @@ type Deps struct {
 	Metrics   prometheus.Gatherer // shown at /metrics
 	WebSocket http.Handler        // GET /v1/ws; it authenticates by itself
 	Events    http.Handler        // GET /v1/events, likewise
-	Echo      http.Handler        // GET /test/echo, for conformance suites; nil serves none
+	// Sessions and SessionControl are usually one.
+	Sessions       Sessions
+	SessionControl SessionControl
+	Echo           http.Handler // GET /test/echo, for conformance suites; nil serves none
 }
 
 // api is the handler; everything but the counters is static after New.
@@ -107,12 +110,21 @@ type route struct {
 }
 
 func (a *api) routes() []route {
-	const messages = "/v1/channels/{channel}/messages"
+	const (
+		messages     = "/v1/channels/{channel}/messages"
+		userSessions = "/v1/users/{user}/sessions"
+		oneSession   = userSessions + "/{session}"
+	)
 	return []route{
 		{"publish", http.MethodPost, messages, true, a.cfg.MaxBody, a.publish},
 		{"publish_batch", http.MethodPost, "/v1/messages", true, a.cfg.MaxBatchBody, a.publishBatch},
 		{"history", http.MethodGet, messages, true, 0, a.history},
 		{"purge", http.MethodDelete, messages, true, 0, a.purge},
+		{"sessions", http.MethodGet, "/v1/sessions", true, 0, a.listSessions},
+		{"user_sessions", http.MethodGet, userSessions, true, 0, a.listSessions},
+		{"session", http.MethodGet, oneSession, true, 0, a.showOneSession},
+		{"session_delete", http.MethodDelete, oneSession, true, 0, a.deleteSession},
+		{"session_reset", http.MethodPost, oneSession + "/reset", true, maxResetBody, a.resetSession},
 		{"healthz", http.MethodGet, "/healthz", false, 0, a.healthz},
 		{"readyz", http.MethodGet, "/readyz", false, 0, a.readyz},
 		{"openapi", http.MethodGet, "/openapi.yaml", false, 0, a.openapi},

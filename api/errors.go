@@ -71,6 +71,7 @@ func table() []translation {
 		{fanout.ErrDiskFull, problem{status: http.StatusServiceUnavailable, retryAfter: 30 * time.Second, message: "the log is out of disk space" + again}},
 		{fanout.ErrUnavailable, problem{status: http.StatusServiceUnavailable, retryAfter: 2 * time.Second, message: "the log cannot be reached" + again}},
 		{fanout.ErrClosed, problem{status: http.StatusServiceUnavailable, retryAfter: time.Second, message: "the server is stopping" + again}},
+		{fanout.ErrNoSession, problem{status: http.StatusNotFound, field: "session", message: "the user has no such durable session; it may have expired"}},
 		{auth.ErrMissing, problem{status: http.StatusUnauthorized, challenge: `Bearer realm="rivulet"`, message: "a token is needed; send it as Authorization: Bearer <token>"}},
 		{auth.ErrExpired, problem{status: http.StatusUnauthorized, challenge: `Bearer realm="rivulet", error="invalid_token"`, message: "the token has expired; get a fresh one"}},
 		{auth.ErrInvalid, problem{status: http.StatusUnauthorized, challenge: `Bearer realm="rivulet", error="invalid_token"`, message: "the token is invalid"}},

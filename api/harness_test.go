@@ -101,7 +101,9 @@ type harness struct {
 	cfg     api.Config
 	reg     *prometheus.Registry
 	logged  bytes.Buffer
-	doc     *openapi3.T
+
+	sessions fakeSessions
+	doc      *openapi3.T
 }
 
 func newHarness(tb testing.TB, change ...func(*harness)) *harness {
@@ -123,6 +125,7 @@ func newHarness(tb testing.TB, change ...func(*harness)) *harness {
 	h.handler = api.New(h.cfg, api.Deps{
 		Publisher: h.log, Purger: h.log, History: h.log, Readiness: h.log, Auth: h.auth,
 		Metrics: h.reg, WebSocket: elsewhere("websocket"), Events: elsewhere("events"),
+		Sessions: &h.sessions, SessionControl: &h.sessions,
 	}, slog.New(slog.NewTextHandler(&h.logged, &slog.HandlerOptions{Level: slog.LevelDebug})), h.reg)
 	return h
 }
@@ -221,12 +224,15 @@ func (h *harness) checkAgainstSpec(tb testing.TB, r *http.Request, res *response
 	if path == nil || path.GetOperation(r.Method) == nil {
 		tb.Fatalf("%s %s is not in the specification", r.Method, rctx.RoutePattern())
 	}
-	channel, err := url.PathUnescape(rctx.URLParam("channel"))
-	if err != nil {
-		tb.Fatal(err)
+	params := map[string]string{}
+	for _, name := range []string{"channel", "user", "session"} {
+		var err error
+		if params[name], err = url.PathUnescape(rctx.URLParam(name)); err != nil {
+			tb.Fatal(err)
+		}
 	}
 	in := &openapi3filter.RequestValidationInput{
-		Request: r, PathParams: map[string]string{"channel": channel},
+		Request: r, PathParams: params,
 		Route:   &routers.Route{Spec: h.doc, Path: rctx.RoutePattern(), PathItem: path, Method: r.Method, Operation: path.GetOperation(r.Method)},
 		Options: &openapi3filter.Options{AuthenticationFunc: openapi3filter.NoopAuthenticationFunc, IncludeResponseStatus: true, SkipSettingDefaults: true},
 	}

@@ -34,22 +34,23 @@ var (
 // the hub, Close ends it.
 type Broker struct {
 	// Static after Open.
-	cfg    Config
-	log    *slog.Logger
-	met    *metrics
-	srv    *embedded // nil with a remote server
-	links  []*link   // all of them
-	live   *link
-	ctl    *link
-	replay []*mux
-	js     jetstream.JetStream
-	epochs *migrations.Epochs
-	pub    *publisher
-	reg    *registry
-	dec    *decoder
-	feed   *feed
-	keep   *keeper
-	disk   *disk // nil with a remote server
+	cfg      Config
+	log      *slog.Logger
+	met      *metrics
+	srv      *embedded // nil with a remote server
+	links    []*link   // all of them
+	live     *link
+	ctl      *link
+	replay   []*mux
+	js       jetstream.JetStream
+	epochs   *migrations.Epochs
+	pub      *publisher
+	reg      *registry
+	dec      *decoder
+	feed     *feed
+	keep     *keeper
+	sessions *Sessions
+	disk     *disk // nil with a remote server
 
 	// ctx ends the broker's own goroutines, which wg counts.
 	ctx    context.Context //nolint:containedctx // the lifetime of the broker's goroutines, not of a call
@@ -86,6 +87,7 @@ func newBroker(ctx context.Context, cfg Config, log *slog.Logger, reg prometheus
 	b := &Broker{cfg: cfg, log: log, met: newMetrics(reg), reg: newRegistry(), dec: newDecoder()}
 	b.ctx, b.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	b.keep = newKeeper(b)
+	b.sessions = newSessions(b)
 	return b, nil
 }
 
@@ -223,7 +225,11 @@ func (b *Broker) apply(ctx context.Context) (migrations.Report, error) {
 }
 
 func (b *Broker) applyOptions() migrations.Options {
-	return migrations.Options{Replicas: b.cfg.Replicas, By: b.cfg.Node}
+	opts := migrations.Options{Replicas: b.cfg.Replicas, By: b.cfg.Node}
+	if b.srv == nil {
+		opts.SessionBytes = remoteSessionBytes
+	}
+	return opts
 }
 
 // Sync is the durability of what is acknowledged; with a remote server, as

@@ -54,6 +54,9 @@ type Config struct {
 	// FeedBuffer is how many live messages may wait for the hub; an overflow is a
 	// loss that the hub is told of.
 	FeedBuffer int
+
+	// Sessions says how durable sessions are kept.
+	Sessions SessionsConfig
 }
 
 // Bounds of the configuration.
@@ -61,7 +64,7 @@ const (
 	mostInFlight  = 1 << 16
 	mostFeed      = 1 << 20
 	defaultBudget = 16 << 30
-	leastBudget   = 32 << 20 // the buckets reserve 24 MiB
+	leastBudget   = 48 << 20 // the buckets reserve 40 MiB
 )
 
 // DefaultConfig is an embedded broker without namespaces.
@@ -115,6 +118,14 @@ func (c Config) Validate() error {
 	}
 	if c.FeedBuffer < 16 || c.FeedBuffer > mostFeed {
 		bad("feed_buffer", c.FeedBuffer, fmt.Sprintf("16 to %d", mostFeed))
+	}
+	for _, err := range c.Sessions.Default.Validate() {
+		errs = append(errs, fmt.Errorf("broker: sessions: %w", err))
+	}
+	for name, p := range c.Sessions.Namespaces {
+		for _, err := range p.Validate() {
+			errs = append(errs, fmt.Errorf("broker: sessions of %s: %w", name, err))
+		}
 	}
 	return errors.Join(append(errs, c.checkNamespaces()...)...)
 }

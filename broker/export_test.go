@@ -3,6 +3,8 @@ package broker
 import (
 	"errors"
 	"os"
+	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -86,4 +88,15 @@ func (b *Broker) DecodeStored(subject, kind, target, id, headers string) *fanout
 func ParseAck(data []byte) (seq uint64, duplicate, refused bool, err error) {
 	ack, err := parseAck(data)
 	return ack.Seq, ack.Duplicate, ack.Error != nil, err
+}
+
+// UserSessions is how many durable sessions a user may have.
+const UserSessions = userSessions
+
+// ExpireEnding ends, as another node would later, the sessions whose end was begun.
+func (s *Sessions) ExpireEnding(tb testing.TB) {
+	tb.Helper()
+	if err := s.expire(tb.Context(), time.Now().Add(endingFor)); err != nil {
+		tb.Fatal(err)
+	}
 }

@@ -22,6 +22,8 @@ type metrics struct {
 	reconnects *prometheus.CounterVec // by link
 	raised     prometheus.Counter
 	diskFree   prometheus.Gauge
+
+	sessionsExpired prometheus.Counter
 }
 
 // Results of a publish.
@@ -93,9 +95,11 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		reconnects: vec("reconnects_total", "Reconnections by link.", "link"),
 		raised:     counter("epochs_raised_total", "Epochs raised because the log was proven changed."),
 		diskFree:   gauge("disk_free_bytes", "Free space of the data directory's disk; embedded server only."),
+
+		sessionsExpired: counter("sessions_expired_total", "Durable sessions that this node ended because they had expired."),
 	}
 	reg.MustRegister(m.publishes, m.ackSeconds, m.inFlight, m.feed, m.foreign, m.suspects, m.reads, m.readTime,
-		m.connected, m.reconnects, m.raised, m.diskFree)
+		m.connected, m.reconnects, m.raised, m.diskFree, m.sessionsExpired)
 	return m
 }
 

@@ -78,6 +78,8 @@ type SessionConfig struct {
 	FrameTimeout Duration `yaml:"frame_timeout"`
 	// DrainWindow is the time over which a stop spreads its disconnects.
 	DrainWindow Duration `yaml:"drain_window"`
+	// FlushInterval is how often what durable sessions acknowledged is written.
+	FlushInterval Duration `yaml:"flush_interval"`
 }
 
 // AuthConfig says how callers authenticate.
@@ -117,6 +119,15 @@ type NamespaceConfig struct {
 	MaxMessageBytes Bytes `yaml:"max_message_bytes"`
 	// DuplicateWindow is how long an idempotency key is remembered.
 	DuplicateWindow Duration `yaml:"duplicate_window"`
+	// SessionStore keeps the positions of durable sessions: consumer, kv or off; empty is
+	// consumer with the embedded log, else kv.
+	SessionStore string `yaml:"session_store"`
+	// SessionTTL is how long a durable session lives without a connection.
+	SessionTTL Duration `yaml:"session_ttl"`
+	// MaxSessions are durable sessions with a channel of the namespace, MaxSessionChannels
+	// the channels of one.
+	MaxSessions        int `yaml:"max_sessions"`
+	MaxSessionChannels int `yaml:"max_session_channels"`
 }
 
 // LogConfig is about what the node writes to stderr.
@@ -148,6 +159,7 @@ func DefaultConfig() Config {
 			StallTimeout:     Duration(s.StallTimeout),
 			FrameTimeout:     Duration(s.FrameTimeout),
 			DrainWindow:      Duration(s.DrainWindow),
+			FlushInterval:    Duration(s.FlushInterval),
 		},
 		Auth: AuthConfig{HMAC: HMACConfig{
 			Algorithm: a.HMAC.Algorithm,

@@ -208,7 +208,7 @@ func TestBadConfigurationsAreNamed(t *testing.T) {
 		{name: "negative bytes", file: "namespaces: {chat: {max_bytes: -1}}", want: []string{"namespaces.chat: max_bytes is -1, must be at least"}},
 		{
 			name: "over the budget", file: "broker: {disk_budget: 2GiB}\nnamespaces: {a: {max_bytes: 1GiB}, b: {}}",
-			want: []string{"broker.disk_budget: is 2GiB; the max_bytes of the namespaces add up to 2GiB, and 32MiB more are needed"},
+			want: []string{"broker.disk_budget: is 2GiB; the max_bytes of the namespaces add up to 2GiB, and 48MiB more are needed"},
 		},
 		{name: "over any budget", file: "namespaces: {a: {max_bytes: 16GiB}}", want: []string{"broker.disk_budget: is not set, and so at most 16GiB; the max_bytes"}},
 		{name: "session bound", file: "session: {max_connections: 0}", want: []string{"session.max_connections: 0 must be from 1"}},

@@ -11,10 +11,13 @@ import (
 
 const (
 	// bucketBytes is what the log needs of the disk budget beside the namespaces.
-	bucketBytes Bytes = 32 << 20
+	bucketBytes Bytes = 48 << 20
 	// mostBudget is what a disk budget that is not set can be.
 	mostBudget Bytes = 16 << 30
 )
+
+// leastSessionTTL lets a node that is busy say in time that its sessions are there.
+const leastSessionTTL = Duration(10 * time.Second)
 
 func (c Config) namespaceProblems() []error {
 	var errs []error
@@ -39,6 +42,10 @@ func (n NamespaceConfig) problems(name string, cluster bool) []error {
 	}
 	if n.MaxAge < 0 && n.MaxAge != Unlimited {
 		errs = append(errs, fmt.Errorf("max_age is %v, must be at least 1s, or unlimited", time.Duration(n.MaxAge)))
+	}
+	errs = append(errs, n.sessionPolicy().Validate()...)
+	if n.SessionTTL > 0 && n.SessionTTL < leastSessionTTL {
+		errs = append(errs, fmt.Errorf("session_ttl is %v, must be at least %v", n.SessionTTL, leastSessionTTL))
 	}
 	for _, err := range parts(spec.Validate()) {
 		text := strings.TrimPrefix(err.Error(), fmt.Sprintf("%v %q: ", migrations.ErrInvalidSpec, name))

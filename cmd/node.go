@@ -167,9 +167,13 @@ func (n *Node) setup(ctx context.Context) error {
 		History:   hub,
 		Publisher: b,
 		Auth:      n.verifier,
+		Durable:   b.Sessions(),
 	}, n.log, n.reg)
 	if err != nil {
 		return fmt.Errorf("prepare sessions: %w", err)
+	}
+	if err := b.Sessions().Serve(registry, nil); err != nil {
+		return fmt.Errorf("serve durable sessions: %w", err)
 	}
 	registry.Start(ctx)
 	n.undo.push("sessions", registry.Drain)
@@ -188,6 +192,9 @@ func (n *Node) setup(ctx context.Context) error {
 		WebSocket: websocket.New(registry, n.log),
 		Events:    sse.New(registry, n.log),
 		Echo:      echo,
+
+		Sessions:       b.Sessions(),
+		SessionControl: b.Sessions(),
 	}, n.log, n.reg))
 	n.log.Info("started", slog.String("address", n.addr.String()))
 	return nil

@@ -82,6 +82,8 @@ func (c Config) sessionConfig(node string) session.Config {
 	cfg.DeadAfter = time.Duration(c.Session.DeadAfter)
 	cfg.StallTimeout = time.Duration(c.Session.StallTimeout)
 	cfg.DrainWindow = time.Duration(c.Session.DrainWindow)
+	cfg.FlushInterval = time.Duration(c.Session.FlushInterval)
+	cfg.Open = c.Dev
 	return cfg
 }
 
@@ -101,6 +103,10 @@ func (c Config) brokerConfig(node string) broker.Config {
 		cfg.Defaults = migrations.Spec{MaxBytes: int64(devNamespaceBytes)}
 	}
 	cfg.Namespaces = c.specs()
+	cfg.Sessions.Namespaces = map[string]broker.SessionPolicy{}
+	for name, n := range c.Namespaces {
+		cfg.Sessions.Namespaces[name] = n.sessionPolicy()
+	}
 	return cfg
 }
 
@@ -117,6 +123,15 @@ func (c Config) specs() []broker.NamespaceSpec {
 		specs = append(specs, c.Namespaces[name].spec(name))
 	}
 	return specs
+}
+
+func (n NamespaceConfig) sessionPolicy() broker.SessionPolicy {
+	return broker.SessionPolicy{
+		Store:       broker.SessionStore(n.SessionStore),
+		TTL:         time.Duration(n.SessionTTL),
+		MaxSessions: n.MaxSessions,
+		MaxChannels: n.MaxSessionChannels,
+	}
 }
 
 func (n NamespaceConfig) spec(name string) broker.NamespaceSpec {

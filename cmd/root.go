@@ -90,6 +90,7 @@ is subscribed: in order, live, and after a disconnection from where they stopped
 		newServe(s),
 		newPublish(s),
 		newSubscribe(s),
+		newSessions(s),
 		newToken(s),
 		newKey(s),
 		newMigrate(s),

@@ -26,6 +26,8 @@ type subscribeFlags struct {
 	count     int
 	dataOnly  bool
 	quiet     bool
+	durable   bool
+	session   string
 
 	mu sync.Mutex // guards stderr: the client's callback and the printing tell things
 }
@@ -46,6 +48,8 @@ pattern takes --since and --position, but not --last.`,
   rivulet subscribe chat:lobby --last 50          the last 50, then live
   rivulet subscribe chat:lobby --since 10m        the last ten minutes, then live
   rivulet subscribe 'orders:eu.>' --data          a pattern, data only
+  rivulet subscribe chat:lobby --durable --session laptop
+                                                  go on where the last run of it stopped
   rivulet subscribe chat:lobby --last 1 --count 1 print the newest message and exit`,
 		Args: arguments(1, 1, "one channel or pattern"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -68,6 +72,8 @@ pattern takes --since and --position, but not --last.`,
 	fs.StringVar(&f.since, "since", "", "start with what was stored since: a span like 10m or 7d, or a time like 2006-01-02T15:04:05Z (`when`)")
 	fs.StringArrayVar(&f.positions, "position", nil, "go on after this `position`, as it was printed; may be repeated for a pattern")
 	fs.IntVar(&f.count, "count", 0, "exit after `n` messages")
+	fs.BoolVar(&f.durable, "durable", false, "have the node keep the position, under --session: each message is printed once, however often this is run")
+	fs.StringVar(&f.session, "session", "", "`name` of the durable session, one of the token's user")
 	fs.BoolVar(&f.dataOnly, "data", false, "print only the data of each message")
 	fs.BoolVarP(&f.quiet, "quiet", "q", false, "print nothing on stderr but lost history and errors")
 	return cmd
@@ -75,7 +81,7 @@ pattern takes --since and --position, but not --last.`,
 
 // options checks what the node would refuse anyway, but in terms of the flags.
 func (f *subscribeFlags) options(channel string, now time.Time) (rivulet.SubscribeOptions, error) {
-	opts := rivulet.SubscribeOptions{Last: f.last}
+	opts := rivulet.SubscribeOptions{Last: f.last, Durable: f.durable, ManualAck: f.durable}
 	c, err := fanout.ParsePattern(channel)
 	if err != nil {
 		return opts, usagef("%w", err)
@@ -87,6 +93,10 @@ func (f *subscribeFlags) options(channel string, now time.Time) (rivulet.Subscri
 		}
 	}
 	switch {
+	case f.durable != (f.session != ""):
+		return opts, usagef("--durable and --session go together, as in --durable --session laptop")
+	case f.durable && c.IsPattern():
+		return opts, usagef("--durable: is for one channel and %s is a pattern", channel)
 	case given > 1:
 		return opts, usagef("give only one of --last, --since and --position")
 	case f.last < 0 || f.last > protocol.MaxLast:
@@ -124,6 +134,7 @@ func (f *subscribeFlags) run(ctx context.Context, s Streams, channel string, opt
 	client, err := rivulet.New(f.client.url, rivulet.Options{
 		Token:   f.client.token,
 		Name:    "rivulet-cli",
+		Session: f.session,
 		OnState: func(change rivulet.StateChange) { f.tellState(s.Err, change) },
 	})
 	if err != nil {
@@ -167,11 +178,24 @@ func (f *subscribeFlags) print(ctx context.Context, s Streams, sub *rivulet.Subs
 		if _, err := s.Out.Write(line); err != nil {
 			return fmt.Errorf("print a message: %w", err)
 		}
-		if printed++; printed == f.count {
-			return nil
+		printed++
+		if err := f.printed(ctx, sub, update.Message, printed == f.count); err != nil || printed == f.count {
+			return err
 		}
 	}
 	return errors.New("the subscription has ended")
+}
+
+// printed acknowledges a message of a durable subscription, and after the last one waits
+// until the node has that.
+func (f *subscribeFlags) printed(ctx context.Context, sub *rivulet.Subscription, m *rivulet.Message, last bool) error {
+	if !f.durable {
+		return nil
+	}
+	if err := sub.Ack(m); err != nil || !last {
+		return err
+	}
+	return sub.Flush(ctx)
 }
 
 func (f *subscribeFlags) line(dst []byte, m *rivulet.Message) []byte {
@@ -224,6 +248,10 @@ func (f *subscribeFlags) tellUpdate(w io.Writer, u rivulet.Update) {
 func (f *subscribeFlags) tellPosition(w io.Writer, sub *rivulet.Subscription) {
 	positions := sub.Positions()
 	if f.quiet || len(positions) == 0 {
+		return
+	}
+	if f.durable {
+		f.tell(w, "go on with: rivulet subscribe '%s' --durable --session %s", sub.Channel(), f.session)
 		return
 	}
 	f.tell(w, "go on with: rivulet subscribe '%s' --position %s", sub.Channel(), strings.Join(positions, " --position "))

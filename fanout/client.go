@@ -2,6 +2,7 @@ package fanout
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 )
 
@@ -144,6 +145,35 @@ func (c *Client) Unsubscribe(token uint64, channel Channel) error {
 		c.notify(Notice{Kind: NoticeUnsubscribed, Token: token, Channel: channel})
 	})
 	return nil
+}
+
+// Check asks whether everything of a channel's subscription up to a position was
+// delivered. The answer reaches the sink, as NoticeChecked, behind all that was
+// delivered before.
+func (c *Client) Check(token uint64, channel Channel, at Position) {
+	c.shard.post(func() {
+		if !c.closed {
+			c.notify(c.checked(token, channel, at))
+		}
+	})
+}
+
+func (c *Client) checked(token uint64, channel Channel, at Position) Notice {
+	n := Notice{Kind: NoticeChecked, Token: token, Channel: channel}
+	i := slices.IndexFunc(c.active, func(s *subscription) bool { return s.channel == channel })
+	if i < 0 || c.active[i].cursors != nil || !c.active[i].one.begun {
+		n.Err = fmt.Errorf("%w to %s", ErrNotSubscribed, channel)
+		return n
+	}
+	switch at0 := c.active[i].one.pos; {
+	case !at.Stream.SameStream(at0.Stream):
+		n.Err = badInput("position", "is of another channel; give one of %s", channel)
+	case at.Offset > at0.Offset:
+		n.Err = badInput("position", "%d is beyond the last message delivered on this connection, which is %d", at.Offset, at0.Offset)
+	default:
+		n.Positions = []Position{at, at0}
+	}
+	return n
 }
 
 // Drained says that the sink has room again.

@@ -196,10 +196,11 @@ func (ss *shardSource) fresh(end Position) {
 		if c.state != cursorLive || !c.sub.announced || end.Offset <= c.pos.Offset || c.behind != nil && len(c.behind.late) > 0 {
 			continue
 		}
+		prior := c.pos
 		c.pos = end
 		// A client without room gets a later one.
 		c.sub.client.cork()
-		_ = c.sub.client.sink.Notify(Notice{Kind: NoticePosition, Channel: c.sub.channel, Positions: []Position{end}})
+		_ = c.sub.client.sink.Notify(Notice{Kind: NoticePosition, Channel: c.sub.channel, Positions: []Position{end}, Prior: prior})
 	}
 }
 

@@ -299,6 +299,10 @@ func (h *Hub) queryAt(src Source, after uint64, known Position) Query {
 	return Query{Source: src, After: after, Limit: h.cfg.ReadBatch, Prove: known}
 }
 
+// Nowhere is a position that nothing proves: a subscription that starts there gets
+// what there is, and is told that history is gone.
+func Nowhere() Position { return Position{Stream: anyTag()} }
+
 // anyTag is no stream's tag: nothing is proven with it.
 func anyTag() StreamTag { return StreamTag{'-', '-', '-', '-', '-', '-', '-', '-'} }
 

@@ -35,19 +35,23 @@ const (
 	NoticeGap                            // messages before Positions[0] are gone; Reason
 	NoticePosition                       // a fresher place to resume from; Positions[0]
 	NoticeDeleted                        // the message at Target was deleted; Positions[0]
+	NoticeChecked                        // Client.Check's answer: Positions are what was asked and where the cursor stands; or Err
 )
 
 // Notice is news about one subscription.
 type Notice struct {
 	Kind NoticeKind
 	// Token is the SubscribeRequest's, or Unsubscribe's, for the replies
-	// NoticeSubscribed, NoticeFailed and NoticeUnsubscribed; 0 for what comes unasked.
+	// NoticeSubscribed, NoticeFailed, NoticeUnsubscribed and NoticeChecked; 0 for what
+	// comes unasked.
 	Token uint64
 	// Channel is the channel or pattern subscribed to.
 	Channel Channel
 	// Positions has one entry per source: one for a channel, one per stream of its
 	// namespace for a pattern. Shared; not to be changed.
 	Positions []Position
+	// Prior is where the cursor stood before a NoticePosition: nothing lies between.
+	Prior     Position
 	Recovered bool
 	Reason    string // a protocol.Reason…
 	Target    uint64

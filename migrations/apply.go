@@ -18,6 +18,9 @@ type Options struct {
 	Replicas int
 	// By names the node, for the record.
 	By string
+	// SessionBytes is what the bucket of durable sessions may hold, at least
+	// DefaultSessionBytes; less where there is no room for so much.
+	SessionBytes int64
 }
 
 // Step is one change of the topology.
@@ -61,6 +64,7 @@ func steps() []Step {
 	return []Step{
 		{Version: 1, Name: "namespaces", run: createNamespaces},
 		{Version: 2, Name: "epochs", run: createEpochs},
+		{Version: 3, Name: "sessions", run: createSessions},
 	}
 }
 

@@ -34,7 +34,7 @@ func of(cmd *protocol.Command) command {
 	case cmd.Publish != nil:
 		return command{"publish", false, publish}
 	case cmd.Ack != nil:
-		return command{"ack", false, notSupported}
+		return command{"ack", false, ack}
 	case cmd.Nak != nil:
 		return command{"nak", false, notSupported}
 	case cmd.InProgress != nil:
@@ -86,6 +86,9 @@ func (s *Session) connected(id uint64) *protocol.Event {
 	ev := &protocol.ConnectedEvent{
 		Client: s.ID(), Node: s.registry.cfg.Node, PingInterval: int(max(time.Second, s.registry.cfg.PingInterval) / time.Second),
 	}
+	if s.durable != nil {
+		ev.Session = s.durable.rec.ID.Name
+	}
 	if s.registry.cfg.MaxFrame != protocol.DefaultMaxFrame {
 		ev.MaxFrame = s.registry.cfg.MaxFrame
 	}
@@ -115,8 +118,16 @@ func connect(ctx context.Context, s *Session, cmd *protocol.Command) error {
 		}
 		s.admit(claims)
 	}
+	ev := s.connected(cmd.ID)
+	if c.Session != "" {
+		resumed, err := s.takeDurable(ctx, c.Session)
+		if err != nil {
+			return err
+		}
+		ev.Connected.Session, ev.Connected.Resumed = c.Session, resumed
+	}
 	s.opened = true
-	s.push(s.connected(cmd.ID))
+	s.push(ev)
 	return nil
 }
 
@@ -177,7 +188,7 @@ func (s *Session) revokeUnallowed(claims auth.Claims) {
 	}
 }
 
-func subscribe(_ context.Context, s *Session, cmd *protocol.Command) error {
+func subscribe(ctx context.Context, s *Session, cmd *protocol.Command) error {
 	req, err := ParseSubscribe(cmd.Subscribe)
 	if err != nil {
 		return err
@@ -185,7 +196,20 @@ func subscribe(_ context.Context, s *Session, cmd *protocol.Command) error {
 	if !s.claimed().Allows(auth.Subscribe, req.Channel.String()) {
 		return Forbidden("channel", "the token does not allow subscribe on %s", req.Channel)
 	}
-	client, token, err := s.join(req.Channel, cmd.ID)
+	kept := passing
+	if cmd.Subscribe.Durable {
+		if _, ok := s.joined(req.Channel); ok {
+			return fanout.ErrAlreadySubscribed // before the session gets a place
+		}
+		resumed, err := s.startDurable(ctx, &req)
+		if err != nil {
+			return err
+		}
+		if kept = begun; resumed {
+			kept = continued
+		}
+	}
+	client, token, err := s.join(req.Channel, cmd.ID, kept)
 	if err != nil {
 		return err
 	}
@@ -198,8 +222,19 @@ func subscribe(_ context.Context, s *Session, cmd *protocol.Command) error {
 	return nil
 }
 
+// joined reports whether the connection has a subscription that nobody asked to end.
+func (s *Session) joined(c fanout.Channel) (how durability, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i := slices.IndexFunc(s.subs, func(j joined) bool { return j.channel == c })
+	if i < 0 {
+		return passing, false
+	}
+	return s.subs[i].durable, true
+}
+
 // join notes a subscription before it begins, since its outcome may come at once.
-func (s *Session) join(c fanout.Channel, id uint64) (client Subscriber, token uint64, err error) {
+func (s *Session) join(c fanout.Channel, id uint64, kept durability) (client Subscriber, token uint64, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if slices.ContainsFunc(s.subs, func(j joined) bool { return j.channel == c }) {
@@ -212,7 +247,7 @@ func (s *Session) join(c fanout.Channel, id uint64) (client Subscriber, token ui
 		s.client = s.registry.services.NewClient(s)
 	}
 	token = s.askLocked(id)
-	s.subs = append(s.subs, joined{c, token})
+	s.subs = append(s.subs, joined{c, token, kept})
 	return s.client, token, nil
 }
 
@@ -255,12 +290,20 @@ func ParseSubscribe(cmd *protocol.SubscribeCommand) (fanout.SubscribeRequest, er
 // maxMillis is the last Unix time in milliseconds that nanoseconds can hold.
 const maxMillis = (1<<63 - 1) / int64(time.Millisecond)
 
-func unsubscribe(_ context.Context, s *Session, cmd *protocol.Command) error {
+func unsubscribe(ctx context.Context, s *Session, cmd *protocol.Command) error {
 	c, err := fanout.ParsePattern(cmd.Unsubscribe.Channel)
 	if err != nil {
 		return err
 	}
+	kept, err := s.endDurable(ctx, c)
+	if err != nil {
+		return err
+	}
 	client := s.subscriber()
+	if _, here := s.joined(c); kept && !here { // it was subscribed in an earlier connection
+		s.push(&protocol.Event{ID: cmd.ID, Unsubscribed: &protocol.UnsubscribedEvent{Channel: c.String()}})
+		return nil
+	}
 	if client == nil {
 		return fanout.ErrNotSubscribed
 	}
@@ -278,10 +321,7 @@ func publish(ctx context.Context, s *Session, cmd *protocol.Command) error {
 }
 
 func notSupported(_ context.Context, _ *Session, cmd *protocol.Command) error {
-	switch {
-	case cmd.Ack != nil:
-		return refuse(protocol.ErrorNotSupported, "", "ack is for durable sessions, which this node does not have")
-	case cmd.Nak != nil, cmd.InProgress != nil:
+	if cmd.Nak != nil || cmd.InProgress != nil {
 		return refuse(protocol.ErrorNotSupported, "", "nak and in_progress are for groups, which this node does not have")
 	}
 	return refuse(protocol.ErrorNotSupported, "", "presence is not available on this node")

@@ -46,6 +46,12 @@ type Config struct {
 	// DrainWindow is the most time over which a drain spreads its disconnects, and
 	// the clients their return: a hundred of them a second, few at once.
 	DrainWindow time.Duration
+	// FlushInterval is how often what was acknowledged in durable sessions is written: so
+	// much, at most, is delivered again after a crash.
+	FlushInterval time.Duration
+	// Open says that whoever comes is let in, without a name; such callers share their
+	// durable sessions.
+	Open bool
 	// Origins that browsers may come from, beside the node's own host: "https://a.example",
 	// "https://*.a.example", or "*" for any.
 	Origins []string
@@ -59,7 +65,7 @@ func DefaultConfig() Config {
 		SoftBuffer: 64 << 10, HardBuffer: 1 << 20, CompressAbove: 1 << 10,
 		PingInterval: 25 * time.Second, DeadAfter: 90 * time.Second, StallTimeout: time.Minute,
 		FrameTimeout: time.Minute, ConnectTimeout: 10 * time.Second, CommandTimeout: 10 * time.Second, CloseTimeout: 5 * time.Second,
-		DrainWindow: 10 * time.Second,
+		DrainWindow: 10 * time.Second, FlushInterval: 2 * time.Second,
 	}
 }
 
@@ -94,6 +100,7 @@ func (c Config) Validate() error {
 		{"command_timeout", c.CommandTimeout},
 		{"close_timeout", c.CloseTimeout},
 		{"drain_window", c.DrainWindow},
+		{"flush_interval", c.FlushInterval},
 	} {
 		if f.value < time.Millisecond || f.value > time.Hour {
 			errs = append(errs, fmt.Errorf("session.%s: %v must be from 1ms to 1h", f.key, f.value))

@@ -64,6 +64,11 @@ func (r *Registry) Drain(ctx context.Context) error {
 	<-r.empty
 	r.sockets.Close()
 	r.wg.Wait()
+	if cancel != nil && r.durables != nil {
+		work, stop := context.WithTimeout(context.WithoutCancel(ctx), saveTimeout)
+		defer stop()
+		r.durables.stop(work)
+	}
 	return err
 }
 

@@ -48,6 +48,8 @@ func refusals() []refusal {
 		{err: fanout.ErrClosed, code: protocol.ErrorUnavailable, text: "the node is shutting down", retry: time.Second},
 		{err: ErrFull, code: protocol.ErrorUnavailable, text: "the node has as many connections as it may", retry: 5 * time.Second},
 		{err: ErrDraining, code: protocol.ErrorUnavailable, text: "the node is shutting down", retry: 2 * time.Second},
+		{err: fanout.ErrSuperseded, code: protocol.ErrorConflict, text: "the durable session belongs to a newer connection", field: "session"},
+		{err: fanout.ErrSessionsOff, code: protocol.ErrorNotSupported, text: "the channel's namespace keeps no durable sessions (session_store is off)", field: "durable"},
 		{err: errNotConnected, code: protocol.ErrorUnauthorized, text: "not connected: the first command must be connect, with a token"},
 		{err: auth.ErrMissing, code: protocol.ErrorUnauthorized, text: "a token is needed", field: "token"},
 		{err: auth.ErrExpired, code: protocol.ErrorUnauthorized, field: "token"},
@@ -66,11 +68,23 @@ func refuse(code protocol.Code, field, format string, args ...any) error {
 	return &problem{protocol.ErrorEvent{Code: code, Field: field, Message: fmt.Sprintf(format, args...), Temporary: code.Temporary()}}
 }
 
+// limitRetry is when asking again may find a limit that has room.
+const limitRetry = 30 * time.Second
+
 // ErrorEvent turns whatever a command ended with into what its sender is told.
 // The text of errors that are not known is not shown.
 func ErrorEvent(err error) *protocol.ErrorEvent {
 	if p, ok := errors.AsType[*problem](err); ok {
 		return &p.event
+	}
+	if limit, ok := errors.AsType[*fanout.LimitError](err); ok {
+		if limit.Lasting {
+			return &protocol.ErrorEvent{Code: protocol.ErrorForbidden, Field: limit.Field, Message: limit.Problem}
+		}
+		return &protocol.ErrorEvent{
+			Code: protocol.ErrorTooManyRequests, Field: limit.Field, Message: limit.Problem,
+			Temporary: protocol.ErrorTooManyRequests.Temporary(), RetryAfterMS: limitRetry.Milliseconds(),
+		}
 	}
 	if in, ok := errors.AsType[*fanout.InputError](err); ok {
 		return &protocol.ErrorEvent{Code: protocol.ErrorBadRequest, Field: in.Field, Message: in.Problem}

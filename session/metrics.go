@@ -1,10 +1,12 @@
 package session
 
 import (
+	"errors"
 	"strconv"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/rivulet-rt/rivulet/fanout"
 	"github.com/rivulet-rt/rivulet/protocol"
 )
 
@@ -26,6 +28,55 @@ type metrics struct {
 	commands    *prometheus.CounterVec // by command
 	errors      *prometheus.CounterVec // by code
 	refused     prometheus.Counter
+}
+
+// durableMetrics are those of durable sessions.
+type durableMetrics struct {
+	sessions prometheus.Gauge
+	saves    *prometheus.CounterVec // by result
+	yields   *prometheus.CounterVec // by reason
+	acks     prometheus.Counter
+}
+
+func newDurableMetrics(reg prometheus.Registerer) (*durableMetrics, error) {
+	m := &durableMetrics{
+		sessions: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "rivulet_session_durable_sessions", Help: "Durable sessions that connections of this node have.",
+		}),
+		saves: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "rivulet_session_durable_saves_total", Help: "Writes of durable sessions, by result.",
+		}, []string{"result"}),
+		yields: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "rivulet_session_durable_yields_total", Help: "Connections that were closed because their durable session was taken, reset or deleted.",
+		}, []string{"reason"}),
+		acks: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "rivulet_session_durable_acks_total", Help: "Acknowledgements taken.",
+		}),
+	}
+	for _, result := range []string{"saved", "superseded", "failed"} {
+		m.saves.WithLabelValues(result)
+	}
+	for _, why := range []fanout.YieldReason{fanout.YieldTaken, fanout.YieldReset, fanout.YieldDeleted} {
+		m.yields.WithLabelValues(string(why))
+	}
+	for _, c := range []prometheus.Collector{m.sessions, m.saves, m.yields, m.acks} {
+		if err := reg.Register(c); err != nil {
+			return nil, err
+		}
+	}
+	return m, nil
+}
+
+// saved counts a write.
+func (m *durableMetrics) saved(err error) {
+	result := "saved"
+	switch {
+	case errors.Is(err, fanout.ErrSuperseded):
+		result = "superseded"
+	case err != nil:
+		result = "failed"
+	}
+	m.saves.WithLabelValues(result).Inc()
 }
 
 func newMetrics(reg prometheus.Registerer) (*metrics, error) {

@@ -46,6 +46,7 @@ type Services struct {
 	History   Historian
 	Publisher Publisher
 	Auth      Authenticator
+	Durable   DurableStore // nil keeps no durable sessions
 }
 
 // Member is one connection, as the registry sees it.
@@ -75,6 +76,7 @@ type Registry struct {
 	metrics  *metrics
 	buffers  Buffers
 	sockets  *socket.Group
+	durables *durables       // nil without a store
 	ctx      context.Context //nolint:containedctx // the connections' own life, ended by Drain
 	cancel   context.CancelFunc
 
@@ -112,6 +114,13 @@ func NewRegistry(cfg Config, services Services, logger *slog.Logger, reg prometh
 	r := &Registry{cfg: cfg, services: services, origins: origins, log: logger, metrics: m, empty: make(chan struct{})}
 	r.buffers.limits = Limits{Soft: cfg.SoftBuffer, Hard: cfg.HardBuffer, Close: cfg.CloseTimeout}
 	r.sockets = socket.NewGroup(r.wg.Go)
+	if services.Durable != nil {
+		m, err := newDurableMetrics(reg)
+		if err != nil {
+			return nil, err
+		}
+		r.durables = newDurables(services.Durable, cfg.FlushInterval, logger, m)
+	}
 	for i := range r.shards {
 		r.shards[i].members = make(map[Member]struct{})
 	}
@@ -129,6 +138,9 @@ func (r *Registry) Start(ctx context.Context) {
 	r.started = true
 	r.ctx, r.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	r.wg.Go(func() { r.sweep(r.ctx) })
+	if r.durables != nil {
+		r.wg.Go(func() { r.durables.run(r.ctx) })
+	}
 }
 
 // Config returns what the registry was made with.
@@ -274,6 +286,12 @@ func (sh *memberShard) list(to []Member) []Member {
 		to = append(to, m)
 	}
 	return to
+}
+
+// Yield gives up a durable session that a connection of this node has: another wants it.
+// It returns when the session is released, or ctx ends.
+func (r *Registry) Yield(ctx context.Context, _ fanout.SessionID, client string, why fanout.YieldReason) {
+	r.durables.yield(ctx, client, why)
 }
 
 // errDrainCut says that connections were cut because the drain's time was over.

@@ -44,6 +44,7 @@ type Session struct {
 	opened  bool           // a command was answered: connect comes too late
 	history chan struct{}  // one slot; made by the first history
 	pubs    *publishQueue  // made by the first publish
+	durable *durable       // set by connect, before the first subscribe
 	work    sync.WaitGroup // what goes on after a command
 
 	ready   atomic.Bool  // the claims suffice
@@ -75,7 +76,17 @@ type question struct {
 type joined struct {
 	channel fanout.Channel
 	token   uint64
+	durable durability
 }
+
+// durability is how a subscription belongs to the connection's durable session.
+type durability uint8
+
+const (
+	passing   durability = iota // it does not
+	begun                       // it is new to the session
+	continued                   // it goes on where the session stands
+)
 
 var (
 	_ fanout.Sink   = (*Session)(nil)
@@ -185,7 +196,12 @@ func (s *Session) Notify(n fanout.Notice) bool {
 	switch n.Kind {
 	case fanout.NoticeSubscribed, fanout.NoticeFailed, fanout.NoticeUnsubscribed:
 		return s.answer(n)
+	case fanout.NoticeChecked:
+		return s.checked(n)
 	default:
+		if n.Kind == fanout.NoticePosition && s.durable != nil {
+			s.durable.fresher(n)
+		}
 		return s.out.Push(s.codec.Event(NoticeEvent(n)))
 	}
 }
@@ -200,14 +216,33 @@ func (s *Session) answer(n fanout.Notice) bool {
 		s.forget(n.Channel, n.Token)
 		s.registry.metrics.errors.WithLabelValues(label(ErrorEvent(n.Err).Code)).Inc()
 	}
+	kept := s.durability(n)
 	n.Token = s.answered(n.Token)
 	ev := NoticeEvent(n)
+	if kept != passing {
+		s.durableEvent(ev.Subscribed, n.Channel, kept == continued)
+	}
 	ev.ID = n.Token
 	if revoked {
 		ev.Unsubscribed.Code = protocol.ErrorRevoked
 		ev.Unsubscribed.Reason = protocol.ErrorRevoked.Reason()
 	}
 	return s.push(ev)
+}
+
+// durability of the subscription that a NoticeSubscribed is about.
+func (s *Session) durability(n fanout.Notice) durability {
+	if s.durable == nil || n.Kind != fanout.NoticeSubscribed {
+		return passing
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, j := range s.subs {
+		if j.channel == n.Channel && j.token == n.Token {
+			return j.durable
+		}
+	}
+	return passing
 }
 
 // ask returns a token for the hub, which stands for the command id.
@@ -294,5 +329,8 @@ func (s *Session) End() {
 		c.Close()
 	}
 	s.work.Wait()
+	if s.durable != nil {
+		s.durable.end()
+	}
 	s.out.End()
 }

@@ -156,6 +156,9 @@ func (c *Client) Subscribe(ctx context.Context, channel string, opts SubscribeOp
 	if err := opts.validate(s.pattern); err != nil {
 		return nil, err
 	}
+	if opts.Durable && c.opts.Session == "" {
+		return nil, invalid("durable", "needs Options.Session")
+	}
 	if err := c.register(s); err != nil {
 		return nil, err
 	}
@@ -171,7 +174,9 @@ func (c *Client) Subscribe(ctx context.Context, channel string, opts SubscribeOp
 			return nil, fmt.Errorf("rivulet: subscribe %s: %w", s.channel, s.Err())
 		}
 	case <-ctx.Done():
-		if l, asked := s.end(ctx.Err(), true); l != nil {
+		if l, asked := s.end(ctx.Err(), true); l != nil && opts.Durable {
+			s.leave(l)
+		} else if l != nil {
 			s.letGo(l)
 		} else if !asked {
 			c.remove(s)

@@ -59,7 +59,7 @@ func (s *Subscription) ask(l *link) bool {
 
 // startLocked is where to subscribe: after what was received, or as the application said.
 func (s *Subscription) startLocked() *protocol.SubscribeCommand {
-	c := &protocol.SubscribeCommand{Channel: s.channel}
+	c := &protocol.SubscribeCommand{Channel: s.channel, Durable: s.opts.Durable}
 	if known := s.received.list(); s.started && len(known) > 0 {
 		c.Position = s.received.one
 		if s.pattern {
@@ -101,15 +101,22 @@ func (s *Subscription) subscribed(l *link, request uint64, e *protocol.Subscribe
 	}
 	u := Update{
 		Kind: KindSubscribed, Channel: s.channel, Positions: allPositions(e.Position, e.Positions),
-		Resumed: s.started || s.opts.Position != "" || len(s.opts.Positions) > 0, Recovered: e.Recovered, Reason: e.Reason,
+		Resumed: s.started || e.Resumed || s.opts.Position != "" || len(s.opts.Positions) > 0, Recovered: e.Recovered, Reason: e.Reason,
 	}
 	if s.phase == phaseRequested {
 		s.beginLocked(l, u)
 		s.mu.Unlock()
+		if s.opts.Durable {
+			s.sendAck()
+		}
 		return
 	}
-	phase := s.phase
+	phase, kept := s.phase, s.opts.Durable && s.err != nil
 	s.mu.Unlock()
+	if kept {
+		s.leave(l)
+		return
+	}
 	// Nobody wants it any more, or not now.
 	l.began(s, u.Positions, false)
 	if phase == phaseEnded {
@@ -125,12 +132,25 @@ func (s *Subscription) beginLocked(l *link, u Update) {
 		s.seen.forget("")
 	}
 	l.began(s, u.Positions, !u.Resumed || !u.Recovered)
+	if s.opts.Durable {
+		s.acks.begunLocked(!u.Recovered)
+		if s.behind = nil; u.Recovered && s.started && later(s.received.one, firstOf(u.Positions)) {
+			u.Positions = s.received.list() // what comes again is left out
+		}
+	}
 	if !s.started {
 		s.started = true
 		s.taken.apply(&u) // also for an application that takes nothing yet
 		close(s.began)
 	}
 	s.deliverLocked(u)
+}
+
+func firstOf(positions []string) string {
+	if len(positions) == 0 {
+		return ""
+	}
+	return positions[0]
 }
 
 func allPositions(one string, many []string) []string {
@@ -196,13 +216,21 @@ func (s *Subscription) deliver(l *link, u Update) {
 		case s.phase != phaseLive || s.link != l || l.isLost():
 			s.mu.Unlock()
 			return
+		case s.behind == l:
+			s.mu.Unlock()
+			return // what follows on a hole comes again
 		case !s.buffer.full():
 			s.deliverLocked(u)
 			s.mu.Unlock()
 			return
 		}
 		s.mu.Unlock()
-		if !s.waitForRoom(l) {
+		switch {
+		case s.waitForRoom(l):
+		case s.opts.Durable:
+			s.letBehind(l)
+			return
+		default:
 			s.client.hold(l, s)
 			return
 		}
@@ -259,6 +287,22 @@ func (s *Subscription) waitForRoom(l *link) bool {
 			}
 		}
 	}
+}
+
+// letBehind lets go of what comes until there is room: to unsubscribe would make the
+// session forget the channel.
+func (s *Subscription) letBehind(l *link) {
+	s.mu.Lock()
+	s.behind = l
+	s.mu.Unlock()
+	s.catchUp() // the application may have taken what it had meanwhile
+}
+
+// leave gives up a durable subscription that nobody waits for any more, on whose place
+// the session shall stay: with the connection the node gives it up.
+func (s *Subscription) leave(l *link) {
+	s.client.remove(s)
+	l.close(errLost)
 }
 
 // letGoFor unsubscribes a paused subscription at the node.

@@ -104,6 +104,8 @@ func remedy(c protocol.Code) string {
 		return "use a token whose capabilities cover it"
 	case protocol.ErrorTooLarge, protocol.CloseTooLarge:
 		return "send less, or raise the node's limit"
+	case protocol.CloseSuperseded:
+		return "let one client at a time have the session"
 	case protocol.CloseTooMany:
 		return "send fewer commands at a time"
 	}

@@ -90,6 +90,9 @@ func (s *Subscription) pause(h *hold, l *link) (known bool) {
 	case phasePaused, phaseEnded:
 		return false
 	}
+	if s.opts.Durable {
+		return false // to unsubscribe would make the session forget it
+	}
 	s.phase, s.link, s.held, s.released = phasePaused, nil, h, !here
 	return known
 }

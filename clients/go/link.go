@@ -37,6 +37,7 @@ type link struct {
 	frames   frames
 	client   string
 	node     string
+	resumed  bool // the node knew the durable session
 	maxFrame int
 	lost     chan struct{} // closed when the link has ended
 	sending  chan struct{} // size 1: its holder writes

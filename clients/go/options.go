@@ -31,6 +31,10 @@ type Options struct {
 	Codec Codec
 	// Name of the application, for the node's logs; at most 64 bytes.
 	Name string
+	// Session names the durable session that this client continues, one of its user's
+	// own: 1 to 64 bytes of A-Z, a-z, 0-9, '.', '_' and '-'. Durable subscriptions go on
+	// where it stands. One client at a time has it: a newer one closes the older.
+	Session string
 	// Header is added to the handshake.
 	Header http.Header
 	// TLS configures wss and https URLs; nil is Go's default.

@@ -155,7 +155,7 @@ func (c *Client) handshake(token string) http.Header {
 func (c *Client) greet(l *link, conn *liveConn, token string) error {
 	conn.silence.Store(int64(c.opts.HandshakeTimeout))
 	id := l.expect(func(*protocol.Event) {})
-	connect := protocol.Command{ID: id, Connect: &protocol.ConnectCommand{Token: token, Name: c.opts.Name, Version: Version}}
+	connect := protocol.Command{ID: id, Connect: &protocol.ConnectCommand{Token: token, Name: c.opts.Name, Version: Version, Session: c.opts.Session}}
 	if _, err := l.send(nil, &connect); err != nil {
 		return l.ended(err)
 	}
@@ -167,8 +167,11 @@ func (c *Client) greet(l *link, conn *liveConn, token string) error {
 			return c.refusedConnect(l, refusal)
 		case err != nil:
 			return l.ended(err)
+		case e.Connected != nil && c.opts.Session != "" && e.ID != id: // pushed, before the reply
+		case e.Connected != nil && e.Connected.Session != c.opts.Session:
+			return &lossError{err: &Error{Code: protocol.ErrorNotSupported, Field: "session", Message: "the node keeps no durable sessions"}, fatal: true}
 		case e.Connected != nil:
-			l.client, l.node = e.Connected.Client, e.Connected.Node
+			l.client, l.node, l.resumed = e.Connected.Client, e.Connected.Node, e.Connected.Resumed
 			if e.Connected.MaxFrame > 0 {
 				l.maxFrame = e.Connected.MaxFrame
 			}

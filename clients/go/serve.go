@@ -42,7 +42,7 @@ func (c *Client) attach(l *link) {
 	l.add(c.subscriptionsLocked())
 	c.setStateLocked(StateConnected, nil)
 	c.mu.Unlock()
-	c.tell(StateChange{State: StateConnected, Node: l.node, Client: l.client})
+	c.tell(StateChange{State: StateConnected, Node: l.node, Client: l.client, Resumed: l.resumed})
 }
 
 func (c *Client) detach(l *link) {

@@ -43,4 +43,7 @@ type StateChange struct {
 	// StateConnected.
 	Node   string
 	Client string
+	// Resumed says, in StateConnected with Options.Session, that the node knew the
+	// session; false at the first connect, and after the session has expired.
+	Resumed bool
 }

@@ -22,6 +22,15 @@ type SubscribeOptions struct {
 	Last int
 	// Since starts with the first message stored at or after it.
 	Since time.Time
+	// Durable has the node keep how far the application is: delivery goes on at the first
+	// message that was not acknowledged, also after a restart of this process. It needs
+	// Options.Session, and a channel, not a pattern. The start is for a session that is
+	// new to the channel. The application sees each message once while this process
+	// lives; after its crash, again those that it had not acknowledged.
+	Durable bool
+	// ManualAck leaves acknowledging to Subscription.Ack. Otherwise a message is
+	// acknowledged when the next is asked for, or its callback has returned.
+	ManualAck bool
 	// Buffer is how many updates wait for the application at most; 0 is 256. It is
 	// bounded to about 1 MiB as well.
 	Buffer int
@@ -47,6 +56,10 @@ func (o *SubscribeOptions) validate(pattern bool) error {
 		return invalid("position", "at most one of Position, Positions, Last and Since may be set")
 	case o.Last < 0 || o.Last > protocol.MaxLast:
 		return invalid("last", fmt.Sprintf("%d is not from 1 to %d", o.Last, protocol.MaxLast))
+	case pattern && o.Durable:
+		return invalid("durable", "only a subscription to a channel can be durable, not one to a pattern")
+	case o.ManualAck && !o.Durable:
+		return invalid("manual_ack", "needs Durable")
 	case pattern && o.Position != "":
 		return invalid("position", "a pattern resumes from Positions, one of each stream")
 	case !pattern && len(o.Positions) > 1:
@@ -98,6 +111,8 @@ type Subscription struct {
 	taken    places // of what the application has
 	seen     suppressor
 	buffer   buffer
+	acks     acks
+	behind   *link // where messages of a durable subscription were let go
 	err      error // phaseEnded: why; nil after Unsubscribe
 
 	listed bool // guarded by the dispatcher's lock: waits there for its callbacks
@@ -219,6 +234,7 @@ func (s *Subscription) next(ctx context.Context) (u Update, ok bool, err error) 
 // take removes the next update, if there is one. The only way out of the buffer,
 // for iterators and callbacks alike.
 func (s *Subscription) take() (Update, bool) {
+	s.asksForMore()
 	s.mu.Lock()
 	if s.buffer.n == 0 {
 		s.mu.Unlock()
@@ -226,6 +242,9 @@ func (s *Subscription) take() (Update, bool) {
 	}
 	u := s.buffer.pop()
 	s.taken.apply(&u)
+	if u.Kind != KindSubscribed || u.Gap() != nil {
+		s.acks.handed = s.taken.one
+	}
 	more, held := s.buffer.n > 0, s.held
 	s.mu.Unlock()
 	notify(s.room)
@@ -233,6 +252,7 @@ func (s *Subscription) take() (Update, bool) {
 		notify(s.avail) // for another goroutine that ranges
 	}
 	held.resume(s.client)
+	s.catchUp()
 	return u, true
 }
 
@@ -246,7 +266,8 @@ func notify(signal chan struct{}) {
 
 // Unsubscribe ends the subscription. Ranges over it end, and what they have not
 // taken is dropped: Position is after what they have. It returns when the node
-// has confirmed or the connection is gone, or with ctx's error.
+// has confirmed or the connection is gone, or with ctx's error. A durable session
+// forgets the channel; to keep its place, close the client instead.
 func (s *Subscription) Unsubscribe(ctx context.Context) error {
 	l, asked := s.end(nil, true)
 	if l == nil {

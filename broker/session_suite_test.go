@@ -1,0 +1,599 @@
+package broker_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/rivulet-rt/rivulet/broker"
+	"github.com/rivulet-rt/rivulet/fanout"
+)
+
+// storeCase is one way to keep durable sessions, that every test of the suite is run on.
+type storeCase struct {
+	store  broker.SessionStore
+	remote bool // two nodes on a server of their own, else one with the server in it
+}
+
+func (c storeCase) String() string {
+	if c.remote {
+		return string(c.store) + "/remote"
+	}
+	return string(c.store) + "/embedded"
+}
+
+// eachStore runs a test of the conformance suite on every store.
+func eachStore(t *testing.T, remoteOnly bool, test func(t *testing.T, c storeCase)) {
+	t.Helper()
+	for _, c := range []storeCase{
+		{broker.SessionsInConsumers, false},
+		{broker.SessionsInKV, false},
+		{broker.SessionsInConsumers, true},
+		{broker.SessionsInKV, true},
+	} {
+		if c.remote || !remoteOnly {
+			t.Run(c.String(), func(t *testing.T) { test(t, c) })
+		}
+	}
+}
+
+// node is a broker with its durable sessions.
+type node struct {
+	*broker.Broker
+	sessions *broker.Sessions
+	yields   *yields
+	expired  *expired
+}
+
+// nodes opens one node, or two on one remote server.
+func nodes(t *testing.T, c storeCase, policy broker.SessionPolicy) []*node {
+	t.Helper()
+	policy.Store = c.store
+	base := config(t, func(cfg *broker.Config) { cfg.Sessions.Default = policy })
+	count := 1
+	if c.remote {
+		srv := startRemote(t, remoteOptions(t, "n"))
+		base.Data, base.NATSURL, count = "", srv.srv.ClientURL(), 2
+	}
+	gone := &expired{}
+	var list []*node
+	for i := range count {
+		cfg := base
+		cfg.Node = fmt.Sprintf("node-%d", i)
+		list = append(list, openNode(t, cfg, gone))
+	}
+	return list
+}
+
+func openNode(t *testing.T, cfg broker.Config, gone *expired) *node {
+	t.Helper()
+	n := &node{Broker: open(t, cfg), yields: &yields{}, expired: gone}
+	n.sessions = n.Broker.Sessions()
+	if err := n.sessions.Serve(n.yields, gone); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// other is the second node, or the same where there is one alone.
+func other(list []*node) *node { return list[len(list)-1] }
+
+// yields is what a node was asked to give up.
+type yields struct {
+	mu   sync.Mutex // guards the following
+	list []fanout.YieldReason
+	do   func(ctx context.Context, id fanout.SessionID, client string)
+}
+
+func (y *yields) Yield(ctx context.Context, id fanout.SessionID, client string, why fanout.YieldReason) {
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	y.list = append(y.list, why)
+	if y.do != nil {
+		y.do(ctx, id, client)
+	}
+}
+
+func (y *yields) asked() []fanout.YieldReason {
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	return slices.Clone(y.list)
+}
+
+// expired is what the observer was told, by all nodes of a test.
+type expired struct {
+	mu   sync.Mutex // guards the following
+	list []string
+	fail int // so often
+}
+
+func (e *expired) SessionExpired(_ context.Context, id fanout.SessionID, channels []fanout.Channel) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.fail > 0 {
+		e.fail--
+		return errors.New("not now")
+	}
+	e.list = append(e.list, fmt.Sprint(id.User, "/", id.Name, " ", channels))
+	return nil
+}
+
+func (e *expired) failed() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.fail == 0
+}
+
+func (e *expired) told() []string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return slices.Clone(e.list)
+}
+
+var alice = fanout.SessionID{User: "alice", Name: "phone-1"}
+
+func take(t *testing.T, n *node, id fanout.SessionID, client string, resumed bool) *fanout.SessionRecord {
+	t.Helper()
+	rec, was, err := n.sessions.Take(t.Context(), id, client)
+	if err != nil {
+		t.Fatalf("take %v: %v", id, err)
+	}
+	if was != resumed {
+		t.Fatalf("take %v: resumed is %v, want %v", id, was, resumed)
+	}
+	return rec
+}
+
+func save(t *testing.T, n *node, rec *fanout.SessionRecord, change fanout.SessionChange) {
+	t.Helper()
+	if err := n.sessions.Save(t.Context(), rec, change); err != nil {
+		t.Fatalf("save %+v: %v", change, err)
+	}
+}
+
+func places(t *testing.T, ch string, p fanout.Position) []fanout.SessionChannel {
+	t.Helper()
+	return []fanout.SessionChannel{{Channel: channel(t, ch), Position: p}}
+}
+
+func wantAt(t *testing.T, rec *fanout.SessionRecord, ch string, p fanout.Position) {
+	t.Helper()
+	k := rec.Find(channel(t, ch))
+	if k == nil || k.Position != p {
+		t.Fatalf("%s is at %+v, want %v", ch, k, p)
+	}
+}
+
+// consumers is how many consumers the test's stream has.
+func consumers(t *testing.T, n *node) int {
+	t.Helper()
+	s, err := n.JetStream().Stream(t.Context(), "CH_t_1_0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s.CachedInfo().State.Consumers
+}
+
+// kept is how many consumers a store needs for so many places.
+func (c storeCase) kept(places int) int {
+	if c.store == broker.SessionsInConsumers {
+		return places
+	}
+	return 0
+}
+
+func TestSessionKeepsItsPositions(t *testing.T) {
+	eachStore(t, false, func(t *testing.T, c storeCase) {
+		list := nodes(t, c, broker.SessionPolicy{})
+		a := list[0]
+		at := publishMany(t, a.Broker, "t:a", 0, 5)
+		rec := take(t, a, alice, "c1", false)
+		save(t, a, rec, fanout.SessionChange{Added: places(t, "t:b", at[4])})
+		save(t, a, rec, fanout.SessionChange{Added: places(t, "t:a", at[0])})
+		save(t, a, rec, fanout.SessionChange{Moved: places(t, "t:a", at[2])})
+		save(t, a, rec, fanout.SessionChange{Moved: places(t, "t:a", at[3]), Release: true})
+
+		again := take(t, other(list), alice, "c2", true)
+		wantAt(t, again, "t:a", at[3])
+		wantAt(t, again, "t:b", at[4])
+		if again.Names()[0] != channel(t, "t:a") || again.Client != "c2" {
+			t.Errorf("taken: %+v", again)
+		}
+		if n := consumers(t, a); n != c.kept(2) {
+			t.Errorf("%d consumers, want %d", n, c.kept(2))
+		}
+		save(t, other(list), again, fanout.SessionChange{Removed: []fanout.Channel{channel(t, "t:a")}})
+		if again.Find(channel(t, "t:a")) != nil || consumers(t, a) != c.kept(1) {
+			t.Errorf("after the removal: %+v, %d consumers", again, consumers(t, a))
+		}
+		if got, err := a.sessions.Get(t.Context(), alice); err != nil || got.Find(channel(t, "t:a")) != nil {
+			t.Errorf("stored after the removal: %+v, %v", got, err)
+		}
+	})
+}
+
+func TestSessionSurvivesRestart(t *testing.T) {
+	for _, store := range []broker.SessionStore{broker.SessionsInConsumers, broker.SessionsInKV} {
+		t.Run(string(store), func(t *testing.T) {
+			cfg := config(t, func(cfg *broker.Config) { cfg.Sessions.Default.Store = store })
+			n := openNode(t, cfg, &expired{})
+			at := publishMany(t, n.Broker, "t:a", 0, 5)
+			rec := take(t, n, alice, "c1", false)
+			save(t, n, rec, fanout.SessionChange{Added: places(t, "t:a", at[0])})
+			save(t, n, rec, fanout.SessionChange{Moved: places(t, "t:a", at[2])})
+			closeNow(t, n.Broker) // without having released
+
+			cfg.Node = "later"
+			n = openNode(t, cfg, &expired{})
+			wantAt(t, take(t, n, alice, "c2", true), "t:a", at[2])
+		})
+	}
+}
+
+// A paused node, or one that was cut off, knows nothing of the newer owner: what it
+// writes must not count, neither backwards nor forwards.
+func TestSessionIsFenced(t *testing.T) {
+	eachStore(t, true, func(t *testing.T, c storeCase) {
+		list := nodes(t, c, broker.SessionPolicy{})
+		a, b := list[0], list[1]
+		at := publishMany(t, a.Broker, "t:a", 0, 9)
+		old := take(t, a, alice, "c1", false)
+		save(t, a, old, fanout.SessionChange{Added: places(t, "t:a", at[0])})
+		save(t, a, old, fanout.SessionChange{Moved: places(t, "t:a", at[1])})
+
+		rec := take(t, b, alice, "c2", true) // a was asked, and does nothing
+		if got := a.yields.asked(); !slices.Equal(got, []fanout.YieldReason{fanout.YieldTaken}) {
+			t.Errorf("a was asked %v", got)
+		}
+		save(t, b, rec, fanout.SessionChange{Moved: places(t, "t:a", at[4])})
+		for _, change := range []fanout.SessionChange{
+			{Moved: places(t, "t:a", at[2])},
+			{Moved: places(t, "t:a", at[8])},
+			{Added: places(t, "t:z", at[8])},
+			{Removed: []fanout.Channel{channel(t, "t:a")}},
+			{},
+			{Release: true},
+			{Moved: places(t, "t:a", at[8]), Release: true},
+		} {
+			if err := a.sessions.Save(t.Context(), old, change); !errors.Is(err, fanout.ErrSuperseded) {
+				t.Errorf("the old owner saved %+v: %v", change, err)
+			}
+		}
+		got, err := b.sessions.Get(t.Context(), alice)
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantAt(t, got, "t:a", at[4])
+		if got.Client != "c2" || consumers(t, b) != c.kept(1) {
+			t.Errorf("stored: %+v, %d consumers", got, consumers(t, b))
+		}
+		save(t, b, rec, fanout.SessionChange{Moved: places(t, "t:a", at[5])})
+	})
+}
+
+func TestSessionIsYielded(t *testing.T) {
+	eachStore(t, false, func(t *testing.T, c storeCase) {
+		list := nodes(t, c, broker.SessionPolicy{})
+		a := list[0]
+		at := publishMany(t, a.Broker, "t:a", 0, 9)
+		rec := take(t, a, alice, "c1", false)
+		save(t, a, rec, fanout.SessionChange{Added: places(t, "t:a", at[0])})
+		a.yields.do = func(ctx context.Context, id fanout.SessionID, client string) {
+			if id != alice || client != "c1" {
+				t.Errorf("asked to yield %v of %s", id, client)
+			}
+			if err := a.sessions.Save(ctx, rec, fanout.SessionChange{Moved: places(t, "t:a", at[6]), Release: true}); err != nil {
+				t.Errorf("release: %v", err)
+			}
+		}
+		wantAt(t, take(t, other(list), alice, "c2", true), "t:a", at[6])
+	})
+}
+
+// A node that lost the answer to its own write still owns the session.
+func TestSessionWriteWithoutAnswer(t *testing.T) {
+	eachStore(t, false, func(t *testing.T, c storeCase) {
+		a := nodes(t, c, broker.SessionPolicy{})[0]
+		at := publishMany(t, a.Broker, "t:a", 0, 3)
+		rec := take(t, a, alice, "c1", false)
+		save(t, a, rec, fanout.SessionChange{Added: places(t, "t:a", at[0])})
+		stale := rec.Clone()
+		save(t, a, rec, fanout.SessionChange{}) // its answer is what stale has not seen
+		save(t, a, stale, fanout.SessionChange{Moved: places(t, "t:a", at[1]), Release: true})
+		wantAt(t, take(t, a, alice, "c2", true), "t:a", at[1])
+	})
+}
+
+func TestSessionExpires(t *testing.T) {
+	eachStore(t, false, func(t *testing.T, c storeCase) {
+		list := nodes(t, c, broker.SessionPolicy{TTL: time.Second})
+		a := list[0]
+		a.expired.fail = 1
+		at := publishMany(t, a.Broker, "t:a", 0, 3)
+		rec := take(t, a, alice, "c1", false)
+		save(t, a, rec, fanout.SessionChange{Added: places(t, "t:a", at[0])})
+		kept := take(t, a, fanout.SessionID{User: "bob", Name: "x"}, "c2", false)
+		save(t, a, kept, fanout.SessionChange{Added: places(t, "t:a", at[0])})
+
+		begin := time.Now()
+		eventually(t, "expiry", func() bool {
+			save(t, a, kept, fanout.SessionChange{}) // a connection keeps its session
+			_, err := a.sessions.Get(t.Context(), alice)
+			return errors.Is(err, fanout.ErrNoSession)
+		})
+		if took := time.Since(begin); took < 900*time.Millisecond {
+			t.Errorf("expired after %v", took)
+		}
+		eventually(t, "the end of the session", func() bool {
+			save(t, a, kept, fanout.SessionChange{})
+			return a.expired.failed() && consumers(t, a) == c.kept(1)
+		})
+		if err := a.sessions.Save(t.Context(), rec, fanout.SessionChange{Moved: places(t, "t:a", at[1])}); !errors.Is(err, fanout.ErrSuperseded) {
+			t.Errorf("save of an expired session: %v", err)
+		}
+		// The observer failed at first; then it is told once, whichever nodes look.
+		for _, n := range append(list, list...) {
+			n.sessions.ExpireEnding(t)
+		}
+		got := a.expired.told()
+		slices.Sort(got)
+		if !slices.Equal(got, []string{"alice/phone-1 [t:a]", "bob/x [t:a]"}) {
+			t.Errorf("told: %q", got)
+		}
+		take(t, other(list), alice, "c3", false)
+	})
+}
+
+func TestSessionLimits(t *testing.T) {
+	eachStore(t, false, func(t *testing.T, c storeCase) {
+		a := nodes(t, c, broker.SessionPolicy{MaxSessions: 2, MaxChannels: 2})[0]
+		add := func(rec *fanout.SessionRecord, ch string) error {
+			return a.sessions.Save(t.Context(), rec, fanout.SessionChange{Added: places(t, ch, fanout.Nowhere())})
+		}
+		limit := func(err error, field string) {
+			t.Helper()
+			if e, ok := errors.AsType[*fanout.LimitError](err); !ok || e.Field != field {
+				t.Errorf("got %v, want a limit of %s", err, field)
+			}
+		}
+		first := take(t, a, alice, "c1", false)
+		for i := range 2 {
+			if err := add(first, fmt.Sprintf("t:%d", i)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		limit(add(first, "t:3"), "channel")
+		second := take(t, a, fanout.SessionID{User: "bob", Name: "x"}, "c2", false)
+		if err := add(second, "t:1"); err != nil {
+			t.Fatal(err)
+		}
+		third := take(t, a, fanout.SessionID{User: "bob", Name: "y"}, "c3", false)
+		limit(add(third, "t:1"), "session")
+		if len(third.Channels) != 0 || consumers(t, a) != c.kept(3) {
+			t.Errorf("what was refused is kept: %+v, %d consumers", third, consumers(t, a))
+		}
+		if err := add(second, "nowhere:1"); !errors.Is(err, fanout.ErrUnknownNamespace) {
+			t.Errorf("unknown namespace: %v", err)
+		}
+	})
+}
+
+func TestSessionsOff(t *testing.T) {
+	a := nodes(t, storeCase{store: broker.SessionsOff}, broker.SessionPolicy{})[0]
+	rec := take(t, a, alice, "c1", false)
+	err := a.sessions.Save(t.Context(), rec, fanout.SessionChange{Added: places(t, "t:a", fanout.Nowhere())})
+	if !errors.Is(err, fanout.ErrSessionsOff) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestSessionOfUserLimit(t *testing.T) {
+	a := nodes(t, storeCase{store: broker.SessionsInKV}, broker.SessionPolicy{})[0]
+	for i := range broker.UserSessions {
+		take(t, a, fanout.SessionID{User: "alice", Name: fmt.Sprint(i)}, "c", false)
+		take(t, a, fanout.SessionID{User: "-", Name: fmt.Sprint(i)}, "c", false)
+	}
+	_, _, err := a.sessions.Take(t.Context(), alice, "c")
+	if e, ok := errors.AsType[*fanout.LimitError](err); !ok || e.Field != "session" {
+		t.Errorf("one more: %v", err)
+	}
+	take(t, a, fanout.SessionID{User: "-", Name: "x"}, "c", false)
+	take(t, a, fanout.SessionID{User: "alice", Name: "1"}, "d", true)
+}
+
+func TestSessionResetAndDelete(t *testing.T) {
+	eachStore(t, false, func(t *testing.T, c storeCase) {
+		list := nodes(t, c, broker.SessionPolicy{})
+		a, b := list[0], other(list)
+		at := publishMany(t, a.Broker, "t:a", 0, 9)
+		rec := take(t, a, alice, "c1", false)
+		save(t, a, rec, fanout.SessionChange{Added: places(t, "t:a", at[0])})
+		save(t, a, rec, fanout.SessionChange{Moved: places(t, "t:a", at[6])})
+		if _, err := b.sessions.Reset(t.Context(), alice, places(t, "t:a", at[3])); err != nil {
+			t.Fatal(err)
+		}
+		// Whoever had it was asked, and is kept out in any case.
+		for _, p := range []fanout.Position{at[1], at[7]} {
+			if err := a.sessions.Save(t.Context(), rec, fanout.SessionChange{Moved: places(t, "t:a", p)}); !errors.Is(err, fanout.ErrSuperseded) {
+				t.Errorf("save after the reset: %v", err)
+			}
+		}
+		rec = take(t, b, alice, "c2", true)
+		wantAt(t, rec, "t:a", at[3])
+		if !rec.Channels[0].Reset {
+			t.Error("the reset is not marked")
+		}
+		save(t, b, rec, fanout.SessionChange{Moved: places(t, "t:a", at[4]), Release: true})
+		rec = take(t, b, alice, "c3", true)
+		if wantAt(t, rec, "t:a", at[4]); rec.Channels[0].Reset || consumers(t, a) != c.kept(1) {
+			t.Errorf("after an acknowledgement: %+v, %d consumers", rec, consumers(t, a))
+		}
+		if lag, err := a.sessions.Lag(t.Context(), channel(t, "t:a"), at[4]); err != nil || lag != 4 {
+			t.Errorf("lag %d, %v, want 4", lag, err)
+		}
+
+		if err := a.sessions.Delete(t.Context(), alice); err != nil {
+			t.Fatal(err)
+		}
+		want := []fanout.YieldReason{fanout.YieldReset, fanout.YieldTaken, fanout.YieldDeleted}
+		if got := append(a.yields.asked(), b.yields.asked()...); a != b && !slices.Equal(got, []fanout.YieldReason{fanout.YieldReset, fanout.YieldDeleted}) || a == b && !slices.Contains(got, want[2]) {
+			t.Errorf("asked to yield: %v", got)
+		}
+		if err := b.sessions.Save(t.Context(), rec, fanout.SessionChange{Moved: places(t, "t:a", at[5])}); !errors.Is(err, fanout.ErrSuperseded) {
+			t.Errorf("save after the deletion: %v", err)
+		}
+		if n := consumers(t, a); n != 0 {
+			t.Errorf("%d consumers are left", n)
+		}
+		for _, err := range []error{
+			a.sessions.Delete(t.Context(), alice),
+			second(a.sessions.Reset(t.Context(), alice, nil)),
+			second(a.sessions.Get(t.Context(), alice)),
+		} {
+			if !errors.Is(err, fanout.ErrNoSession) {
+				t.Errorf("of a deleted session: %v", err)
+			}
+		}
+		take(t, a, alice, "c4", false)
+	})
+}
+
+func second[T any](_ T, err error) error { return err }
+
+func TestSessionsAreListed(t *testing.T) {
+	a := nodes(t, storeCase{store: broker.SessionsInKV}, broker.SessionPolicy{})[0]
+	const n = 7
+	for i := range n {
+		take(t, a, fanout.SessionID{User: "alice", Name: fmt.Sprint(i)}, "c", false)
+		take(t, a, fanout.SessionID{User: "a.b *>", Name: fmt.Sprint(i)}, "c", false)
+	}
+	if err := a.sessions.Delete(t.Context(), fanout.SessionID{User: "alice", Name: "3"}); err != nil {
+		t.Fatal(err)
+	}
+	for user, want := range map[string]int{"alice": n - 1, "a.b *>": n, "": 2*n - 1, "nobody": 0} {
+		seen := map[fanout.SessionID]bool{}
+		for after, pages := uint64(0), 0; ; pages++ {
+			list, next, err := a.sessions.List(t.Context(), user, after, 3)
+			if err != nil || len(list) > 3 || pages > 2*n {
+				t.Fatalf("page %d: %d sessions, %v", pages, len(list), err)
+			}
+			for _, r := range list {
+				seen[r.ID] = true
+			}
+			if after = next; next == 0 {
+				break
+			}
+		}
+		if len(seen) != want {
+			t.Errorf("of %q: %d sessions, want %d", user, len(seen), want)
+		}
+	}
+}
+
+func TestSessionStartOf(t *testing.T) {
+	a := nodes(t, storeCase{store: broker.SessionsInKV}, broker.SessionPolicy{})[0]
+	at := publishMany(t, a.Broker, "t:a", 0, 5)
+	end := publish(t, a.Broker, "t:b", "1")
+	for _, c := range []struct {
+		name  string
+		ch    string
+		start fanout.Start
+		want  fanout.Position
+	}{
+		{"live from now", "t:a", fanout.Start{}, end},
+		{"a position", "t:a", fanout.Start{Positions: at[2:3]}, at[2]},
+		{"the last two", "t:a", fanout.Start{Last: 2}, at[2]},
+		{"more than there are", "t:a", fanout.Start{Last: 100}, fanout.Position{Stream: at[0].Stream, Time: at[0].Time}},
+		{"since the fourth", "t:a", fanout.Start{Since: at[3].Time}, at[2]},
+		{"since later", "t:a", fanout.Start{Since: end.Time + 1}, end},
+		{"last of none", "t:none", fanout.Start{Last: 3}, end},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			got, err := a.sessions.StartOf(t.Context(), channel(t, c.ch), c.start)
+			if err != nil {
+				t.Fatal(err)
+			}
+			// What counts is that delivery from there is whole and begins rightly.
+			if got.Offset != c.want.Offset && !(c.name == "last of none") {
+				t.Errorf("starts at %v, want %v", got, c.want)
+			}
+			if _, ok, reason, _ := judge(t, a.Broker, c.ch, got); !ok {
+				t.Errorf("cannot be resumed from: %s", reason)
+			}
+		})
+	}
+}
+
+func TestSessionAckByOffset(t *testing.T) {
+	a := nodes(t, storeCase{store: broker.SessionsInKV}, broker.SessionPolicy{})[0]
+	at := publishMany(t, a.Broker, "t:a", 0, 3)
+	of := publish(t, a.Broker, "t:b", "1")
+	if p, err := a.sessions.At(t.Context(), channel(t, "t:a"), at[1].Offset); err != nil || p != at[1] {
+		t.Errorf("at %v, %v, want %v", p, err, at[1])
+	}
+	for _, offset := range []uint64{0, of.Offset, 99} {
+		if _, err := a.sessions.At(t.Context(), channel(t, "t:a"), offset); !errors.Is(err, fanout.ErrNotStored) {
+			t.Errorf("at %d: %v", offset, err)
+		}
+	}
+}
+
+// An operator, or the server, may remove consumers. Without its owner the position is
+// lost, which a client is told; the owner makes it again.
+func TestSessionConsumerIsGone(t *testing.T) {
+	for _, remote := range []bool{false, true} {
+		t.Run(fmt.Sprint("remote ", remote), func(t *testing.T) {
+			a := nodes(t, storeCase{broker.SessionsInConsumers, remote}, broker.SessionPolicy{})[0]
+			at := publishMany(t, a.Broker, "t:a", 0, 5)
+			rec := take(t, a, alice, "c1", false)
+			save(t, a, rec, fanout.SessionChange{Added: places(t, "t:a", at[0])})
+			remove := func() {
+				s, err := a.JetStream().Stream(t.Context(), "CH_t_1_0")
+				if err != nil {
+					t.Fatal(err)
+				}
+				names := s.ConsumerNames(t.Context())
+				for name := range names.Name() {
+					if err := s.DeleteConsumer(t.Context(), name); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			remove()
+			save(t, a, rec, fanout.SessionChange{Moved: places(t, "t:a", at[2])})
+			save(t, a, rec, fanout.SessionChange{Release: true})
+			rec = take(t, a, alice, "c2", true)
+			wantAt(t, rec, "t:a", at[2])
+			remove()
+			save(t, a, rec, fanout.SessionChange{Release: true})
+			rec = take(t, a, alice, "c3", true)
+			wantAt(t, rec, "t:a", fanout.Position{})
+			save(t, a, rec, fanout.SessionChange{Moved: places(t, "t:a", at[3]), Release: true})
+			wantAt(t, take(t, a, alice, "c4", true), "t:a", at[3])
+		})
+	}
+}
+
+// The server's own view of a consumer follows the position.
+func TestSessionConsumerShowsLag(t *testing.T) {
+	a := nodes(t, storeCase{store: broker.SessionsInConsumers}, broker.SessionPolicy{})[0]
+	at := publishMany(t, a.Broker, "t:a", 0, 10)
+	rec := take(t, a, alice, "c1", false)
+	save(t, a, rec, fanout.SessionChange{Added: places(t, "t:a", at[0])})
+	for _, i := range []int{3, 7, 9} {
+		save(t, a, rec, fanout.SessionChange{Moved: places(t, "t:a", at[i])})
+		s, err := a.JetStream().Stream(t.Context(), "CH_t_1_0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for info := range s.ListConsumers(t.Context()).Info() {
+			if info.AckFloor.Stream != at[i].Offset || info.NumPending != uint64(9-i) || info.NumAckPending != 0 {
+				t.Errorf("at %d: floor %d, pending %d, unacknowledged %d", at[i].Offset, info.AckFloor.Stream, info.NumPending, info.NumAckPending)
+			}
+		}
+	}
+}

@@ -1,0 +1,349 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/rivulet-rt/rivulet/fanout"
+	"github.com/rivulet-rt/rivulet/migrations"
+)
+
+// Sessions keeps durable sessions in the log: for each a record, which names its owner
+// and its channels, and a position in each of these. A record is written with
+// compare-and-set, and a position only by who owns the record.
+type Sessions struct {
+	b     *Broker
+	kv    shelf
+	cons  shelf
+	count sessionCount
+	// Set by Serve.
+	yielder  Yielder
+	observer SessionObserver
+	asked    chan yieldCall // bounded: what finds no room is asked again
+}
+
+// Yielder gives a session up that a connection of this node has: it ends the
+// connection, writes what is unwritten, and returns when it is released. It does
+// nothing where the connection does not have it.
+type Yielder interface {
+	Yield(ctx context.Context, id fanout.SessionID, client string, why fanout.YieldReason)
+}
+
+// SessionObserver is told of durable sessions that have expired, each by one node. It is
+// told again, perhaps by another, where it returned an error or the node died.
+type SessionObserver interface {
+	SessionExpired(ctx context.Context, id fanout.SessionID, channels []fanout.Channel) error
+}
+
+// tries bounds how often an operation begins anew because the record was written by
+// another meanwhile.
+const tries = 8
+
+// shelvesAtOnce is how many places of one session are worked on at a time.
+const shelvesAtOnce = 8
+
+func newSessions(b *Broker) *Sessions {
+	return &Sessions{b: b, kv: recordShelf{}, cons: &consumerShelf{b}, asked: make(chan yieldCall, 1024)}
+}
+
+// Sessions keeps the durable sessions in this broker's log.
+func (b *Broker) Sessions() *Sessions { return b.sessions }
+
+// shelfOf is where a place is kept: it stays where it was made.
+func (s *Sessions) shelfOf(k fanout.SessionChannel) shelf {
+	if k.Fence != "" {
+		return s.cons
+	}
+	return s.kv
+}
+
+// timeToLive is the longest of the session's namespaces.
+func (s *Sessions) timeToLive(r *fanout.SessionRecord) time.Duration {
+	var ttl time.Duration
+	for _, k := range r.Channels {
+		ttl = max(ttl, s.policy(k.Channel.Namespace()).TTL)
+	}
+	if ttl == 0 {
+		return emptySessionTTL
+	}
+	return ttl
+}
+
+// Take makes client, a connection of this node, the owner of a session, which is made
+// if there is none; resumed says that there was one. The connection that had it is asked
+// to give it up, and loses it in any case. Errors are *fanout.LimitError, or wrap
+// fanout.ErrUnavailable or fanout.ErrDiskFull.
+func (s *Sessions) Take(ctx context.Context, id fanout.SessionID, client string) (rec *fanout.SessionRecord, resumed bool, err error) {
+	for range tries {
+		have, err := s.read(ctx, id)
+		if err != nil {
+			return nil, false, err
+		}
+		if have.Node != "" && !have.ending && have.Client != client {
+			if s.askYield(ctx, have, fanout.YieldTaken) {
+				if have, err = s.read(ctx, id); err != nil {
+					return nil, false, err
+				}
+			}
+		}
+		rec, resumed, err = s.take(ctx, have, client)
+		if !errors.Is(err, errConflict) {
+			return rec, resumed, err
+		}
+	}
+	return nil, false, fmt.Errorf("take session: too many want it: %w", fanout.ErrUnavailable)
+}
+
+// take writes the new owner over a record as it was read.
+func (s *Sessions) take(ctx context.Context, have *sessionRecord, client string) (*fanout.SessionRecord, bool, error) {
+	rec := have.Clone()
+	resumed := !have.absent && !have.expired(time.Now())
+	if !resumed {
+		if err := s.admitUser(ctx, have.ID.User); err != nil {
+			return nil, false, err
+		}
+		rec = &fanout.SessionRecord{ID: have.ID, Revision: have.Revision, Created: time.Now()}
+	}
+	orphans := slices.Clone(have.Channels)
+	if resumed {
+		var err error
+		if orphans, err = s.inherit(ctx, have, rec); err != nil {
+			return nil, false, err
+		}
+	}
+	rec.Node, rec.Client, rec.TTL = s.b.cfg.Node, client, s.timeToLive(rec)
+	err := s.write(ctx, rec, false)
+	if errors.Is(err, errConflict) {
+		orphans = added(have.Channels, rec.Channels) // what inherit made
+	}
+	if err == nil || errors.Is(err, errConflict) {
+		s.dropAll(ctx, have.ID, orphans)
+	}
+	return rec, resumed, err
+}
+
+// inherit loads the positions. Where the one who had the session may still be alive and
+// has not given it up, each place gets a new fence; the old places are returned.
+func (s *Sessions) inherit(ctx context.Context, have *sessionRecord, rec *fanout.SessionRecord) (old []fanout.SessionChannel, err error) {
+	// An embedded log has died with the node that had the session.
+	contested := have.Node != "" && have.Client != "" && s.b.srv == nil
+	group, gctx := errgroup.WithContext(ctx)
+	group.SetLimit(shelvesAtOnce)
+	for i := range rec.Channels {
+		group.Go(func() error {
+			k := &rec.Channels[i]
+			err := s.shelfOf(*k).load(gctx, rec.ID, k)
+			if errors.Is(err, fanout.ErrUnknownNamespace) {
+				return nil // it is no longer configured; the others go on
+			}
+			if err != nil || k.Fence == "" || !contested && !k.Position.IsZero() {
+				return err
+			}
+			fresh, err := s.cons.keep(gctx, rec.ID, *k, timeToLive(rec.TTL))
+			*k = fresh
+			return err
+		})
+	}
+	err = group.Wait()
+	return added(rec.Channels, have.Channels), err
+}
+
+// added are the places of b that are not in a: of another channel, or another fence.
+func added(a, b []fanout.SessionChannel) (list []fanout.SessionChannel) {
+	for _, k := range b {
+		if k.Fence != "" && !slices.ContainsFunc(a, func(o fanout.SessionChannel) bool { return o.Channel == k.Channel && o.Fence == k.Fence }) {
+			list = append(list, k)
+		}
+	}
+	return list
+}
+
+// dropAll gives places up that nobody refers to any more; what cannot be done now the
+// server does when they have been inactive.
+func (s *Sessions) dropAll(ctx context.Context, id fanout.SessionID, list []fanout.SessionChannel) {
+	for _, k := range list {
+		if err := s.shelfOf(k).drop(ctx, id, k); err != nil {
+			s.b.log.Debug("position of a durable session is left to expire", slog.String("channel", k.Channel.String()), slog.Any("err", err))
+		}
+	}
+}
+
+// Save writes what has changed of a session that the caller has taken, and brings rec up
+// to date. The error wraps fanout.ErrSuperseded where the session is another's now;
+// after any other the same change may be saved again. Calls for one session must not
+// overlap.
+func (s *Sessions) Save(ctx context.Context, rec *fanout.SessionRecord, change fanout.SessionChange) error {
+	next := rec.Clone()
+	err := s.apply(ctx, next, change)
+	if err == nil {
+		err = s.saveRecord(ctx, rec, next, change)
+	}
+	if err != nil {
+		s.dropAll(ctx, rec.ID, added(rec.Channels, next.Channels))
+		if errors.Is(err, errConflict) {
+			err = fmt.Errorf("save session: %w: %w", fanout.ErrSuperseded, err)
+		}
+		return err
+	}
+	gone := added(next.Channels, rec.Channels)
+	*rec = *next
+	s.dropAll(ctx, rec.ID, gone)
+	return nil
+}
+
+// apply makes the change in next, and on the shelves what does not lie in the record.
+func (s *Sessions) apply(ctx context.Context, next *fanout.SessionRecord, change fanout.SessionChange) error {
+	for _, c := range change.Removed {
+		next.Channels = slices.DeleteFunc(next.Channels, func(k fanout.SessionChannel) bool { return k.Channel == c })
+	}
+	for _, k := range change.Added {
+		p := s.policy(k.Channel.Namespace())
+		if err := s.admit(ctx, next, k.Channel, p); err != nil {
+			return err
+		}
+		on := s.kv
+		if p.Store == SessionsInConsumers {
+			on = s.cons
+		}
+		k, err := on.keep(ctx, next.ID, k, timeToLive(max(p.TTL, next.TTL)))
+		if k.Fence != "" || err == nil {
+			next.Channels = append(next.Channels, k)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	next.Sort()
+	next.TTL = s.timeToLive(next)
+	for _, m := range change.Moved {
+		if k := next.Find(m.Channel); k != nil {
+			k.Position, k.Reset = m.Position, false
+		}
+	}
+	return s.moveAll(ctx, next, change)
+}
+
+// moveAll moves what lies outside the record: the places that have moved, and all of
+// them where the session says that it is still there.
+func (s *Sessions) moveAll(ctx context.Context, next *fanout.SessionRecord, change fanout.SessionChange) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(shelvesAtOnce)
+	all := len(change.Moved) == 0 && len(change.Added) == 0 && len(change.Removed) == 0 && !change.Release
+	for i := range next.Channels {
+		k := &next.Channels[i]
+		moved := slices.ContainsFunc(change.Moved, func(m fanout.SessionChannel) bool { return m.Channel == k.Channel })
+		if k.Fence != "" && (moved || all && !k.Position.IsZero()) {
+			group.Go(func() error { return s.move(ctx, next, k) })
+		}
+	}
+	return group.Wait()
+}
+
+// move moves one place. A place that is gone is another's, unless the record is still
+// the caller's: then somebody removed it, and it is made again.
+func (s *Sessions) move(ctx context.Context, next *fanout.SessionRecord, k *fanout.SessionChannel) error {
+	err := s.shelfOf(*k).move(ctx, next.ID, *k, timeToLive(next.TTL))
+	if !errors.Is(err, errConflict) {
+		return err
+	}
+	have, rerr := s.read(ctx, next.ID)
+	if rerr != nil {
+		return rerr
+	}
+	if !have.of(next) {
+		return err
+	}
+	fresh, err := s.shelfOf(*k).keep(ctx, next.ID, *k, timeToLive(next.TTL))
+	*k = fresh
+	return err
+}
+
+// saveRecord writes the record, unless nothing has changed that is in it.
+func (s *Sessions) saveRecord(ctx context.Context, rec, next *fanout.SessionRecord, change fanout.SessionChange) error {
+	if change.Release {
+		next.Node, next.Client = "", ""
+	}
+	outside := len(change.Moved) > 0 && len(change.Added) == 0 && len(change.Removed) == 0 && !change.Release
+	for _, m := range change.Moved {
+		was, k := rec.Find(m.Channel), next.Find(m.Channel)
+		outside = outside && k != nil && k.Fence != "" && was.Fence == k.Fence && !was.Reset
+	}
+	if outside {
+		return nil
+	}
+	for range tries {
+		err := s.write(ctx, next, false)
+		if !errors.Is(err, errConflict) {
+			return err
+		}
+		// It may be our own, whose acknowledgement was lost.
+		have, rerr := s.read(ctx, rec.ID)
+		if rerr != nil {
+			return rerr
+		}
+		if !have.of(rec) {
+			return err
+		}
+		next.Revision = have.Revision
+	}
+	return fmt.Errorf("save session: %w", fanout.ErrUnavailable)
+}
+
+// Get returns a session, with its positions. The error wraps fanout.ErrNoSession if
+// there is none.
+func (s *Sessions) Get(ctx context.Context, id fanout.SessionID) (*fanout.SessionRecord, error) {
+	have, err := s.existing(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	for i := range have.Channels {
+		if err := s.shelfOf(have.Channels[i]).load(ctx, id, &have.Channels[i]); err != nil {
+			return nil, err
+		}
+	}
+	return &have.SessionRecord, nil
+}
+
+func (s *Sessions) existing(ctx context.Context, id fanout.SessionID) (*sessionRecord, error) {
+	have, err := s.read(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	if have.absent || have.expired(time.Now()) {
+		return nil, fmt.Errorf("%w: %q", fanout.ErrNoSession, id.Name)
+	}
+	return have, nil
+}
+
+// List returns a page of the sessions of a user, or of all where user is "", in the
+// order in which they were written last. after is 0, then what the page before returned
+// as next, which is 0 at the end. A session that is written while somebody pages comes
+// again; none is left out. Positions that do not lie in the record are not filled in.
+func (s *Sessions) List(ctx context.Context, user string, after uint64, limit int) (list []*fanout.SessionRecord, next uint64, err error) {
+	filter, now := migrations.SessionsWildcard, time.Now()
+	if user != "" {
+		filter = migrations.SessionSubject(user, "")
+	}
+	for next = after; len(list) < limit; {
+		var part []sessionRecord
+		part, next, err = s.page(ctx, filter, next, min(limit-len(list), batchMost))
+		if err != nil {
+			return nil, 0, err
+		}
+		for i := range part {
+			if !part[i].expired(now) {
+				list = append(list, &part[i].SessionRecord)
+			}
+		}
+		if next == 0 {
+			break
+		}
+	}
+	return list, next, nil
+}

@@ -1,0 +1,198 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/rivulet-rt/rivulet/fanout"
+)
+
+const (
+	// savesAtOnce bounds the writes of durable sessions under way.
+	savesAtOnce = 32
+	saveTimeout = 5 * time.Second
+)
+
+// durables are the durable sessions that connections of this node have. One goroutine
+// writes what has moved, every Config.FlushInterval, and releases sessions whose
+// connection has ended.
+type durables struct {
+	// Static after newDurables.
+	store DurableStore
+	every time.Duration
+	log   *slog.Logger
+	met   *durableMetrics
+
+	wake chan struct{} // size 1: there is something to release
+	done chan struct{} // closed when run has ended
+
+	mu       sync.Mutex // guards the following
+	byClient map[string]*durable
+	dirty    []*durable
+	ended    []*durable
+}
+
+func newDurables(store DurableStore, every time.Duration, log *slog.Logger, met *durableMetrics) *durables {
+	return &durables{
+		store: store, every: every, log: log, met: met,
+		wake: make(chan struct{}, 1), done: make(chan struct{}), byClient: map[string]*durable{},
+	}
+}
+
+// take gives a session to a connection.
+func (a *durables) take(ctx context.Context, s *Session, id fanout.SessionID) (d *durable, resumed bool, err error) {
+	client := s.ID()
+	rec, resumed, err := a.store.Take(ctx, id, client)
+	if err != nil {
+		return nil, false, err
+	}
+	d = newDurable(a, s, client, rec)
+	a.mu.Lock()
+	a.byClient[client] = d
+	n := len(a.byClient)
+	a.mu.Unlock()
+	a.met.sessions.Set(float64(n))
+	return d, resumed, nil
+}
+
+func (a *durables) remove(d *durable) {
+	a.mu.Lock()
+	if a.byClient[d.client] == d {
+		delete(a.byClient, d.client)
+	}
+	n := len(a.byClient)
+	a.mu.Unlock()
+	a.met.sessions.Set(float64(n))
+}
+
+func (a *durables) enqueue(d *durable) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.dirty = append(a.dirty, d)
+}
+
+func (a *durables) release(d *durable) {
+	a.mu.Lock()
+	a.ended = append(a.ended, d)
+	a.mu.Unlock()
+	select {
+	case a.wake <- struct{}{}:
+	default:
+	}
+}
+
+// yield gives a session up that another connection, or an operator, wants.
+func (a *durables) yield(ctx context.Context, client string, why fanout.YieldReason) {
+	a.mu.Lock()
+	d := a.byClient[client]
+	a.mu.Unlock()
+	if d == nil {
+		return
+	}
+	d.session.Disconnect(yieldEvent(why))
+	a.met.yields.WithLabelValues(string(why)).Inc()
+	if err := d.release(ctx); err != nil {
+		a.log.Debug("durable session was not written when it was given up", slog.Any("session", d.session), slog.Any("err", err))
+	}
+}
+
+// run writes until ctx ends.
+func (a *durables) run(ctx context.Context) {
+	defer close(a.done)
+	tick := time.NewTicker(a.every)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-a.wake:
+			a.write(ctx, nil, a.takeEnded())
+		case now := <-tick.C:
+			a.write(ctx, a.due(now), a.takeEnded())
+		}
+	}
+}
+
+func (a *durables) takeEnded() []*durable {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	list := a.ended
+	a.ended = nil
+	return list
+}
+
+// due are the sessions that have moved, and those that must say that they are there.
+func (a *durables) due(now time.Time) []*durable {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	list := a.dirty
+	a.dirty = nil
+	for _, d := range a.byClient {
+		if d.touch(now) {
+			list = append(list, d)
+		}
+	}
+	return list
+}
+
+// write saves one list and releases the other. What fails is tried again at the next tick.
+func (a *durables) write(ctx context.Context, due, ended []*durable) {
+	var group errgroup.Group
+	group.SetLimit(savesAtOnce)
+	for _, d := range due {
+		group.Go(func() error {
+			work, cancel := context.WithTimeout(ctx, saveTimeout)
+			defer cancel()
+			return d.saveDue(work)
+		})
+	}
+	for _, d := range ended {
+		group.Go(func() error {
+			work, cancel := context.WithTimeout(ctx, saveTimeout)
+			defer cancel()
+			err := d.release(work)
+			if err != nil {
+				a.mu.Lock()
+				a.ended = append(a.ended, d)
+				a.mu.Unlock()
+			}
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil && ctx.Err() == nil {
+		a.log.Warn("durable sessions could not be written, will be tried again", slog.Any("err", err))
+	}
+}
+
+// saveDue writes what has moved, or that the session is there, unless that was done
+// meanwhile.
+func (d *durable) saveDue(ctx context.Context) error {
+	d.mu.Lock()
+	idle := d.over || !d.queued && !d.touch(time.Now())
+	d.mu.Unlock()
+	if idle {
+		return nil
+	}
+	err := d.save(ctx, fanout.SessionChange{})
+	if errors.Is(err, fanout.ErrSuperseded) {
+		return nil // its connection is told
+	}
+	return err
+}
+
+// stop writes and releases everything, as far as ctx lets it. run has ended.
+func (a *durables) stop(ctx context.Context) {
+	<-a.done
+	a.mu.Lock()
+	list := make([]*durable, 0, len(a.byClient))
+	for _, d := range a.byClient {
+		list = append(list, d)
+	}
+	a.mu.Unlock()
+	a.write(ctx, nil, list)
+}
