@@ -65,6 +65,7 @@ func steps() []Step {
 		{Version: 1, Name: "namespaces", run: createNamespaces},
 		{Version: 2, Name: "epochs", run: createEpochs},
 		{Version: 3, Name: "sessions", run: createSessions},
+		{Version: 4, Name: "events", run: createEvents},
 	}
 }
 
