@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -76,8 +77,15 @@ type laneTable struct {
 	mu   sync.Mutex // guards the following
 	open [Partitions]struct {
 		lanes    []*lane
+		inboxes  []*inbox
 		complete bool // all of them are there
 	}
+}
+
+func (t *laneTable) watch(task int, b *inbox) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.open[task].inboxes = append(t.open[task].inboxes, b)
 }
 
 func (t *laneTable) add(task int, l *lane) {
@@ -95,13 +103,17 @@ func (t *laneTable) complete(task int) {
 func (t *laneTable) clear(task int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.open[task].lanes, t.open[task].complete = nil, false
+	t.open[task].lanes, t.open[task].inboxes, t.open[task].complete = nil, nil, false
 }
 
+// of returns the lanes of a task, and whether there are no others to come and all
+// inboxes are watched.
 func (t *laneTable) of(task int) (lanes []*lane, complete bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return append([]*lane(nil), t.open[task].lanes...), t.open[task].complete
+	part := &t.open[task]
+	unopened := slices.ContainsFunc(part.inboxes, func(b *inbox) bool { return !b.opened.Load() })
+	return slices.Clone(part.lanes), part.complete && !unopened
 }
 
 // New prepares an Engine; cfg must be valid, and its webhooks have their defaults.

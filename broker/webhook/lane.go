@@ -277,7 +277,7 @@ func (h *hook) send(ctx context.Context, part []ready, attempt int) (outcome, er
 // backoff doubles from least to most with the failures; half of it is random, so that
 // what failed together does not come back together.
 func backoff(failures int, least, most time.Duration) time.Duration {
-	d := min(least<<min(failures-1, 20), most)
+	d := min(least<<min(max(failures-1, 0), 20), most)
 	if d <= 0 { // overflown
 		d = most
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -34,6 +35,8 @@ type inbox struct {
 	e     *Engine
 	id    fanout.StreamID
 	after time.Duration
+
+	opened atomic.Bool // its place in the log exists
 }
 
 // watchInboxes runs the inboxes of the task.
@@ -45,17 +48,19 @@ func (e *Engine) watchInboxes(ctx context.Context, wg *sync.WaitGroup, task int)
 		}
 		for _, id := range e.streams(ctx, task, []fanout.Channel{all}) {
 			box := &inbox{e: e, id: id, after: after}
+			e.lanes.watch(task, box)
 			wg.Go(func() { box.run(ctx) })
 		}
 	}
 }
 
 func (b *inbox) run(ctx context.Context) {
-	for failures := 1; ctx.Err() == nil; failures++ {
+	for failures := 0; ctx.Err() == nil; {
 		err := b.readOn(ctx, &failures)
 		if ctx.Err() != nil {
 			return
 		}
+		failures++
 		b.e.log.Warn("inboxes cannot be watched, will try again", slog.String("stream", string(b.id)), slog.Any("err", err))
 		_ = pause(ctx, backoff(failures, reopenLeast, reopenMost))
 	}
@@ -66,6 +71,7 @@ func (b *inbox) readOn(ctx context.Context, failures *int) error {
 	if err != nil {
 		return err
 	}
+	b.opened.Store(true)
 	for ctx.Err() == nil {
 		items, err := reader.Fetch(ctx, inboxBatch)
 		if err != nil {
