@@ -61,6 +61,7 @@ type Deps struct {
 	// Sessions and SessionControl are usually one.
 	Sessions       Sessions
 	SessionControl SessionControl
+	Webhooks       Webhooks
 	Echo           http.Handler // GET /test/echo, for conformance suites; nil serves none
 }
 
@@ -125,6 +126,8 @@ func (a *api) routes() []route {
 		{"session", http.MethodGet, oneSession, true, 0, a.showOneSession},
 		{"session_delete", http.MethodDelete, oneSession, true, 0, a.deleteSession},
 		{"session_reset", http.MethodPost, oneSession + "/reset", true, maxResetBody, a.resetSession},
+		{"webhooks", http.MethodGet, "/v1/webhooks", true, 0, a.listWebhooks},
+		{"webhook_test", http.MethodPost, "/v1/webhooks/{webhook}/test", true, 0, a.testWebhook},
 		{"healthz", http.MethodGet, "/healthz", false, 0, a.healthz},
 		{"readyz", http.MethodGet, "/readyz", false, 0, a.readyz},
 		{"openapi", http.MethodGet, "/openapi.yaml", false, 0, a.openapi},

@@ -103,6 +103,7 @@ type harness struct {
 	logged  bytes.Buffer
 
 	sessions fakeSessions
+	webhooks fakeWebhooks
 	doc      *openapi3.T
 }
 
@@ -125,7 +126,7 @@ func newHarness(tb testing.TB, change ...func(*harness)) *harness {
 	h.handler = api.New(h.cfg, api.Deps{
 		Publisher: h.log, Purger: h.log, History: h.log, Readiness: h.log, Auth: h.auth,
 		Metrics: h.reg, WebSocket: elsewhere("websocket"), Events: elsewhere("events"),
-		Sessions: &h.sessions, SessionControl: &h.sessions,
+		Sessions: &h.sessions, SessionControl: &h.sessions, Webhooks: &h.webhooks,
 	}, slog.New(slog.NewTextHandler(&h.logged, &slog.HandlerOptions{Level: slog.LevelDebug})), h.reg)
 	return h
 }
@@ -225,7 +226,7 @@ func (h *harness) checkAgainstSpec(tb testing.TB, r *http.Request, res *response
 		tb.Fatalf("%s %s is not in the specification", r.Method, rctx.RoutePattern())
 	}
 	params := map[string]string{}
-	for _, name := range []string{"channel", "user", "session"} {
+	for _, name := range []string{"channel", "user", "session", "webhook"} {
 		var err error
 		if params[name], err = url.PathUnescape(rctx.URLParam(name)); err != nil {
 			tb.Fatal(err)

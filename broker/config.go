@@ -64,7 +64,7 @@ const (
 	mostInFlight  = 1 << 16
 	mostFeed      = 1 << 20
 	defaultBudget = 16 << 30
-	leastBudget   = 48 << 20 // the buckets reserve 40 MiB
+	leastBudget   = 64 << 20 // what is not a namespace reserves 57 MiB
 )
 
 // DefaultConfig is an embedded broker without namespaces.

@@ -26,7 +26,10 @@ type Config struct {
 	Auth    AuthConfig    `yaml:"auth"`
 	// Namespaces by name. Empty means one, "default", with all defaults.
 	Namespaces map[string]NamespaceConfig `yaml:"namespaces"`
-	Log        LogConfig                  `yaml:"log"`
+	// Webhooks are services that are told of what happens in channels.
+	Webhooks []WebhookConfig `yaml:"webhooks"`
+	Events   EventsConfig    `yaml:"events"`
+	Log      LogConfig       `yaml:"log"`
 }
 
 // ServerConfig is about the HTTP listener.
@@ -128,6 +131,10 @@ type NamespaceConfig struct {
 	// the channels of one.
 	MaxSessions        int `yaml:"max_sessions"`
 	MaxSessionChannels int `yaml:"max_session_channels"`
+	// UndeliveredAfter makes the channels inboxes, each of the user of its name: webhooks
+	// are told of a message that no durable session of the user has acknowledged in this
+	// time; 0 is off.
+	UndeliveredAfter Duration `yaml:"undelivered_after"`
 }
 
 // LogConfig is about what the node writes to stderr.
@@ -165,7 +172,8 @@ func DefaultConfig() Config {
 			Algorithm: a.HMAC.Algorithm,
 			Leeway:    Duration(a.HMAC.Leeway),
 		}},
-		Log: LogConfig{Format: "auto", Level: "info"},
+		Events: defaultEvents(),
+		Log:    LogConfig{Format: "auto", Level: "info"},
 	}
 }
 
@@ -178,6 +186,7 @@ func (c Config) Validate() error {
 		[]error{c.sessionConfig("").Validate()},
 		c.authProblems(),
 		c.namespaceProblems(),
+		c.webhookProblems(),
 		c.logProblems(),
 	)...)
 }

@@ -11,7 +11,7 @@ import (
 
 const (
 	// bucketBytes is what the log needs of the disk budget beside the namespaces.
-	bucketBytes Bytes = 48 << 20
+	bucketBytes Bytes = 64 << 20
 	// mostBudget is what a disk budget that is not set can be.
 	mostBudget Bytes = 16 << 30
 )
@@ -22,7 +22,8 @@ const leastSessionTTL = Duration(10 * time.Second)
 func (c Config) namespaceProblems() []error {
 	var errs []error
 	for _, name := range sortedKeys(c.Namespaces) {
-		for _, problem := range c.Namespaces[name].problems(name, c.Broker.NATSURL != "") {
+		n := c.Namespaces[name]
+		for _, problem := range append(n.problems(name, c.Broker.NATSURL != ""), n.undeliveredProblems(c.Session.FlushInterval)...) {
 			errs = append(errs, fmt.Errorf("namespaces.%s: %w", name, problem))
 		}
 	}
@@ -82,9 +83,13 @@ func (c Config) budgetProblems() []error {
 	for _, spec := range c.specs() {
 		sum += Bytes(max(spec.WithDefaults().MaxBytes, 0))
 	}
-	if sum < 0 || sum+bucketBytes > budget {
+	more := bucketBytes
+	if len(c.Webhooks) > 0 {
+		more += c.Events.MaxBytes
+	}
+	if sum < 0 || sum+more > budget {
 		return []error{fmt.Errorf("broker.disk_budget: is %s; the max_bytes of the namespaces add up to %v, and %v more are needed; "+
-			"raise it, or lower namespaces.*.max_bytes", text, sum, bucketBytes)}
+			"raise it, or lower namespaces.*.max_bytes", text, sum, more)}
 	}
 	return nil
 }

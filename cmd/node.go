@@ -22,6 +22,7 @@ import (
 	"github.com/rivulet-rt/rivulet/api"
 	"github.com/rivulet-rt/rivulet/auth"
 	"github.com/rivulet-rt/rivulet/broker"
+	"github.com/rivulet-rt/rivulet/broker/webhook"
 	"github.com/rivulet-rt/rivulet/fanout"
 	"github.com/rivulet-rt/rivulet/session"
 	"github.com/rivulet-rt/rivulet/session/sse"
@@ -44,6 +45,7 @@ type Node struct {
 	cfg      Config
 	name     string
 	verifier *auth.Verifier
+	webhooks webhook.Config
 	log      *slog.Logger
 	reg      *prometheus.Registry
 
@@ -77,8 +79,12 @@ func New(cfg Config, logger *slog.Logger, reg *prometheus.Registry) (*Node, erro
 		return nil, err
 	}
 	name := nodeName()
+	hooks, err := cfg.webhookConfig(name)
+	if err != nil {
+		return nil, err
+	}
 	return &Node{
-		cfg: cfg, name: name, verifier: verifier, reg: reg,
+		cfg: cfg, name: name, verifier: verifier, webhooks: hooks, reg: reg,
 		log:     logger.With(slog.String("node", name)),
 		failed:  make(chan error, 1),
 		started: make(chan struct{}),
@@ -156,6 +162,15 @@ func (n *Node) setup(ctx context.Context) error {
 		return fmt.Errorf("start the live feed: %w", err)
 	}
 
+	hooks, err := n.openWebhooks(ctx, b)
+	if err != nil {
+		return err
+	}
+	if hooks != nil {
+		hooks.Start()
+		n.undo.push("webhooks", hooks.Stop)
+	}
+
 	limits := n.cfg.sessionConfig(n.name)
 	if most := connectionsWithin(descriptors()); limits.MaxConnections > most {
 		n.log.Warn("fewer connections than configured: the limit of open files is too low",
@@ -172,7 +187,7 @@ func (n *Node) setup(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("prepare sessions: %w", err)
 	}
-	if err := b.Sessions().Serve(registry, nil); err != nil {
+	if err := b.Sessions().Serve(registry, sessionObserver(hooks)); err != nil {
 		return fmt.Errorf("serve durable sessions: %w", err)
 	}
 	registry.Start(ctx)
@@ -195,6 +210,7 @@ func (n *Node) setup(ctx context.Context) error {
 
 		Sessions:       b.Sessions(),
 		SessionControl: b.Sessions(),
+		Webhooks:       webhookView{hooks},
 	}, n.log, n.reg))
 	n.log.Info("started", slog.String("address", n.addr.String()))
 	return nil

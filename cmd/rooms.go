@@ -58,15 +58,19 @@ func (c Config) authConfig() (auth.Config, error) {
 	return cfg, err
 }
 
-// nodeConfig is Validate and authConfig in one: everything that keeps a node from
-// starting.
+// nodeConfig is Validate, authConfig and webhookConfig in one: everything that keeps a
+// node from starting.
 func (c Config) nodeConfig() (auth.Config, error) {
 	invalid := c.Validate()
 	a, err := c.authConfig()
 	if err != nil && errors.Is(invalid, errTwoSecrets) {
 		err = nil // which of the two it is about is not known
 	}
-	return a, errors.Join(invalid, err)
+	var hooks error
+	if c.webhookProblems() == nil {
+		_, hooks = c.webhookConfig("")
+	}
+	return a, errors.Join(invalid, err, hooks)
 }
 
 func (c Config) sessionConfig(node string) session.Config {

@@ -91,6 +91,7 @@ is subscribed: in order, live, and after a disconnection from where they stopped
 		newPublish(s),
 		newSubscribe(s),
 		newSessions(s),
+		newWebhooks(s),
 		newToken(s),
 		newKey(s),
 		newMigrate(s),

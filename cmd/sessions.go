@@ -86,7 +86,7 @@ func newSessionsDelete(s Streams) *cobra.Command {
 			if err := f.client.resolve(s.Environ); err != nil {
 				return err
 			}
-			if err := f.call(cmd.Context(), http.MethodDelete, sessionPath(args), nil, nil); err != nil {
+			if err := f.client.call(cmd.Context(), http.MethodDelete, sessionPath(args), nil, nil); err != nil {
 				return err
 			}
 			fmt.Fprintln(s.Out, "deleted")
@@ -173,7 +173,7 @@ func (f *sessionsFlags) list(ctx context.Context, out io.Writer, args []string) 
 		if f.limit > 0 {
 			most = min(most, left)
 		}
-		if err := f.call(ctx, http.MethodGet, path+"?limit="+strconv.Itoa(most)+"&after="+strconv.FormatUint(f.after, 10), nil, &page); err != nil {
+		if err := f.client.call(ctx, http.MethodGet, path+"?limit="+strconv.Itoa(most)+"&after="+strconv.FormatUint(f.after, 10), nil, &page); err != nil {
 			return err
 		}
 		for _, r := range page.Sessions {
@@ -201,7 +201,7 @@ func (f *sessionsFlags) one(ctx context.Context, s Streams, method string, args 
 		return err
 	}
 	var r sessionAnswer
-	if err := f.call(ctx, method, sessionPath(args)+action, body, &r); err != nil {
+	if err := f.client.call(ctx, method, sessionPath(args)+action, body, &r); err != nil {
 		return err
 	}
 	fmt.Fprintf(s.Out, "%s of %s, made %s, seen %s, expires %s\n", r.Session, r.User, moment(r.Created), moment(r.Seen), moment(r.Expires))
@@ -227,7 +227,7 @@ func (f *sessionsFlags) one(ctx context.Context, s Streams, method string, args 
 const mostAnswer = 64 << 20
 
 // call asks the node's API; into may be nil.
-func (f *sessionsFlags) call(ctx context.Context, method, path string, body, into any) error {
+func (f *clientFlags) call(ctx context.Context, method, path string, body, into any) error {
 	var in io.Reader
 	if body != nil {
 		text, err := json.Marshal(body)
@@ -236,15 +236,15 @@ func (f *sessionsFlags) call(ctx context.Context, method, path string, body, int
 		}
 		in = bytes.NewReader(text)
 	}
-	req, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(f.client.url, "/")+path, in)
+	req, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(f.url, "/")+path, in)
 	if err != nil {
 		return usagef("--url: %w", err)
 	}
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
-	if f.client.token != "" {
-		req.Header.Set("Authorization", "Bearer "+f.client.token)
+	if f.token != "" {
+		req.Header.Set("Authorization", "Bearer "+f.token)
 	}
 	client := http.Client{Timeout: 30 * time.Second}
 	defer client.CloseIdleConnections()

@@ -38,7 +38,7 @@ type Hook struct {
 // Config configures an Engine.
 type Config struct {
 	// Node names this node among those that report to each other.
-	Node string
+	Node  string
 	Hooks []Hook
 	// Undelivered has the namespaces whose channels are users' inboxes, and how long a
 	// message may stay unacknowledged there.
@@ -65,10 +65,11 @@ const (
 	mostTimeout  = time.Minute
 	leastAge     = time.Second
 	// MostAge is below the time that a place in the log is kept without being read.
-	MostAge         = 72 * time.Hour
+	MostAge = 72 * time.Hour
+	// MostHooks is how many webhooks there may be.
+	MostHooks       = 64
 	mostBatch       = 1000
 	mostConcurrency = 256
-	mostHooks       = 64
 	mostPatterns    = 64
 	leastSecret     = 16
 	mostName        = 32
@@ -134,8 +135,8 @@ func (h Hook) Validate() (errs []error) {
 // Validate lists what is wrong with all webhooks together, and with each.
 func (c Config) Validate() error {
 	var errs []error
-	if len(c.Hooks) > mostHooks {
-		errs = append(errs, fmt.Errorf("webhooks: there are %d, at most %d are allowed", len(c.Hooks), mostHooks))
+	if len(c.Hooks) > MostHooks {
+		errs = append(errs, fmt.Errorf("webhooks: there are %d, at most %d are allowed", len(c.Hooks), MostHooks))
 	}
 	seen := map[string]bool{}
 	for _, h := range c.Hooks {

@@ -316,6 +316,9 @@ func (d *decider) until(ctx context.Context, doing string, f func() error) bool 
 		if err == nil {
 			return true
 		}
+		if ctx.Err() != nil {
+			break
+		}
 		d.e.log.Warn("webhooks cannot tell who is subscribed, will try again", slog.String("doing", doing), slog.Any("err", err))
 		_ = pause(ctx, backoff(failures, reopenLeast, reopenMost))
 	}

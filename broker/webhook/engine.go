@@ -47,9 +47,11 @@ type Engine struct {
 	lanes laneTable
 	crowd *crowd // nil unless a webhook asks who is subscribed
 
-	ctx    context.Context //nolint:containedctx // the lifetime of the engine's goroutines, not of a call
-	cancel context.CancelFunc
-	wg     sync.WaitGroup
+	// quit ends what need not be finished, ctx everything.
+	quit, ctx      context.Context //nolint:containedctx // the lifetime of the engine's goroutines, not of a call
+	leave, cancel  context.CancelFunc
+	wg             sync.WaitGroup
+	active         atomic.Int64 // lanes that run
 }
 
 // hook is a webhook at work on this node.
@@ -120,6 +122,7 @@ func (t *laneTable) of(task int) (lanes []*lane, complete bool) {
 func New(cfg Config, svc Services, logger *slog.Logger, reg prometheus.Registerer) *Engine {
 	e := &Engine{cfg: cfg, svc: svc, log: logger, met: newMetrics(reg, cfg.Hooks)}
 	e.ctx, e.cancel = context.WithCancel(context.Background())
+	e.quit, e.leave = context.WithCancel(e.ctx)
 	for _, h := range cfg.Hooks {
 		run := &hook{
 			Hook: h, turns: make(chan struct{}, h.Concurrency),
@@ -147,9 +150,22 @@ func (e *Engine) Start() {
 	}
 }
 
-// Stop ends requests that are under way, which are made again by whoever is next, gives
-// the leases back, and waits for all goroutines.
-func (e *Engine) Stop(context.Context) error {
+// stopWait bounds how long Stop waits for requests that are under way.
+const (
+	stopWait = 5 * time.Second
+	stopPoll = 10 * time.Millisecond
+)
+
+// Stop lets requests that are under way end, for some seconds and at most until ctx
+// ends; what is cut is sent again by whoever is next. It gives the leases back, and waits
+// for all goroutines.
+func (e *Engine) Stop(ctx context.Context) error {
+	e.leave()
+	ctx, cancel := context.WithTimeout(ctx, stopWait)
+	defer cancel()
+	defer context.AfterFunc(ctx, e.cancel)()
+	for e.active.Load() > 0 && pause(ctx, stopPoll) == nil { //nolint:revive // waits
+	}
 	e.cancel()
 	e.wg.Wait()
 	for _, h := range e.hooks {
@@ -190,7 +206,11 @@ func (e *Engine) work(ctx context.Context, task int) {
 // lane runs a lane.
 func (e *Engine) lane(ctx context.Context, wg *sync.WaitGroup, task int, l *lane) {
 	e.lanes.add(task, l)
-	wg.Go(func() { l.run(ctx) })
+	e.active.Add(1)
+	wg.Go(func() {
+		defer e.active.Add(-1)
+		l.run(ctx)
+	})
 }
 
 // streams are those of the patterns that belong to the task; none where ctx ended.
@@ -359,10 +379,10 @@ func (c Config) Wanted(types ...Type) bool {
 
 // TestResult is how a receiver took a test event.
 type TestResult struct {
-	Status int    `json:"status"` // HTTP; 0 without an answer
-	Error  string `json:"error,omitempty"`
-	TookMS int64  `json:"took_ms"`
-	ID     string `json:"id"` // of the event
+	ID     string // of the event
+	Status int    // HTTP; 0 without an answer
+	Error  string
+	TookMS int64
 }
 
 // Test sends one signed test event at once, from this node, whatever the state of the

@@ -47,37 +47,41 @@ type ready struct {
 	channel string
 }
 
-// run reads and sends until ctx ends.
+// run reads and sends until ctx ends, or the engine stops: then it finishes the request
+// that is under way.
 func (l *lane) run(ctx context.Context) {
 	l.most = l.hook.Batch
-	for failures := 0; ctx.Err() == nil; {
-		err := l.readOn(ctx, &failures)
-		if ctx.Err() != nil || errors.Is(err, errDisabled) {
+	calm, cancel := context.WithCancel(ctx) // ends with either
+	defer cancel()
+	defer context.AfterFunc(l.e.quit, cancel)()
+	for failures := 0; calm.Err() == nil; {
+		err := l.readOn(ctx, calm, &failures)
+		if calm.Err() != nil || errors.Is(err, errDisabled) {
 			break
 		}
 		failures++
-		l.state.logFailed(err)
+		l.state.logFailed()
 		l.e.log.Debug("webhook cannot read its events, will try again", slog.String("webhook", l.hook.Name), slog.Any("err", err))
-		_ = pause(ctx, backoff(failures, reopenLeast, reopenMost))
+		_ = pause(calm, backoff(failures, reopenLeast, reopenMost))
 	}
-	<-ctx.Done() // a disabled one as well keeps what it has
+	<-calm.Done() // a disabled one as well keeps what it has
 }
 
 var errDisabled = errors.New("webhook: disabled by its receiver")
 
 // readOn opens the lane's place and goes on from there until something fails.
-func (l *lane) readOn(ctx context.Context, failures *int) (err error) {
+func (l *lane) readOn(ctx, calm context.Context, failures *int) (err error) {
 	if l.reader, err = l.open(ctx); err != nil {
 		return err
 	}
 	if err := l.look(ctx); err != nil {
 		return err
 	}
-	for ctx.Err() == nil {
+	for calm.Err() == nil {
 		if l.hook.disabled.Load() {
 			return errDisabled
 		}
-		items, err := l.reader.Fetch(ctx, l.hook.Batch)
+		items, err := l.reader.Fetch(calm, l.hook.Batch)
 		if err != nil {
 			return err
 		}
@@ -87,11 +91,11 @@ func (l *lane) readOn(ctx context.Context, failures *int) (err error) {
 			l.state.waits(0)
 			continue
 		}
-		if err := l.deliver(ctx, items); err != nil {
+		if err := l.deliver(ctx, calm, items); err != nil {
 			return err
 		}
 	}
-	return ctx.Err()
+	return calm.Err()
 }
 
 // look takes note of how much waits.
@@ -104,7 +108,7 @@ func (l *lane) look(ctx context.Context) error {
 }
 
 // deliver sends what the webhook wants of the items, and acknowledges as it goes.
-func (l *lane) deliver(ctx context.Context, items []Item) error {
+func (l *lane) deliver(ctx, calm context.Context, items []Item) error {
 	var list []ready
 	last := items[len(items)-1]
 	for _, item := range items {
@@ -117,9 +121,9 @@ func (l *lane) deliver(ctx context.Context, items []Item) error {
 			list = append(list, r)
 		}
 	}
-	for attempt := 1; len(list) > 0; attempt++ {
+	for attempt := 1; len(list) > 0 && calm.Err() == nil; attempt++ {
 		l.state.waits(uint64(len(list)) + last.Pending)
-		n, err := l.attempt(ctx, list, attempt)
+		n, err := l.attempt(ctx, calm, list, attempt)
 		if err != nil {
 			return err
 		}
@@ -134,13 +138,16 @@ func (l *lane) deliver(ctx context.Context, items []Item) error {
 			return err
 		}
 	}
+	if len(list) > 0 {
+		return calm.Err()
+	}
 	l.state.waits(last.Pending)
 	return l.reader.Ack(ctx, last)
 }
 
 // attempt sends the first events of the list, and waits where that fails. It returns how
 // many are done with: taken, or given up.
-func (l *lane) attempt(ctx context.Context, list []ready, attempt int) (done int, err error) {
+func (l *lane) attempt(ctx, calm context.Context, list []ready, attempt int) (done int, err error) {
 	part := l.cut(list)
 	out, err := l.hook.send(ctx, part, attempt)
 	if err != nil {
@@ -170,7 +177,7 @@ func (l *lane) attempt(ctx context.Context, list []ready, attempt int) (done int
 	}
 	wait := max(out.after, backoff(attempt, l.e.cfg.RetryLeast, l.e.cfg.RetryMost))
 	l.state.failed(out.err, time.Now().Add(wait))
-	if err := pause(ctx, wait); err != nil {
+	if err := pause(calm, wait); err != nil {
 		return 0, err
 	}
 	return 0, nil

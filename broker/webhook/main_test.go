@@ -207,7 +207,7 @@ func run(tb testing.TB, bcfg broker.Config, cfg webhook.Config, change ...func(*
 		tb.Fatal(err)
 	}
 	ecfg := broker.DefaultEventsConfig()
-	ecfg.LeaseTTL = time.Second
+	ecfg.LeaseTTL = 3 * time.Second
 	events, err := n.broker.OpenEvents(tb.Context(), ecfg)
 	if err != nil {
 		tb.Fatal(err)
@@ -282,7 +282,6 @@ func (n *node) counter(tb testing.TB, name, label string) float64 {
 	tb.Fatalf("there is no metric %s of %s", name, label)
 	return 0
 }
-
 
 type logWriter struct{ tb testing.TB }
 

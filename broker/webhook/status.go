@@ -44,7 +44,7 @@ func (s *laneState) failed(err error, retryAt time.Time) {
 
 // logFailed notes that the log could not be read: the error's text may name inner parts
 // and is in the node's log.
-func (s *laneState) logFailed(error) {
+func (s *laneState) logFailed() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.note.err, s.note.errAt = logUnavailable, time.Now()
