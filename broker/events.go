@@ -72,7 +72,7 @@ func (b *Broker) OpenEvents(ctx context.Context, cfg EventsConfig) (*Events, err
 	if e.lease, err = e.js.KeyValue(ctx, migrations.LeasesBucket); err != nil {
 		return nil, fmt.Errorf("broker: leases: %w", err)
 	}
-	return e, nil
+	return e, e.freeLeases(ctx)
 }
 
 // Locate implements webhook.Log.

@@ -12,11 +12,16 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/rivulet-rt/rivulet/broker/webhook"
 	"github.com/rivulet-rt/rivulet/migrations"
 )
 
-// leaseRetry is how often a node tries to get a lease that another has.
-const leaseRetry = 500 * time.Millisecond
+const (
+	// leaseRetry is how often a node tries to get a lease that another has.
+	leaseRetry = 500 * time.Millisecond
+	// firstNote is after how long a holder writes its first note.
+	firstNote = 300 * time.Millisecond
+)
 
 // leaseValue is what the holder of a lease writes into it.
 type leaseValue struct {
@@ -44,6 +49,19 @@ func (e *Events) Lead(ctx context.Context, n int, work func(context.Context, int
 		})
 	}
 	wg.Wait()
+}
+
+// freeLeases takes leases from earlier processes on this node's own data: they are dead.
+func (e *Events) freeLeases(ctx context.Context) error {
+	if e.b.srv == nil {
+		return nil
+	}
+	for task := range webhook.Partitions {
+		if err := e.lease.Delete(ctx, leaseKey(task)); err != nil {
+			return unavailable("free leases", err)
+		}
+	}
+	return nil
 }
 
 // holding is one lease of this node.
@@ -106,7 +124,7 @@ func (h *holding) hold(ctx context.Context, f func(context.Context)) {
 // when the lease is lost.
 func (h *holding) keep(ctx context.Context, ended <-chan struct{}) bool {
 	ttl := h.e.cfg.LeaseTTL
-	tick := time.NewTicker(max(ttl/3, 100*time.Millisecond))
+	tick := time.NewTicker(firstNote)
 	defer tick.Stop()
 	for {
 		lost := time.NewTimer(time.Until(h.since.Add(ttl * 2 / 3)))
@@ -122,6 +140,7 @@ func (h *holding) keep(ctx context.Context, ended <-chan struct{}) bool {
 		case <-tick.C:
 			lost.Stop()
 		}
+		tick.Reset(ttl / 3)
 		if err := h.renew(ctx); err != nil {
 			api, ok := errors.AsType[*jetstream.APIError](err)
 			if ok && wrongLast(api) {

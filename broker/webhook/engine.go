@@ -201,6 +201,7 @@ func (e *Engine) work(ctx context.Context, task int) {
 	if ctx.Err() == nil {
 		e.lanes.complete(task)
 	}
+	<-ctx.Done() // the lease is kept also where there is nothing to do
 }
 
 // lane runs a lane.
