@@ -16,7 +16,8 @@
 //
 // Goroutines, all ended by Close: one reader of the live feed (Start), one keeper
 // that heals what changed under the node (connections, deleted streams, epochs,
-// free disk), one sender per stream that gathers atomic batches where every
-// write is synced, and those of the NATS client and server. Methods may be called
-// concurrently.
+// free disk), one that looks for expired durable sessions (Sessions.Serve; on a
+// remote server also some that give sessions up to other nodes), one sender per
+// stream that gathers atomic batches where every write is synced, and those of the
+// NATS client and server. Methods may be called concurrently.
 package broker

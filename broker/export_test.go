@@ -96,7 +96,15 @@ const UserSessions = userSessions
 // ExpireEnding ends, as another node would later, the sessions whose end was begun.
 func (s *Sessions) ExpireEnding(tb testing.TB) {
 	tb.Helper()
-	if err := s.expire(tb.Context(), time.Now().Add(endingFor)); err != nil {
+	if _, err := s.expire(tb.Context(), time.Now().Add(endingFor)); err != nil {
+		tb.Fatal(err)
+	}
+}
+
+// ExpireAll ends every session, as if nothing had been heard of any for ever.
+func (s *Sessions) ExpireAll(tb testing.TB) {
+	tb.Helper()
+	if _, err := s.expire(tb.Context(), time.Now().Add(2*mostSessionTTL)); err != nil {
 		tb.Fatal(err)
 	}
 }

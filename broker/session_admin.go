@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/rivulet-rt/rivulet/fanout"
 )
@@ -30,17 +31,26 @@ func (s *Sessions) Reset(ctx context.Context, id fanout.SessionID, to []fanout.S
 	return nil, fmt.Errorf("reset session: it changes all the time: %w", fanout.ErrUnavailable)
 }
 
-// reset moves places behind new fences.
+// reset moves places behind new fences; where whoever has the session has not given it
+// up, the others get new ones too.
 func (s *Sessions) reset(ctx context.Context, have *sessionRecord, to []fanout.SessionChannel) (*fanout.SessionRecord, error) {
 	rec := have.Clone()
 	var err error
-	for _, t := range to {
-		k := rec.Find(t.Channel)
-		if k == nil {
+	for i := range rec.Channels {
+		k := &rec.Channels[i]
+		t := slices.IndexFunc(to, func(t fanout.SessionChannel) bool { return t.Channel == k.Channel })
+		switch {
+		case t >= 0:
+			k.Position, k.Reset = to[t].Position, true
+		case k.Fence == "" || have.Node == "":
 			continue
+		default:
+			err = s.cons.load(ctx, rec.ID, k)
 		}
-		k.Position, k.Reset = t.Position, true
-		if *k, err = s.shelfOf(*k).keep(ctx, rec.ID, *k, timeToLive(rec.TTL)); err != nil {
+		if err == nil {
+			*k, err = s.shelfOf(*k).keep(ctx, rec.ID, *k, timeToLive(rec.TTL))
+		}
+		if err != nil {
 			break
 		}
 	}

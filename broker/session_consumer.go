@@ -10,6 +10,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"github.com/rivulet-rt/rivulet/fanout"
 )
 
@@ -156,7 +158,7 @@ func (c *consumerShelf) load(ctx context.Context, id fanout.SessionID, k *fanout
 
 // move writes the metadata first: that fails at once where the fence is another's,
 // whereas nobody answers a reset of a consumer that is gone.
-func (c *consumerShelf) move(ctx context.Context, id fanout.SessionID, k fanout.SessionChannel, ttl timeToLive) error {
+func (c *consumerShelf) move(ctx context.Context, id fanout.SessionID, k fanout.SessionChannel, ttl timeToLive, alive bool) error {
 	p, err := c.place(ctx, id, k)
 	if err != nil {
 		return err
@@ -164,15 +166,18 @@ func (c *consumerShelf) move(ctx context.Context, id fanout.SessionID, k fanout.
 	if err := c.create(ctx, p, c.config(p, id, k, ttl), "update"); err != nil {
 		return fmt.Errorf("move position in %s: %w", k.Channel, err)
 	}
+	if alive {
+		// The pull is what counts as activity, a reset does not; the reset comes last and
+		// takes back what was pulled.
+		if err := c.pull(ctx, p); err != nil {
+			return unavailable("keep consumer", err)
+		}
+	}
 	return c.follow(ctx, p, k.Position)
 }
 
-// follow has the server's own state follow the position. The pull is what counts as
-// activity, a reset does not; the reset comes last and takes back what was pulled.
+// follow has the server's own state follow the position.
 func (c *consumerShelf) follow(ctx context.Context, p place, at fanout.Position) error {
-	if err := c.pull(ctx, p); err != nil {
-		return unavailable("keep consumer", err)
-	}
 	var info consumerInfo
 	if err := c.b.api(ctx, "CONSUMER.RESET."+p.stream.name+"."+p.name, map[string]uint64{"seq": at.Offset + 1}, &info); err != nil {
 		return unavailable("move consumer", err)
@@ -183,15 +188,25 @@ func (c *consumerShelf) follow(ctx context.Context, p place, at fanout.Position)
 	return nil
 }
 
-// pull asks for one message, which nobody wants, for the asking. The server leaves a
-// request that it cannot serve at the moment without an answer; it was asked all the same.
+// pull asks for one message, which nobody wants, for the asking. A message comes under
+// its own subject, so that it needs a subscription of its own.
 func (c *consumerShelf) pull(ctx context.Context, p place) error {
-	pull, _ := json.Marshal(map[string]any{"batch": 1, "no_wait": true}) // plain values: cannot fail
+	nc := c.b.ctl.nc
+	inbox := nats.NewInbox()
+	sub, err := nc.SubscribeSync(inbox)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = sub.Unsubscribe() }()                             // fails with the connection alone
+	body, _ := json.Marshal(map[string]any{"batch": 1, "no_wait": true}) // plain values: cannot fail
+	if err := nc.PublishRequest(apiPrefix+"CONSUMER.MSG.NEXT."+p.stream.name+"."+p.name, inbox, body); err != nil {
+		return err
+	}
 	asked, cancel := context.WithTimeout(ctx, pullTimeout)
 	defer cancel()
-	_, err := c.b.ctl.nc.RequestWithContext(asked, apiPrefix+"CONSUMER.MSG.NEXT."+p.stream.name+"."+p.name, pull)
+	_, err = sub.NextMsgWithContext(asked)
 	if errors.Is(err, context.DeadlineExceeded) {
-		return ctx.Err()
+		return ctx.Err() // a request that cannot be served now; it was asked all the same
 	}
 	return err
 }

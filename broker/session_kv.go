@@ -14,9 +14,9 @@ type shelf interface {
 	keep(ctx context.Context, id fanout.SessionID, k fanout.SessionChannel, ttl timeToLive) (fanout.SessionChannel, error)
 	// load fills in the position; it is zero where the place is lost.
 	load(ctx context.Context, id fanout.SessionID, k *fanout.SessionChannel) error
-	// move writes the position, also where it is the old one: the place is in use. The
-	// error wraps errConflict where the fence is another's.
-	move(ctx context.Context, id fanout.SessionID, k fanout.SessionChannel, ttl timeToLive) error
+	// move writes the position, and where alive also that the place is in use. The error
+	// wraps errConflict where the fence is another's.
+	move(ctx context.Context, id fanout.SessionID, k fanout.SessionChannel, ttl timeToLive, alive bool) error
 	// drop gives the place up.
 	drop(ctx context.Context, id fanout.SessionID, k fanout.SessionChannel) error
 }
@@ -37,7 +37,7 @@ func (recordShelf) keep(_ context.Context, _ fanout.SessionID, k fanout.SessionC
 
 func (recordShelf) load(context.Context, fanout.SessionID, *fanout.SessionChannel) error { return nil }
 
-func (recordShelf) move(context.Context, fanout.SessionID, fanout.SessionChannel, timeToLive) error {
+func (recordShelf) move(context.Context, fanout.SessionID, fanout.SessionChannel, timeToLive, bool) error {
 	return nil
 }
 

@@ -23,6 +23,11 @@ func (s *Sessions) StartOf(ctx context.Context, c fanout.Channel, start fanout.S
 		tail, err := s.b.Tail(ctx, src)
 		return tail.Fresh(), err
 	}
+	// Read first: what is stored from now on lies behind it.
+	end, err := s.b.end(ctx, home)
+	if err != nil {
+		return fanout.Position{}, err
+	}
 	after, err := s.b.Seek(ctx, src, fanout.Seek{Last: start.Last, Since: start.Since})
 	if err != nil {
 		return fanout.Position{}, err
@@ -39,7 +44,7 @@ func (s *Sessions) StartOf(ctx context.Context, c fanout.Channel, start fanout.S
 			return home.position(after, m.time), nil
 		}
 	}
-	return s.b.end(ctx, home)
+	return end, nil
 }
 
 // At is the position of a channel's message. The error wraps fanout.ErrNotStored if

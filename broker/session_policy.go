@@ -110,9 +110,9 @@ func (s *Sessions) policy(namespace string) SessionPolicy {
 	return p.withDefaults(s.b.srv != nil)
 }
 
-// shortest is the least time after which anything can be due.
+// shortest is the least time to live of any session.
 func (c SessionsConfig) shortest() time.Duration {
-	least := min(c.Default.withDefaults(true).TTL, emptySessionTTL, endingFor)
+	least := min(c.Default.withDefaults(true).TTL, emptySessionTTL)
 	for _, p := range c.Namespaces {
 		least = min(least, p.withDefaults(true).TTL)
 	}

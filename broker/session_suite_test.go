@@ -26,19 +26,13 @@ func (c storeCase) String() string {
 	return string(c.store) + "/embedded"
 }
 
-// eachStore runs a test of the conformance suite on every store.
-func eachStore(t *testing.T, remoteOnly bool, test func(t *testing.T, c storeCase)) {
-	t.Helper()
-	for _, c := range []storeCase{
-		{broker.SessionsInConsumers, false},
-		{broker.SessionsInKV, false},
-		{broker.SessionsInConsumers, true},
-		{broker.SessionsInKV, true},
-	} {
-		if c.remote || !remoteOnly {
-			t.Run(c.String(), func(t *testing.T) { test(t, c) })
-		}
+// storeCases are those that a test of the conformance suite is run on.
+func storeCases(remoteOnly bool) []storeCase {
+	list := []storeCase{{broker.SessionsInConsumers, true}, {broker.SessionsInKV, true}}
+	if !remoteOnly {
+		list = append(list, storeCase{broker.SessionsInConsumers, false}, storeCase{broker.SessionsInKV, false})
 	}
+	return list
 }
 
 // node is a broker with its durable sessions.
@@ -72,7 +66,7 @@ func nodes(t *testing.T, c storeCase, policy broker.SessionPolicy) []*node {
 func openNode(t *testing.T, cfg broker.Config, gone *expired) *node {
 	t.Helper()
 	n := &node{Broker: open(t, cfg), yields: &yields{}, expired: gone}
-	n.sessions = n.Broker.Sessions()
+	n.sessions = n.Sessions()
 	if err := n.sessions.Serve(n.yields, gone); err != nil {
 		t.Fatal(err)
 	}
@@ -187,33 +181,35 @@ func (c storeCase) kept(places int) int {
 }
 
 func TestSessionKeepsItsPositions(t *testing.T) {
-	eachStore(t, false, func(t *testing.T, c storeCase) {
-		list := nodes(t, c, broker.SessionPolicy{})
-		a := list[0]
-		at := publishMany(t, a.Broker, "t:a", 0, 5)
-		rec := take(t, a, alice, "c1", false)
-		save(t, a, rec, fanout.SessionChange{Added: places(t, "t:b", at[4])})
-		save(t, a, rec, fanout.SessionChange{Added: places(t, "t:a", at[0])})
-		save(t, a, rec, fanout.SessionChange{Moved: places(t, "t:a", at[2])})
-		save(t, a, rec, fanout.SessionChange{Moved: places(t, "t:a", at[3]), Release: true})
+	for _, c := range storeCases(false) {
+		t.Run(c.String(), func(t *testing.T) {
+			list := nodes(t, c, broker.SessionPolicy{})
+			a := list[0]
+			at := publishMany(t, a.Broker, "t:a", 0, 5)
+			rec := take(t, a, alice, "c1", false)
+			save(t, a, rec, fanout.SessionChange{Added: places(t, "t:b", at[4])})
+			save(t, a, rec, fanout.SessionChange{Added: places(t, "t:a", at[0])})
+			save(t, a, rec, fanout.SessionChange{Moved: places(t, "t:a", at[2])})
+			save(t, a, rec, fanout.SessionChange{Moved: places(t, "t:a", at[3]), Release: true})
 
-		again := take(t, other(list), alice, "c2", true)
-		wantAt(t, again, "t:a", at[3])
-		wantAt(t, again, "t:b", at[4])
-		if again.Names()[0] != channel(t, "t:a") || again.Client != "c2" {
-			t.Errorf("taken: %+v", again)
-		}
-		if n := consumers(t, a); n != c.kept(2) {
-			t.Errorf("%d consumers, want %d", n, c.kept(2))
-		}
-		save(t, other(list), again, fanout.SessionChange{Removed: []fanout.Channel{channel(t, "t:a")}})
-		if again.Find(channel(t, "t:a")) != nil || consumers(t, a) != c.kept(1) {
-			t.Errorf("after the removal: %+v, %d consumers", again, consumers(t, a))
-		}
-		if got, err := a.sessions.Get(t.Context(), alice); err != nil || got.Find(channel(t, "t:a")) != nil {
-			t.Errorf("stored after the removal: %+v, %v", got, err)
-		}
-	})
+			again := take(t, other(list), alice, "c2", true)
+			wantAt(t, again, "t:a", at[3])
+			wantAt(t, again, "t:b", at[4])
+			if again.Names()[0] != channel(t, "t:a") || again.Client != "c2" {
+				t.Errorf("taken: %+v", again)
+			}
+			if n := consumers(t, a); n != c.kept(2) {
+				t.Errorf("%d consumers, want %d", n, c.kept(2))
+			}
+			save(t, other(list), again, fanout.SessionChange{Removed: []fanout.Channel{channel(t, "t:a")}})
+			if again.Find(channel(t, "t:a")) != nil || consumers(t, a) != c.kept(1) {
+				t.Errorf("after the removal: %+v, %d consumers", again, consumers(t, a))
+			}
+			if got, err := a.sessions.Get(t.Context(), alice); err != nil || got.Find(channel(t, "t:a")) != nil {
+				t.Errorf("stored after the removal: %+v, %v", got, err)
+			}
+		})
+	}
 }
 
 func TestSessionSurvivesRestart(t *testing.T) {
@@ -237,149 +233,171 @@ func TestSessionSurvivesRestart(t *testing.T) {
 // A paused node, or one that was cut off, knows nothing of the newer owner: what it
 // writes must not count, neither backwards nor forwards.
 func TestSessionIsFenced(t *testing.T) {
-	eachStore(t, true, func(t *testing.T, c storeCase) {
-		list := nodes(t, c, broker.SessionPolicy{})
-		a, b := list[0], list[1]
-		at := publishMany(t, a.Broker, "t:a", 0, 9)
-		old := take(t, a, alice, "c1", false)
-		save(t, a, old, fanout.SessionChange{Added: places(t, "t:a", at[0])})
-		save(t, a, old, fanout.SessionChange{Moved: places(t, "t:a", at[1])})
+	for _, c := range storeCases(true) {
+		t.Run(c.String(), func(t *testing.T) {
+			list := nodes(t, c, broker.SessionPolicy{})
+			a, b := list[0], list[1]
+			at := publishMany(t, a.Broker, "t:a", 0, 9)
+			old := take(t, a, alice, "c1", false)
+			save(t, a, old, fanout.SessionChange{Added: places(t, "t:a", at[0])})
+			save(t, a, old, fanout.SessionChange{Moved: places(t, "t:a", at[1])})
 
-		rec := take(t, b, alice, "c2", true) // a was asked, and does nothing
-		if got := a.yields.asked(); !slices.Equal(got, []fanout.YieldReason{fanout.YieldTaken}) {
-			t.Errorf("a was asked %v", got)
-		}
-		save(t, b, rec, fanout.SessionChange{Moved: places(t, "t:a", at[4])})
-		for _, change := range []fanout.SessionChange{
-			{Moved: places(t, "t:a", at[2])},
-			{Moved: places(t, "t:a", at[8])},
-			{Added: places(t, "t:z", at[8])},
-			{Removed: []fanout.Channel{channel(t, "t:a")}},
-			{},
-			{Release: true},
-			{Moved: places(t, "t:a", at[8]), Release: true},
-		} {
-			if err := a.sessions.Save(t.Context(), old, change); !errors.Is(err, fanout.ErrSuperseded) {
-				t.Errorf("the old owner saved %+v: %v", change, err)
+			rec := take(t, b, alice, "c2", true) // a was asked, and does nothing
+			if got := a.yields.asked(); !slices.Equal(got, []fanout.YieldReason{fanout.YieldTaken}) {
+				t.Errorf("a was asked %v", got)
 			}
-		}
-		got, err := b.sessions.Get(t.Context(), alice)
-		if err != nil {
-			t.Fatal(err)
-		}
-		wantAt(t, got, "t:a", at[4])
-		if got.Client != "c2" || consumers(t, b) != c.kept(1) {
-			t.Errorf("stored: %+v, %d consumers", got, consumers(t, b))
-		}
-		save(t, b, rec, fanout.SessionChange{Moved: places(t, "t:a", at[5])})
-	})
+			save(t, b, rec, fanout.SessionChange{Moved: places(t, "t:a", at[4])})
+			for _, change := range []fanout.SessionChange{
+				{Moved: places(t, "t:a", at[2])},
+				{Moved: places(t, "t:a", at[8])},
+				{Added: places(t, "t:z", at[8])},
+				{Removed: []fanout.Channel{channel(t, "t:a")}},
+				{},
+				{Release: true},
+				{Moved: places(t, "t:a", at[8]), Release: true},
+			} {
+				if err := a.sessions.Save(t.Context(), old, change); !errors.Is(err, fanout.ErrSuperseded) {
+					t.Errorf("the old owner saved %+v: %v", change, err)
+				}
+			}
+			got, err := b.sessions.Get(t.Context(), alice)
+			if err != nil {
+				t.Fatal(err)
+			}
+			wantAt(t, got, "t:a", at[4])
+			if got.Client != "c2" || consumers(t, b) != c.kept(1) {
+				t.Errorf("stored: %+v, %d consumers", got, consumers(t, b))
+			}
+			save(t, b, rec, fanout.SessionChange{Moved: places(t, "t:a", at[5])})
+		})
+	}
 }
 
 func TestSessionIsYielded(t *testing.T) {
-	eachStore(t, false, func(t *testing.T, c storeCase) {
-		list := nodes(t, c, broker.SessionPolicy{})
-		a := list[0]
-		at := publishMany(t, a.Broker, "t:a", 0, 9)
-		rec := take(t, a, alice, "c1", false)
-		save(t, a, rec, fanout.SessionChange{Added: places(t, "t:a", at[0])})
-		a.yields.do = func(ctx context.Context, id fanout.SessionID, client string) {
-			if id != alice || client != "c1" {
-				t.Errorf("asked to yield %v of %s", id, client)
+	for _, c := range storeCases(false) {
+		t.Run(c.String(), func(t *testing.T) {
+			list := nodes(t, c, broker.SessionPolicy{})
+			a := list[0]
+			at := publishMany(t, a.Broker, "t:a", 0, 9)
+			rec := take(t, a, alice, "c1", false)
+			save(t, a, rec, fanout.SessionChange{Added: places(t, "t:a", at[0])})
+			a.yields.do = func(ctx context.Context, id fanout.SessionID, client string) {
+				if id != alice || client != "c1" {
+					t.Errorf("asked to yield %v of %s", id, client)
+				}
+				if err := a.sessions.Save(ctx, rec, fanout.SessionChange{Moved: places(t, "t:a", at[6]), Release: true}); err != nil {
+					t.Errorf("release: %v", err)
+				}
 			}
-			if err := a.sessions.Save(ctx, rec, fanout.SessionChange{Moved: places(t, "t:a", at[6]), Release: true}); err != nil {
-				t.Errorf("release: %v", err)
-			}
-		}
-		wantAt(t, take(t, other(list), alice, "c2", true), "t:a", at[6])
-	})
+			wantAt(t, take(t, other(list), alice, "c2", true), "t:a", at[6])
+		})
+	}
 }
 
 // A node that lost the answer to its own write still owns the session.
 func TestSessionWriteWithoutAnswer(t *testing.T) {
-	eachStore(t, false, func(t *testing.T, c storeCase) {
-		a := nodes(t, c, broker.SessionPolicy{})[0]
-		at := publishMany(t, a.Broker, "t:a", 0, 3)
-		rec := take(t, a, alice, "c1", false)
-		save(t, a, rec, fanout.SessionChange{Added: places(t, "t:a", at[0])})
-		stale := rec.Clone()
-		save(t, a, rec, fanout.SessionChange{}) // its answer is what stale has not seen
-		save(t, a, stale, fanout.SessionChange{Moved: places(t, "t:a", at[1]), Release: true})
-		wantAt(t, take(t, a, alice, "c2", true), "t:a", at[1])
-	})
+	for _, c := range storeCases(false) {
+		t.Run(c.String(), func(t *testing.T) {
+			a := nodes(t, c, broker.SessionPolicy{})[0]
+			at := publishMany(t, a.Broker, "t:a", 0, 3)
+			rec := take(t, a, alice, "c1", false)
+			save(t, a, rec, fanout.SessionChange{Added: places(t, "t:a", at[0])})
+			stale := rec.Clone()
+			save(t, a, rec, fanout.SessionChange{}) // its answer is what stale has not seen
+			save(t, a, stale, fanout.SessionChange{Moved: places(t, "t:a", at[1]), Release: true})
+			wantAt(t, take(t, a, alice, "c2", true), "t:a", at[1])
+		})
+	}
 }
 
 func TestSessionExpires(t *testing.T) {
-	eachStore(t, false, func(t *testing.T, c storeCase) {
-		list := nodes(t, c, broker.SessionPolicy{TTL: time.Second})
-		a := list[0]
-		a.expired.fail = 1
-		at := publishMany(t, a.Broker, "t:a", 0, 3)
-		rec := take(t, a, alice, "c1", false)
-		save(t, a, rec, fanout.SessionChange{Added: places(t, "t:a", at[0])})
-		kept := take(t, a, fanout.SessionID{User: "bob", Name: "x"}, "c2", false)
-		save(t, a, kept, fanout.SessionChange{Added: places(t, "t:a", at[0])})
+	for _, c := range storeCases(false) {
+		t.Run(c.String(), func(t *testing.T) {
+			list := nodes(t, c, broker.SessionPolicy{TTL: time.Second})
+			a := list[0]
+			a.expired.fail = 1
+			at := publishMany(t, a.Broker, "t:a", 0, 3)
+			rec := take(t, a, alice, "c1", false)
+			save(t, a, rec, fanout.SessionChange{Added: places(t, "t:a", at[0])})
+			kept := take(t, a, fanout.SessionID{User: "bob", Name: "x"}, "c2", false)
+			save(t, a, kept, fanout.SessionChange{Added: places(t, "t:a", at[0])})
 
-		begin := time.Now()
-		eventually(t, "expiry", func() bool {
-			save(t, a, kept, fanout.SessionChange{}) // a connection keeps its session
-			_, err := a.sessions.Get(t.Context(), alice)
-			return errors.Is(err, fanout.ErrNoSession)
+			acks := 0
+			busy := func() {
+				acks++
+				save(t, a, kept, fanout.SessionChange{Moved: places(t, "t:a", at[acks%3])})
+			}
+			begin := time.Now()
+			eventually(t, "expiry", func() bool {
+				busy() // a connection keeps its session, also one that is never still
+				_, err := a.sessions.Get(t.Context(), alice)
+				return errors.Is(err, fanout.ErrNoSession)
+			})
+			if took := time.Since(begin); took < 900*time.Millisecond {
+				t.Errorf("expired after %v", took)
+			}
+			eventually(t, "the end of the session", func() bool {
+				busy()
+				return a.expired.failed() && consumers(t, a) == c.kept(1)
+			})
+			eventually(t, "twice the time to live", func() bool {
+				busy()
+				return time.Since(begin) > 2*time.Second
+			})
+			if _, err := a.sessions.Get(t.Context(), kept.ID); err != nil {
+				t.Errorf("a session whose client was there all the time: %v", err)
+			}
+			if err := a.sessions.Save(t.Context(), rec, fanout.SessionChange{Moved: places(t, "t:a", at[1])}); !errors.Is(err, fanout.ErrSuperseded) {
+				t.Errorf("save of an expired session: %v", err)
+			}
+			// The observer failed at first; then it is told once, whichever nodes look.
+			for _, n := range append(list, list...) {
+				n.sessions.ExpireEnding(t)
+			}
+			got := a.expired.told()
+			slices.Sort(got)
+			if !slices.Equal(got, []string{"alice/phone-1 [t:a]", "bob/x [t:a]"}) {
+				t.Errorf("told: %q", got)
+			}
+			take(t, other(list), alice, "c3", false)
 		})
-		if took := time.Since(begin); took < 900*time.Millisecond {
-			t.Errorf("expired after %v", took)
-		}
-		eventually(t, "the end of the session", func() bool {
-			save(t, a, kept, fanout.SessionChange{})
-			return a.expired.failed() && consumers(t, a) == c.kept(1)
-		})
-		if err := a.sessions.Save(t.Context(), rec, fanout.SessionChange{Moved: places(t, "t:a", at[1])}); !errors.Is(err, fanout.ErrSuperseded) {
-			t.Errorf("save of an expired session: %v", err)
-		}
-		// The observer failed at first; then it is told once, whichever nodes look.
-		for _, n := range append(list, list...) {
-			n.sessions.ExpireEnding(t)
-		}
-		got := a.expired.told()
-		slices.Sort(got)
-		if !slices.Equal(got, []string{"alice/phone-1 [t:a]", "bob/x [t:a]"}) {
-			t.Errorf("told: %q", got)
-		}
-		take(t, other(list), alice, "c3", false)
-	})
+	}
 }
 
 func TestSessionLimits(t *testing.T) {
-	eachStore(t, false, func(t *testing.T, c storeCase) {
-		a := nodes(t, c, broker.SessionPolicy{MaxSessions: 2, MaxChannels: 2})[0]
-		add := func(rec *fanout.SessionRecord, ch string) error {
-			return a.sessions.Save(t.Context(), rec, fanout.SessionChange{Added: places(t, ch, fanout.Nowhere())})
-		}
-		limit := func(err error, field string) {
-			t.Helper()
-			if e, ok := errors.AsType[*fanout.LimitError](err); !ok || e.Field != field {
-				t.Errorf("got %v, want a limit of %s", err, field)
+	for _, c := range storeCases(false) {
+		t.Run(c.String(), func(t *testing.T) {
+			a := nodes(t, c, broker.SessionPolicy{MaxSessions: 2, MaxChannels: 2})[0]
+			add := func(rec *fanout.SessionRecord, ch string) error {
+				return a.sessions.Save(t.Context(), rec, fanout.SessionChange{Added: places(t, ch, fanout.Nowhere())})
 			}
-		}
-		first := take(t, a, alice, "c1", false)
-		for i := range 2 {
-			if err := add(first, fmt.Sprintf("t:%d", i)); err != nil {
+			limit := func(err error, field string) {
+				t.Helper()
+				if e, ok := errors.AsType[*fanout.LimitError](err); !ok || e.Field != field {
+					t.Errorf("got %v, want a limit of %s", err, field)
+				}
+			}
+			first := take(t, a, alice, "c1", false)
+			for i := range 2 {
+				if err := add(first, fmt.Sprintf("t:%d", i)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			limit(add(first, "t:3"), "channel")
+			second := take(t, a, fanout.SessionID{User: "bob", Name: "x"}, "c2", false)
+			if err := add(second, "t:1"); err != nil {
 				t.Fatal(err)
 			}
-		}
-		limit(add(first, "t:3"), "channel")
-		second := take(t, a, fanout.SessionID{User: "bob", Name: "x"}, "c2", false)
-		if err := add(second, "t:1"); err != nil {
-			t.Fatal(err)
-		}
-		third := take(t, a, fanout.SessionID{User: "bob", Name: "y"}, "c3", false)
-		limit(add(third, "t:1"), "session")
-		if len(third.Channels) != 0 || consumers(t, a) != c.kept(3) {
-			t.Errorf("what was refused is kept: %+v, %d consumers", third, consumers(t, a))
-		}
-		if err := add(second, "nowhere:1"); !errors.Is(err, fanout.ErrUnknownNamespace) {
-			t.Errorf("unknown namespace: %v", err)
-		}
-	})
+			third := take(t, a, fanout.SessionID{User: "bob", Name: "y"}, "c3", false)
+			limit(add(third, "t:1"), "session")
+			if len(third.Channels) != 0 || consumers(t, a) != c.kept(3) {
+				t.Errorf("what was refused is kept: %+v, %d consumers", third, consumers(t, a))
+			}
+			if err := add(second, "nowhere:1"); !errors.Is(err, fanout.ErrUnknownNamespace) {
+				t.Errorf("unknown namespace: %v", err)
+			}
+		})
+	}
 }
 
 func TestSessionsOff(t *testing.T) {
@@ -403,197 +421,4 @@ func TestSessionOfUserLimit(t *testing.T) {
 	}
 	take(t, a, fanout.SessionID{User: "-", Name: "x"}, "c", false)
 	take(t, a, fanout.SessionID{User: "alice", Name: "1"}, "d", true)
-}
-
-func TestSessionResetAndDelete(t *testing.T) {
-	eachStore(t, false, func(t *testing.T, c storeCase) {
-		list := nodes(t, c, broker.SessionPolicy{})
-		a, b := list[0], other(list)
-		at := publishMany(t, a.Broker, "t:a", 0, 9)
-		rec := take(t, a, alice, "c1", false)
-		save(t, a, rec, fanout.SessionChange{Added: places(t, "t:a", at[0])})
-		save(t, a, rec, fanout.SessionChange{Moved: places(t, "t:a", at[6])})
-		if _, err := b.sessions.Reset(t.Context(), alice, places(t, "t:a", at[3])); err != nil {
-			t.Fatal(err)
-		}
-		// Whoever had it was asked, and is kept out in any case.
-		for _, p := range []fanout.Position{at[1], at[7]} {
-			if err := a.sessions.Save(t.Context(), rec, fanout.SessionChange{Moved: places(t, "t:a", p)}); !errors.Is(err, fanout.ErrSuperseded) {
-				t.Errorf("save after the reset: %v", err)
-			}
-		}
-		rec = take(t, b, alice, "c2", true)
-		wantAt(t, rec, "t:a", at[3])
-		if !rec.Channels[0].Reset {
-			t.Error("the reset is not marked")
-		}
-		save(t, b, rec, fanout.SessionChange{Moved: places(t, "t:a", at[4]), Release: true})
-		rec = take(t, b, alice, "c3", true)
-		if wantAt(t, rec, "t:a", at[4]); rec.Channels[0].Reset || consumers(t, a) != c.kept(1) {
-			t.Errorf("after an acknowledgement: %+v, %d consumers", rec, consumers(t, a))
-		}
-		if lag, err := a.sessions.Lag(t.Context(), channel(t, "t:a"), at[4]); err != nil || lag != 4 {
-			t.Errorf("lag %d, %v, want 4", lag, err)
-		}
-
-		if err := a.sessions.Delete(t.Context(), alice); err != nil {
-			t.Fatal(err)
-		}
-		want := []fanout.YieldReason{fanout.YieldReset, fanout.YieldTaken, fanout.YieldDeleted}
-		if got := append(a.yields.asked(), b.yields.asked()...); a != b && !slices.Equal(got, []fanout.YieldReason{fanout.YieldReset, fanout.YieldDeleted}) || a == b && !slices.Contains(got, want[2]) {
-			t.Errorf("asked to yield: %v", got)
-		}
-		if err := b.sessions.Save(t.Context(), rec, fanout.SessionChange{Moved: places(t, "t:a", at[5])}); !errors.Is(err, fanout.ErrSuperseded) {
-			t.Errorf("save after the deletion: %v", err)
-		}
-		if n := consumers(t, a); n != 0 {
-			t.Errorf("%d consumers are left", n)
-		}
-		for _, err := range []error{
-			a.sessions.Delete(t.Context(), alice),
-			second(a.sessions.Reset(t.Context(), alice, nil)),
-			second(a.sessions.Get(t.Context(), alice)),
-		} {
-			if !errors.Is(err, fanout.ErrNoSession) {
-				t.Errorf("of a deleted session: %v", err)
-			}
-		}
-		take(t, a, alice, "c4", false)
-	})
-}
-
-func second[T any](_ T, err error) error { return err }
-
-func TestSessionsAreListed(t *testing.T) {
-	a := nodes(t, storeCase{store: broker.SessionsInKV}, broker.SessionPolicy{})[0]
-	const n = 7
-	for i := range n {
-		take(t, a, fanout.SessionID{User: "alice", Name: fmt.Sprint(i)}, "c", false)
-		take(t, a, fanout.SessionID{User: "a.b *>", Name: fmt.Sprint(i)}, "c", false)
-	}
-	if err := a.sessions.Delete(t.Context(), fanout.SessionID{User: "alice", Name: "3"}); err != nil {
-		t.Fatal(err)
-	}
-	for user, want := range map[string]int{"alice": n - 1, "a.b *>": n, "": 2*n - 1, "nobody": 0} {
-		seen := map[fanout.SessionID]bool{}
-		for after, pages := uint64(0), 0; ; pages++ {
-			list, next, err := a.sessions.List(t.Context(), user, after, 3)
-			if err != nil || len(list) > 3 || pages > 2*n {
-				t.Fatalf("page %d: %d sessions, %v", pages, len(list), err)
-			}
-			for _, r := range list {
-				seen[r.ID] = true
-			}
-			if after = next; next == 0 {
-				break
-			}
-		}
-		if len(seen) != want {
-			t.Errorf("of %q: %d sessions, want %d", user, len(seen), want)
-		}
-	}
-}
-
-func TestSessionStartOf(t *testing.T) {
-	a := nodes(t, storeCase{store: broker.SessionsInKV}, broker.SessionPolicy{})[0]
-	at := publishMany(t, a.Broker, "t:a", 0, 5)
-	end := publish(t, a.Broker, "t:b", "1")
-	for _, c := range []struct {
-		name  string
-		ch    string
-		start fanout.Start
-		want  fanout.Position
-	}{
-		{"live from now", "t:a", fanout.Start{}, end},
-		{"a position", "t:a", fanout.Start{Positions: at[2:3]}, at[2]},
-		{"the last two", "t:a", fanout.Start{Last: 2}, at[2]},
-		{"more than there are", "t:a", fanout.Start{Last: 100}, fanout.Position{Stream: at[0].Stream, Time: at[0].Time}},
-		{"since the fourth", "t:a", fanout.Start{Since: at[3].Time}, at[2]},
-		{"since later", "t:a", fanout.Start{Since: end.Time + 1}, end},
-		{"last of none", "t:none", fanout.Start{Last: 3}, end},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			got, err := a.sessions.StartOf(t.Context(), channel(t, c.ch), c.start)
-			if err != nil {
-				t.Fatal(err)
-			}
-			// What counts is that delivery from there is whole and begins rightly.
-			if got.Offset != c.want.Offset && !(c.name == "last of none") {
-				t.Errorf("starts at %v, want %v", got, c.want)
-			}
-			if _, ok, reason, _ := judge(t, a.Broker, c.ch, got); !ok {
-				t.Errorf("cannot be resumed from: %s", reason)
-			}
-		})
-	}
-}
-
-func TestSessionAckByOffset(t *testing.T) {
-	a := nodes(t, storeCase{store: broker.SessionsInKV}, broker.SessionPolicy{})[0]
-	at := publishMany(t, a.Broker, "t:a", 0, 3)
-	of := publish(t, a.Broker, "t:b", "1")
-	if p, err := a.sessions.At(t.Context(), channel(t, "t:a"), at[1].Offset); err != nil || p != at[1] {
-		t.Errorf("at %v, %v, want %v", p, err, at[1])
-	}
-	for _, offset := range []uint64{0, of.Offset, 99} {
-		if _, err := a.sessions.At(t.Context(), channel(t, "t:a"), offset); !errors.Is(err, fanout.ErrNotStored) {
-			t.Errorf("at %d: %v", offset, err)
-		}
-	}
-}
-
-// An operator, or the server, may remove consumers. Without its owner the position is
-// lost, which a client is told; the owner makes it again.
-func TestSessionConsumerIsGone(t *testing.T) {
-	for _, remote := range []bool{false, true} {
-		t.Run(fmt.Sprint("remote ", remote), func(t *testing.T) {
-			a := nodes(t, storeCase{broker.SessionsInConsumers, remote}, broker.SessionPolicy{})[0]
-			at := publishMany(t, a.Broker, "t:a", 0, 5)
-			rec := take(t, a, alice, "c1", false)
-			save(t, a, rec, fanout.SessionChange{Added: places(t, "t:a", at[0])})
-			remove := func() {
-				s, err := a.JetStream().Stream(t.Context(), "CH_t_1_0")
-				if err != nil {
-					t.Fatal(err)
-				}
-				names := s.ConsumerNames(t.Context())
-				for name := range names.Name() {
-					if err := s.DeleteConsumer(t.Context(), name); err != nil {
-						t.Fatal(err)
-					}
-				}
-			}
-			remove()
-			save(t, a, rec, fanout.SessionChange{Moved: places(t, "t:a", at[2])})
-			save(t, a, rec, fanout.SessionChange{Release: true})
-			rec = take(t, a, alice, "c2", true)
-			wantAt(t, rec, "t:a", at[2])
-			remove()
-			save(t, a, rec, fanout.SessionChange{Release: true})
-			rec = take(t, a, alice, "c3", true)
-			wantAt(t, rec, "t:a", fanout.Position{})
-			save(t, a, rec, fanout.SessionChange{Moved: places(t, "t:a", at[3]), Release: true})
-			wantAt(t, take(t, a, alice, "c4", true), "t:a", at[3])
-		})
-	}
-}
-
-// The server's own view of a consumer follows the position.
-func TestSessionConsumerShowsLag(t *testing.T) {
-	a := nodes(t, storeCase{store: broker.SessionsInConsumers}, broker.SessionPolicy{})[0]
-	at := publishMany(t, a.Broker, "t:a", 0, 10)
-	rec := take(t, a, alice, "c1", false)
-	save(t, a, rec, fanout.SessionChange{Added: places(t, "t:a", at[0])})
-	for _, i := range []int{3, 7, 9} {
-		save(t, a, rec, fanout.SessionChange{Moved: places(t, "t:a", at[i])})
-		s, err := a.JetStream().Stream(t.Context(), "CH_t_1_0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		for info := range s.ListConsumers(t.Context()).Info() {
-			if info.AckFloor.Stream != at[i].Offset || info.NumPending != uint64(9-i) || info.NumAckPending != 0 {
-				t.Errorf("at %d: floor %d, pending %d, unacknowledged %d", at[i].Offset, info.AckFloor.Stream, info.NumPending, info.NumAckPending)
-			}
-		}
-	}
 }

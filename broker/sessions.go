@@ -131,8 +131,8 @@ func (s *Sessions) take(ctx context.Context, have *sessionRecord, client string)
 // inherit loads the positions. Where the one who had the session may still be alive and
 // has not given it up, each place gets a new fence; the old places are returned.
 func (s *Sessions) inherit(ctx context.Context, have *sessionRecord, rec *fanout.SessionRecord) (old []fanout.SessionChannel, err error) {
-	// An embedded log has died with the node that had the session.
-	contested := have.Node != "" && have.Client != "" && s.b.srv == nil
+	// An embedded log has died with another node that had the session.
+	contested := have.Node != "" && (s.b.srv == nil || have.Node == s.b.cfg.Node)
 	group, gctx := errgroup.WithContext(ctx)
 	group.SetLimit(shelvesAtOnce)
 	for i := range rec.Channels {
@@ -179,6 +179,9 @@ func (s *Sessions) dropAll(ctx context.Context, id fanout.SessionID, list []fano
 // after any other the same change may be saved again. Calls for one session must not
 // overlap.
 func (s *Sessions) Save(ctx context.Context, rec *fanout.SessionRecord, change fanout.SessionChange) error {
+	if rec.Client == "" {
+		return fmt.Errorf("save session: it was released: %w", fanout.ErrSuperseded)
+	}
 	next := rec.Clone()
 	err := s.apply(ctx, next, change)
 	if err == nil {
@@ -234,22 +237,29 @@ func (s *Sessions) apply(ctx context.Context, next *fanout.SessionRecord, change
 func (s *Sessions) moveAll(ctx context.Context, next *fanout.SessionRecord, change fanout.SessionChange) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(shelvesAtOnce)
-	all := len(change.Moved) == 0 && len(change.Added) == 0 && len(change.Removed) == 0 && !change.Release
+	all := due(next) || len(change.Moved) == 0 && len(change.Added) == 0 && len(change.Removed) == 0 && !change.Release
 	for i := range next.Channels {
 		k := &next.Channels[i]
 		moved := slices.ContainsFunc(change.Moved, func(m fanout.SessionChannel) bool { return m.Channel == k.Channel })
 		if k.Fence != "" && (moved || all && !k.Position.IsZero()) {
-			group.Go(func() error { return s.move(ctx, next, k) })
+			group.Go(func() error { return s.move(ctx, next, k, all) })
 		}
 	}
 	return group.Wait()
 }
 
+// due reports whether a session must say that it is there: also one whose positions move
+// all the time, where those are not in its record.
+func due(r *fanout.SessionRecord) bool { return time.Since(r.Seen) >= r.TTL/4 }
+
 // move moves one place. A place that is gone is another's, unless the record is still
 // the caller's: then somebody removed it, and it is made again.
-func (s *Sessions) move(ctx context.Context, next *fanout.SessionRecord, k *fanout.SessionChannel) error {
-	err := s.shelfOf(*k).move(ctx, next.ID, *k, timeToLive(next.TTL))
-	if !errors.Is(err, errConflict) {
+func (s *Sessions) move(ctx context.Context, next *fanout.SessionRecord, k *fanout.SessionChannel, alive bool) error {
+	err := s.shelfOf(*k).move(ctx, next.ID, *k, timeToLive(next.TTL), alive)
+	switch {
+	case errors.Is(err, fanout.ErrUnknownNamespace):
+		return nil // it is no longer configured; the others go on
+	case !errors.Is(err, errConflict):
 		return err
 	}
 	have, rerr := s.read(ctx, next.ID)
@@ -269,7 +279,7 @@ func (s *Sessions) saveRecord(ctx context.Context, rec, next *fanout.SessionReco
 	if change.Release {
 		next.Node, next.Client = "", ""
 	}
-	outside := len(change.Moved) > 0 && len(change.Added) == 0 && len(change.Removed) == 0 && !change.Release
+	outside := len(change.Moved) > 0 && len(change.Added) == 0 && len(change.Removed) == 0 && !change.Release && !due(rec)
 	for _, m := range change.Moved {
 		was, k := rec.Find(m.Channel), next.Find(m.Channel)
 		outside = outside && k != nil && k.Fence != "" && was.Fence == k.Fence && !was.Reset
@@ -303,7 +313,8 @@ func (s *Sessions) Get(ctx context.Context, id fanout.SessionID) (*fanout.Sessio
 		return nil, err
 	}
 	for i := range have.Channels {
-		if err := s.shelfOf(have.Channels[i]).load(ctx, id, &have.Channels[i]); err != nil {
+		err := s.shelfOf(have.Channels[i]).load(ctx, id, &have.Channels[i])
+		if err != nil && !errors.Is(err, fanout.ErrUnknownNamespace) {
 			return nil, err
 		}
 	}

@@ -206,6 +206,13 @@ func TestBadConfigurationsAreNamed(t *testing.T) {
 		{name: "namespace replicas", file: "namespaces: {chat: {replicas: 3}}", want: []string{"namespaces.chat: replicas is 3 and needs a NATS cluster"}, not: "1, 3 or 5"},
 		{name: "negative replicas", file: "namespaces: {chat: {replicas: -1}}", want: []string{"replicas is -1, must be 1, 3 or 5"}},
 		{name: "window over age", file: "namespaces: {chat: {max_age: 1m, duplicate_window: 2m}}", want: []string{"namespaces.chat: duplicate_window is 2m, must not be above max_age (1m)"}},
+		{
+			name: "durable sessions", file: "namespaces: {chat: {session_store: disk, session_ttl: 5s, max_sessions: -1, max_session_channels: 1000}}",
+			want: []string{
+				`namespaces.chat: session_store is "disk", must be consumer, kv or off`, "namespaces.chat: session_ttl is 5s, must be at least 10s",
+				"namespaces.chat: max_sessions is -1, must be 1 to", "namespaces.chat: max_session_channels is 1000, must be 1 to 256",
+			},
+		},
 		{name: "negative age", file: "namespaces: {chat: {max_age: -5s}}", want: []string{"namespaces.chat: max_age is -5s, must be at least 1s, or unlimited"}},
 		{name: "negative bytes", file: "namespaces: {chat: {max_bytes: -1}}", want: []string{"namespaces.chat: max_bytes is -1, must be at least"}},
 		{

@@ -87,7 +87,6 @@ func (c Config) sessionConfig(node string) session.Config {
 	cfg.StallTimeout = time.Duration(c.Session.StallTimeout)
 	cfg.DrainWindow = time.Duration(c.Session.DrainWindow)
 	cfg.FlushInterval = time.Duration(c.Session.FlushInterval)
-	cfg.Open = c.Dev
 	return cfg
 }
 

@@ -149,16 +149,16 @@ func (c *Client) Unsubscribe(token uint64, channel Channel) error {
 
 // Check asks whether everything of a channel's subscription up to a position was
 // delivered. The answer reaches the sink, as NoticeChecked, behind all that was
-// delivered before.
-func (c *Client) Check(token uint64, channel Channel, at Position) {
+// delivered before. field is what an *InputError of it names.
+func (c *Client) Check(token uint64, channel Channel, at Position, field string) {
 	c.shard.post(func() {
 		if !c.closed {
-			c.notify(c.checked(token, channel, at))
+			c.notify(c.checked(token, channel, at, field))
 		}
 	})
 }
 
-func (c *Client) checked(token uint64, channel Channel, at Position) Notice {
+func (c *Client) checked(token uint64, channel Channel, at Position, field string) Notice {
 	n := Notice{Kind: NoticeChecked, Token: token, Channel: channel}
 	i := slices.IndexFunc(c.active, func(s *subscription) bool { return s.channel == channel })
 	if i < 0 || c.active[i].cursors != nil || !c.active[i].one.begun {
@@ -167,9 +167,9 @@ func (c *Client) checked(token uint64, channel Channel, at Position) Notice {
 	}
 	switch at0 := c.active[i].one.pos; {
 	case !at.Stream.SameStream(at0.Stream):
-		n.Err = badInput("position", "is of another channel; give one of %s", channel)
+		n.Err = badInput(field, "is of another channel; give one of %s", channel)
 	case at.Offset > at0.Offset:
-		n.Err = badInput("position", "%d is beyond the last message delivered on this connection, which is %d", at.Offset, at0.Offset)
+		n.Err = badInput(field, "%d is beyond the last message delivered on this connection, which is %d", at.Offset, at0.Offset)
 	default:
 		n.Positions = []Position{at, at0}
 	}

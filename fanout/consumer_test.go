@@ -184,6 +184,8 @@ func (c *consumer) notice(n fanout.Notice) {
 			c.fail("caught_up before subscribed")
 		}
 		c.keep(n.Positions)
+	case fanout.NoticeChecked:
+		c.fail("an answer to what was not asked")
 	case fanout.NoticePosition:
 		c.checkNothingBefore(n.Positions[0])
 		c.keep(n.Positions)

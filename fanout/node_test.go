@@ -246,6 +246,8 @@ func words(n fanout.Notice) string {
 		return "position " + s
 	case fanout.NoticeDeleted:
 		return fmt.Sprintf("deleted %s %d", s, n.Target)
+	case fanout.NoticeChecked:
+		return "checked " + s
 	}
 	return "unknown"
 }

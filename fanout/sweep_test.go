@@ -44,6 +44,9 @@ func TestQuietPositionIsRefreshed(t *testing.T) {
 			t.Errorf("fresh position at %d, want the stream's end, 5", r.at.Offset)
 		}
 		fresh := r.at
+		if prior := r.last.n.Prior; prior.IsZero() || prior.Offset >= fresh.Offset {
+			t.Errorf("the prior position is %v", prior)
+		}
 		r.client.Close()
 		n.publish(t, "t:quiet", 6, 6)
 		n.quiet(t)

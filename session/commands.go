@@ -201,12 +201,8 @@ func subscribe(ctx context.Context, s *Session, cmd *protocol.Command) error {
 		if _, ok := s.joined(req.Channel); ok {
 			return fanout.ErrAlreadySubscribed // before the session gets a place
 		}
-		resumed, err := s.startDurable(ctx, &req)
-		if err != nil {
+		if kept, err = s.startDurable(ctx, &req); err != nil {
 			return err
-		}
-		if kept = begun; resumed {
-			kept = continued
 		}
 	}
 	client, token, err := s.join(req.Channel, cmd.ID, kept)
@@ -222,15 +218,15 @@ func subscribe(ctx context.Context, s *Session, cmd *protocol.Command) error {
 	return nil
 }
 
-// joined reports whether the connection has a subscription that nobody asked to end.
-func (s *Session) joined(c fanout.Channel) (how durability, ok bool) {
+// joined returns the token of the subscription that nobody asked to end, if there is one.
+func (s *Session) joined(c fanout.Channel) (token uint64, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	i := slices.IndexFunc(s.subs, func(j joined) bool { return j.channel == c })
 	if i < 0 {
-		return passing, false
+		return 0, false
 	}
-	return s.subs[i].durable, true
+	return s.subs[i].token, true
 }
 
 // join notes a subscription before it begins, since its outcome may come at once.
@@ -247,7 +243,10 @@ func (s *Session) join(c fanout.Channel, id uint64, kept durability) (client Sub
 		s.client = s.registry.services.NewClient(s)
 	}
 	token = s.askLocked(id)
-	s.subs = append(s.subs, joined{c, token, kept})
+	s.subs = append(s.subs, joined{c, token})
+	if kept != passing {
+		s.durable.bind(c, token, kept)
+	}
 	return s.client, token, nil
 }
 

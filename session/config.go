@@ -49,9 +49,6 @@ type Config struct {
 	// FlushInterval is how often what was acknowledged in durable sessions is written: so
 	// much, at most, is delivered again after a crash.
 	FlushInterval time.Duration
-	// Open says that whoever comes is let in, without a name; such callers share their
-	// durable sessions.
-	Open bool
 	// Origins that browsers may come from, beside the node's own host: "https://a.example",
 	// "https://*.a.example", or "*" for any.
 	Origins []string

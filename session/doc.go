@@ -19,13 +19,15 @@
 //
 // # What it does not
 //
-// It keeps no message and no position: delivery is fanout's, the log is the
-// broker's. It does not rate-limit.
+// It keeps no message: delivery is fanout's, the log is the broker's. Of a durable
+// session it holds what the client has acknowledged, until that is written. It does not
+// rate-limit.
 //
 // # Goroutines
 //
 // A plain TCP connection has none while nothing happens: package socket reads it, and
 // whoever has a frame for it writes it. Over other connections one goroutine reads,
 // and one writes while something waits. A publish under way and a history have one
-// each. The registry runs one sweeper. Whoever starts one waits for it.
+// each. The registry runs one sweeper, and one that writes durable sessions. Whoever
+// starts one waits for it.
 package session

@@ -61,7 +61,20 @@ type durable struct {
 type durablePlace struct {
 	fanout.SessionChannel
 	moved bool // since it was written
+	// token is of the connection's subscription to the channel, 0 where it had none.
+	token uint64
+	how   durability
 }
+
+// durability is how a subscription belongs to the connection's durable session.
+type durability uint8
+
+const (
+	passing   durability = iota // it does not
+	begun                       // it is new to the session, and begins in the log
+	begunLive                   // it is new to the session, and live from now
+	continued                   // it goes on where the session stands
+)
 
 func newDurable(all *durables, s *Session, client string, rec *fanout.SessionRecord) *durable {
 	d := &durable{all: all, session: s, client: client, turn: make(chan struct{}, 1), rec: rec}
@@ -96,6 +109,25 @@ func (d *durable) place(c fanout.Channel) (k fanout.SessionChannel, ok bool) {
 		return k, false
 	}
 	return p.SessionChannel, true
+}
+
+// bind notes which subscription is that of a place.
+func (d *durable) bind(c fanout.Channel, token uint64, how durability) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if p := d.findLocked(c); p != nil {
+		p.token, p.how = token, how
+	}
+}
+
+// durability is that of the subscription which token stands for.
+func (d *durable) durability(c fanout.Channel, token uint64) durability {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if p := d.findLocked(c); p != nil && token != 0 && p.token == token {
+		return p.how
+	}
+	return passing
 }
 
 // acked moves a place on, and returns up to where it is acknowledged. What lies behind

@@ -12,27 +12,24 @@ import (
 
 // checker is a Subscriber that can tell what it has delivered.
 type checker interface {
-	Check(token uint64, c fanout.Channel, at fanout.Position)
+	Check(token uint64, c fanout.Channel, at fanout.Position, field string)
 }
 
-// Users that are none of a token's: whoever is let in without a name, and API keys.
+// Users that are none of a token's: whoever has no name, and API keys.
 const (
 	Anonymous = "-"
 	keyUser   = "key:"
 )
 
 // DurableUser is the user to whom the durable sessions of a caller belong: the token's
-// subject; "key:" and the name of an API key; or Anonymous, where a node lets everybody
-// in. A token without a subject has none, and one whose subject looks like another kind
-// of user has none either.
-func DurableUser(claims auth.Claims, open bool) (string, error) {
+// subject; "key:" and the name of an API key; or Anonymous, who all callers without a
+// name are together. A token whose subject looks like one of the others has none.
+func DurableUser(claims auth.Claims) (string, error) {
 	switch {
 	case claims.Key != "":
 		return keyUser + claims.Key, nil
-	case claims.Subject == "" && open:
-		return Anonymous, nil
 	case claims.Subject == "":
-		return "", BadRequest("session", "the token has no subject (claim sub) to whom a durable session could belong")
+		return Anonymous, nil
 	case claims.Subject == Anonymous || strings.HasPrefix(claims.Subject, keyUser):
 		return "", BadRequest("session", "the token's subject %.64q cannot have durable sessions: it must not be %q nor begin with %q",
 			claims.Subject, Anonymous, keyUser)
@@ -63,7 +60,7 @@ func (s *Session) takeDurable(ctx context.Context, name string) (resumed bool, e
 	if all == nil {
 		return false, refuse(protocol.ErrorNotSupported, "session", "this node keeps no durable sessions")
 	}
-	user, err := DurableUser(s.claimed(), s.registry.cfg.Open)
+	user, err := DurableUser(s.claimed())
 	if err != nil {
 		return false, err
 	}
@@ -79,30 +76,34 @@ func (s *Session) takeDurable(ctx context.Context, name string) (resumed bool, e
 
 // startDurable makes a subscription one of the durable session: it begins at the
 // session's place in the channel, which is made where there is none.
-func (s *Session) startDurable(ctx context.Context, req *fanout.SubscribeRequest) (resumed bool, err error) {
+func (s *Session) startDurable(ctx context.Context, req *fanout.SubscribeRequest) (how durability, err error) {
 	d := s.durable
 	switch {
 	case d == nil:
-		return false, BadRequest("durable", "needs a durable session; name one in connect: {\"connect\":{\"session\":\"phone-1\"}}")
+		return passing, BadRequest("durable", "needs a durable session; name one in connect: {\"connect\":{\"session\":\"phone-1\"}}")
 	case req.Channel.IsPattern():
-		return false, BadRequest("channel", "%q is a pattern, and only a subscription to one channel can be durable; subscribe to its channels, or without durable", req.Channel)
+		return passing, BadRequest("durable", "%q is a pattern, and only a subscription to one channel can be durable; subscribe to its channels, or without durable", req.Channel)
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.registry.cfg.CommandTimeout)
 	defer cancel()
 	k, resumed := d.place(req.Channel)
+	how = continued
 	if !resumed {
+		if how = begun; len(req.Start.Positions) == 0 && req.Start.Last == 0 && req.Start.Since == 0 {
+			how = begunLive
+		}
 		if k.Position, err = d.all.store.StartOf(ctx, req.Channel, req.Start); err != nil {
-			return false, err
+			return passing, err
 		}
 		if err := d.add(ctx, req.Channel, k.Position); err != nil {
-			return false, err
+			return passing, err
 		}
 	}
 	if k.Position.IsZero() {
 		k.Position = fanout.Nowhere()
 	}
 	req.Start = fanout.Start{Positions: []fanout.Position{k.Position}}
-	return resumed, nil
+	return how, nil
 }
 
 // endDurable gives the session's place in a channel up; found says that it had one.
@@ -133,12 +134,28 @@ func ack(ctx context.Context, s *Session, cmd *protocol.Command) error {
 	if err != nil {
 		return err
 	}
+	if !s.mayAsk() {
+		return refuse(protocol.ErrorTooManyRequests, "", "%d commands wait for their answer; one ack covers all messages before it", mostAsked)
+	}
 	asker, ok := s.subscriber().(checker)
 	if !ok {
 		return fanout.ErrNotSubscribed
 	}
-	asker.Check(s.ask(cmd.ID), c, at)
+	field := "position"
+	if a.Offset != 0 {
+		field = "offset"
+	}
+	asker.Check(s.ask(cmd.ID), c, at, field)
 	return nil
+}
+
+// mostAsked bounds the questions to the hub that one connection's acks may be among.
+const mostAsked = 1024
+
+func (s *Session) mayAsk() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.asked) < mostAsked
 }
 
 func (s *Session) ackPosition(ctx context.Context, c fanout.Channel, a *protocol.AckCommand) (fanout.Position, error) {
@@ -153,7 +170,7 @@ func (s *Session) ackPosition(ctx context.Context, c fanout.Channel, a *protocol
 	case s.durable == nil:
 		return none, BadRequest("channel", "this connection has no durable session; name one in connect")
 	}
-	if how, _ := s.joined(c); how == passing {
+	if token, _ := s.joined(c); s.durable.durability(c, token) == passing {
 		return none, refuse(protocol.ErrorNotFound, "channel", "this connection has no durable subscription to %s; subscribe with durable first", c)
 	}
 	if a.Position != "" {
@@ -163,7 +180,7 @@ func (s *Session) ackPosition(ctx context.Context, c fanout.Channel, a *protocol
 	defer cancel()
 	at, err := s.durable.all.store.At(ctx, c, a.Offset)
 	if errors.Is(err, fanout.ErrNotStored) {
-		return none, refuse(protocol.ErrorNotFound, "offset", "no message of %s is stored at %d; acknowledge by position", c, a.Offset)
+		return none, BadRequest("offset", "no message of %s is stored at %d; acknowledge by position", c, a.Offset)
 	}
 	return at, err
 }

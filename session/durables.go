@@ -98,7 +98,16 @@ func (a *durables) yield(ctx context.Context, client string, why fanout.YieldRea
 	a.met.yields.WithLabelValues(string(why)).Inc()
 	if err := d.release(ctx); err != nil {
 		a.log.Debug("durable session was not written when it was given up", slog.Any("session", d.session), slog.Any("err", err))
+		d.giveUp()
 	}
+}
+
+// giveUp ends the session here without a word to the log.
+func (d *durable) giveUp() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.over = true
+	d.all.remove(d)
 }
 
 // run writes until ctx ends.

@@ -70,6 +70,7 @@ func NoticeEvent(n fanout.Notice) *protocol.Event {
 		return &protocol.Event{Gap: &protocol.GapEvent{Channel: channel, Position: first(n), Reason: n.Reason}}
 	case fanout.NoticePosition:
 		return &protocol.Event{Position: &protocol.PositionEvent{Channel: channel, Position: first(n)}}
+	case fanout.NoticeChecked: // is no event by itself
 	case fanout.NoticeDeleted:
 		return &protocol.Event{Deleted: &protocol.DeletedEvent{Channel: channel, Offset: n.Target, Position: first(n)}}
 	}

@@ -18,12 +18,10 @@ func history(ctx context.Context, s *Session, cmd *protocol.Command) error {
 	if !s.claimed().Allows(auth.History, q.Channel.String()) {
 		return Forbidden("channel", "the token does not allow history on %s", q.Channel)
 	}
-	if s.history == nil {
-		s.history = make(chan struct{}, 1)
-	}
-	s.history <- struct{}{}
+	pages := s.queue().pages
+	pages <- struct{}{}
 	s.work.Go(func() {
-		defer func() { <-s.history }()
+		defer func() { <-pages }()
 		s.readHistory(ctx, cmd.ID, q)
 	})
 	return nil

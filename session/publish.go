@@ -17,6 +17,7 @@ import (
 // meanwhile goes together.
 type publishQueue struct {
 	slots chan struct{} // one per publish that waits; full stops the reading
+	pages chan struct{} // one slot: the history under way
 
 	mu      sync.Mutex // guards the following
 	waiting []pendingPublish
@@ -28,6 +29,14 @@ type pendingPublish struct {
 	pub *fanout.Publication
 }
 
+// queue is the connection's, made when it is needed for the first time.
+func (s *Session) queue() *publishQueue {
+	if s.pubs == nil {
+		s.pubs = &publishQueue{slots: make(chan struct{}, s.registry.cfg.MaxPublishes), pages: make(chan struct{}, 1)}
+	}
+	return s.pubs
+}
+
 // publish queues a publication. It waits while Config.MaxPublishes are under way,
 // and so does whoever sends on this connection.
 func (s *Session) publish(ctx context.Context, id uint64, cmd *protocol.PublishCommand) error {
@@ -35,11 +44,7 @@ func (s *Session) publish(ctx context.Context, id uint64, cmd *protocol.PublishC
 	if err != nil {
 		return err
 	}
-	q := s.pubs
-	if q == nil {
-		q = &publishQueue{slots: make(chan struct{}, s.registry.cfg.MaxPublishes)}
-		s.pubs = q
-	}
+	q := s.queue()
 	q.slots <- struct{}{}
 	q.mu.Lock()
 	defer q.mu.Unlock()

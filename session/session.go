@@ -42,8 +42,7 @@ type Session struct {
 
 	// Owned by the reading side.
 	opened  bool           // a command was answered: connect comes too late
-	history chan struct{}  // one slot; made by the first history
-	pubs    *publishQueue  // made by the first publish
+	pubs    *publishQueue  // made by the first publish or history
 	durable *durable       // set by connect, before the first subscribe
 	work    sync.WaitGroup // what goes on after a command
 
@@ -76,17 +75,7 @@ type question struct {
 type joined struct {
 	channel fanout.Channel
 	token   uint64
-	durable durability
 }
-
-// durability is how a subscription belongs to the connection's durable session.
-type durability uint8
-
-const (
-	passing   durability = iota // it does not
-	begun                       // it is new to the session
-	continued                   // it goes on where the session stands
-)
 
 var (
 	_ fanout.Sink   = (*Session)(nil)
@@ -199,11 +188,24 @@ func (s *Session) Notify(n fanout.Notice) bool {
 	case fanout.NoticeChecked:
 		return s.checked(n)
 	default:
-		if n.Kind == fanout.NoticePosition && s.durable != nil {
-			s.durable.fresher(n)
+		if s.durable != nil && s.keptBack(n) {
+			return true
 		}
 		return s.out.Push(s.codec.Event(NoticeEvent(n)))
 	}
+}
+
+// keptBack takes from a notice what concerns the durable session, and reports whether it
+// is not for the client: who asked for no history is not told that it has ended.
+func (s *Session) keptBack(n fanout.Notice) bool {
+	if n.Kind == fanout.NoticePosition {
+		s.durable.fresher(n)
+	}
+	if n.Kind != fanout.NoticeCaughtUp {
+		return false
+	}
+	token, _ := s.joined(n.Channel)
+	return s.durable.durability(n.Channel, token) == begunLive
 }
 
 // answer passes on what has become of a subscription.
@@ -216,7 +218,10 @@ func (s *Session) answer(n fanout.Notice) bool {
 		s.forget(n.Channel, n.Token)
 		s.registry.metrics.errors.WithLabelValues(label(ErrorEvent(n.Err).Code)).Inc()
 	}
-	kept := s.durability(n)
+	kept := passing
+	if s.durable != nil && n.Kind == fanout.NoticeSubscribed {
+		kept = s.durable.durability(n.Channel, n.Token)
+	}
 	n.Token = s.answered(n.Token)
 	ev := NoticeEvent(n)
 	if kept != passing {
@@ -228,21 +233,6 @@ func (s *Session) answer(n fanout.Notice) bool {
 		ev.Unsubscribed.Reason = protocol.ErrorRevoked.Reason()
 	}
 	return s.push(ev)
-}
-
-// durability of the subscription that a NoticeSubscribed is about.
-func (s *Session) durability(n fanout.Notice) durability {
-	if s.durable == nil || n.Kind != fanout.NoticeSubscribed {
-		return passing
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, j := range s.subs {
-		if j.channel == n.Channel && j.token == n.Token {
-			return j.durable
-		}
-	}
-	return passing
 }
 
 // ask returns a token for the hub, which stands for the command id.

@@ -126,6 +126,7 @@ func serveSessions(t *testing.T, listen, store string, args ...string) *node {
 }
 
 func survive(t *testing.T, startNode func(listen string) *node, store string) {
+	t.Helper()
 	clients := *killClients
 	each := *killMessages / clients
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
@@ -140,7 +141,7 @@ func survive(t *testing.T, startNode func(listen string) *node, store string) {
 			channel: fmt.Sprintf("s%s:%d", store, i),
 		}
 		wg.Go(func() {
-			if err := apps[i].run(ctx); err != nil {
+			if err := apps[i].run(ctx); err != nil && ctx.Err() == nil {
 				t.Error(err)
 				cancel()
 			}
@@ -149,22 +150,25 @@ func survive(t *testing.T, startNode func(listen string) *node, store string) {
 	var published atomic.Int64
 	wg.Go(func() {
 		if err := publishTo(ctx, n.url(), apps, each, &published); err != nil {
-			t.Errorf("publish: %v", err)
+			if ctx.Err() == nil {
+				t.Errorf("publish: %v", err)
+			}
 			cancel()
 		}
 	})
 	for kill := range *killNodes {
 		part := int64(*killMessages * (kill + 1) / (*killNodes + 2))
 		until(ctx, func() bool { return published.Load() > part+rand.Int64N(part+1)/4 })
-		n.kill(t)
-		if ctx.Err() == nil {
-			n = startNode(n.address)
+		if ctx.Err() != nil {
+			break
 		}
+		n.kill(t)
+		n = startNode(n.address)
 	}
 	wg.Wait()
 	repeats, lives := 0, 0
 	for _, a := range apps {
-		if a.next != each && ctx.Err() == nil {
+		if a.next != each && !t.Failed() {
 			t.Errorf("%s has seen %d of %d", a.session, a.next, each)
 		}
 		repeats += a.repeats

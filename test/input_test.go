@@ -195,7 +195,7 @@ func TestBadCommands(t *testing.T) {
 		"history of nowhere":        {`"history":{"channel":"nowhere:a"}`, 4404, "channel"},
 		"history, bad position":     {`"history":{"channel":"t:a","after":"x"}`, 4400, "after"},
 		"presence, not there yet":   {`"presence":{"channel":"t:a"}`, 4422, ""},
-		"ack, not there yet":        {`"ack":{"channel":"t:a","offset":1}`, 4422, ""},
+		"ack without a session":     {`"ack":{"channel":"t:a","offset":1}`, 4400, "channel"},
 	} {
 		k.id++
 		if err := k.WriteMessage(websocket.TextMessage, fmt.Appendf(nil, `{"id":%d,%s}`, k.id, c.frame)); err != nil {

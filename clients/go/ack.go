@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 
 	"github.com/rivulet-rt/rivulet/protocol"
 )
@@ -79,7 +80,8 @@ func (s *Subscription) ackAnswered(l *link, position string, e *protocol.Event) 
 	}
 	s.mu.Unlock()
 	if e.Error != nil {
-		s.client.opts.Logger.Warn("node refuses an acknowledgement", "channel", s.channel, "position", position, "code", int(e.Error.Code), "message", e.Error.Message)
+		s.client.opts.Logger.Warn("node refuses an acknowledgement", slog.String("channel", s.channel),
+			slog.String("position", position), slog.Int("code", int(e.Error.Code)), slog.String("message", e.Error.Message))
 	}
 	s.sendAck()
 }

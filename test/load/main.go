@@ -34,7 +34,7 @@ func main() {
 	defer stop()
 	var o options
 	o.cfg = scenario.Config{Log: os.Stderr, Sizes: scenario.DefaultSizes()}
-	flag.StringVar(&o.scenarios, "scenario", "all", "`names`, separated by commas: "+strings.Join(scenario.Names(), ", ")+"; all leaves out the last two, which take minutes")
+	flag.StringVar(&o.scenarios, "scenario", "all", "`names`, separated by commas: "+strings.Join(scenario.Names(), ", ")+"; all leaves out the last three, which take minutes")
 	flag.IntVar(&o.runs, "runs", 1, "how often; medians are printed")
 	flag.BoolVar(&o.json, "json", false, "print JSON, with the figures of every run")
 	flag.StringVar(&o.cfg.URL, "url", "", "a node with --dev that runs already, as http://127.0.0.1:8080, instead of one started here")

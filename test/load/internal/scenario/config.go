@@ -29,6 +29,8 @@ type Config struct {
 	NATSURL string
 	// Secret, if set, is what the node's tokens are signed with; else it runs open.
 	Secret string
+	// SessionStore, if set, is the namespace's session_store.
+	SessionStore string
 	// Events is a gzipped file of JSON objects, one per line, that messages are made of.
 	Events string
 	Log    io.Writer // what is being done, a line each
@@ -63,6 +65,10 @@ type Sizes struct {
 	CrowdConnections int // of each
 	CrowdMessages    int // to all, one per second
 
+	Sessions []int // durable sessions, each with a channel of its own
+	// SessionsSettle is until their memory is measured.
+	SessionsSettle time.Duration
+
 	StormClients  int
 	StormChannels int // of the variant with several
 	StormMissed   int // messages of each channel
@@ -78,6 +84,7 @@ func DefaultSizes() Sizes {
 		IdleConnections: 10_000, IdleSettle: 4*time.Minute + 20*time.Second,
 		ConnectConnections: 10_000, ConnectWindow: 256,
 		CrowdNodes: 6, CrowdConnections: 16_700, CrowdMessages: 5,
+		Sessions: []int{1000, 10_000}, SessionsSettle: 10 * time.Second,
 		StormClients: 2000, StormChannels: 20, StormMissed: 100, StormLive: 100,
 	}
 }
@@ -112,6 +119,7 @@ func all() []scenario {
 		{"rooms", rooms},
 		{"connect", connect},
 		{"storm", storm},
+		{"sessions", sessions},
 		{"idle", idle},
 		{"crowd", crowd},
 	}
@@ -127,7 +135,7 @@ func Names() []string {
 }
 
 // Usual are those without the ones that take minutes or fill the machine.
-func Usual() []string { return Names()[:len(all())-2] }
+func Usual() []string { return Names()[:len(all())-3] }
 
 // Run runs a scenario once. The rows so far come with the error, if there is one.
 func Run(ctx context.Context, name string, cfg Config) ([]Row, error) {

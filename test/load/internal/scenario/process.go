@@ -189,9 +189,13 @@ func startNode(ctx context.Context, cfg Config) (*node, error) {
 const namespace = "load"
 
 func (n *node) start(ctx context.Context) error {
+	limits := "max_bytes: 4GiB"
+	if n.cfg.SessionStore != "" {
+		limits += ", max_sessions: 1000000, session_store: " + n.cfg.SessionStore
+	}
 	args := []string{
 		"serve", "--listen", "127.0.0.1:0", "--data", n.data, "--disk-budget", "8GiB", "--log-format", "json",
-		"--set", "namespaces={" + namespace + ": {max_bytes: 4GiB}}",
+		"--set", "namespaces={" + namespace + ": {" + limits + "}}",
 	}
 	if n.cfg.NATSURL != "" {
 		args = append(args, "--nats-url", n.cfg.NATSURL)

@@ -60,6 +60,7 @@ func small(t *testing.T) scenario.Config {
 			IdleConnections: 20, IdleSettle: 50 * time.Millisecond,
 			ConnectConnections: 40, ConnectWindow: 8,
 			CrowdNodes: 2, CrowdConnections: 10, CrowdMessages: 1,
+			Sessions: []int{20}, SessionsSettle: 10 * time.Millisecond,
 			StormClients: 40, StormChannels: 4, StormMissed: 20, StormLive: 100,
 		},
 	}
@@ -79,6 +80,7 @@ func TestScenarios(t *testing.T) {
 		{"rooms", 1, "deliveries/s"},
 		{"connect", 1, "connects/s"},
 		{"storm", 7, "all complete ms"},
+		{"sessions", 2, "sessions per GB"},
 		{"idle", 2, "node MB without"},
 		{"crowd", 1, "deliveries"},
 	} {
