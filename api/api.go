@@ -53,6 +53,9 @@ type Deps struct {
 	Publisher Publisher
 	Purger    Purger
 	History   History
+	Presence  Presence
+	Tail      Tail
+	Users     Users
 	Readiness Readiness
 	Auth      Authenticator
 	Metrics   prometheus.Gatherer // shown at /metrics
@@ -128,6 +131,11 @@ func (a *api) routes() []route {
 		{"session_reset", http.MethodPost, oneSession + "/reset", true, maxResetBody, a.resetSession},
 		{"webhooks", http.MethodGet, "/v1/webhooks", true, 0, a.listWebhooks},
 		{"webhook_test", http.MethodPost, "/v1/webhooks/{webhook}/test", true, 0, a.testWebhook},
+		{"presence", http.MethodGet, "/v1/channels/{channel}/presence", true, 0, a.presence},
+		{"channel", http.MethodGet, "/v1/channels/{channel}", true, 0, a.channelInfo},
+		{"channels", http.MethodGet, "/v1/channels", true, 0, a.channels},
+		{"connections", http.MethodGet, "/v1/users/{user}/connections", true, 0, a.connections},
+		{"disconnect", http.MethodDelete, "/v1/users/{user}/connections", true, 0, a.disconnect},
 		{"healthz", http.MethodGet, "/healthz", false, 0, a.healthz},
 		{"readyz", http.MethodGet, "/readyz", false, 0, a.readyz},
 		{"openapi", http.MethodGet, "/openapi.yaml", false, 0, a.openapi},

@@ -1,4 +1,4 @@
-// Package api is the HTTP API: publishing, history, purging, health, metrics and
+// Package api is the HTTP API: publishing, history, purging, presence, health, metrics and
 // the specification, openapi.yaml, which the node serves and the tests hold
 // every request and response against. It also gives the WebSocket and SSE
 // endpoints, made elsewhere, their paths.

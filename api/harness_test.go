@@ -97,6 +97,7 @@ func positionAt(offset uint64) fanout.Position {
 type harness struct {
 	handler http.Handler
 	log     *fakeLog
+	people  *fakePeople
 	auth    api.Authenticator
 	cfg     api.Config
 	reg     *prometheus.Registry
@@ -109,7 +110,7 @@ type harness struct {
 
 func newHarness(tb testing.TB, change ...func(*harness)) *harness {
 	tb.Helper()
-	h := &harness{log: &fakeLog{}, auth: auth.Open{}, cfg: api.DefaultConfig(), reg: prometheus.NewPedanticRegistry(), doc: specification(tb)}
+	h := &harness{log: &fakeLog{}, people: &fakePeople{}, auth: auth.Open{}, cfg: api.DefaultConfig(), reg: prometheus.NewPedanticRegistry(), doc: specification(tb)}
 	for _, c := range change {
 		c(h)
 	}
@@ -125,6 +126,7 @@ func newHarness(tb testing.TB, change ...func(*harness)) *harness {
 	}
 	h.handler = api.New(h.cfg, api.Deps{
 		Publisher: h.log, Purger: h.log, History: h.log, Readiness: h.log, Auth: h.auth,
+		Presence: h.people, Tail: h.people, Users: h.people,
 		Metrics: h.reg, WebSocket: elsewhere("websocket"), Events: elsewhere("events"),
 		Sessions: &h.sessions, SessionControl: &h.sessions, Webhooks: &h.webhooks,
 	}, slog.New(slog.NewTextHandler(&h.logged, &slog.HandlerOptions{Level: slog.LevelDebug})), h.reg)

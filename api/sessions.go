@@ -288,15 +288,3 @@ func (a *api) resetPosition(ctx context.Context, c fanout.Channel, req resetJSON
 	at, err := a.deps.SessionControl.StartOf(ctx, c, start)
 	return at, readError(err)
 }
-
-// answer writes 200 with v as data.
-func (x *exchange) answer(message string, v any) error {
-	data, err := json.Marshal(v)
-	if err != nil {
-		return err
-	}
-	x.begin(http.StatusOK, message)
-	x.out = append(x.out, data...)
-	x.end()
-	return nil
-}

@@ -29,7 +29,8 @@ func Actions() []Action { return []Action{Subscribe, Publish, History, Presence,
 const (
 	MaxPatterns     = 128 // per set of capabilities
 	MaxSubjectBytes = 255
-	maxNameBytes    = 256 // of a pattern's name; a channel's has 200 and no variables
+	MaxInfoBytes    = 1024 // of Claims.Info
+	maxNameBytes    = 256  // of a pattern's name; a channel's has 200 and no variables
 	maxSegments     = 16
 	maxSegmentBytes = 200
 	subVariable     = "${sub}"

@@ -13,6 +13,9 @@ type Claims struct {
 	// ExpiresAt is when the claims end, the verifier's leeway included; zero is never.
 	ExpiresAt    time.Time
 	Capabilities Capabilities
+	// Info is what the token says of the user to those who see the user in a channel: any
+	// JSON value of at most MaxInfoBytes, compact; "" is none.
+	Info string
 }
 
 // Allows reports whether the claims cover action on channel: a canonical

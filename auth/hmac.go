@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -21,8 +22,8 @@ const maxInterned = 1024
 
 // HMAC verifies JWT signed with a shared secret. The algorithm is the configured
 // one, whatever the token's header says. "exp" is required, "nbf", "sub" and
-// "caps" (capabilities by pattern; without it nothing is allowed) are honoured,
-// and "iss" and "aud" where the configuration names them. Claim names are
+// "caps" (capabilities by pattern; without it nothing is allowed) and "info" (of the
+// user, see Claims.Info) are honoured, and "iss" and "aud" where the configuration names them. Claim names are
 // matched exactly, case included, and other claims are ignored.
 type HMAC struct {
 	// Static after NewHMAC.
@@ -80,10 +81,15 @@ func (h *HMAC) Authenticate(_ context.Context, token string) (Claims, error) {
 	if err != nil {
 		return Claims{}, invalid("caps: %v", err)
 	}
+	info, err := compactInfo(payload.info)
+	if err != nil {
+		return Claims{}, invalid("info: %v", err)
+	}
 	return Claims{
 		Subject:      payload.Subject,
 		ExpiresAt:    payload.ExpiresAt.Add(h.leeway),
 		Capabilities: caps,
+		Info:         info,
 	}, nil
 }
 
@@ -151,11 +157,53 @@ func checkSubject(sub string) error {
 	return nil
 }
 
+// maxInfoDepth bounds the nesting of the claim "info": wrapped in lists of members and
+// those in events, it stays far below what decoders take.
+const maxInfoDepth = 16
+
+// compactInfo is the claim "info" without white space.
+func compactInfo(raw []byte) (string, error) {
+	if len(raw) == 0 {
+		return "", nil
+	}
+	var b bytes.Buffer
+	if err := json.Compact(&b, raw); err != nil { // it was decoded before
+		return "", errors.New("is not JSON")
+	}
+	if b.Len() > MaxInfoBytes {
+		return "", fmt.Errorf("has %d bytes, at most %d are allowed", b.Len(), MaxInfoBytes)
+	}
+	depth, text := 0, false
+	for i, c := range b.Bytes() {
+		switch {
+		case c == '"' && !escaped(b.Bytes()[:i]):
+			text = !text
+		case text:
+		case c == '{' || c == '[':
+			if depth++; depth > maxInfoDepth {
+				return "", fmt.Errorf("is nested deeper than %d", maxInfoDepth)
+			}
+		case c == '}' || c == ']':
+			depth--
+		}
+	}
+	return b.String(), nil
+}
+
+// escaped reports whether what follows b in a JSON text is escaped.
+func escaped(b []byte) bool {
+	n := len(b)
+	for n > 0 && b[n-1] == '\\' {
+		n--
+	}
+	return (len(b)-n)%2 == 1
+}
+
 // tokenPayload is the claims part of a token.
 type tokenPayload struct {
 	jwt.RegisteredClaims
 
-	caps []byte
+	caps, info []byte
 }
 
 // UnmarshalJSON matches names exactly, where encoding/json would take "Caps" for
@@ -182,6 +230,9 @@ func (p *tokenPayload) UnmarshalJSON(b []byte) error {
 	if raw, ok := fields["caps"]; ok && string(raw) != "null" {
 		p.caps = raw
 	}
+	if raw, ok := fields["info"]; ok && string(raw) != "null" {
+		p.info = raw
+	}
 	return nil
 }
 
@@ -206,6 +257,13 @@ func Mint(cfg HMACConfig, c Claims) (string, error) {
 		if value != "" {
 			m[name] = value
 		}
+	}
+	if c.Info != "" {
+		info, err := compactInfo([]byte(c.Info))
+		if err != nil {
+			return "", fmt.Errorf("auth: mint: info: %w", err)
+		}
+		m["info"] = json.RawMessage(info)
 	}
 	token, err := jwt.NewWithClaims(jwt.GetSigningMethod(cfg.algorithm()), m).SignedString([]byte(cfg.Secret.Reveal()))
 	if err != nil {

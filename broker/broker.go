@@ -57,8 +57,9 @@ type Broker struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 
-	exact atomic.Bool
-	ready readiness
+	exact   atomic.Bool
+	ready   readiness
+	control atomic.Pointer[Control] // nil before Control.Start and on a node that is alone
 
 	closing sync.Once
 	ended   error // of the first Close
@@ -149,7 +150,13 @@ func (b *Broker) connect(ctx context.Context) error {
 }
 
 func (b *Broker) connectControl(ctx context.Context) (err error) {
-	if b.ctl, err = b.open1(ctx, "control", nil); err != nil {
+	if b.ctl, err = b.open1(ctx, "control", func(l *link) {
+		l.bad = func(err error) {
+			if c := b.control.Load(); c != nil {
+				c.bad(err)
+			}
+		}
+	}); err != nil {
 		return err
 	}
 	b.js, err = jetstream.New(b.ctl.nc)

@@ -232,4 +232,3 @@ func (c *consumer) Pending(ctx context.Context) (uint64, error) {
 	}
 	return info.Pending, nil
 }
-

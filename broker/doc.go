@@ -14,7 +14,12 @@
 // that the live feed is complete or free of duplicates: the hub's order check,
 // with the log, sees to that.
 //
-// Goroutines, all ended by Close: one reader of the live feed (Start), one keeper
+// Control is how nodes talk to each other: signs of life, announcements and questions to
+// all, over core NATS. Nothing of it is stored, and nothing promised but that a
+// disturbance is told.
+//
+// Goroutines, all ended by Close: one reader of the live feed (Start), two of the control
+// bus (Control.Start), one keeper
 // that heals what changed under the node (connections, deleted streams, epochs,
 // free disk), one that looks for expired durable sessions (Sessions.Serve; on a
 // remote server also some that give sessions up to other nodes), one sender per

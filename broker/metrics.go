@@ -22,6 +22,9 @@ type metrics struct {
 	reconnects *prometheus.CounterVec // by link
 	raised     prometheus.Counter
 	diskFree   prometheus.Gauge
+	nodes      prometheus.Gauge
+	questions  *prometheus.CounterVec // by topic
+	silent     prometheus.Counter
 
 	sessionsExpired prometheus.Counter
 }
@@ -95,11 +98,14 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		reconnects: vec("reconnects_total", "Reconnections by link.", "link"),
 		raised:     counter("epochs_raised_total", "Epochs raised because the log was proven changed."),
 		diskFree:   gauge("disk_free_bytes", "Free space of the data directory's disk; embedded server only."),
+		nodes:      gauge("control_nodes", "Other nodes that are alive, as this one hears them."),
+		questions:  vec("control_questions_total", "Questions of other nodes by topic.", "topic", fanout.TopicPresence, fanout.TopicChannels, fanout.TopicConnections),
+		silent:     counter("control_silent_total", "Questions that a node which is alive did not answer in time."),
 
 		sessionsExpired: counter("sessions_expired_total", "Durable sessions that this node ended because they had expired."),
 	}
 	reg.MustRegister(m.publishes, m.ackSeconds, m.inFlight, m.feed, m.foreign, m.suspects, m.reads, m.readTime,
-		m.connected, m.reconnects, m.raised, m.diskFree, m.sessionsExpired)
+		m.connected, m.reconnects, m.raised, m.diskFree, m.sessionsExpired, m.nodes, m.questions, m.silent)
 	return m
 }
 

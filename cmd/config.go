@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/rivulet-rt/rivulet/auth"
+	"github.com/rivulet-rt/rivulet/fanout"
 	"github.com/rivulet-rt/rivulet/session"
 )
 
@@ -26,6 +27,7 @@ type Config struct {
 	Auth    AuthConfig    `yaml:"auth"`
 	// Namespaces by name. Empty means one, "default", with all defaults.
 	Namespaces map[string]NamespaceConfig `yaml:"namespaces"`
+	Presence   PresenceConfig             `yaml:"presence"`
 	// Webhooks are services that are told of what happens in channels.
 	Webhooks []WebhookConfig `yaml:"webhooks"`
 	Events   EventsConfig    `yaml:"events"`
@@ -135,6 +137,18 @@ type NamespaceConfig struct {
 	// are told of a message that no durable session of the user has acknowledged in this
 	// time; 0 is off.
 	UndeliveredAfter Duration `yaml:"undelivered_after"`
+	// Presence keeps who is subscribed to the namespace's channels; with Dev every
+	// namespace has it.
+	Presence bool `yaml:"presence"`
+}
+
+// PresenceConfig bounds what is told of who is subscribed.
+type PresenceConfig struct {
+	// MaxMembers is up to how many members of a channel its watchers are told who they
+	// are; above, they are told counts only.
+	MaxMembers int `yaml:"max_members"`
+	// Interval is the least time between two events of a channel to a watcher.
+	Interval Duration `yaml:"interval"`
 }
 
 // LogConfig is about what the node writes to stderr.
@@ -152,7 +166,7 @@ const (
 // DefaultConfig is what a node runs with where nothing is configured. It does
 // not validate: a way to authenticate is missing.
 func DefaultConfig() Config {
-	a, s := auth.DefaultConfig(), session.DefaultConfig()
+	a, s, p := auth.DefaultConfig(), session.DefaultConfig(), fanout.DefaultPresenceConfig()
 	return Config{
 		Server: ServerConfig{StopTimeout: Duration(30 * time.Second)},
 		Broker: BrokerConfig{Data: "rivulet-data", Sync: "interval", Replicas: 1},
@@ -172,8 +186,9 @@ func DefaultConfig() Config {
 			Algorithm: a.HMAC.Algorithm,
 			Leeway:    Duration(a.HMAC.Leeway),
 		}},
-		Events: defaultEvents(),
-		Log:    LogConfig{Format: "auto", Level: "info"},
+		Presence: PresenceConfig{MaxMembers: p.MaxMembers, Interval: Duration(p.Interval)},
+		Events:   defaultEvents(),
+		Log:      LogConfig{Format: "auto", Level: "info"},
 	}
 }
 
@@ -187,6 +202,7 @@ func (c Config) Validate() error {
 		c.authProblems(),
 		c.namespaceProblems(),
 		c.webhookProblems(),
+		c.presenceProblems(),
 		c.logProblems(),
 	)...)
 }

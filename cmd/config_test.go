@@ -243,6 +243,10 @@ func TestBadConfigurationsAreNamed(t *testing.T) {
 			name: "webhook of no inboxes", file: oneWebhook("events: [message.undelivered]"),
 			want: []string{"webhooks.a: events: message.undelivered never happens in its channels; set undelivered_after"},
 		},
+		{
+			name: "webhook of no presence", file: oneWebhook("events: [member.joined]"),
+			want: []string{"webhooks.a: events: member.joined never happens in its channels; set presence: true"},
+		},
 		{name: "undelivered at once", file: "namespaces: {user: {undelivered_after: 3s}}", want: []string{"namespaces.user: undelivered_after is 3s, must be 4s (twice session.flush_interval, and a second) to 7d, or 0 for off"}},
 		{name: "undelivered too late", file: "namespaces: {user: {undelivered_after: 2h, max_age: 1h}}", want: []string{"namespaces.user: undelivered_after is 2h, must be below max_age (1h)"}},
 		{name: "events", file: "events: {max_age: 1s, max_bytes: 1MiB, vacated_after: 2h}", want: []string{"events.max_age: 1s must be from 1m to 30d", "events.max_bytes: 1MiB must be at least 16MiB", "events.vacated_after: 2h must be from 0s to 1h"}},

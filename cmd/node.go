@@ -170,6 +170,14 @@ func (n *Node) setup(ctx context.Context) error {
 		hooks.Start()
 		n.undo.push("webhooks", hooks.Stop)
 	}
+	control := b.NewControl()
+	var bus fanout.Bus // none on a node that is alone
+	if !control.Alone() {
+		bus = control
+	}
+	who := n.cfg.presenceConfig(n.name)
+	who.Observer = n.presenceObserver(hooks)
+	presence := hub.StartPresence(who, bus, n.log, n.reg)
 
 	limits := n.cfg.sessionConfig(n.name)
 	if most := connectionsWithin(descriptors()); limits.MaxConnections > most {
@@ -183,12 +191,20 @@ func (n *Node) setup(ctx context.Context) error {
 		Publisher: b,
 		Auth:      n.verifier,
 		Durable:   b.Sessions(),
+		Presence:  presence,
+		Others:    control,
 	}, n.log, n.reg)
 	if err != nil {
 		return fmt.Errorf("prepare sessions: %w", err)
 	}
 	if err := b.Sessions().Serve(registry, sessionObserver(hooks)); err != nil {
 		return fmt.Errorf("serve durable sessions: %w", err)
+	}
+	if err := control.Start(presence, map[string]broker.Answerer{
+		fanout.TopicPresence: presence.Answer, fanout.TopicChannels: presence.AnswerChannels,
+		fanout.TopicConnections: registry.AnswerConnections,
+	}); err != nil {
+		return fmt.Errorf("start the control bus: %w", err)
 	}
 	registry.Start(ctx)
 	n.undo.push("sessions", registry.Drain)
@@ -201,6 +217,9 @@ func (n *Node) setup(ctx context.Context) error {
 		Publisher: b,
 		Purger:    b,
 		History:   hub,
+		Presence:  presence,
+		Tail:      hub,
+		Users:     registry,
 		Readiness: readiness{&n.draining, b},
 		Auth:      n.verifier,
 		Metrics:   n.reg,

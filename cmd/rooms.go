@@ -116,6 +116,34 @@ func (c Config) brokerConfig(node string) broker.Config {
 // devNamespaceBytes is what a namespace that development makes on the fly reserves.
 const devNamespaceBytes Bytes = 256 << 20
 
+func (c Config) presenceConfig(node string) fanout.PresenceConfig {
+	cfg := fanout.DefaultPresenceConfig()
+	cfg.Node = node
+	cfg.MaxMembers = c.Presence.MaxMembers
+	cfg.Interval = time.Duration(c.Presence.Interval)
+	cfg.AnnounceInterval = cfg.Interval / 4
+	namespaces := c.Namespaces
+	cfg.Enabled = func(name string) bool { return c.Dev || namespaces[name].Presence }
+	return cfg
+}
+
+func (c Config) presenceProblems() []error {
+	var errs []error
+	if n := c.Presence.MaxMembers; n < 0 || n > mostMembers {
+		errs = append(errs, fmt.Errorf("presence.max_members: %d must be from 0 to %d", n, mostMembers))
+	}
+	if d := time.Duration(c.Presence.Interval); d < leastInterval || d > time.Minute {
+		errs = append(errs, fmt.Errorf("presence.interval: %v must be from %v to 1m", d, leastInterval))
+	}
+	return errs
+}
+
+// Bounds of presence: who gets a roster of so many at every interval has enough to read.
+const (
+	mostMembers   = 1000
+	leastInterval = 100 * time.Millisecond
+)
+
 // specs are the configured namespaces, or the default one where none is.
 func (c Config) specs() []broker.NamespaceSpec {
 	if len(c.Namespaces) == 0 && !c.Dev {

@@ -92,6 +92,8 @@ is subscribed: in order, live, and after a disconnection from where they stopped
 		newSubscribe(s),
 		newSessions(s),
 		newWebhooks(s),
+		newPresence(s),
+		newConnections(s),
 		newToken(s),
 		newKey(s),
 		newMigrate(s),

@@ -223,8 +223,8 @@ func (f *sessionsFlags) one(ctx context.Context, s Streams, method string, args 
 	return table.Flush()
 }
 
-// mostAnswer bounds what is read of an answer.
-const mostAnswer = 64 << 20
+// mostListing bounds what is read of an answer.
+const mostListing = 64 << 20
 
 // call asks the node's API; into may be nil.
 func (f *clientFlags) call(ctx context.Context, method, path string, body, into any) error {
@@ -257,7 +257,7 @@ func (f *clientFlags) call(ctx context.Context, method, path string, body, into 
 		Message string
 		Data    json.RawMessage
 	}
-	if err := json.NewDecoder(io.LimitReader(resp.Body, mostAnswer)).Decode(&answer); err != nil {
+	if err := json.NewDecoder(io.LimitReader(resp.Body, mostListing)).Decode(&answer); err != nil {
 		return fmt.Errorf("read the node's answer (HTTP %d): %w", resp.StatusCode, err)
 	}
 	if resp.StatusCode != http.StatusOK {

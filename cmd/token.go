@@ -16,6 +16,7 @@ func newToken(s Streams) *cobra.Command {
 	var (
 		node  nodeFlags
 		sub   string
+		info  string
 		allow []string
 		ttl   = Duration(time.Hour)
 	)
@@ -42,7 +43,7 @@ subject. Actions: subscribe, publish, history, presence, manage.`,
 			if ttl <= 0 {
 				return usagef("--ttl %v: must be above 0; every token expires", ttl)
 			}
-			token, err := mint(cfg, sub, caps, time.Duration(ttl))
+			token, err := mint(cfg, sub, info, caps, time.Duration(ttl))
 			if err != nil {
 				return usagef("%w", err)
 			}
@@ -52,12 +53,13 @@ subject. Actions: subscribe, publish, history, presence, manage.`,
 	}
 	node.add(cmd)
 	cmd.Flags().StringVar(&sub, "sub", "", "the `subject`: who the client is")
+	cmd.Flags().StringVar(&info, "info", "", "what others see of the client where it is subscribed, any `JSON` of at most 1 KiB")
 	cmd.Flags().StringArrayVar(&allow, "allow", nil, "what it may do, as `pattern=actions`; may be repeated")
 	cmd.Flags().TextVar(&ttl, "ttl", ttl, "how `long` it is valid")
 	return cmd
 }
 
-func mint(cfg Config, sub string, caps map[string][]auth.Action, ttl time.Duration) (string, error) {
+func mint(cfg Config, sub, info string, caps map[string][]auth.Action, ttl time.Duration) (string, error) {
 	if cfg.Dev {
 		return "", fmt.Errorf("a node that runs with --dev needs no token")
 	}
@@ -76,6 +78,7 @@ func mint(cfg Config, sub string, caps map[string][]auth.Action, ttl time.Durati
 		Subject:      sub,
 		ExpiresAt:    time.Now().Add(ttl),
 		Capabilities: capabilities,
+		Info:         info,
 	})
 }
 

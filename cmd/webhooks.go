@@ -169,6 +169,11 @@ func (c Config) problemsOf(w WebhookConfig) []error {
 		errs = append(errs, fmt.Errorf("dead_letters: %s: the namespace %q is not configured; name a channel of one that is, or %s",
 			to, to.Namespace(), noDeadLetters))
 	}
+	for _, t := range h.Events {
+		if !c.Dev && t.Presence() && !slices.ContainsFunc(h.Channels, func(p fanout.Channel) bool { return c.Namespaces[p.Namespace()].Presence }) {
+			errs = append(errs, fmt.Errorf("events: %s never happens in its channels; set presence: true in one of their namespaces", t))
+		}
+	}
 	if slices.Contains(h.Events, webhook.MessageUndelivered) && !slices.ContainsFunc(h.Channels, func(p fanout.Channel) bool {
 		return c.Namespaces[p.Namespace()].UndeliveredAfter > 0
 	}) {
@@ -261,6 +266,32 @@ func sessionObserver(e *webhook.Engine) broker.SessionObserver {
 		return nil
 	}
 	return sessionEvents{e}
+}
+
+// presenceEvents tells webhooks of who is subscribed.
+type presenceEvents struct{ engine *webhook.Engine }
+
+func (p presenceEvents) Occupied(c fanout.Channel) { p.engine.Occupied(c) }
+func (p presenceEvents) Vacated(c fanout.Channel)  { p.engine.Vacated(c) }
+
+func (p presenceEvents) MemberJoined(c fanout.Channel, m *fanout.Member) {
+	p.engine.Joined(c, memberOf(m))
+}
+
+func (p presenceEvents) MemberLeft(c fanout.Channel, m *fanout.Member) {
+	p.engine.Left(c, memberOf(m))
+}
+
+func memberOf(m *fanout.Member) webhook.Member {
+	return webhook.Member{User: m.User, Client: m.Client.String(), Info: m.Info}
+}
+
+// presenceObserver is the webhooks', nil where none asks who is subscribed.
+func (n *Node) presenceObserver(e *webhook.Engine) fanout.PresenceObserver {
+	if e == nil || !n.webhooks.Wanted(webhook.ChannelOccupied, webhook.ChannelVacated, webhook.MemberJoined, webhook.MemberLeft) {
+		return nil
+	}
+	return presenceEvents{e}
 }
 
 // webhookView shows the webhooks to the API.

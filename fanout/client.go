@@ -50,11 +50,14 @@ func (c *Client) Subscribe(req SubscribeRequest) error {
 		return err
 	}
 	h := c.shard.hub
+	if req.Presence && (h.presence == nil || !h.presence.Has(req.Channel)) {
+		return ErrNoPresence
+	}
 	src := h.acquireOpen(req.Channel)
 	if src != nil {
 		req.Channel = src.key.Filter // equal, and shared by all its subscribers
 	}
-	sub := &subscription{client: c, channel: req.Channel, token: req.Token, start: req.Start, recovered: true}
+	sub := &subscription{client: c, channel: req.Channel, token: req.Token, start: req.Start, recovered: true, watches: req.Presence}
 	if err := c.admit(sub); err != nil {
 		if src != nil {
 			h.release(src)
@@ -114,6 +117,8 @@ func (r SubscribeRequest) validate() error {
 		return badInput("last", "is %d, must be 1 to %d", r.Start.Last, MaxLast)
 	case r.Start.Since < 0:
 		return badInput("since", "is negative, must be a Unix time")
+	case r.Presence && r.Channel.IsPattern():
+		return badInput("presence", "is for one channel; a pattern's subscribers are members of none")
 	case r.Start.Last != 0 && r.Channel.IsPattern():
 		return badInput("last", "is for one channel; a pattern takes positions or since")
 	}

@@ -189,7 +189,7 @@ func (c *consumer) notice(n fanout.Notice) {
 	case fanout.NoticePosition:
 		c.checkNothingBefore(n.Positions[0])
 		c.keep(n.Positions)
-	case fanout.NoticeUnsubscribed, fanout.NoticeDeleted:
+	case fanout.NoticeUnsubscribed, fanout.NoticeDeleted, fanout.NoticePresence:
 		c.fail("unexpected notice %d", n.Kind)
 	}
 }

@@ -15,7 +15,11 @@
 //
 // Not promised: an order between channels; the time of a delivery.
 //
+// Presence keeps who is subscribed to a channel, in the memory of each node, and asks
+// the others over a Bus.
+//
 // Goroutines: one per shard (it alone touches the shard's cursors), one that sweeps,
-// and, while there is work, those that open, repair and read sources. Hub.Stop waits
+// one that tells of presence, and, while there is work, those that open, repair and read
+// sources or ask other nodes. Hub.Stop waits
 // for all of them.
 package fanout

@@ -28,6 +28,8 @@ var (
 	ErrAlreadySubscribed = errors.New("fanout: already subscribed")
 	// ErrNotSubscribed: the client has no such subscription.
 	ErrNotSubscribed = errors.New("fanout: not subscribed")
+	// ErrNoPresence: the channel's namespace has no presence.
+	ErrNoPresence = errors.New("fanout: the namespace has no presence")
 	// ErrClosed: the hub or broker is stopping.
 	ErrClosed = errors.New("fanout: closed")
 )

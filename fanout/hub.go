@@ -120,6 +120,8 @@ type Hub struct {
 	opened  atomic.Uint64      // sources so far
 	seeks   singleflight.Group // by source and seek
 
+	presence *Presence // nil unless StartPresence was called
+
 	lifeMu sync.Mutex // guards the following
 	ended  bool
 	wg     sync.WaitGroup

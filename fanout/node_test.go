@@ -248,6 +248,8 @@ func words(n fanout.Notice) string {
 		return fmt.Sprintf("deleted %s %d", s, n.Target)
 	case fanout.NoticeChecked:
 		return "checked " + s
+	case fanout.NoticePresence:
+		return fmt.Sprintf("presence %s %d", s, n.Presence.Clients)
 	}
 	return "unknown"
 }

@@ -36,6 +36,7 @@ const (
 	NoticePosition                       // a fresher place to resume from; Positions[0]
 	NoticeDeleted                        // the message at Target was deleted; Positions[0]
 	NoticeChecked                        // Client.Check's answer: Positions are what was asked and where the cursor stands; or Err
+	NoticePresence                       // who is subscribed has changed; Presence
 )
 
 // Notice is news about one subscription.
@@ -56,6 +57,7 @@ type Notice struct {
 	Reason    string // a protocol.Reason…
 	Target    uint64
 	Err       error
+	Presence  *PresenceNews // shared; not to be changed
 }
 
 // SubscribeRequest asks for a subscription.
@@ -64,6 +66,8 @@ type SubscribeRequest struct {
 	Token   uint64
 	Channel Channel // or pattern
 	Start   Start
+	// Presence asks for NoticePresence, of a channel whose namespace has presence.
+	Presence bool
 }
 
 // Start says where a subscription begins. At most one field is set; with none it

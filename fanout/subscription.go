@@ -29,6 +29,7 @@ type subscription struct {
 	recovered bool      // of all cursors so far
 	attached  bool
 	ended     bool
+	watches   bool   // static: it asked for presence
 	reason    string // why recovered is false
 }
 
@@ -275,6 +276,7 @@ func (s *subscription) begins(c *cursor, recovered bool, reason string) {
 		Recovered: s.recovered, Reason: s.reason,
 	})
 	if s.announced {
+		s.client.shard.hub.presence.joins(s)
 		s.each(func(o *cursor) bool {
 			if o != c {
 				s.client.shard.post(o.step)
@@ -345,6 +347,7 @@ func (s *subscription) end() {
 	s.cancel()
 	s.forget()
 	c := s.client
+	c.shard.hub.presence.leaves(s)
 	i := slices.Index(c.active, s)
 	if i < 0 {
 		return

@@ -42,7 +42,7 @@ func of(cmd *protocol.Command) command {
 	case cmd.History != nil:
 		return command{"history", false, history}
 	case cmd.Presence != nil:
-		return command{"presence", false, notSupported}
+		return command{"presence", false, presence}
 	case cmd.Refresh != nil:
 		return command{"refresh", false, refresh}
 	case cmd.Ping != nil:
@@ -176,7 +176,8 @@ func (s *Session) revokeUnallowed(claims auth.Claims) {
 	client := s.client
 	var gone []fanout.Channel
 	s.subs = slices.DeleteFunc(s.subs, func(j joined) bool {
-		if claims.Allows(auth.Subscribe, j.channel.String()) {
+		watches := j.token&watching != 0
+		if claims.Allows(auth.Subscribe, j.channel.String()) && (!watches || claims.Allows(auth.Presence, j.channel.String())) {
 			return false
 		}
 		gone = append(gone, j.channel)
@@ -193,8 +194,12 @@ func subscribe(ctx context.Context, s *Session, cmd *protocol.Command) error {
 	if err != nil {
 		return err
 	}
-	if !s.claimed().Allows(auth.Subscribe, req.Channel.String()) {
+	claims := s.claimed()
+	if !claims.Allows(auth.Subscribe, req.Channel.String()) {
 		return Forbidden("channel", "the token does not allow subscribe on %s", req.Channel)
+	}
+	if req.Presence && !claims.Allows(auth.Presence, req.Channel.String()) {
+		return Forbidden("presence", "the token does not allow presence on %s", req.Channel)
 	}
 	kept := passing
 	if cmd.Subscribe.Durable {
@@ -205,7 +210,7 @@ func subscribe(ctx context.Context, s *Session, cmd *protocol.Command) error {
 			return err
 		}
 	}
-	client, token, err := s.join(req.Channel, cmd.ID, kept)
+	client, token, err := s.join(req.Channel, cmd.ID, kept, req.Presence)
 	if err != nil {
 		return err
 	}
@@ -230,7 +235,7 @@ func (s *Session) joined(c fanout.Channel) (token uint64, ok bool) {
 }
 
 // join notes a subscription before it begins, since its outcome may come at once.
-func (s *Session) join(c fanout.Channel, id uint64, kept durability) (client Subscriber, token uint64, err error) {
+func (s *Session) join(c fanout.Channel, id uint64, kept durability, presence bool) (client Subscriber, token uint64, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if slices.ContainsFunc(s.subs, func(j joined) bool { return j.channel == c }) {
@@ -242,7 +247,11 @@ func (s *Session) join(c fanout.Channel, id uint64, kept durability) (client Sub
 	if s.client == nil {
 		s.client = s.registry.services.NewClient(s)
 	}
-	token = s.askLocked(id)
+	mark := uint64(0)
+	if presence {
+		mark = watching
+	}
+	token = s.askLocked(id, mark)
 	s.subs = append(s.subs, joined{c, token})
 	if kept != passing {
 		s.durable.bind(c, token, kept)
@@ -278,6 +287,7 @@ func ParseSubscribe(cmd *protocol.SubscribeCommand) (fanout.SubscribeRequest, er
 	if cmd.Position != "" {
 		list = []string{cmd.Position}
 	}
+	req.Presence = cmd.Presence
 	req.Start.Last = cmd.Last
 	req.Start.Since = cmd.Since * int64(time.Millisecond)
 	if len(list) > 0 {
@@ -323,7 +333,7 @@ func notSupported(_ context.Context, _ *Session, cmd *protocol.Command) error {
 	if cmd.Nak != nil || cmd.InProgress != nil {
 		return refuse(protocol.ErrorNotSupported, "", "nak and in_progress are for groups, which this node does not have")
 	}
-	return refuse(protocol.ErrorNotSupported, "", "presence is not available on this node")
+	return refuse(protocol.ErrorNotSupported, "", "nak and in_progress are for groups, which this node does not have")
 }
 
 func ping(_ context.Context, s *Session, cmd *protocol.Command) error {

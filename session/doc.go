@@ -27,7 +27,7 @@
 //
 // A plain TCP connection has none while nothing happens: package socket reads it, and
 // whoever has a frame for it writes it. Over other connections one goroutine reads,
-// and one writes while something waits. A publish under way and a history have one
-// each. The registry runs one sweeper, and one that writes durable sessions. Whoever
-// starts one waits for it.
+// and one writes while something waits. A publish under way and a history or presence
+// have one each. The registry runs one sweeper, and one that writes durable sessions.
+// Whoever starts one waits for it.
 package session

@@ -44,6 +44,7 @@ func refusals() []refusal {
 		{err: fanout.ErrKeyConflict, code: protocol.ErrorConflict, text: "the key was used before with other content; use a new key for a new message", field: "idempotency_key"},
 		{err: fanout.ErrTooLarge, code: protocol.ErrorTooLarge, text: "the message is over the namespace's size limit", field: "data"},
 		{err: fanout.ErrAlreadySubscribed, code: protocol.ErrorConflict, text: "this connection is already subscribed to it; unsubscribe first", field: "channel"},
+		{err: fanout.ErrNoPresence, code: protocol.ErrorNotSupported, text: "the channel's namespace has no presence (namespaces.<name>.presence)", field: "channel"},
 		{err: fanout.ErrNotSubscribed, code: protocol.ErrorNotFound, text: "this connection is not subscribed to it", field: "channel"},
 		{err: fanout.ErrClosed, code: protocol.ErrorUnavailable, text: "the node is shutting down", retry: time.Second},
 		{err: ErrFull, code: protocol.ErrorUnavailable, text: "the node has as many connections as it may", retry: 5 * time.Second},

@@ -73,6 +73,8 @@ func NoticeEvent(n fanout.Notice) *protocol.Event {
 	case fanout.NoticeChecked: // is no event by itself
 	case fanout.NoticeDeleted:
 		return &protocol.Event{Deleted: &protocol.DeletedEvent{Channel: channel, Offset: n.Target, Position: first(n)}}
+	case fanout.NoticePresence:
+		return &protocol.Event{Presence: NewsEvent(n.Presence)}
 	}
 	return nil
 }

@@ -32,6 +32,11 @@ type Historian interface {
 	History(ctx context.Context, q fanout.HistoryQuery) (fanout.HistoryPage, error)
 }
 
+// Attendance knows who is subscribed to channels.
+type Attendance interface {
+	Page(ctx context.Context, q fanout.PresenceQuery) (fanout.PresencePage, error)
+}
+
 // Subscriber is one connection's subscriptions, a *fanout.Client.
 type Subscriber interface {
 	Subscribe(req fanout.SubscribeRequest) error
@@ -47,6 +52,9 @@ type Services struct {
 	Publisher Publisher
 	Auth      Authenticator
 	Durable   DurableStore // nil keeps no durable sessions
+	Presence  Attendance   // nil where there is none
+	// Others asks the other nodes; nil on a node that is alone.
+	Others Asker
 }
 
 // Member is one connection, as the registry sees it.

@@ -2,6 +2,7 @@ package session
 
 import (
 	"crypto/rand"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"log/slog"
@@ -56,7 +57,7 @@ type Session struct {
 	lastLife int64
 
 	mu     sync.Mutex // guards the following
-	claims auth.Claims
+	holder holder
 	client Subscriber // made by the first subscribe
 	tokens uint64     // counts what the hub is asked
 	asked  []question
@@ -78,9 +79,11 @@ type joined struct {
 }
 
 var (
-	_ fanout.Sink   = (*Session)(nil)
-	_ fanout.Corker = (*Session)(nil)
-	_ Member        = (*Session)(nil)
+	_ fanout.Sink       = (*Session)(nil)
+	_ fanout.Corker     = (*Session)(nil)
+	_ fanout.Identified = (*Session)(nil)
+	_ Member            = (*Session)(nil)
+	_ Owned             = (*Session)(nil)
 )
 
 // Init makes a zero Session one whose frames wait until Outbound().Start. The owner is
@@ -134,7 +137,7 @@ func (s *Session) Receiving(since int64) (before int64) { return s.begun.Swap(si
 
 func (s *Session) admit(claims auth.Claims) {
 	s.mu.Lock()
-	s.claims = claims
+	s.holder = holder{claims.Subject, claims.Key, claims.Info, claims.Capabilities}
 	s.mu.Unlock()
 	s.expires.Store(0)
 	if !claims.ExpiresAt.IsZero() {
@@ -143,10 +146,33 @@ func (s *Session) admit(claims auth.Claims) {
 	s.ready.Store(true)
 }
 
+// holder is what a session keeps of its claims; when they end is kept apart.
+type holder struct {
+	subject, key, info string
+	capabilities       auth.Capabilities
+}
+
+// claimed are the claims, but for when they end.
 func (s *Session) claimed() auth.Claims {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.claims
+	h := &s.holder
+	return auth.Claims{Subject: h.subject, Key: h.key, Info: h.info, Capabilities: h.capabilities}
+}
+
+// Identity makes the session a member of the channels it is subscribed to.
+func (s *Session) Identity() fanout.Identity {
+	claims := s.claimed()
+	return NewIdentity(fanout.ClientID(binary.BigEndian.Uint64(s.id[:])), claims)
+}
+
+// NewIdentity is who holds the claims, over the connection with the given ID.
+func NewIdentity(id fanout.ClientID, claims auth.Claims) fanout.Identity {
+	who := fanout.Identity{Client: id, User: claims.Subject}
+	if claims.Info != "" {
+		who.Info = []byte(claims.Info)
+	}
+	return who
 }
 
 // push sends an event that the client must get; one that reads nothing of what it
@@ -239,13 +265,17 @@ func (s *Session) answer(n fanout.Notice) bool {
 func (s *Session) ask(id uint64) (token uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.askLocked(id)
+	return s.askLocked(id, 0)
 }
 
-func (s *Session) askLocked(id uint64) (token uint64) {
+// watching marks the tokens of subscriptions that asked for presence.
+const watching uint64 = 1 << 63
+
+func (s *Session) askLocked(id, mark uint64) (token uint64) {
 	s.tokens++
-	s.asked = append(s.asked, question{s.tokens, id})
-	return s.tokens
+	token = s.tokens | mark
+	s.asked = append(s.asked, question{token, id})
+	return token
 }
 
 // answered returns the command that token stands for, once: a subscription that ends

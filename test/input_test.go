@@ -194,8 +194,14 @@ func TestBadCommands(t *testing.T) {
 		"unsubscribe from nothing":  {`"unsubscribe":{"channel":"t:a"}`, 4404, "channel"},
 		"history of nowhere":        {`"history":{"channel":"nowhere:a"}`, 4404, "channel"},
 		"history, bad position":     {`"history":{"channel":"t:a","after":"x"}`, 4400, "after"},
-		"presence, not there yet":   {`"presence":{"channel":"t:a"}`, 4422, ""},
 		"ack without a session":     {`"ack":{"channel":"t:a","offset":1}`, 4400, "channel"},
+		"presence, not configured":  {`"presence":{"channel":"t:a"}`, 4422, "channel"},
+		"presence of a pattern":     {`"presence":{"channel":"t:>"}`, 4400, "channel"},
+		"presence, bad limit":       {`"presence":{"channel":"t:a","limit":1001}`, 4400, "limit"},
+		"presence, bad after":       {`"presence":{"channel":"t:a","after":"x"}`, 4400, "after"},
+		"presence, not ours":        {`"presence":{"channel":"other:a"}`, 4403, "channel"},
+		"watch, not configured":     {`"subscribe":{"channel":"t:z","presence":true}`, 4422, "channel"},
+		"watch a pattern":           {`"subscribe":{"channel":"t:z.*","presence":true}`, 4400, "presence"},
 	} {
 		k.id++
 		if err := k.WriteMessage(websocket.TextMessage, fmt.Appendf(nil, `{"id":%d,%s}`, k.id, c.frame)); err != nil {

@@ -49,6 +49,7 @@ func TestREADME(t *testing.T) {
 		"docs/benchmarking.md":     2,
 		"docs/durable-sessions.md": 7,
 		"docs/operating.md":        3,
+		"docs/presence.md":         3,
 		"docs/publishing.md":       6,
 		"docs/subscribing.md":      6,
 	} {

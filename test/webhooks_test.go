@@ -14,6 +14,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -228,4 +229,68 @@ func publishNumbers(ctx context.Context, url string, channels, each int) error {
 		}
 	}
 	return nil
+}
+
+// TestWebhooksTellOfClients: real clients and durable sessions, on a real node.
+func TestWebhooksTellOfClients(t *testing.T) {
+	rcv := receiveHooks(t)
+	config := hookConfig(t, rcv.URL, "channel.occupied, channel.vacated, member.joined, member.left, message.undelivered, session.expired",
+		`"chat:>", "user:>"`, ", undelivered_after: 4s, session_ttl: 10s")
+	n := started(t, start(t, nil, binary(t), "serve", "--dev", "--config", config, "--listen", ownAddress(t), "--data", t.TempDir(),
+		"--disk-budget", "4GiB", "--set", "events.vacated_after=1s"))
+	webhooksRunning(t, n)
+	client, err := rivulet.New(n.url(), rivulet.Options{Session: "phone"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	if err := client.Connect(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	room, err := client.Subscribe(t.Context(), "chat:room", rivulet.SubscribeOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client.Subscribe(t.Context(), "user:ann", rivulet.SubscribeOptions{Durable: true, ManualAck: true}); err != nil {
+		t.Fatal(err)
+	}
+	rcv.awaitTypes("chat:room", "channel.occupied", "member.joined")
+	if _, err := client.Publish(t.Context(), "user:ann", "hello", rivulet.PublishOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	room.Close()
+	rcv.awaitTypes("chat:room", "channel.occupied", "member.joined", "member.left", "channel.vacated")
+	rcv.awaitTypes("user:ann", "channel.occupied", "member.joined", "message.undelivered")
+	client.Close() // the session is left to expire
+	rcv.awaitTypes("", "session.expired")
+	rcv.mu.Lock()
+	defer rcv.mu.Unlock()
+	for _, e := range rcv.events {
+		switch e.Type {
+		case "message.undelivered":
+			if e.User != "ann" || string(e.Message.Data) != `"hello"` {
+				t.Errorf("%+v", e)
+			}
+		case "session.expired":
+			if e.Session != "phone" || len(e.Channels) != 1 || e.Channels[0] != "user:ann" {
+				t.Errorf("%+v", e)
+			}
+		}
+	}
+}
+
+// awaitTypes waits until the types of a channel's events are these, in order.
+func (r *hookReceiver) awaitTypes(channel string, want ...string) {
+	r.t.Helper()
+	eventually(r.t, fmt.Sprintf("%q of %q", want, channel), func() bool {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		var got []string
+		for _, e := range r.events {
+			if e.Channel == channel {
+				got = append(got, e.Type)
+			}
+		}
+		return slices.Equal(got, want)
+	})
 }

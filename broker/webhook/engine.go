@@ -48,10 +48,10 @@ type Engine struct {
 	crowd *crowd // nil unless a webhook asks who is subscribed
 
 	// quit ends what need not be finished, ctx everything.
-	quit, ctx      context.Context //nolint:containedctx // the lifetime of the engine's goroutines, not of a call
-	leave, cancel  context.CancelFunc
-	wg             sync.WaitGroup
-	active         atomic.Int64 // lanes that run
+	quit, ctx     context.Context //nolint:containedctx // the lifetime of the engine's goroutines, not of a call
+	leave, cancel context.CancelFunc
+	wg            sync.WaitGroup
+	active        atomic.Int64 // lanes that run
 }
 
 // hook is a webhook at work on this node.

@@ -27,6 +27,11 @@ const (
 	Test Type = "test"
 )
 
+// Presence reports whether it tells who is subscribed.
+func (t Type) Presence() bool {
+	return t == ChannelOccupied || t == ChannelVacated || t == MemberJoined || t == MemberLeft
+}
+
 // Types are those that a webhook can ask for.
 func Types() []Type {
 	return []Type{ChannelOccupied, ChannelVacated, MemberJoined, MemberLeft, MessagePublished, MessageUndelivered, SessionExpired}

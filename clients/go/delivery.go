@@ -59,7 +59,7 @@ func (s *Subscription) ask(l *link) bool {
 
 // startLocked is where to subscribe: after what was received, or as the application said.
 func (s *Subscription) startLocked() *protocol.SubscribeCommand {
-	c := &protocol.SubscribeCommand{Channel: s.channel, Durable: s.opts.Durable}
+	c := &protocol.SubscribeCommand{Channel: s.channel, Durable: s.opts.Durable, Presence: s.opts.Presence}
 	if known := s.received.list(); s.started && len(known) > 0 {
 		c.Position = s.received.one
 		if s.pattern {

@@ -81,6 +81,8 @@ const (
 	KindPosition
 	// KindDeleted: the message at Offset was deleted from the log.
 	KindDeleted
+	// KindPresence: members have come or gone; see SubscribeOptions.Presence.
+	KindPresence
 )
 
 // Update is one thing a subscription has to tell, in its order.
@@ -97,6 +99,7 @@ type Update struct {
 	Recovered bool
 	Reason    string
 	Offset    uint64
+	Presence  *Presence // KindPresence only
 }
 
 // Gap returns an error if the update tells of lost messages, else nil.
@@ -110,6 +113,9 @@ func (u Update) Gap() *GapError {
 func (u Update) size() int {
 	if u.Message != nil {
 		return u.Message.size()
+	}
+	if u.Presence != nil {
+		return u.Presence.size()
 	}
 	return 0
 }

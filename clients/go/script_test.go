@@ -263,6 +263,8 @@ func short(u rivulet.Update) string {
 		return "position"
 	case rivulet.KindDeleted:
 		return fmt.Sprintf("deleted %s@%d", u.Channel, u.Offset)
+	case rivulet.KindPresence:
+		return fmt.Sprintf("presence %d", u.Presence.Clients)
 	}
 	return "?"
 }

@@ -106,6 +106,9 @@ func (c *Client) news(l *link, e *protocol.Event) (*Subscription, Update) {
 	case e.Deleted != nil:
 		channel, whose = e.Deleted.Channel, c.about(l, e.Deleted.Position)
 		u = Update{Kind: KindDeleted, Positions: allPositions(e.Deleted.Position, nil), Offset: e.Deleted.Offset}
+	case e.Presence != nil:
+		channel = e.Presence.Channel
+		u = Update{Kind: KindPresence, Presence: newPresence(e.Presence)}
 	default:
 		return nil, u
 	}

@@ -31,6 +31,10 @@ type SubscribeOptions struct {
 	// ManualAck leaves acknowledging to Subscription.Ack. Otherwise a message is
 	// acknowledged when the next is asked for, or its callback has returned.
 	ManualAck bool
+	// Presence asks for KindPresence: first all members, then who came and who left, at
+	// most once a second or so. A Roster puts them together. It is for channels, in
+	// namespaces that have presence, and needs that action.
+	Presence bool
 	// Buffer is how many updates wait for the application at most; 0 is 256. It is
 	// bounded to about 1 MiB as well.
 	Buffer int
@@ -62,6 +66,8 @@ func (o *SubscribeOptions) validate(pattern bool) error {
 		return invalid("manual_ack", "needs Durable")
 	case pattern && o.Position != "":
 		return invalid("position", "a pattern resumes from Positions, one of each stream")
+	case pattern && o.Presence:
+		return invalid("presence", "is for one channel; a pattern's subscribers are members of none")
 	case !pattern && len(o.Positions) > 1:
 		return invalid("positions", "a channel resumes from one Position")
 	}

@@ -1,8 +1,10 @@
 package sse
 
 import (
+	"crypto/rand"
+	"encoding/binary"
 	"log/slog"
-	"math/rand/v2"
+	mathrand "math/rand/v2"
 	"slices"
 	"sync"
 	"time"
@@ -24,6 +26,8 @@ type stream struct {
 	driver   socket.Driver // of a connection that was taken over
 	slot     *session.Slot
 	client   session.Subscriber
+	who      fanout.Identity
+	born     time.Time
 	expires  time.Time
 	outcome  chan error // one value: nil when all channels are subscribed, or why one is not
 
@@ -38,22 +42,28 @@ type stream struct {
 }
 
 var (
-	_ fanout.Sink    = (*stream)(nil)
-	_ fanout.Corker  = (*stream)(nil)
-	_ session.Member = (*stream)(nil)
-	_ session.Owner  = (*stream)(nil)
-	_ socket.Handler = (*stream)(nil)
+	_ fanout.Sink       = (*stream)(nil)
+	_ fanout.Corker     = (*stream)(nil)
+	_ session.Member    = (*stream)(nil)
+	_ session.Owned     = (*stream)(nil)
+	_ fanout.Identified = (*stream)(nil)
+	_ session.Owner     = (*stream)(nil)
+	_ socket.Handler    = (*stream)(nil)
 )
 
 func newStream(r *session.Registry, log *slog.Logger, claims auth.Claims, subs []subscription) *stream {
 	s := &stream{
 		registry: r, cfg: r.Config(), log: log, expires: claims.ExpiresAt, waiting: len(subs),
 		outcome: make(chan error, 1), // so that the sink never waits
+		born:    time.Now(),
 	}
+	var id [8]byte
+	_, _ = rand.Read(id[:]) // never fails, by its contract
+	s.who = session.NewIdentity(fanout.ClientID(binary.BigEndian.Uint64(id[:])), claims)
 	for _, sub := range subs {
 		s.places = append(s.places, place{channel: sub.request.Channel, hash: sub.hash, positions: slices.Clone(sub.request.Start.Positions)})
 	}
-	s.nextBeat = time.Now().Add(s.cfg.PingInterval/2 + rand.N(s.cfg.PingInterval/2))
+	s.nextBeat = time.Now().Add(s.cfg.PingInterval/2 + mathrand.N(s.cfg.PingInterval/2))
 	r.Init(&s.out, s)
 	s.client = r.Services().NewClient(s)
 	return s
@@ -70,6 +80,23 @@ func (s *stream) subscribe(subs []subscription) {
 }
 
 func (s *stream) settle(err error) { s.decide.Do(func() { s.outcome <- err }) }
+
+// Identity makes the stream a member of the channels it is subscribed to.
+func (s *stream) Identity() fanout.Identity { return s.who }
+
+// Whose implements session.Owned.
+func (s *stream) Whose(user string) (session.Connection, bool) {
+	if s.who.User != user {
+		return session.Connection{}, false
+	}
+	c := session.Connection{
+		Client: s.who.Client.String(), Transport: session.SSE, Since: s.born.UnixMilli(), Subscriptions: len(s.places), Channels: []string{},
+	}
+	for i := range s.places {
+		c.Channels = append(c.Channels, s.places[i].channel.String())
+	}
+	return c, true
+}
 
 // Drained moves the subscriptions on that waited for room.
 func (s *stream) Drained() { s.client.Drained() }
@@ -154,6 +181,8 @@ func (s *stream) Notify(n fanout.Notice) bool {
 		s.Disconnect(protocol.DisconnectEvent{
 			Code: protocol.CloseInternal, Reason: session.ErrorEvent(n.Err).Message, Reconnect: true, RetryAfterMS: retryHint,
 		})
+		return true
+	case fanout.NoticePresence: // nobody can ask for it here
 		return true
 	case fanout.NoticeUnsubscribed: // only Close ends a subscription here, without notices
 		return true

@@ -123,7 +123,7 @@ func TestCommandsWithoutReading(t *testing.T) {
 		}
 	})
 	for i := range commands {
-		c.wantError(uint64(i+1), protocol.ErrorNotSupported, "")
+		c.wantError(uint64(i+1), protocol.ErrorNotSupported, "channel")
 	}
 	wg.Wait()
 }

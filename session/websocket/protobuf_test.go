@@ -125,7 +125,7 @@ func TestCommandsInBothCodecs(t *testing.T) {
 				{"not subscribed", protocol.Command{Unsubscribe: &protocol.UnsubscribeCommand{Channel: "chat:b"}}, protocol.ErrorNotFound, "channel"},
 				{"no data", protocol.Command{Publish: &protocol.PublishCommand{Channel: "chat:a"}}, protocol.ErrorBadRequest, "data"},
 				{"data that is no JSON", protocol.Command{Publish: &protocol.PublishCommand{Channel: "chat:a", Data: json.RawMessage(`{"a":1}{}`)}}, protocol.ErrorBadRequest, "data"},
-				{"not supported", protocol.Command{Presence: &protocol.PresenceCommand{Channel: "chat:a"}}, protocol.ErrorNotSupported, ""},
+				{"not supported", protocol.Command{Presence: &protocol.PresenceCommand{Channel: "chat:a"}}, protocol.ErrorNotSupported, "channel"},
 				{"connect too late", protocol.Command{Connect: &protocol.ConnectCommand{}}, protocol.ErrorConflict, ""},
 			} {
 				if tc.name == "data that is no JSON" && l.name == "JSON" {

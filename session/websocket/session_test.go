@@ -423,7 +423,7 @@ func TestHistory(t *testing.T) {
 func TestNotSupported(t *testing.T) {
 	c := start(t, nil, open()).dial(t, "", nil)
 	c.send(`{"id":1,"presence":{"channel":"chat:a"}}`)
-	c.wantError(1, protocol.ErrorNotSupported, "")
+	c.wantError(1, protocol.ErrorNotSupported, "channel")
 	c.send(`{"id":2,"ack":{"channel":"chat:a","offset":1}}`)
 	c.wantError(2, protocol.ErrorNotSupported, "")
 	c.send(`{"id":3,"nak":{"channel":"chat:a","token":"t"}}`)

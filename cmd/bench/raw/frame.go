@@ -99,6 +99,17 @@ func position(payload []byte) string {
 	return string(p)
 }
 
+// members returns the number of connections in a presence event, which follows all
+// lists of members.
+func members(payload []byte) int {
+	i := bytes.LastIndex(payload, []byte(`"clients":`))
+	if i < 0 {
+		return 0
+	}
+	n, _ := digits(payload[i+len(`"clients":`):])
+	return int(n)
+}
+
 func after(b []byte, mark string) ([]byte, bool) {
 	i := bytes.Index(b, []byte(mark))
 	if i < 0 {

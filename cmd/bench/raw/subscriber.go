@@ -36,6 +36,8 @@ type Tally struct {
 	// and when its connection has ended.
 	OnSubscribed func(s *Subscriber)
 	OnFailed     func(s *Subscriber, err error)
+	// Pushes of presence that came, and their bytes.
+	Pushes, PushBytes int
 
 	Lost, Duplicate, Disorder int
 	Unrecovered               int // resumes that were told that history is gone, and gaps
@@ -70,6 +72,9 @@ type Subscriber struct {
 	Offset   uint64 // of the last message
 	Count    int    // messages since Connect
 	Tag      int    // for its owner
+	// Presence asks for presence events; Members is the number that the last one told.
+	Presence bool
+	Members  int
 
 	tally    *Tally
 	conn     *Conn
@@ -149,6 +154,9 @@ func (s *Subscriber) command() []byte {
 	if s.Position != "" {
 		b = append(append(b, `,"position":`...), strconv.Quote(s.Position)...)
 	}
+	if s.Presence {
+		b = append(b, `,"presence":true`...)
+	}
 	return append(b, `}}`...)
 }
 
@@ -226,6 +234,10 @@ func (s *Subscriber) event(c *Conn, payload []byte) {
 		if s.Keep {
 			s.Position = position(payload)
 		}
+	case bytes.HasPrefix(payload, []byte(`{"presence":`)):
+		t.Pushes++
+		t.PushBytes += len(payload)
+		s.Members = members(payload)
 	case bytes.HasPrefix(payload, []byte(`{"gap":`)):
 		t.fault(&t.Unrecovered, 1, "%s: %.300s", s.Channel, payload)
 	case bytes.HasPrefix(payload, []byte(`{"connected":`)), bytes.HasPrefix(payload, []byte(`{"caught_up":`)),

@@ -27,6 +27,8 @@ type Config struct {
 	Sync string
 	// NATSURL, if set, is the node's --nats-url.
 	NATSURL string
+	// Presence gives the node's namespace presence; a node that runs open has it anyway.
+	Presence bool
 	// Secret, if set, is what the node's tokens are signed with; else it runs open.
 	Secret string
 	// SessionStore, if set, is the namespace's session_store.
@@ -73,6 +75,8 @@ type Sizes struct {
 	StormChannels int // of the variant with several
 	StormMissed   int // messages of each channel
 	StormLive     int // messages per second meanwhile, of the variant with live messages
+
+	PresenceMembers int // connections that join one channel at once
 }
 
 // DefaultSizes are those of docs/performance.md.
@@ -86,6 +90,7 @@ func DefaultSizes() Sizes {
 		CrowdNodes: 6, CrowdConnections: 16_700, CrowdMessages: 5,
 		Sessions: []int{1000, 10_000}, SessionsSettle: 10 * time.Second,
 		StormClients: 2000, StormChannels: 20, StormMissed: 100, StormLive: 100,
+		PresenceMembers: 5000,
 	}
 }
 
@@ -120,6 +125,7 @@ func all() []scenario {
 		{"connect", connect},
 		{"storm", storm},
 		{"sessions", sessions},
+		{"presence", presence},
 		{"idle", idle},
 		{"crowd", crowd},
 	}

@@ -94,7 +94,7 @@ func mint(user string) (string, error) {
 	cfg := auth.DefaultConfig().HMAC
 	cfg.Secret = auth.NewSecret(secret)
 	caps, err := auth.NewCapabilities(map[string][]auth.Action{
-		namespace + ":>": {auth.Subscribe, auth.Publish, auth.History}, "user:${sub}": {auth.Subscribe},
+		namespace + ":>": {auth.Subscribe, auth.Publish, auth.History, auth.Presence}, "user:${sub}": {auth.Subscribe},
 	})
 	if err != nil {
 		return "", err

@@ -189,7 +189,7 @@ func startNode(ctx context.Context, cfg Config) (*node, error) {
 const namespace = "load"
 
 func (n *node) start(ctx context.Context) error {
-	limits := "max_bytes: 4GiB"
+	limits := fmt.Sprintf("max_bytes: 4GiB, presence: %v", n.cfg.Presence)
 	if n.cfg.SessionStore != "" {
 		limits += ", max_sessions: 1000000, session_store: " + n.cfg.SessionStore
 	}

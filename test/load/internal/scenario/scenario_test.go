@@ -62,6 +62,7 @@ func small(t *testing.T) scenario.Config {
 			CrowdNodes: 2, CrowdConnections: 10, CrowdMessages: 1,
 			Sessions: []int{20}, SessionsSettle: 10 * time.Millisecond,
 			StormClients: 40, StormChannels: 4, StormMissed: 20, StormLive: 100,
+			PresenceMembers: 30,
 		},
 	}
 }
@@ -81,6 +82,7 @@ func TestScenarios(t *testing.T) {
 		{"connect", 1, "connects/s"},
 		{"storm", 7, "all complete ms"},
 		{"sessions", 2, "sessions per GB"},
+		{"presence", 4, "joins/s"},
 		{"idle", 2, "node MB without"},
 		{"crowd", 1, "deliveries"},
 	} {

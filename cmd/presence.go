@@ -1,0 +1,204 @@
+package cmd
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/rivulet-rt/rivulet/fanout"
+)
+
+// askTimeout bounds a question of the command line to a node.
+const askTimeout = 15 * time.Second
+
+func newPresence(s Streams) *cobra.Command {
+	var client clientFlags
+	var counts bool
+	cmd := &cobra.Command{
+		Use:   "presence CHANNEL",
+		Short: "List who is subscribed to a channel, on all nodes",
+		Long: `Prints one line of JSON for each connection that is subscribed to the channel, and
+says on stderr how many there are, of how many users. With --counts it prints the
+numbers alone. The channel's namespace must have presence.`,
+		Example: `  rivulet presence chat:lobby
+  rivulet presence chat:lobby --counts`,
+		Args: arguments(1, 1, "a channel"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := client.resolve(s.Environ); err != nil {
+				return err
+			}
+			if _, err := fanout.ParseChannel(args[0]); err != nil {
+				return usagef("%w", err)
+			}
+			return listMembers(cmd.Context(), s, &client, args[0], counts)
+		},
+	}
+	client.add(cmd)
+	cmd.Flags().BoolVar(&counts, "counts", false, "print only how many there are")
+	return cmd
+}
+
+// membersAnswer is the data of a page of members.
+type membersAnswer struct {
+	Members []json.RawMessage `json:"members"`
+	Clients int               `json:"clients"`
+	Users   int               `json:"users"`
+	Next    string            `json:"next"`
+	Partial bool              `json:"partial"`
+}
+
+func listMembers(ctx context.Context, s Streams, client *clientFlags, channel string, counts bool) error {
+	path := "/v1/channels/" + url.PathEscape(channel) + "/presence"
+	query := "?limit=" + strconv.Itoa(fanout.MaxMembers)
+	if counts {
+		query = "?counts=true"
+	}
+	var page membersAnswer
+	for after := ""; ; after = "&after=" + page.Next {
+		page = membersAnswer{}
+		if err := client.ask(ctx, http.MethodGet, path+query+after, &page); err != nil {
+			return err
+		}
+		if counts {
+			return printJSON(s.Out, struct {
+				Clients int  `json:"clients"`
+				Users   int  `json:"users"`
+				Partial bool `json:"partial"`
+			}{page.Clients, page.Users, page.Partial})
+		}
+		for _, m := range page.Members {
+			fmt.Fprintf(s.Out, "%s\n", m)
+		}
+		if page.Next == "" {
+			break
+		}
+	}
+	fmt.Fprintf(s.Err, "%d connections of %d users%s\n", page.Clients, page.Users, partially(page.Partial))
+	return nil
+}
+
+func partially(partial bool) string {
+	if partial {
+		return "; not every node has answered, there may be more"
+	}
+	return ""
+}
+
+func newConnections(s Streams) *cobra.Command {
+	var client clientFlags
+	var disconnect bool
+	var code int
+	var reason string
+	cmd := &cobra.Command{
+		Use:   "connections USER",
+		Short: "List a user's connections, or disconnect them",
+		Long: `Prints one line of JSON for each of the user's connections, on all nodes. With
+--disconnect they are closed; a token that is still valid lets the user come back.
+It needs the action manage on all channels, "*:>".`,
+		Example: `  rivulet connections ann
+  rivulet connections ann --disconnect --reason 'the account was closed'`,
+		Args: arguments(1, 1, "a user"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := client.resolve(s.Environ); err != nil {
+				return err
+			}
+			method, query := http.MethodGet, url.Values{}
+			if disconnect {
+				method = http.MethodDelete
+				query.Set("code", strconv.Itoa(code))
+				if reason != "" {
+					query.Set("reason", reason)
+				}
+			} else if cmd.Flags().Changed("code") || reason != "" {
+				return usagef("--code and --reason are for --disconnect")
+			}
+			return listConnections(cmd.Context(), s, &client, method, args[0], query)
+		},
+	}
+	client.add(cmd)
+	cmd.Flags().BoolVar(&disconnect, "disconnect", false, "close them")
+	cmd.Flags().IntVar(&code, "code", 4202, "close `code`: 4003 come back, 4006 come back with a fresh token, 4201 the token is not valid, 4202 stay away")
+	cmd.Flags().StringVar(&reason, "reason", "", "`text` that the client is told")
+	return cmd
+}
+
+func listConnections(ctx context.Context, s Streams, client *clientFlags, method, user string, query url.Values) error {
+	path := "/v1/users/" + url.PathEscape(user) + "/connections"
+	if len(query) > 0 {
+		path += "?" + query.Encode()
+	}
+	var answer struct {
+		Connections []json.RawMessage `json:"connections"`
+		More        bool              `json:"more"`
+		Partial     bool              `json:"partial"`
+	}
+	if err := client.ask(ctx, method, path, &answer); err != nil {
+		return err
+	}
+	for _, c := range answer.Connections {
+		fmt.Fprintf(s.Out, "%s\n", c)
+	}
+	more := ""
+	if answer.More {
+		more = " and more"
+	}
+	fmt.Fprintf(s.Err, "%d connections%s%s\n", len(answer.Connections), more, partially(answer.Partial))
+	return nil
+}
+
+func printJSON(w io.Writer, v any) error {
+	line, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("print the answer: %w", err)
+	}
+	_, err = fmt.Fprintf(w, "%s\n", line)
+	return err
+}
+
+// mostAnswer bounds what is read of an answer: a page of members with all that tokens
+// may say of them.
+const mostAnswer = 8 << 20
+
+// ask does one request and reads the data of its answer.
+func (f *clientFlags) ask(ctx context.Context, method, path string, data any) error {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(f.url, "/")+path, http.NoBody)
+	if err != nil {
+		return usagef("--url %q: %w", f.url, err)
+	}
+	if f.token != "" {
+		req.Header.Set("Authorization", "Bearer "+f.token)
+	}
+	transport := &http.Transport{Proxy: http.ProxyFromEnvironment}
+	defer transport.CloseIdleConnections()
+	resp, err := (&http.Client{Transport: transport}).Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	raw, err := io.ReadAll(io.LimitReader(resp.Body, mostAnswer))
+	if err != nil {
+		return fmt.Errorf("read the answer: %w", err)
+	}
+	var answer struct {
+		Message string          `json:"message"`
+		Data    json.RawMessage `json:"data"`
+	}
+	if err := json.Unmarshal(raw, &answer); err != nil {
+		return fmt.Errorf("the answer is %s and no JSON of a node", resp.Status)
+	}
+	if resp.StatusCode != http.StatusOK {
+		return errors.New(answer.Message)
+	}
+	return json.Unmarshal(answer.Data, data)
+}
