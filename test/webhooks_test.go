@@ -258,7 +258,9 @@ func TestWebhooksTellOfClients(t *testing.T) {
 	if _, err := client.Publish(t.Context(), "user:ann", "hello", rivulet.PublishOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	room.Close()
+	if err := room.Unsubscribe(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	rcv.awaitTypes("chat:room", "channel.occupied", "member.joined", "member.left", "channel.vacated")
 	rcv.awaitTypes("user:ann", "channel.occupied", "member.joined", "message.undelivered")
 	client.Close() // the session is left to expire
