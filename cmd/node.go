@@ -162,13 +162,9 @@ func (n *Node) setup(ctx context.Context) error {
 		return fmt.Errorf("start the live feed: %w", err)
 	}
 
-	hooks, err := n.openWebhooks(ctx, b)
+	hooks, err := n.startWebhooks(ctx, b)
 	if err != nil {
 		return err
-	}
-	if hooks != nil {
-		hooks.Start()
-		n.undo.push("webhooks", hooks.Stop)
 	}
 	control := b.NewControl()
 	var bus fanout.Bus // none on a node that is alone
@@ -179,13 +175,7 @@ func (n *Node) setup(ctx context.Context) error {
 	who.Observer = n.presenceObserver(hooks)
 	presence := hub.StartPresence(who, bus, n.log, n.reg)
 
-	limits := n.cfg.sessionConfig(n.name)
-	if most := connectionsWithin(descriptors()); limits.MaxConnections > most {
-		n.log.Warn("fewer connections than configured: the limit of open files is too low",
-			slog.Int("max_connections", most), slog.Int("configured", limits.MaxConnections))
-		limits.MaxConnections = most
-	}
-	registry, err := session.NewRegistry(limits, session.Services{
+	registry, err := session.NewRegistry(n.sessionLimits(), session.Services{
 		NewClient: func(sink fanout.Sink) session.Subscriber { return hub.NewClient(sink) },
 		History:   hub,
 		Publisher: b,
@@ -233,6 +223,17 @@ func (n *Node) setup(ctx context.Context) error {
 	}, n.log, n.reg))
 	n.log.Info("started", slog.String("address", n.addr.String()))
 	return nil
+}
+
+// sessionLimits are as configured, as far as there are descriptors.
+func (n *Node) sessionLimits() session.Config {
+	limits := n.cfg.sessionConfig(n.name)
+	if most := connectionsWithin(descriptors()); limits.MaxConnections > most {
+		n.log.Warn("fewer connections than configured: the limit of open files is too low",
+			slog.Int("max_connections", most), slog.Int("configured", limits.MaxConnections))
+		limits.MaxConnections = most
+	}
+	return limits
 }
 
 // connectionsWithin is how many connections leave descriptors enough for all else:

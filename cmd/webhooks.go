@@ -239,8 +239,8 @@ func (c Config) eventsConfig() broker.EventsConfig {
 	return cfg
 }
 
-// openWebhooks prepares the delivery of events, nil where there are no webhooks.
-func (n *Node) openWebhooks(ctx context.Context, b *broker.Broker) (*webhook.Engine, error) {
+// startWebhooks begins to deliver events; the engine is nil where there are no webhooks.
+func (n *Node) startWebhooks(ctx context.Context, b *broker.Broker) (*webhook.Engine, error) {
 	if len(n.webhooks.Hooks) == 0 {
 		return nil, nil //nolint:nilnil // there is none
 	}
@@ -248,9 +248,12 @@ func (n *Node) openWebhooks(ctx context.Context, b *broker.Broker) (*webhook.Eng
 	if err != nil {
 		return nil, fmt.Errorf("open the events: %w", err)
 	}
-	return webhook.New(n.webhooks, webhook.Services{
+	engine := webhook.New(n.webhooks, webhook.Services{
 		Log: events, Leases: events, Publisher: b, Acknowledged: b.Sessions(), Relay: events, Ledger: events,
-	}, n.log, n.reg), nil
+	}, n.log, n.reg)
+	engine.Start(ctx)
+	n.undo.push("webhooks", engine.Stop)
+	return engine, nil
 }
 
 // sessionEvents tells webhooks of durable sessions that have expired.

@@ -36,7 +36,6 @@ type decider struct {
 	facts map[place]*standing
 	nodes map[string]*peer
 	open  map[place]struct{} // told and present differ
-	ready bool               // what was told before is known
 }
 
 // standing is how it stands with a place.

@@ -38,7 +38,7 @@ type Services struct {
 
 // Engine delivers the events of all webhooks, together with those of the other nodes.
 type Engine struct {
-	// Static after New.
+	// Static after New, the contexts after Start.
 	cfg   Config
 	svc   Services
 	hooks []*hook
@@ -121,8 +121,6 @@ func (t *laneTable) of(task int) (lanes []*lane, complete bool) {
 // New prepares an Engine; cfg must be valid, and its webhooks have their defaults.
 func New(cfg Config, svc Services, logger *slog.Logger, reg prometheus.Registerer) *Engine {
 	e := &Engine{cfg: cfg, svc: svc, log: logger, met: newMetrics(reg, cfg.Hooks)}
-	e.ctx, e.cancel = context.WithCancel(context.Background())
-	e.quit, e.leave = context.WithCancel(e.ctx)
 	for _, h := range cfg.Hooks {
 		run := &hook{
 			Hook: h, turns: make(chan struct{}, h.Concurrency),
@@ -141,8 +139,11 @@ func New(cfg Config, svc Services, logger *slog.Logger, reg prometheus.Registere
 	return e
 }
 
-// Start begins to take part. It is called once.
-func (e *Engine) Start() {
+// Start begins to take part, until Stop. It is called once; ctx does not bound the
+// engine's life.
+func (e *Engine) Start(ctx context.Context) {
+	e.ctx, e.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	e.quit, e.leave = context.WithCancel(e.ctx)
 	e.wg.Go(func() { e.svc.Leases.Lead(e.ctx, Partitions, e.work, e.noteOf) })
 	e.wg.Go(e.measure)
 	if e.crowd != nil {
@@ -164,7 +165,7 @@ func (e *Engine) Stop(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, stopWait)
 	defer cancel()
 	defer context.AfterFunc(ctx, e.cancel)()
-	for e.active.Load() > 0 && pause(ctx, stopPoll) == nil { //nolint:revive // waits
+	for e.active.Load() > 0 && pause(ctx, stopPoll) == nil {
 	}
 	e.cancel()
 	e.wg.Wait()

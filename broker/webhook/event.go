@@ -110,7 +110,7 @@ func eventID(t Type, parts ...string) string {
 func messageID(t Type, m *fanout.Message) string {
 	var b [16]byte
 	binary.BigEndian.PutUint64(b[:], m.Offset())
-	binary.BigEndian.PutUint64(b[8:], uint64(m.Position.Time)) //nolint:gosec // as bits
+	binary.BigEndian.PutUint64(b[8:], uint64(m.Position.Time))
 	return eventID(t, string(m.Stream), string(b[:]))
 }
 

@@ -40,11 +40,10 @@ type lane struct {
 
 // ready is an event that is to be sent.
 type ready struct {
-	item    Item
-	id      string
-	data    []byte // the event in JSON
-	time    int64  // Unix milliseconds
-	channel string
+	item Item
+	id   string
+	data []byte // the event in JSON
+	time int64  // Unix milliseconds
 }
 
 // run reads and sends until ctx ends, or the engine stops: then it finishes the request
@@ -53,7 +52,7 @@ func (l *lane) run(ctx context.Context) {
 	l.most = l.hook.Batch
 	calm, cancel := context.WithCancel(ctx) // ends with either
 	defer cancel()
-	defer context.AfterFunc(l.e.quit, cancel)()
+	defer context.AfterFunc(l.e.quit, cancel)() //nolint:contextcheck // the engine's own
 	for failures := 0; calm.Err() == nil; {
 		err := l.readOn(ctx, calm, &failures)
 		if calm.Err() != nil || errors.Is(err, errDisabled) {

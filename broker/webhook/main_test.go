@@ -220,7 +220,7 @@ func run(tb testing.TB, bcfg broker.Config, cfg webhook.Config, change ...func(*
 		f(&svc)
 	}
 	n.Engine = webhook.New(cfg, svc, log, n.reg)
-	n.Start()
+	n.Start(tb.Context())
 	n.stop = sync.OnceFunc(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 		defer cancel()

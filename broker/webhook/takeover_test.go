@@ -121,6 +121,7 @@ func (r *receiver) awaitTypes(channel string, want ...string) {
 }
 
 func crowdHook(t *testing.T, url string) webhook.Hook {
+	t.Helper()
 	return hook(t, "a", url, webhook.ChannelOccupied, webhook.ChannelVacated, webhook.MemberJoined, webhook.MemberLeft)
 }
 
@@ -216,6 +217,7 @@ func TestOccupancyOfManyChannels(t *testing.T) {
 	rcv := receive(t, nil)
 	bcfg := brokerConfig(t)
 	cfg := quick(crowdHook(t, rcv.URL))
+	cfg.Grace = 15 * time.Second // also where the machine is slow
 	n := run(t, bcfg, cfg)
 	const many = 3000
 	for i := range many {

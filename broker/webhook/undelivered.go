@@ -101,7 +101,7 @@ func (b *inbox) wait(ctx context.Context, items []Item) (due int, err error) {
 		return 0, err
 	}
 	before := time.Now().Add(-b.after).UnixNano()
-	for due = 1; due < len(items) && items[due].Time <= before; due++ { //nolint:revive // counts
+	for due = 1; due < len(items) && items[due].Time <= before; due++ {
 	}
 	return due, nil
 }

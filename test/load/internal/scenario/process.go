@@ -197,6 +197,9 @@ func (n *node) start(ctx context.Context) error {
 		"serve", "--listen", "127.0.0.1:0", "--data", n.data, "--disk-budget", "8GiB", "--log-format", "json",
 		"--set", "namespaces={" + namespace + ": {" + limits + "}}",
 	}
+	if n.cfg.Webhook != "" {
+		args = append(args, "--set", "webhooks=["+n.cfg.Webhook+"]")
+	}
 	if n.cfg.NATSURL != "" {
 		args = append(args, "--nats-url", n.cfg.NATSURL)
 	}

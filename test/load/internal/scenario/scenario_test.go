@@ -63,6 +63,7 @@ func small(t *testing.T) scenario.Config {
 			Sessions: []int{20}, SessionsSettle: 10 * time.Millisecond,
 			StormClients: 40, StormChannels: 4, StormMissed: 20, StormLive: 100,
 			PresenceMembers: 30,
+			WebhookEvents:   200, WebhookSingles: 3,
 		},
 	}
 }
@@ -83,6 +84,7 @@ func TestScenarios(t *testing.T) {
 		{"storm", 7, "all complete ms"},
 		{"sessions", 2, "sessions per GB"},
 		{"presence", 4, "joins/s"},
+		{"webhooks", 3, "events/s"},
 		{"idle", 2, "node MB without"},
 		{"crowd", 1, "deliveries"},
 	} {
