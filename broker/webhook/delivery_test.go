@@ -16,7 +16,7 @@ func TestPublishedMessagesAreDelivered(t *testing.T) {
 	rcv := receive(t, nil)
 	n := run(t, brokerConfig(t), quick(hook(t, "a", rcv.URL, webhook.MessagePublished)))
 	p := &fanout.Publication{
-		Channel: patterns(t, "chat:lobby")[0], Data: []byte(`{"text":"hi"}`), Key: "k1", User: "ann", Client: "c1",
+		Channel: patterns(t, "chat:lobby")[0], Data: []byte(`{"text":"<hi> & ü"}`), Key: "k1", User: "ann", Client: "c1",
 		Headers: map[string]string{"x": "y"},
 	}
 	r, err := n.broker.Publish(t.Context(), p)
@@ -32,7 +32,7 @@ func TestPublishedMessagesAreDelivered(t *testing.T) {
 	e := got[at]
 	m := e.Message
 	if e.Type != webhook.MessagePublished || e.ID == "" || e.Time != m.Time || m.Offset != r.Position.Offset || m.Position != r.Position.String() ||
-		m.ID != "k1" || m.User != "ann" || m.Client != "c1" || m.Headers["x"] != "y" || string(m.Data) != `{"text":"hi"}` {
+		m.ID != "k1" || m.User != "ann" || m.Client != "c1" || m.Headers["x"] != "y" || string(m.Data) != `{"text":"<hi> & ü"}` {
 		t.Errorf("%+v, message %+v", e, m)
 	}
 	if b := got[1-at].Message; string(b.Bytes) != "\x00\xff" || b.Data != nil {

@@ -307,7 +307,7 @@ func (e *Engine) messageLane(h *hook, namespace string, patterns []fanout.Channe
 				ID: messageID(MessagePublished, m), Type: MessagePublished, Time: m.UnixMilli(),
 				Channel: m.Channel.String(), Message: messageOf(m),
 			}
-			data, err := json.Marshal(&event)
+			data, err := encode(&event)
 			if err != nil { // only data that is no JSON, which nobody lets in
 				e.log.Error("message cannot be told of", slog.String("channel", event.Channel), slog.String("namespace", namespace), slog.Any("err", err))
 				return ready{}, false

@@ -1,6 +1,7 @@
 package webhook
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/base32"
 	"encoding/binary"
@@ -121,8 +122,19 @@ func (e *Event) at(t time.Time) *Event {
 
 // record makes what is stored of an event.
 func (e *Event) record(key string) (Record, error) {
-	data, err := json.Marshal(e)
+	data, err := encode(e)
 	return Record{ID: e.ID, Key: key, Data: data}, err
+}
+
+// encode writes an event in JSON, the data of its message as it is.
+func encode(e *Event) ([]byte, error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(e); err != nil {
+		return nil, err
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte{'\n'}), nil
 }
 
 // lean is the event without the data of its message.

@@ -20,6 +20,8 @@ const (
 	// reopenLeast and reopenMost are the pauses after the log failed.
 	reopenLeast = 250 * time.Millisecond
 	reopenMost  = 10 * time.Second
+	// sayAfter is how often it fails before the node's log has a warning.
+	sayAfter = 3
 )
 
 // lane reads one stream for one webhook, in order, and sends what it finds there. One
@@ -60,7 +62,11 @@ func (l *lane) run(ctx context.Context) {
 		}
 		failures++
 		l.state.logFailed()
-		l.e.log.Debug("webhook cannot read its events, will try again", slog.String("webhook", l.hook.Name), slog.Any("err", err))
+		level := slog.LevelDebug
+		if failures == sayAfter { // once, not at every try of every lane
+			level = slog.LevelWarn
+		}
+		l.e.log.Log(ctx, level, "webhook cannot read its events, will try again", slog.String("webhook", l.hook.Name), slog.Any("err", err))
 		_ = pause(calm, backoff(failures, reopenLeast, reopenMost))
 	}
 	<-calm.Done() // a disabled one as well keeps what it has
@@ -252,7 +258,7 @@ func (e *Engine) publish(ctx context.Context, p *fanout.Publication) error {
 		return err
 	}
 	small := *p
-	if small.Data, err = json.Marshal(event.lean()); err != nil {
+	if small.Data, err = encode(event.lean()); err != nil {
 		return err
 	}
 	_, err = e.svc.Publisher.Publish(ctx, &small)
