@@ -164,34 +164,52 @@ func webhooksRunning(t *testing.T, n *node) {
 	})
 }
 
-// TestWebhooksSurviveKill9: the node is killed again and again while messages are
+// TestWebhooksSurviveKill9: nodes are killed again and again while messages are
 // published. Each that was stored reaches the receiver, in order, and without its
 // repetitions once.
 func TestWebhooksSurviveKill9(t *testing.T) {
+	t.Run("embedded", func(t *testing.T) {
+		data := t.TempDir()
+		surviveHooks(t, 1, *hookKills, func(config, address string) *node {
+			return started(t, start(t, nil, binary(t), "serve", "--dev", "--config", config, "--listen", address, "--data", data, "--disk-budget", "4GiB"))
+		})
+	})
+	t.Run("nats", func(t *testing.T) {
+		log := startNATS(t, t.TempDir(), ownAddress(t))
+		surviveHooks(t, 2, min(*hookKills, 2), func(config, address string) *node {
+			return started(t, start(t, nil, binary(t), "serve", "--dev", "--config", config, "--listen", address, "--nats-url", log.url()))
+		})
+	})
+}
+
+// surviveHooks runs so many nodes. The messages are published to the first; the others
+// are killed in their turn as well.
+func surviveHooks(t *testing.T, nodes, kills int, serve func(config, address string) *node) {
 	rcv := receiveHooks(t)
 	config := hookConfig(t, rcv.URL, "message.published", `"chat:>"`, "")
-	data, address := t.TempDir(), ownAddress(t)
-	serve := func() *node {
-		return started(t, start(t, nil, binary(t), "serve", "--dev", "--config", config, "--listen", address, "--data", data, "--disk-budget", "4GiB"))
+	list := make([]*node, nodes)
+	for i := range list {
+		list[i] = serve(config, ownAddress(t))
+		webhooksRunning(t, list[i])
 	}
-	n := serve()
-	webhooksRunning(t, n)
 	const channels = 16
 	each := *hookMessages / channels
+	url := list[0].url()
 	var publishing sync.WaitGroup
 	publishing.Go(func() {
-		if err := publishNumbers(t.Context(), n.url(), channels, each); err != nil {
+		if err := publishNumbers(t.Context(), url, channels, each); err != nil {
 			t.Errorf("publish: %v", err)
 		}
 	})
 	defer publishing.Wait()
-	for k := range *hookKills {
-		eventually(t, "some arrived", func() bool { return rcv.count() >= (k+1)*channels*each/(*hookKills+2) })
-		n.kill(t)
-		n = serve()
+	for k := range kills {
+		eventually(t, "some to arrive", func() bool { return rcv.count() >= (k+1)*channels*each/(kills+2) })
+		n := &list[k%nodes]
+		(*n).kill(t)
+		*n = serve(config, (*n).address)
 	}
 	publishing.Wait()
-	eventually(t, "all arrived", func() bool { return rcv.count() >= channels*each })
+	eventually(t, "all to arrive", func() bool { return rcv.count() >= channels*each })
 	rcv.mu.Lock()
 	defer rcv.mu.Unlock()
 	for c, got := range rcv.next {
@@ -255,6 +273,13 @@ func TestWebhooksTellOfClients(t *testing.T) {
 		t.Fatal(err)
 	}
 	rcv.awaitTypes("chat:room", "channel.occupied", "member.joined")
+	test := start(t, nil, binary(t), "webhooks", "test", "test", "--url", n.url())
+	if err := test.wait(t); err != nil || !strings.Contains(test.stdout.String(), "was taken with 200") {
+		t.Errorf("rivulet webhooks test: %v, %s", err, test.stdout)
+	}
+	if test = start(t, nil, binary(t), "webhooks", "test", "nope", "--url", n.url()); test.wait(t) == nil {
+		t.Error("a test of a webhook that is not there succeeds")
+	}
 	if _, err := client.Publish(t.Context(), "user:ann", "hello", rivulet.PublishOptions{}); err != nil {
 		t.Fatal(err)
 	}
@@ -264,7 +289,7 @@ func TestWebhooksTellOfClients(t *testing.T) {
 	rcv.awaitTypes("chat:room", "channel.occupied", "member.joined", "member.left", "channel.vacated")
 	rcv.awaitTypes("user:ann", "channel.occupied", "member.joined", "message.undelivered")
 	client.Close() // the session is left to expire
-	rcv.awaitTypes("", "session.expired")
+	rcv.awaitTypes("", "test", "session.expired")
 	rcv.mu.Lock()
 	defer rcv.mu.Unlock()
 	for _, e := range rcv.events {
