@@ -80,6 +80,7 @@ type Deps struct {
 	// Sessions and SessionControl are usually one.
 	Sessions       Sessions
 	SessionControl SessionControl
+	Webhooks       Webhooks
 	Poll           http.Handler // GET /v1/poll, likewise
 	Echo           http.Handler // GET /test/echo, for conformance suites; nil serves none
 }
@@ -160,6 +161,8 @@ func (a *api) routes() []route {
 		{"channels", http.MethodGet, "/v1/channels", true, 0, a.channels},
 		{"connections", http.MethodGet, "/v1/users/{user}/connections", true, 0, a.connections},
 		{"disconnect", http.MethodDelete, "/v1/users/{user}/connections", true, 0, a.disconnect},
+		{"webhooks", http.MethodGet, "/v1/webhooks", true, 0, a.listWebhooks},
+		{"webhook_test", http.MethodPost, "/v1/webhooks/{webhook}/test", true, 0, a.testWebhook},
 		{"healthz", http.MethodGet, "/healthz", false, 0, a.healthz},
 		{"readyz", http.MethodGet, "/readyz", false, 0, a.readyz},
 		{"openapi", http.MethodGet, "/openapi.yaml", false, 0, a.openapi},

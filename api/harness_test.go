@@ -168,6 +168,7 @@ type harness struct {
 	logged  bytes.Buffer
 
 	sessions fakeSessions
+	webhooks fakeWebhooks
 	doc      *openapi3.T
 }
 
@@ -191,7 +192,7 @@ func newHarness(tb testing.TB, change ...func(*harness)) *harness {
 		Publisher: h.log, Purger: h.log, Scheduler: h.log, Groups: h.log, History: h.log, Readiness: h.log, Auth: h.auth,
 		Presence: h.people, Tail: h.people, Users: h.people,
 		Metrics: h.reg, WebSocket: elsewhere("websocket"), Events: elsewhere("events"), Poll: elsewhere("poll"),
-		Sessions: &h.sessions, SessionControl: &h.sessions,
+		Sessions: &h.sessions, SessionControl: &h.sessions, Webhooks: &h.webhooks,
 	}, slog.New(slog.NewTextHandler(&h.logged, &slog.HandlerOptions{Level: slog.LevelDebug})), h.reg)
 	return h
 }
@@ -291,7 +292,7 @@ func (h *harness) checkAgainstSpec(tb testing.TB, r *http.Request, res *response
 		tb.Fatalf("%s %s is not in the specification", r.Method, rctx.RoutePattern())
 	}
 	params := map[string]string{}
-	for _, name := range []string{"channel", "offset", "schedule", "group", "user", "session"} {
+	for _, name := range []string{"channel", "offset", "schedule", "group", "user", "session", "webhook"} {
 		var err error
 		if params[name], err = url.PathUnescape(rctx.URLParam(name)); err != nil {
 			tb.Fatal(err)

@@ -18,6 +18,10 @@
 // all, over core NATS. Nothing of it is stored, and nothing promised but that a
 // disturbance is told.
 //
+// The streams of events, the leases of those who deliver them to webhooks and what
+// nodes tell each other of subscribers are here as well (Events); who delivers, and how,
+// is package webhook.
+//
 // Goroutines, all ended by Close: one reader of the live feed (Start), two of the control
 // bus (Control.Start), one for each group that connections of this node are members of,
 // one keeper that heals what changed under the node (connections, deleted streams, epochs,

@@ -99,7 +99,7 @@ func (s *Sessions) end(ctx context.Context, r *sessionRecord) error {
 	}
 	s.dropAll(ctx, r.ID, r.Channels)
 	if s.observer != nil {
-		if err := s.observer.SessionExpired(ctx, r.ID, r.Names()); err != nil {
+		if err := s.observer.SessionExpired(ctx, &r.SessionRecord); err != nil {
 			return err
 		}
 	}

@@ -105,14 +105,14 @@ type expired struct {
 	fail int // so often
 }
 
-func (e *expired) SessionExpired(_ context.Context, id fanout.SessionID, channels []fanout.Channel) error {
+func (e *expired) SessionExpired(_ context.Context, r *fanout.SessionRecord) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.fail > 0 {
 		e.fail--
 		return errors.New("not now")
 	}
-	e.list = append(e.list, fmt.Sprint(id.User, "/", id.Name, " ", channels))
+	e.list = append(e.list, fmt.Sprint(r.ID.User, "/", r.ID.Name, " ", r.Names()))
 	return nil
 }
 

@@ -38,7 +38,7 @@ type Yielder interface {
 // SessionObserver is told of durable sessions that have expired, each by one node. It is
 // told again, perhaps by another, where it returned an error or the node died.
 type SessionObserver interface {
-	SessionExpired(ctx context.Context, id fanout.SessionID, channels []fanout.Channel) error
+	SessionExpired(ctx context.Context, r *fanout.SessionRecord) error
 }
 
 // tries bounds how often an operation begins anew because the record was written by

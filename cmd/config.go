@@ -28,7 +28,10 @@ type Config struct {
 	// Namespaces by name. Empty means one, "default", with all defaults.
 	Namespaces map[string]NamespaceConfig `yaml:"namespaces"`
 	Presence   PresenceConfig             `yaml:"presence"`
-	Log        LogConfig                  `yaml:"log"`
+	// Webhooks are services that are told of what happens in channels.
+	Webhooks []WebhookConfig `yaml:"webhooks"`
+	Events   EventsConfig    `yaml:"events"`
+	Log      LogConfig       `yaml:"log"`
 
 	// sources is what has set a key, where it has another name: --sync, or
 	// environment: RIVULET_SYNC.
@@ -129,6 +132,10 @@ type NamespaceConfig struct {
 	MaxRate  int    `yaml:"max_rate"`
 	// DuplicateWindow is how long an idempotency key is remembered.
 	DuplicateWindow Duration `yaml:"duplicate_window"`
+	// UndeliveredAfter makes the channels inboxes, each of the user of its name: webhooks
+	// are told of a message that no durable session of the user has acknowledged in this
+	// time; 0 is off.
+	UndeliveredAfter Duration `yaml:"undelivered_after"`
 	// GroupAckWait is how long a member of a durable group may take over a message,
 	// GroupMaxDeliver how many attempts it has, GroupBackoff the waits between them.
 	GroupAckWait    Duration   `yaml:"group_ack_wait"`
@@ -199,6 +206,7 @@ func DefaultConfig() Config {
 			Leeway:    Duration(a.HMAC.Leeway),
 		}},
 		Presence: PresenceConfig{MaxMembers: p.MaxMembers, Interval: Duration(p.Interval)},
+		Events:   defaultEvents(),
 		Log:      LogConfig{Format: "auto", Level: "info"},
 	}
 }
@@ -212,6 +220,7 @@ func (c Config) Validate() error {
 		[]error{c.sessionConfig("").Validate()},
 		c.authProblems(),
 		c.namespaceProblems(),
+		c.webhookProblems(),
 		c.presenceProblems(),
 		c.logProblems(),
 	)...))

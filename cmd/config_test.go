@@ -2,6 +2,7 @@ package cmd_test
 
 import (
 	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -9,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.yaml.in/yaml/v3"
 
 	"github.com/rivulet-rt/rivulet/cmd"
@@ -239,8 +241,39 @@ func TestBadConfigurationsAreNamed(t *testing.T) {
 		},
 		{
 			name: "over the budget", file: "broker: {disk_budget: 2GiB}\nnamespaces: {a: {max_bytes: 1GiB}, b: {}}",
-			want: []string{"broker.disk_budget: is 2GiB; the max_bytes of the namespaces add up to 2GiB, and 96MiB more are needed"},
+			want: []string{"broker.disk_budget: is 2GiB; the max_bytes of the namespaces add up to 2GiB, and 112MiB more are needed"},
 		},
+		{
+			name: "webhook without anything", file: "webhooks: [{name: a}]",
+			want: []string{"webhooks.a: url is not set", "webhooks.a: secret is not set", "webhooks.a: events is empty", "webhooks.a: channels is empty"},
+		},
+		{name: "webhook without a name", file: "webhooks: [{url: 'https://a.example'}]", want: []string{`webhooks.0: name is ""`}},
+		{
+			name: "webhook of unknown things", file: oneWebhook("events: [message.sent], channels: ['nope:>', 'default:x'], dead_letters: 'other:x'"),
+			want: []string{
+				`webhooks.a: events is "message.sent", must be of [channel.occupied`,
+				`webhooks.a: channels: nope:>: the namespace "nope" is not configured under namespaces`,
+				`webhooks.a: dead_letters: other:x: the namespace "other" is not configured; name a channel of one that is, or none`,
+			},
+		},
+		{name: "webhook of no channel", file: oneWebhook("channels: ['a..b']"), want: []string{"webhooks.a: channels: "}},
+		{name: "webhook over http", file: oneWebhook("url: 'http://a.example/x'"), want: []string{`webhooks.a: url is "http://a.example/x", must be https`}},
+		{name: "webhook twice", file: "webhooks: [" + oneHook("") + ", " + oneHook("") + "]", want: []string{"webhooks.a: the name is used twice"}},
+		{
+			name: "webhook with two secrets", file: oneWebhook("secret_file: /nowhere"),
+			want: []string{"webhooks.a: secret_file: secret is set too; keep one"},
+		},
+		{
+			name: "webhook of no inboxes", file: oneWebhook("events: [message.undelivered]"),
+			want: []string{"webhooks.a: events: message.undelivered never happens in its channels; set undelivered_after"},
+		},
+		{
+			name: "webhook of no presence", file: oneWebhook("events: [member.joined]"),
+			want: []string{"webhooks.a: events: member.joined never happens in its channels; set presence: true"},
+		},
+		{name: "undelivered at once", file: "namespaces: {user: {undelivered_after: 3s}}", want: []string{"namespaces.user: undelivered_after is 3s, must be 4s (twice session.flush_interval, and a second) to 7d, or 0 for off"}},
+		{name: "undelivered too late", file: "namespaces: {user: {undelivered_after: 2h, max_age: 1h}}", want: []string{"namespaces.user: undelivered_after is 2h, must be below max_age (1h)"}},
+		{name: "events", file: "events: {max_age: 1s, max_bytes: 1MiB, vacated_after: 2h}", want: []string{"events.max_age: 1s must be from 1m to 30d", "events.max_bytes: 1MiB must be at least 16MiB", "events.vacated_after: 2h must be from 0s to 1h"}},
 		{name: "over any budget", file: "namespaces: {a: {max_bytes: 16GiB}}", want: []string{"broker.disk_budget: is not set, and so at most 16GiB; the max_bytes"}},
 		{name: "session bound", file: "session: {max_connections: 0}", want: []string{"session.max_connections: 0 must be from 1 to 10000000"}},
 		{name: "session size", file: "session: {max_frame: 1GiB}", want: []string{"session.max_frame: 1GiB must be from 256 to 16MiB"}},
@@ -339,4 +372,42 @@ func FuzzLoad(f *testing.F) {
 			t.Errorf("read back as\n%s\nwant\n%s", got, written)
 		}
 	})
+}
+
+// oneWebhook is a configuration with a webhook that is right but for what is overridden.
+func oneWebhook(override string) string { return "webhooks: [" + oneHook(override) + "]" }
+
+func oneHook(override string) string {
+	keys := map[string]string{
+		"name": "a", "url": "'https://a.example'", "secret": "0123456789abcdef", "events": "[message.published]", "channels": "['default:>']",
+	}
+	var text []string
+	for key, value := range keys {
+		if !strings.Contains(override, key+":") {
+			text = append(text, key+": "+value)
+		}
+	}
+	if override != "" {
+		text = append(text, override)
+	}
+	return "{" + strings.Join(text, ", ") + "}"
+}
+
+func TestSecretsOfWebhooksAreRead(t *testing.T) {
+	secret := writeFile(t, "secret", "short\n")
+	file := writeFile(t, "rivulet.yaml", "auth: {hmac: {secret: 0123456789abcdef0123456789abcdef}}\n"+
+		strings.Replace(oneWebhook(""), "secret: 0123456789abcdef", "secret_file: "+secret, 1))
+	cfg, err := cmd.Load(cmd.Sources{File: file})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err = cmd.New(cfg, slog.New(slog.DiscardHandler), prometheus.NewRegistry()); err == nil || !strings.Contains(err.Error(), "webhooks.a: secret has 5 bytes, must have at least 16") {
+		t.Errorf("a short secret: %v", err)
+	}
+	if err := os.Remove(secret); err != nil {
+		t.Fatal(err)
+	}
+	if _, err = cmd.New(cfg, slog.New(slog.DiscardHandler), prometheus.NewRegistry()); err == nil || !strings.Contains(err.Error(), "webhooks.a.secret_file: open ") {
+		t.Errorf("no file: %v", err)
+	}
 }

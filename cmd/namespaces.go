@@ -13,7 +13,7 @@ import (
 const (
 	// bucketBytes is what the log needs of the disk budget beside the namespaces: for
 	// its records, durable sessions and scheduled messages.
-	bucketBytes Bytes = 96 << 20
+	bucketBytes Bytes = 112 << 20
 	// mostBudget is what a disk budget that is not set can be.
 	mostBudget Bytes = 16 << 30
 )
@@ -24,7 +24,11 @@ const leastSessionTTL = Duration(10 * time.Second)
 func (c Config) namespaceProblems() []error {
 	var errs []error
 	for _, name := range sortedKeys(c.Namespaces) {
-		errs = append(errs, c.Namespaces[name].problems(name, c.Broker.NATSURL != "")...)
+		n := c.Namespaces[name]
+		errs = append(errs, n.problems(name, c.Broker.NATSURL != "")...)
+		for _, problem := range n.undeliveredProblems(c.Session.FlushInterval) {
+			errs = append(errs, fmt.Errorf("namespaces.%s.%w", name, problem))
+		}
 	}
 	return append(errs, c.budgetProblems()...)
 }
@@ -102,9 +106,13 @@ func (c Config) budgetProblems() []error {
 	for _, spec := range c.specs() {
 		sum += Bytes(max(spec.WithDefaults().MaxBytes, 0))
 	}
-	if sum < 0 || sum+bucketBytes > budget {
+	more := bucketBytes
+	if len(c.Webhooks) > 0 {
+		more += c.Events.MaxBytes
+	}
+	if sum < 0 || sum+more > budget {
 		return []error{fmt.Errorf("broker.disk_budget: is %s; the max_bytes of the namespaces add up to %v, and %v more are needed; "+
-			"raise it, or lower namespaces.*.max_bytes", text, sum, bucketBytes)}
+			"raise it, or lower namespaces.*.max_bytes", text, sum, more)}
 	}
 	return nil
 }

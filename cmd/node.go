@@ -22,6 +22,7 @@ import (
 	"github.com/rivulet-rt/rivulet/api"
 	"github.com/rivulet-rt/rivulet/auth"
 	"github.com/rivulet-rt/rivulet/broker"
+	"github.com/rivulet-rt/rivulet/broker/webhook"
 	"github.com/rivulet-rt/rivulet/fanout"
 	"github.com/rivulet-rt/rivulet/fanout/filter"
 	"github.com/rivulet-rt/rivulet/session"
@@ -45,6 +46,7 @@ type Node struct {
 	cfg      Config
 	name     string
 	verifier *auth.Verifier
+	webhooks webhook.Config
 	log      *slog.Logger
 	reg      *prometheus.Registry
 
@@ -78,8 +80,12 @@ func New(cfg Config, logger *slog.Logger, reg *prometheus.Registry) (*Node, erro
 		return nil, err
 	}
 	name := nodeName()
+	hooks, err := cfg.webhookConfig(name)
+	if err != nil {
+		return nil, err
+	}
 	return &Node{
-		cfg: cfg, name: name, verifier: verifier, reg: reg,
+		cfg: cfg, name: name, verifier: verifier, webhooks: hooks, reg: reg,
 		log:     logger.With(slog.String("node", name)),
 		failed:  make(chan error, 1),
 		started: make(chan struct{}),
@@ -157,12 +163,18 @@ func (n *Node) setup(ctx context.Context) error {
 		return fmt.Errorf("start the live feed: %w", err)
 	}
 
+	hooks, err := n.startWebhooks(ctx, b)
+	if err != nil {
+		return err
+	}
 	control := b.NewControl()
 	var bus fanout.Bus // none on a node that is alone
 	if !control.Alone() {
 		bus = control
 	}
-	presence := hub.StartPresence(n.cfg.presenceConfig(n.name), bus, n.log, n.reg)
+	who := n.cfg.presenceConfig(n.name)
+	who.Observer = n.presenceObserver(hooks)
+	presence := hub.StartPresence(who, bus, n.log, n.reg)
 
 	filters, err := filter.NewSet()
 	if err != nil {
@@ -182,7 +194,7 @@ func (n *Node) setup(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("prepare sessions: %w", err)
 	}
-	if err := b.Sessions().Serve(registry, nil); err != nil {
+	if err := b.Sessions().Serve(registry, sessionObserver(hooks)); err != nil {
 		return fmt.Errorf("serve durable sessions: %w", err)
 	}
 	if err := control.Start(presence, map[string]broker.Answerer{
@@ -217,6 +229,7 @@ func (n *Node) setup(ctx context.Context) error {
 
 		Sessions:       b.Sessions(),
 		SessionControl: b.Sessions(),
+		Webhooks:       webhookView{hooks},
 	}, n.log, n.reg))
 	n.log.Info("started", slog.String("address", n.addr.String()))
 	return nil

@@ -72,11 +72,15 @@ func readSecret(file string) (auth.Secret, error) {
 	return auth.NewSecret(string(bytes.TrimRight(text, "\r\n"))), nil
 }
 
-// nodeConfig is Validate and authConfig in one: everything that keeps a node from
-// starting.
+// nodeConfig is Validate, authConfig and webhookConfig in one: everything that keeps a
+// node from starting.
 func (c Config) nodeConfig() (auth.Config, error) {
 	a, err := c.authConfig()
-	return a, errors.Join(c.Validate(), err)
+	var hooks error
+	if c.webhookProblems() == nil {
+		_, hooks = c.webhookConfig("")
+	}
+	return a, errors.Join(c.Validate(), err, hooks)
 }
 
 func (c Config) sessionConfig(node string) session.Config {

@@ -97,6 +97,7 @@ is subscribed: in order, live, and after a disconnection from where they stopped
 		newSchedule(s),
 		newGroups(s),
 		newSessions(s),
+		newWebhooks(s),
 		newPresence(s),
 		newConnections(s),
 		newToken(s),

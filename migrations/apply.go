@@ -66,6 +66,7 @@ func steps() []Step {
 		{Version: 2, Name: "epochs", run: createEpochs},
 		{Version: 3, Name: "schedules", run: createSchedules},
 		{Version: 4, Name: "sessions", run: createSessions},
+		{Version: 5, Name: "events", run: createEvents},
 	}
 }
 

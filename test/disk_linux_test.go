@@ -48,7 +48,7 @@ func TestFullDisk(t *testing.T) {
 func testFullDisk(t *testing.T, dir string) {
 	t.Helper()
 	cfg := localConfig(t)
-	cfg.Broker.Data, cfg.Broker.DiskBudget = filepath.Join(dir, "data"), 160<<20
+	cfg.Broker.Data, cfg.Broker.DiskBudget = filepath.Join(dir, "data"), 192<<20
 	n := startLocal(t, cfg)
 	sub := n.socket().follow(protocol.SubscribeCommand{Channel: "t:a"})
 	k := n.socket()

@@ -33,6 +33,8 @@ type Config struct {
 	Secret string
 	// SessionStore, if set, is the namespace's session_store.
 	SessionStore string
+	// Webhook, if set, is the node's only one, in YAML.
+	Webhook string
 	// Events is a gzipped file of JSON objects, one per line, that messages are made of.
 	Events string
 	Log    io.Writer // what is being done, a line each
@@ -85,6 +87,9 @@ type Sizes struct {
 	StormLive     int // messages per second meanwhile, of the variant with live messages
 
 	PresenceMembers int // connections that join one channel at once
+
+	WebhookEvents  int // that wait for a webhook when it begins to take them
+	WebhookSingles int // messages, each published when the one before has arrived
 }
 
 // DefaultSizes are those of docs/performance.md.
@@ -100,6 +105,7 @@ func DefaultSizes() Sizes {
 		Sessions: []int{1000, 10_000}, GroupMessages: 50_000, SessionsSettle: 10 * time.Second,
 		StormClients: 2000, StormChannels: 20, StormMissed: 100, StormLive: 100,
 		PresenceMembers: 5000,
+		WebhookEvents:   50_000, WebhookSingles: 100,
 	}
 }
 
@@ -136,6 +142,7 @@ func all() []scenario {
 		{"sessions", sessions},
 		{"groups", groups},
 		{"presence", presence},
+		{"webhooks", webhooks},
 		{"conflate", conflate},
 		{"idle", idle},
 		{"crowd", crowd},

@@ -189,12 +189,9 @@ func startNode(ctx context.Context, cfg Config) (*node, error) {
 const namespace = "load"
 
 func (n *node) start(ctx context.Context) error {
-	limits := "max_bytes: 4GiB"
+	limits := fmt.Sprintf("max_bytes: 4GiB, presence: %v", n.cfg.Presence)
 	if n.cfg.SessionStore != "" {
 		limits += ", max_sessions: 1000000, session_store: " + n.cfg.SessionStore
-	}
-	if n.cfg.Presence {
-		limits += ", presence: true"
 	}
 	args := []string{
 		"serve", "--listen", "127.0.0.1:0", "--data", n.data, "--disk-budget", "8GiB", "--log-format", "json",
@@ -202,6 +199,9 @@ func (n *node) start(ctx context.Context) error {
 	}
 	if n.cfg.NATSURL != "" {
 		args = append(args, "--nats-url", n.cfg.NATSURL)
+	}
+	if n.cfg.Webhook != "" {
+		args = append(args, "--set", "webhooks=["+n.cfg.Webhook+"]")
 	}
 	if n.cfg.Sync != "" {
 		args = append(args, "--sync", n.cfg.Sync)

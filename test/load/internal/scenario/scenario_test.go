@@ -64,6 +64,7 @@ func small(t *testing.T) scenario.Config {
 			Sessions: []int{20}, GroupMessages: 200, SessionsSettle: 10 * time.Millisecond,
 			StormClients: 40, StormChannels: 4, StormMissed: 20, StormLive: 100,
 			PresenceMembers: 30,
+			WebhookEvents:   200, WebhookSingles: 3,
 		},
 	}
 }
@@ -85,6 +86,7 @@ func TestScenarios(t *testing.T) {
 		{"sessions", 2, "sessions per GB"},
 		{"groups", 2, "acknowledged/s"},
 		{"presence", 4, "joins/s"},
+		{"webhooks", 3, "events/s"},
 		{"conflate", 3, "deliveries/s"},
 		{"idle", 2, "node MB without"},
 		{"crowd", 1, "deliveries"},
