@@ -177,6 +177,26 @@ func TestPurgeOfConflated(t *testing.T) {
 	}
 }
 
+// TestPurgedBeforeItCame: what was purged before a subscriber had anything is told, unless
+// it was before the subscription began.
+func TestPurgedBeforeItCame(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, board(1000), true, nil)
+	n.put(t, "x=1")
+	n.log.store(mustChannel(t, "t:a"), fanout.KindPurge, "purge")
+	n.dispatched(t)
+	r := n.conflated(t, "t:>", 2, byKey(0))
+	if !eventually(10*time.Second, func() bool { r.sink.mu.Lock(); defer r.sink.mu.Unlock(); return len(r.sink.events) == 2 }) {
+		t.Fatal("not caught up")
+	}
+	n.put(t, "x=2") // there is no room
+	n.dispatched(t)
+	n.log.store(mustChannel(t, "t:a"), fanout.KindPurge, "purge")
+	n.put(t, "y=1")
+	n.dispatched(t)
+	r.expect("subscribed t:>", "caught up t:>", "gap t:a purged", "y=1")
+}
+
 // TestViewOverflow: the oldest keys are given to nobody who comes later, but a client
 // that was there gets them, from the log.
 func TestViewOverflow(t *testing.T) {

@@ -7,6 +7,10 @@
 // per subscription, live or catching up. Sockets, NATS and HTTP are elsewhere,
 // behind Sink, Log, Feed and Epochs.
 //
+// A subscription may leave messages out: by a Filter, and by Conflation, for which a
+// source keeps a view, its log without what is outdated. Both only decide what a cursor
+// hands over on its way; positions, gaps and reads are those of every cursor.
+//
 // Promised: no message is missed or repeated between a subscription's position and
 // where it stands, or the client is told of a gap; a client that takes nothing costs
 // its cursor and nothing else; Dispatch never blocks on a client. A pattern on the
