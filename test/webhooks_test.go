@@ -185,6 +185,7 @@ func TestWebhooksSurviveKill9(t *testing.T) {
 // surviveHooks runs so many nodes. The messages are published to the first; the others
 // are killed in their turn as well.
 func surviveHooks(t *testing.T, nodes, kills int, serve func(config, address string) *node) {
+	t.Helper()
 	rcv := receiveHooks(t)
 	config := hookConfig(t, rcv.URL, "message.published", `"chat:>"`, "")
 	list := make([]*node, nodes)

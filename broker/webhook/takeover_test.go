@@ -11,6 +11,7 @@ import (
 
 	"github.com/rivulet-rt/rivulet/broker"
 	"github.com/rivulet-rt/rivulet/broker/webhook"
+	"github.com/rivulet-rt/rivulet/fanout"
 )
 
 // shared starts a NATS server and returns how nodes of any name use it.
@@ -210,6 +211,47 @@ func TestOccupancyRestart(t *testing.T) {
 	rcv.awaitTypes("chat:back", "channel.occupied")
 	n.Vacated(back)
 	rcv.awaitTypes("chat:back", "channel.occupied", "channel.vacated")
+}
+
+// fullLog records nothing of events.
+type fullLog struct {
+	webhook.Log
+	tried chan struct{} // size 1
+}
+
+func (l fullLog) WriteEvents(context.Context, []webhook.Record) ([]bool, error) {
+	select {
+	case l.tried <- struct{}{}:
+	default:
+	}
+	return nil, fanout.ErrDiskFull
+}
+
+// A holder that dies between its decision and the event is followed by one that writes
+// the event, once, before what has happened since.
+func TestOccupancyIsDecidedOnce(t *testing.T) {
+	rcv := receive(t, nil)
+	bcfg := brokerConfig(t)
+	cfg := quick(crowdHook(t, rcv.URL))
+	c := patterns(t, "chat:room")[0]
+	log := fullLog{tried: make(chan struct{}, 1)}
+	n := run(t, bcfg, cfg, func(s *webhook.Services) {
+		log.Log = s.Log
+		s.Log = log
+	})
+	n.Occupied(c)
+	select {
+	case <-log.tried:
+	case <-time.After(20 * time.Second):
+		t.Fatal("nothing was decided")
+	}
+	n.stop()
+	n = run(t, bcfg, cfg)
+	rcv.awaitTypes("chat:room", "channel.occupied", "channel.vacated")
+	n.stop()
+	n = run(t, bcfg, cfg)
+	n.Occupied(c)
+	rcv.awaitTypes("chat:room", "channel.occupied", "channel.vacated", "channel.occupied")
 }
 
 // Many come at once: everyone is told of once.
