@@ -168,14 +168,7 @@ func (n *Node) setup(ctx context.Context) error {
 		return err
 	}
 	control := b.NewControl()
-	var bus fanout.Bus // none on a node that is alone
-	if !control.Alone() {
-		bus = control
-	}
-	who := n.cfg.presenceConfig(n.name)
-	who.Observer = n.presenceObserver(hooks)
-	presence := hub.StartPresence(who, bus, n.log, n.reg)
-
+	presence := n.startPresence(hub, control, hooks)
 	filters, err := filter.NewSet()
 	if err != nil {
 		return fmt.Errorf("prepare filters: %w", err)
@@ -233,6 +226,17 @@ func (n *Node) setup(ctx context.Context) error {
 	}, n.log, n.reg))
 	n.log.Info("started", slog.String("address", n.addr.String()))
 	return nil
+}
+
+// startPresence keeps who is subscribed, with the other nodes if there are any.
+func (n *Node) startPresence(hub *fanout.Hub, control *broker.Control, hooks *webhook.Engine) *fanout.Presence {
+	var bus fanout.Bus
+	if !control.Alone() {
+		bus = control
+	}
+	who := n.cfg.presenceConfig(n.name)
+	who.Observer = n.presenceObserver(hooks)
+	return hub.StartPresence(who, bus, n.log, n.reg)
 }
 
 // limits are those of the connections, within the descriptors that there are.
