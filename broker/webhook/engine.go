@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"hash/fnv"
 	"log/slog"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -72,50 +71,6 @@ func (h *hook) disable(log *slog.Logger) {
 		h.gone.Set(1)
 		log.Warn("webhook is disabled until the node restarts: its receiver answered 410 Gone", slog.String("webhook", h.Name))
 	}
-}
-
-// laneTable holds the lanes of the leases that this node has.
-type laneTable struct {
-	mu   sync.Mutex // guards the following
-	open [Partitions]struct {
-		lanes    []*lane
-		inboxes  []*inbox
-		complete bool // all of them are there
-	}
-}
-
-func (t *laneTable) watch(task int, b *inbox) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.open[task].inboxes = append(t.open[task].inboxes, b)
-}
-
-func (t *laneTable) add(task int, l *lane) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.open[task].lanes = append(t.open[task].lanes, l)
-}
-
-func (t *laneTable) complete(task int) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.open[task].complete = true
-}
-
-func (t *laneTable) clear(task int) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.open[task].lanes, t.open[task].inboxes, t.open[task].complete = nil, nil, false
-}
-
-// of returns the lanes of a task, and whether there are no others to come and all
-// inboxes are watched.
-func (t *laneTable) of(task int) (lanes []*lane, complete bool) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	part := &t.open[task]
-	unopened := slices.ContainsFunc(part.inboxes, func(b *inbox) bool { return !b.opened.Load() })
-	return slices.Clone(part.lanes), part.complete && !unopened
 }
 
 // New prepares an Engine; cfg must be valid, and its webhooks have their defaults.
@@ -377,55 +332,4 @@ func (c Config) Wanted(types ...Type) bool {
 		}
 	}
 	return false
-}
-
-// TestResult is how a receiver took a test event.
-type TestResult struct {
-	ID     string // of the event
-	Status int    // HTTP; 0 without an answer
-	Error  string
-	TookMS int64
-}
-
-// Test sends one signed test event at once, from this node, whatever the state of the
-// webhook. ok is false where there is no webhook of the name.
-func (e *Engine) Test(ctx context.Context, name string) (result TestResult, ok bool) {
-	for _, h := range e.hooks {
-		if h.Name != name {
-			continue
-		}
-		now := time.Now()
-		event := Event{ID: eventID(Test, name, now.String()), Type: Test, Time: now.UnixMilli()}
-		data, err := json.Marshal(&event)
-		if err != nil { // plain values
-			return TestResult{Error: err.Error()}, true
-		}
-		out := h.sender.send(ctx, [][]byte{data}, 1)
-		result = TestResult{Status: out.status, TookMS: time.Since(now).Milliseconds(), ID: event.ID}
-		if out.err != nil {
-			result.Error = out.err.Error()
-		}
-		return result, true
-	}
-	return TestResult{}, false
-}
-
-// SessionExpired tells of a durable session that has expired. Telling of the same one
-// again, made at the same time, is one event. Errors are those of Log.WriteEvents.
-func (e *Engine) SessionExpired(ctx context.Context, user, session string, created time.Time, channels []fanout.Channel) error {
-	event := &Event{
-		ID:   eventID(SessionExpired, user, session, created.UTC().Format(time.RFC3339Nano)),
-		Type: SessionExpired, User: user, Session: session,
-	}
-	for _, c := range channels {
-		event.Channels = append(event.Channels, c.String())
-	}
-	wanted := false
-	for _, h := range e.hooks {
-		wanted = wanted || h.wants(SessionExpired) && h.concerns(event)
-	}
-	if !wanted {
-		return nil
-	}
-	return e.write(ctx, "session "+user, event.at(time.Now()))
 }
