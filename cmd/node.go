@@ -190,10 +190,7 @@ func (n *Node) setup(ctx context.Context) error {
 	if err := b.Sessions().Serve(registry, sessionObserver(hooks)); err != nil {
 		return fmt.Errorf("serve durable sessions: %w", err)
 	}
-	if err := control.Start(presence, map[string]broker.Answerer{
-		fanout.TopicPresence: presence.Answer, fanout.TopicChannels: presence.AnswerChannels,
-		fanout.TopicConnections: registry.AnswerConnections,
-	}); err != nil {
+	if err := control.Start(presence, answerers(presence, registry)); err != nil {
 		return fmt.Errorf("start the control bus: %w", err)
 	}
 	registry.Start(ctx)
@@ -226,6 +223,14 @@ func (n *Node) setup(ctx context.Context) error {
 	}, n.log, n.reg))
 	n.log.Info("started", slog.String("address", n.addr.String()))
 	return nil
+}
+
+// answerers are who answers what other nodes ask.
+func answerers(presence *fanout.Presence, registry *session.Registry) map[string]broker.Answerer {
+	return map[string]broker.Answerer{
+		fanout.TopicPresence: presence.Answer, fanout.TopicChannels: presence.AnswerChannels,
+		fanout.TopicConnections: registry.AnswerConnections,
+	}
 }
 
 // startPresence keeps who is subscribed, with the other nodes if there are any.
