@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math"
 	"net"
 	"net/http"
 	"os"
@@ -223,47 +222,6 @@ func (n *Node) setup(ctx context.Context) error {
 	}, n.log, n.reg))
 	n.log.Info("started", slog.String("address", n.addr.String()))
 	return nil
-}
-
-// answerers are who answers what other nodes ask.
-func answerers(presence *fanout.Presence, registry *session.Registry) map[string]broker.Answerer {
-	return map[string]broker.Answerer{
-		fanout.TopicPresence: presence.Answer, fanout.TopicChannels: presence.AnswerChannels,
-		fanout.TopicConnections: registry.AnswerConnections,
-	}
-}
-
-// startPresence keeps who is subscribed, with the other nodes if there are any.
-func (n *Node) startPresence(hub *fanout.Hub, control *broker.Control, hooks *webhook.Engine) *fanout.Presence {
-	var bus fanout.Bus
-	if !control.Alone() {
-		bus = control
-	}
-	who := n.cfg.presenceConfig(n.name)
-	who.Observer = n.presenceObserver(hooks)
-	return hub.StartPresence(who, bus, n.log, n.reg)
-}
-
-// limits are those of the connections, within the descriptors that there are.
-func (n *Node) limits() session.Config {
-	limits := n.cfg.sessionConfig(n.name)
-	if most := connectionsWithin(descriptors()); limits.MaxConnections > most {
-		n.log.Warn("fewer connections than configured: the limit of open files is too low",
-			slog.Int("max_connections", most), slog.Int("configured", limits.MaxConnections))
-		limits.MaxConnections = most
-	}
-	return limits
-}
-
-// connectionsWithin is how many connections leave descriptors enough for all else:
-// the log, which breaks if it has none, HTTP requests, and handshakes, which need two.
-func connectionsWithin(descriptors uint64) int {
-	const leastForAllElse, part = 256, 10 // a tenth, or so many
-	if descriptors == 0 || descriptors > math.MaxInt32 {
-		return math.MaxInt32
-	}
-	n := int(descriptors)
-	return max(1, n-max(leastForAllElse, n/part))
 }
 
 // Limits of the HTTP server. Bodies and answers have theirs in api, sockets in session.
