@@ -149,12 +149,13 @@ func (d *durable) acked(c fanout.Channel, to, now fanout.Position) (fanout.Posit
 }
 
 // fresher moves the place in a quiet channel to a fresher position, if everything before
-// it was acknowledged: an old one could not be judged any more some day.
+// it was acknowledged: an old one could not be judged any more some day. A place that is
+// lost says nothing of what was.
 func (d *durable) fresher(n fanout.Notice) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	p := d.findLocked(n.Channel)
-	if p != nil && p.Position.Stream == n.Prior.Stream && p.Position.Offset >= n.Prior.Offset && !p.Reset {
+	if p != nil && !n.Prior.IsZero() && p.Position.Stream == n.Prior.Stream && p.Position.Offset >= n.Prior.Offset && !p.Reset {
 		p.Position, p.moved = n.Positions[0], true
 		d.queueLocked()
 	}
