@@ -166,3 +166,9 @@ func (l lossyShelf) move(ctx context.Context, id fanout.SessionID, k fanout.Sess
 func (l lossyShelf) drop(ctx context.Context, id fanout.SessionID, k fanout.SessionChannel) error {
 	return l.answer("drop", l.shelf.drop(ctx, id, k))
 }
+
+// HoldCount is a count of all sessions that goes on until done.
+func (s *Sessions) HoldCount() (done func()) {
+	<-s.count.turn
+	return func() { s.count.turn <- struct{}{} }
+}

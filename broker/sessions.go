@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -40,6 +41,7 @@ type Sessions struct {
 	yielder  Yielder
 	observer SessionObserver
 	asked    chan yieldCall // bounded: what finds no room is asked again
+	garbled  sync.Once      // a record that cannot be read is told of
 }
 
 // Yielder gives a session up that a connection of this node has: it ends the
@@ -63,7 +65,10 @@ const tries = 8
 const shelvesAtOnce = 8
 
 func newSessions(b *Broker) *Sessions {
-	return &Sessions{b: b, kv: recordShelf{}, cons: &consumerShelf{b}, asked: make(chan yieldCall, 1024)}
+	s := &Sessions{b: b, kv: recordShelf{}, cons: &consumerShelf{b}, asked: make(chan yieldCall, 1024)}
+	s.count.turn = make(chan struct{}, 1)
+	s.count.turn <- struct{}{}
+	return s
 }
 
 // Sessions keeps the durable sessions in this broker's log.
