@@ -108,7 +108,7 @@ func (w *world) lose(on bool) {
 // it may be, beside what it was.
 func (w *world) adopt(want modelSession) {
 	got, err := w.anyNode().sessions.Get(w.t.Context(), alice)
-	if errors.Is(err, fanout.ErrNoSession) && !(w.model.exists && want.exists) {
+	if errors.Is(err, fanout.ErrNoSession) && (!w.model.exists || !want.exists) {
 		w.model = modelSession{}
 		return
 	}
@@ -121,7 +121,7 @@ func (w *world) adopt(want modelSession) {
 		name := k.Channel.String()
 		was, before := w.model.places[name]
 		to, after := want.places[name]
-		if !(before && k.Position == was) && !(after && k.Position == to) {
+		if (!before || k.Position != was) && (!after || k.Position != to) {
 			w.t.Errorf("%s is at %v, want %v or %v", name, k.Position, was, to)
 		}
 		next.places[name] = k.Position
