@@ -3,7 +3,9 @@ package broker
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -116,4 +118,57 @@ func (s *Sessions) ExpireAll(tb testing.TB) {
 	if _, err := s.expire(tb.Context(), time.Now().Add(2*mostSessionTTL)); err != nil {
 		tb.Fatal(err)
 	}
+}
+
+// LoseAnswers has lose decide, for every write of a session that was done, whether its
+// answer is lost: what is "record", "keep", "move" or "drop". It is called before Serve.
+func (s *Sessions) LoseAnswers(lose func(what string) bool) {
+	s.b.js = lossyLog{s.b.js, lose}
+	s.cons = lossyShelf{s.cons, lose}
+}
+
+var errLostAnswer = fmt.Errorf("%w: the answer was lost", fanout.ErrUnavailable)
+
+type lossyLog struct {
+	jetstream.JetStream
+	lose func(what string) bool
+}
+
+func (l lossyLog) PublishMsg(ctx context.Context, m *nats.Msg, opts ...jetstream.PublishOpt) (*jetstream.PubAck, error) {
+	ack, err := l.JetStream.PublishMsg(ctx, m, opts...)
+	if err == nil && strings.HasPrefix(m.Subject, strings.TrimSuffix(migrations.SessionsWildcard, ">")) && l.lose("record") {
+		return nil, nats.ErrTimeout
+	}
+	return ack, err
+}
+
+type lossyShelf struct {
+	shelf
+	lose func(what string) bool
+}
+
+func (l lossyShelf) answer(what string, err error) error {
+	if err == nil && l.lose(what) {
+		return errLostAnswer
+	}
+	return err
+}
+
+func (l lossyShelf) keep(ctx context.Context, id fanout.SessionID, k fanout.SessionChannel, ttl timeToLive) (fanout.SessionChannel, error) {
+	k, err := l.shelf.keep(ctx, id, k, ttl)
+	return k, l.answer("keep", err)
+}
+
+func (l lossyShelf) move(ctx context.Context, id fanout.SessionID, k fanout.SessionChannel, ttl timeToLive, alive bool) error {
+	return l.answer("move", l.shelf.move(ctx, id, k, ttl, alive))
+}
+
+func (l lossyShelf) drop(ctx context.Context, id fanout.SessionID, k fanout.SessionChannel) error {
+	return l.answer("drop", l.shelf.drop(ctx, id, k))
+}
+
+// HoldCount is a count of all sessions that goes on until done.
+func (s *Sessions) HoldCount() (done func()) {
+	<-s.count.turn
+	return func() { s.count.turn <- struct{}{} }
 }

@@ -25,6 +25,7 @@ type metrics struct {
 
 	groups          *groupMetrics
 	sessionsExpired prometheus.Counter
+	sessionsGarbled prometheus.Counter
 
 	scheduled   prometheus.Gauge
 	fired       *prometheus.CounterVec // by result
@@ -116,13 +117,14 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		silent:     counter("control_silent_total", "Questions that a node which is alive did not answer in time."),
 	}
 	m.groups = newGroupMetrics(reg)
+	m.sessionsGarbled = counter("sessions_unreadable_total", "Reads of records of durable sessions that cannot be read and were skipped.")
 	m.sessionsExpired = counter("sessions_expired_total", "Durable sessions that this node ended because they had expired.")
 	m.scheduled = gauge("schedules", "Scheduled messages that this node is to store when they are due.")
 	m.fired = vec("schedules_due_total", "Scheduled messages that were due, by result.", "result", firedStored, firedRetried, firedDropped)
 	m.lateSeconds = seconds("schedule_delay_seconds", "Time from when a message was due until it was stored.")
 	reg.MustRegister(m.scheduled, m.fired, m.lateSeconds)
 	reg.MustRegister(m.publishes, m.ackSeconds, m.inFlight, m.feed, m.foreign, m.suspects, m.reads, m.readTime,
-		m.connected, m.reconnects, m.raised, m.diskFree, m.sessionsExpired, m.nodes, m.questions, m.silent)
+		m.connected, m.reconnects, m.raised, m.diskFree, m.sessionsExpired, m.sessionsGarbled, m.nodes, m.questions, m.silent)
 	return m
 }
 

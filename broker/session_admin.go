@@ -54,12 +54,13 @@ func (s *Sessions) reset(ctx context.Context, have *sessionRecord, to []fanout.S
 			break
 		}
 	}
-	if err == nil {
-		rec.Node, rec.Client = "", ""
-		err = s.write(ctx, rec, false)
-	}
 	if err != nil {
-		s.dropAll(ctx, rec.ID, added(have.Channels, rec.Channels))
+		s.dropAll(ctx, rec.ID, added(have.Channels, rec.Channels)) // no record ever named them
+		return nil, err
+	}
+	rec.Node, rec.Client = "", ""
+	if err := s.write(ctx, rec, false); err != nil {
+		s.discard(ctx, rec.ID, have.Revision, slices.Concat(have.Channels, added(have.Channels, rec.Channels)), err)
 		return nil, err
 	}
 	s.dropAll(ctx, rec.ID, added(rec.Channels, have.Channels))
@@ -78,10 +79,13 @@ func (s *Sessions) Delete(ctx context.Context, id fanout.SessionID) error {
 				return err
 			}
 		}
-		if err := s.erase(ctx, id, have.Revision); !errors.Is(err, errConflict) {
-			if err == nil {
-				s.dropAll(ctx, id, have.Channels)
-			}
+		err = s.erase(ctx, id, have.Revision)
+		if err == nil {
+			s.dropAll(ctx, id, have.Channels)
+			return nil
+		}
+		s.discard(ctx, id, have.Revision, have.Channels, err)
+		if !errors.Is(err, errConflict) {
 			return err
 		}
 	}

@@ -3,7 +3,6 @@ package broker
 import (
 	"context"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/rivulet-rt/rivulet/fanout"
@@ -23,7 +22,7 @@ const (
 
 // sessionCount knows about how many sessions each namespace has.
 type sessionCount struct {
-	mu    sync.Mutex // guards the following
+	turn  chan struct{} // holds one token, of whoever uses the following
 	until time.Time
 	by    map[string]int
 }
@@ -51,8 +50,12 @@ func (s *Sessions) admit(ctx context.Context, r *fanout.SessionRecord, c fanout.
 
 func (s *Sessions) admitNamespace(ctx context.Context, namespace string, most int) error {
 	n := &s.count
-	n.mu.Lock()
-	defer n.mu.Unlock() // others would count as well
+	select {
+	case <-n.turn: // others would count as well
+		defer func() { n.turn <- struct{}{} }()
+	case <-ctx.Done():
+		return unavailable("count sessions", ctx.Err())
+	}
 	if now := time.Now(); now.After(n.until) {
 		by, err := s.countAll(ctx)
 		if err != nil {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"sync"
 	"testing"
 
 	"github.com/rivulet-rt/rivulet/broker"
@@ -31,18 +32,23 @@ type holder struct {
 // world runs random acts on one session and on its model.
 type world struct {
 	t       *testing.T
-	rng     *rand.Rand
 	nodes   []*node
 	at      []fanout.Position
 	model   modelSession
 	holders []*holder
+	paused  []*holder
 	taken   int // how often
 	ended   int // how often it expired
-	trail   []string
+
+	mu     sync.Mutex // guards the following
+	rng    *rand.Rand
+	losing bool
+	trail  []string
 }
 
 // TestSessionModel: whatever connections, nodes that pause, crashes, operators and time
-// do, the store has exactly what the owner wrote last.
+// do, the store has exactly what the owner wrote last; of a write without an answer any
+// part that lies outside the record, and all of that or nothing.
 func TestSessionModel(t *testing.T) {
 	seed := rand.Uint64()
 	if s := os.Getenv("SEED"); s != "" {
@@ -55,6 +61,7 @@ func TestSessionModel(t *testing.T) {
 			for run := range 8 {
 				w := &world{t: t, rng: rand.New(rand.NewPCG(seed, uint64(run))), nodes: list, at: at}
 				list[0].expired.list = nil
+				w.deaf()
 				for step := 0; step < 60 && !t.Failed(); step++ {
 					w.step()
 				}
@@ -69,7 +76,75 @@ func TestSessionModel(t *testing.T) {
 	}
 }
 
+// deaf has the nodes not hear every answer while an act says so.
+func (w *world) deaf() {
+	for _, n := range w.nodes {
+		n.losses.set(func(what string) bool {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			lost := w.losing && w.rng.IntN(12) == 0
+			if lost {
+				w.trail = append(w.trail, "  no answer to "+what+"\n")
+			}
+			return lost
+		})
+	}
+}
+
+// losingly does what may lose answers.
+func (w *world) losingly(act func() error) error {
+	w.lose(true)
+	defer w.lose(false)
+	return act()
+}
+
+func (w *world) lose(on bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.losing = on
+}
+
+// adopt takes over what is stored after an act whose outcome nobody knows: want says what
+// it may be, beside what it was.
+func (w *world) adopt(want modelSession) {
+	got, err := w.anyNode().sessions.Get(w.t.Context(), alice)
+	if errors.Is(err, fanout.ErrNoSession) && (!w.model.exists || !want.exists) {
+		w.model = modelSession{}
+		return
+	}
+	if err != nil || !w.model.exists && !want.exists {
+		w.t.Errorf("after an act without an answer: %v", err)
+		return
+	}
+	next := modelSession{exists: true, places: map[string]fanout.Position{}}
+	for _, k := range got.Channels {
+		name := k.Channel.String()
+		was, before := w.model.places[name]
+		to, after := want.places[name]
+		if (!before || k.Position != was) && (!after || k.Position != to) {
+			w.t.Errorf("%s is at %v, want %v or %v", name, k.Position, was, to)
+		}
+		next.places[name] = k.Position
+	}
+	for name := range w.model.places {
+		if _, after := want.places[name]; after && got.Find(channel(w.t, name)) == nil && w.model.exists {
+			w.t.Errorf("%s is gone", name)
+		}
+	}
+	for _, o := range []*holder{w.model.owner, want.owner} {
+		if o != nil && o.name == got.Client {
+			next.owner = o
+		}
+	}
+	if next.owner == nil && got.Client != "" && w.model.owner != nil && want.owner != nil {
+		w.t.Errorf("the session is of %q", got.Client)
+	}
+	w.model = next
+}
+
 func (w *world) note(format string, args ...any) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.trail = append(w.trail, fmt.Sprintf(format, args...)+"\n")
 }
 
@@ -77,13 +152,19 @@ func (w *world) step() {
 	acts := []func(){
 		w.take, w.take, w.write, w.write, w.write, w.write, w.add, w.add, w.remove, w.touch, w.release, w.crash, w.expire, w.delete, w.reset,
 	}
-	acts[w.rng.IntN(len(acts))]()
+	acts[w.random(len(acts))]()
 	w.check()
 }
 
-func (w *world) channel() string { return fmt.Sprintf("t:%d", w.rng.IntN(4)) }
+func (w *world) random(n int) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.rng.IntN(n)
+}
 
-func (w *world) anyNode() *node { return w.nodes[w.rng.IntN(len(w.nodes))] }
+func (w *world) channel() string { return fmt.Sprintf("t:%d", w.random(4)) }
+
+func (w *world) anyNode() *node { return w.nodes[w.random(len(w.nodes))] }
 
 // take is a connection that comes, perhaps while another has the session: that one is
 // not there to give it up.
@@ -91,7 +172,16 @@ func (w *world) take() {
 	h := &holder{node: w.anyNode(), name: fmt.Sprintf("c%d", w.taken)}
 	w.taken++
 	w.note("%s takes on %p", h.name, h.node)
-	rec, resumed, err := h.node.sessions.Take(w.t.Context(), alice, h.name)
+	var rec *fanout.SessionRecord
+	var resumed bool
+	err := w.losingly(func() (err error) {
+		rec, resumed, err = h.node.sessions.Take(w.t.Context(), alice, h.name)
+		return err
+	})
+	if errors.Is(err, fanout.ErrUnavailable) {
+		w.adopt(modelSession{exists: true, places: w.model.places})
+		return
+	}
 	if err != nil || resumed != w.model.exists {
 		w.t.Errorf("take: resumed %v, %v; want %v", resumed, err, w.model.exists)
 		return
@@ -100,7 +190,8 @@ func (w *world) take() {
 		w.model = modelSession{exists: true, places: map[string]fanout.Position{}}
 	}
 	w.model.owner = h
-	w.holders = append(w.holders, h)
+	w.holders = append(append(w.holders, h), w.paused...)
+	w.paused = nil
 	w.compare(rec)
 }
 
@@ -119,16 +210,29 @@ func (w *world) save(what string, change func(h *holder) (fanout.SessionChange, 
 	if len(w.holders) == 0 {
 		return
 	}
-	h := w.holders[w.rng.IntN(len(w.holders))]
-	if w.rng.IntN(3) > 0 && w.model.owner != nil {
+	h := w.holders[w.random(len(w.holders))]
+	if w.random(3) > 0 && w.model.owner != nil {
 		h = w.model.owner
 	}
 	c, done := change(h)
 	w.note("%s %s: %+v", h.name, what, c)
-	err := h.node.sessions.Save(w.t.Context(), h.rec, c)
+	err := w.losingly(func() error { return h.node.sessions.Save(w.t.Context(), h.rec, c) })
 	switch {
 	case h == w.model.owner && err == nil:
 		done()
+	case errors.Is(err, fanout.ErrUnavailable) && h == w.model.owner:
+		was := w.model
+		w.model.places = maps.Clone(was.places)
+		done()
+		want := w.model
+		w.model = was
+		if w.random(2) == 0 {
+			w.again(h, c, want)
+			return
+		}
+		w.adopt(want)
+		w.pause(h)
+	case errors.Is(err, fanout.ErrUnavailable): // it has lost the session, and will be told another time
 	case h == w.model.owner:
 		w.t.Errorf("the owner %s could not %s: %v", h.name, what, err)
 	case !errors.Is(err, fanout.ErrSuperseded):
@@ -136,11 +240,29 @@ func (w *world) save(what string, change func(h *holder) (fanout.SessionChange, 
 	}
 }
 
+// again makes the change anew whose answer was lost.
+func (w *world) again(h *holder, c fanout.SessionChange, want modelSession) {
+	w.note("%s does it again", h.name)
+	err := h.node.sessions.Save(w.t.Context(), h.rec, c)
+	if err != nil && (!c.Release || !errors.Is(err, fanout.ErrSuperseded)) {
+		w.t.Errorf("again: %v", err)
+	}
+	w.model = want
+}
+
+// pause keeps a holder that does not know what it has written, until another takes the
+// session: then it goes on.
+func (w *world) pause(h *holder) {
+	w.model.owner = nil
+	w.holders = slices.DeleteFunc(w.holders, func(o *holder) bool { return o == h })
+	w.paused = append(w.paused, h)
+}
+
 func (w *world) write() {
 	w.save("write", func(h *holder) (c fanout.SessionChange, done func()) {
 		for _, k := range h.rec.Channels {
-			if w.rng.IntN(2) == 0 {
-				c.Moved = append(c.Moved, fanout.SessionChannel{Channel: k.Channel, Position: w.at[w.rng.IntN(len(w.at))]})
+			if w.random(2) == 0 {
+				c.Moved = append(c.Moved, fanout.SessionChannel{Channel: k.Channel, Position: w.at[w.random(len(w.at))]})
 			}
 		}
 		return c, func() {
@@ -153,7 +275,7 @@ func (w *world) write() {
 
 func (w *world) add() {
 	w.save("add", func(h *holder) (c fanout.SessionChange, done func()) {
-		name, p := w.channel(), w.at[w.rng.IntN(len(w.at))]
+		name, p := w.channel(), w.at[w.random(len(w.at))]
 		if h.rec.Find(channel(w.t, name)) != nil {
 			return c, func() {}
 		}
@@ -185,7 +307,8 @@ func (w *world) release() {
 func (w *world) crash() {
 	n := w.anyNode()
 	w.note("%p crashes", n)
-	w.holders = slices.DeleteFunc(w.holders, func(h *holder) bool { return h.node == n })
+	gone := func(h *holder) bool { return h.node == n }
+	w.holders, w.paused = slices.DeleteFunc(w.holders, gone), slices.DeleteFunc(w.paused, gone)
 	if w.model.owner != nil && w.model.owner.node == n {
 		w.model.owner = nil
 	}
@@ -193,7 +316,7 @@ func (w *world) crash() {
 
 // expire lets the time pass.
 func (w *world) expire() {
-	if w.rng.IntN(3) > 0 {
+	if w.random(3) > 0 {
 		return
 	}
 	w.note("it expires")
@@ -208,7 +331,12 @@ func (w *world) expire() {
 
 func (w *world) delete() {
 	w.note("an operator deletes it")
-	err := w.anyNode().sessions.Delete(w.t.Context(), alice)
+	n := w.anyNode()
+	err := w.losingly(func() error { return n.sessions.Delete(w.t.Context(), alice) })
+	if errors.Is(err, fanout.ErrUnavailable) {
+		w.adopt(modelSession{})
+		return
+	}
 	if w.model.exists != (err == nil) || err != nil && !errors.Is(err, fanout.ErrNoSession) {
 		w.t.Errorf("delete: %v, and it exists: %v", err, w.model.exists)
 	}
@@ -216,9 +344,21 @@ func (w *world) delete() {
 }
 
 func (w *world) reset() {
-	name, p := w.channel(), w.at[w.rng.IntN(len(w.at))]
+	name, p := w.channel(), w.at[w.random(len(w.at))]
 	w.note("an operator resets %s to %v", name, p)
-	_, err := w.anyNode().sessions.Reset(w.t.Context(), alice, places(w.t, name, p))
+	n := w.anyNode()
+	err := w.losingly(func() error {
+		_, err := n.sessions.Reset(w.t.Context(), alice, places(w.t, name, p))
+		return err
+	})
+	if errors.Is(err, fanout.ErrUnavailable) {
+		want := modelSession{exists: true, places: maps.Clone(w.model.places)}
+		if _, ok := want.places[name]; ok {
+			want.places[name] = p
+		}
+		w.adopt(want)
+		return
+	}
 	if w.model.exists != (err == nil) || err != nil && !errors.Is(err, fanout.ErrNoSession) {
 		w.t.Errorf("reset: %v, and it exists: %v", err, w.model.exists)
 	}

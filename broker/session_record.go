@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"time"
@@ -187,7 +188,7 @@ func (s *Sessions) put(ctx context.Context, m *nats.Msg, revision uint64) (uint6
 }
 
 // page reads records in the order in which they were written last, those of one user
-// or all, markers left out. next is where the following page begins, 0 at the end.
+// or all, markers and what is no record left out. next is where the following page begins, 0 at the end.
 func (s *Sessions) page(ctx context.Context, filter string, from uint64, limit int) (list []sessionRecord, next uint64, err error) {
 	req := getRequest{Seq: max(from, 1), Next: filter, Batch: limit, MaxBytes: batchBytes}
 	call := &getCall{multi: true, done: make(chan struct{})}
@@ -198,10 +199,14 @@ func (s *Sessions) page(ctx context.Context, filter string, from uint64, limit i
 	for _, m := range out.list {
 		next = m.seq + 1
 		r, err := decodeSession(m)
-		if err != nil {
-			return nil, 0, err
-		}
-		if !r.absent {
+		switch {
+		case err != nil: // what somebody else wrote there must not stop all the others
+			s.b.met.sessionsGarbled.Inc()
+			s.garbled.Do(func() {
+				s.b.log.Error("a record of a durable session cannot be read and is skipped, as are others from now on without a word; delete its key",
+					slog.String("subject", m.subject), slog.Any("err", err))
+			})
+		case !r.absent:
 			list = append(list, r)
 		}
 	}

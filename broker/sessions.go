@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"slices"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -17,6 +17,21 @@ import (
 // Sessions keeps durable sessions in the log: for each a record, which names its owner
 // and its channels, and a position in each of these. A record is written with
 // compare-and-set, and a position only by who owns the record.
+//
+// A position in a place of its own is moved without the record, so that nothing but the
+// place's fence, which the record names, keeps those away that had the session. Two rules
+// make that hold whichever answer is lost and wherever a node dies:
+//
+//   - A fence is of one owner. Who takes a session makes every place anew before its
+//     record is written, also after a release: whoever released may not have heard the
+//     answer, and does it again. What an earlier owner still writes, late or again,
+//     reaches places that no record names.
+//   - A place is dropped only when no stored record names it and none can be stored any
+//     more that does: see discard. Otherwise it is left, and the server removes it when it
+//     has been inactive.
+//
+// Who does not know whether its write was stored asks whether it is the owner still,
+// before it writes again: see stillOwner.
 type Sessions struct {
 	b     *Broker
 	kv    shelf
@@ -26,6 +41,7 @@ type Sessions struct {
 	yielder  Yielder
 	observer SessionObserver
 	asked    chan yieldCall // bounded: what finds no room is asked again
+	garbled  sync.Once      // a record that cannot be read is told of
 }
 
 // Yielder gives a session up that a connection of this node has: it ends the
@@ -49,7 +65,10 @@ const tries = 8
 const shelvesAtOnce = 8
 
 func newSessions(b *Broker) *Sessions {
-	return &Sessions{b: b, kv: recordShelf{}, cons: &consumerShelf{b}, asked: make(chan yieldCall, 1024)}
+	s := &Sessions{b: b, kv: recordShelf{}, cons: &consumerShelf{b}, asked: make(chan yieldCall, 1024)}
+	s.count.turn = make(chan struct{}, 1)
+	s.count.turn <- struct{}{}
+	return s
 }
 
 // Sessions keeps the durable sessions in this broker's log.
@@ -75,105 +94,6 @@ func (s *Sessions) timeToLive(r *fanout.SessionRecord) time.Duration {
 	return ttl
 }
 
-// Take makes client, a connection of this node, the owner of a session, which is made
-// if there is none; resumed says that there was one. The connection that had it is asked
-// to give it up, and loses it in any case. Errors are *fanout.LimitError, or wrap
-// fanout.ErrUnavailable or fanout.ErrDiskFull.
-func (s *Sessions) Take(ctx context.Context, id fanout.SessionID, client string) (rec *fanout.SessionRecord, resumed bool, err error) {
-	for range tries {
-		have, err := s.read(ctx, id)
-		if err != nil {
-			return nil, false, err
-		}
-		if have.Node != "" && !have.ending && have.Client != client {
-			if s.askYield(ctx, have, fanout.YieldTaken) {
-				if have, err = s.read(ctx, id); err != nil {
-					return nil, false, err
-				}
-			}
-		}
-		rec, resumed, err = s.take(ctx, have, client)
-		if !errors.Is(err, errConflict) {
-			return rec, resumed, err
-		}
-	}
-	return nil, false, fmt.Errorf("take session: too many want it: %w", fanout.ErrUnavailable)
-}
-
-// take writes the new owner over a record as it was read.
-func (s *Sessions) take(ctx context.Context, have *sessionRecord, client string) (*fanout.SessionRecord, bool, error) {
-	rec := have.Clone()
-	resumed := !have.absent && !have.expired(time.Now())
-	if !resumed {
-		if err := s.admitUser(ctx, have.ID.User); err != nil {
-			return nil, false, err
-		}
-		rec = &fanout.SessionRecord{ID: have.ID, Revision: have.Revision, Created: time.Now()}
-	}
-	orphans := slices.Clone(have.Channels)
-	if resumed {
-		var err error
-		if orphans, err = s.inherit(ctx, have, rec); err != nil {
-			return nil, false, err
-		}
-	}
-	rec.Node, rec.Client, rec.TTL = s.b.cfg.Node, client, s.timeToLive(rec)
-	err := s.write(ctx, rec, false)
-	if errors.Is(err, errConflict) {
-		orphans = added(have.Channels, rec.Channels) // what inherit made
-	}
-	if err == nil || errors.Is(err, errConflict) {
-		s.dropAll(ctx, have.ID, orphans)
-	}
-	return rec, resumed, err
-}
-
-// inherit loads the positions. Where the one who had the session may still be alive and
-// has not given it up, each place gets a new fence; the old places are returned.
-func (s *Sessions) inherit(ctx context.Context, have *sessionRecord, rec *fanout.SessionRecord) (old []fanout.SessionChannel, err error) {
-	// An embedded log has died with another node that had the session.
-	contested := have.Node != "" && (s.b.srv == nil || have.Node == s.b.cfg.Node)
-	group, gctx := errgroup.WithContext(ctx)
-	group.SetLimit(shelvesAtOnce)
-	for i := range rec.Channels {
-		group.Go(func() error {
-			k := &rec.Channels[i]
-			err := s.shelfOf(*k).load(gctx, rec.ID, k)
-			if errors.Is(err, fanout.ErrUnknownNamespace) {
-				return nil // it is no longer configured; the others go on
-			}
-			if err != nil || k.Fence == "" || !contested && !k.Position.IsZero() {
-				return err
-			}
-			fresh, err := s.cons.keep(gctx, rec.ID, *k, timeToLive(rec.TTL))
-			*k = fresh
-			return err
-		})
-	}
-	err = group.Wait()
-	return added(rec.Channels, have.Channels), err
-}
-
-// added are the places of b that are not in a: of another channel, or another fence.
-func added(a, b []fanout.SessionChannel) (list []fanout.SessionChannel) {
-	for _, k := range b {
-		if k.Fence != "" && !slices.ContainsFunc(a, func(o fanout.SessionChannel) bool { return o.Channel == k.Channel && o.Fence == k.Fence }) {
-			list = append(list, k)
-		}
-	}
-	return list
-}
-
-// dropAll gives places up that nobody refers to any more; what cannot be done now the
-// server does when they have been inactive.
-func (s *Sessions) dropAll(ctx context.Context, id fanout.SessionID, list []fanout.SessionChannel) {
-	for _, k := range list {
-		if err := s.shelfOf(k).drop(ctx, id, k); err != nil {
-			s.b.log.Debug("position of a durable session is left to expire", slog.String("channel", k.Channel.String()), slog.Any("err", err))
-		}
-	}
-}
-
 // Save writes what has changed of a session that the caller has taken, and brings rec up
 // to date. The error wraps fanout.ErrSuperseded where the session is another's now;
 // after any other the same change may be saved again. Calls for one session must not
@@ -182,22 +102,57 @@ func (s *Sessions) Save(ctx context.Context, rec *fanout.SessionRecord, change f
 	if rec.Client == "" {
 		return fmt.Errorf("save session: it was released: %w", fanout.ErrSuperseded)
 	}
-	next := rec.Clone()
-	err := s.apply(ctx, next, change)
-	if err == nil {
-		err = s.saveRecord(ctx, rec, next, change)
-	}
+	unheard, err := s.stillOwner(ctx, rec)
 	if err != nil {
-		s.dropAll(ctx, rec.ID, added(rec.Channels, next.Channels))
-		if errors.Is(err, errConflict) {
-			err = fmt.Errorf("save session: %w: %w", fanout.ErrSuperseded, err)
-		}
 		return err
 	}
-	gone := added(next.Channels, rec.Channels)
+	next := rec.Clone()
+	if err := s.apply(ctx, next, change); err != nil {
+		s.dropAll(ctx, rec.ID, added(rec.Channels, next.Channels)) // no record ever named them
+		return superseded(err)
+	}
+	if err := s.saveRecord(ctx, rec, next, change); err != nil {
+		rec.Unsure = !errors.Is(err, errConflict)
+		s.discard(ctx, rec.ID, next.Revision, added(rec.Channels, next.Channels), err)
+		return superseded(err)
+	}
+	gone := added(next.Channels, slices.Concat(rec.Channels, unheard))
 	*rec = *next
+	rec.Unsure = false
 	s.dropAll(ctx, rec.ID, gone)
 	return nil
+}
+
+// superseded tells the caller of a conflict.
+func superseded(err error) error {
+	if errors.Is(err, errConflict) {
+		return fmt.Errorf("save session: %w: %w", fanout.ErrSuperseded, err)
+	}
+	return err
+}
+
+// stillOwner asks, after a write whose outcome is not known, whether rec's session is
+// still the caller's: it is not if that was a release. It returns the places that the
+// write made, if it was stored.
+func (s *Sessions) stillOwner(ctx context.Context, rec *fanout.SessionRecord) (unheard []fanout.SessionChannel, err error) {
+	if !rec.Unsure {
+		return nil, nil
+	}
+	have, err := s.read(ctx, rec.ID)
+	if err != nil {
+		return nil, err
+	}
+	if !have.of(rec) {
+		return nil, superseded(errConflict)
+	}
+	rec.Revision = have.Revision
+	for i := range rec.Channels {
+		k := &rec.Channels[i]
+		if h := have.Find(k.Channel); h != nil && h.Fence == "" && k.Fence == "" {
+			k.Position, k.Reset = h.Position, h.Reset // what is written next must not take it back
+		}
+	}
+	return added(rec.Channels, have.Channels), nil
 }
 
 // apply makes the change in next, and on the shelves what does not lie in the record.
@@ -279,7 +234,7 @@ func (s *Sessions) saveRecord(ctx context.Context, rec, next *fanout.SessionReco
 	if change.Release {
 		next.Node, next.Client = "", ""
 	}
-	outside := len(change.Moved) > 0 && len(change.Added) == 0 && len(change.Removed) == 0 && !change.Release && !sessionDue(rec)
+	outside := len(change.Moved) > 0 && len(change.Added) == 0 && len(change.Removed) == 0 && !change.Release && !sessionDue(rec) && !rec.Unsure
 	for _, m := range change.Moved {
 		was, k := rec.Find(m.Channel), next.Find(m.Channel)
 		outside = outside && k != nil && k.Fence != "" && was.Fence == k.Fence && !was.Reset

@@ -228,6 +228,10 @@ func TestBadConfigurationsAreNamed(t *testing.T) {
 				"namespaces.chat.max_sessions: -1 must be 1 to", "namespaces.chat.max_session_channels: 1000 must be 1 to 256",
 			},
 		},
+		{
+			name: "rare flushes", file: "session: {flush_interval: 3s}\nnamespaces: {chat: {session_ttl: 10s}}",
+			want: []string{"namespaces.chat.session_ttl: 10s must be at least 12s, four times session.flush_interval"},
+		},
 		{name: "conflate", file: "namespaces: {chat: {conflate: first}}", want: []string{`namespaces.chat.conflate: is "first", must be key or last`}},
 		{name: "rate alone", file: "namespaces: {chat: {max_rate: 5}}", want: []string{"namespaces.chat.max_rate: needs conflate"}},
 		{name: "rate", file: "namespaces: {chat: {conflate: key, max_rate: 1001}}", want: []string{"namespaces.chat.max_rate: is 1001, must be from 1 to 1000"}},

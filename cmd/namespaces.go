@@ -21,12 +21,30 @@ const (
 // leastSessionTTL lets a node that is busy say in time that its sessions are there.
 const leastSessionTTL = Duration(10 * time.Second)
 
+// flushesInSessionTTL: a node looks every session.flush_interval whether a session must be
+// written to stay, which it must after a quarter of its time to live.
+const flushesInSessionTTL = 4
+
+// sessionProblems: a session that is connected must be written before it expires.
+func (n NamespaceConfig) sessionProblems(flush Duration) []error {
+	switch {
+	case n.SessionTTL <= 0:
+		return nil // the default is far above
+	case n.SessionTTL < leastSessionTTL:
+		return []error{fmt.Errorf("session_ttl: %v must be at least %v", n.SessionTTL, leastSessionTTL)}
+	case n.SessionTTL < flushesInSessionTTL*flush:
+		return []error{fmt.Errorf("session_ttl: %v must be at least %v, four times session.flush_interval, or sessions expire that are connected",
+			n.SessionTTL, flushesInSessionTTL*flush)}
+	}
+	return nil
+}
+
 func (c Config) namespaceProblems() []error {
 	var errs []error
 	for _, name := range sortedKeys(c.Namespaces) {
 		n := c.Namespaces[name]
 		errs = append(errs, n.problems(name, c.Broker.NATSURL != "")...)
-		for _, problem := range n.undeliveredProblems(c.Session.FlushInterval) {
+		for _, problem := range slices.Concat(n.undeliveredProblems(c.Session.FlushInterval), n.sessionProblems(c.Session.FlushInterval)) {
 			errs = append(errs, fmt.Errorf("namespaces.%s.%w", name, problem))
 		}
 	}
@@ -52,9 +70,6 @@ func (n NamespaceConfig) problems(name string, cluster bool) []error {
 	}
 	for _, problem := range slices.Concat(n.groups().Problems(), n.sessionPolicy().Validate()) {
 		errs = append(errs, fmt.Errorf("namespaces.%s.%w", name, problem))
-	}
-	if n.SessionTTL > 0 && n.SessionTTL < leastSessionTTL {
-		fail("session_ttl", "%v must be at least %v", n.SessionTTL, leastSessionTTL)
 	}
 	if _, err := n.conflation(); err != nil {
 		ev := session.ErrorEvent(err)

@@ -207,7 +207,7 @@ func (ss *shardSource) fresh(end Position) {
 		if c.state != cursorLive || !c.sub.announced || end.Offset <= c.pos.Offset || c.behind != nil && len(c.behind.late) > 0 {
 			continue
 		}
-		prior := c.pos
+		prior := c.prior()
 		c.pos = end
 		// A client without room gets a later one.
 		c.sub.client.cork()

@@ -52,6 +52,9 @@ type SessionRecord struct {
 	TTL time.Duration
 	// Channels that it is subscribed to, in the order of their names.
 	Channels []SessionChannel
+	// Unsure says that nobody knows whether the last write was stored. It is the store's
+	// business, and not written.
+	Unsure bool
 }
 
 // SessionChannel is a durable session's place in one channel.

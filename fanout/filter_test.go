@@ -128,6 +128,32 @@ func TestFilterTellsPositions(t *testing.T) {
 	back.expect("subscribed t:a", "m4", "caught up t:a")
 }
 
+// A place that a filter's subscriber is told goes on from the last that it had: who has
+// dealt with that has dealt with everything before.
+func TestFilterTellsFromWhere(t *testing.T) {
+	t.Parallel()
+	l := calm(1000, 1)
+	n := newNode(t, l, true, nil)
+	r := n.reader(t, 1<<20)
+	r.addRequest(fanout.SubscribeRequest{Channel: mustChannel(t, "t:a"), Filter: fanout.NewFilter(1, func(m *fanout.Message) bool { return string(m.Data) == "m1" })})
+	r.await("subscribed t:a")
+	n.publish(t, "t:a", 1, 1)
+	r.await("m1")
+	known := r.at
+	for i := range 2 { // a notice each
+		l.pass(6 * time.Second)
+		n.publish(t, "t:a", 10*i+2, 10*i+2)
+		told := len(r.told)
+		if !eventually(10*time.Second, func() bool { r.take(); return len(r.told) > told }) || r.last.n.Kind != fanout.NoticePosition {
+			t.Fatalf("told %q", r.told)
+		}
+		if r.last.n.Prior != known {
+			t.Errorf("the place %v comes after %v, want after %v", r.last.n.Positions, r.last.n.Prior, known)
+		}
+		known = r.at
+	}
+}
+
 func TestFiltersOfOneClientAreBounded(t *testing.T) {
 	t.Parallel()
 	n := newNode(t, calm(1000, 1), true, nil)

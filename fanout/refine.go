@@ -17,6 +17,9 @@ type refinement struct {
 type refinedPlace struct {
 	// told is the store time of the last message that brought the client a position.
 	told int64
+	// known is the last place that the client has heard of, by a message or otherwise:
+	// what lies between it and the cursor was left out.
+	known Position
 	// born is where the shard stood when the subscription began: what was purged before
 	// is no loss to it.
 	born uint64
@@ -80,7 +83,8 @@ func (r *refinement) emit(c *cursor, m *Message) bool {
 		r.pace.took(now)
 	}
 	if r.filter != nil {
-		r.place(c).told = m.Position.Time
+		p := r.place(c)
+		p.told, p.known = m.Position.Time, m.Position
 	}
 	return true
 }
@@ -101,14 +105,15 @@ func (r *refinement) batch(s *subscription, most int) int {
 // leftOut tells the client now and then how far its cursor has come without a message:
 // it must not return to a place that the log has long forgotten.
 func (r *refinement) leftOut(c *cursor, m *Message) {
-	told := &r.place(c).told
+	p := r.place(c)
 	switch {
-	case *told == 0:
-		*told = m.Position.Time // the position that the subscription began with is as good
-	case m.Position.Time-*told >= int64(tellEvery):
+	case p.told == 0:
+		p.told = m.Position.Time // the position that the subscription began with is as good
+	case m.Position.Time-p.told >= int64(tellEvery):
+		at := m.ResumeAt()
 		c.sub.client.cork()
-		if c.sub.client.sink.Notify(Notice{Kind: NoticePosition, Channel: c.sub.channel, Positions: []Position{m.ResumeAt()}}) {
-			*told = m.Position.Time
+		if c.sub.client.sink.Notify(Notice{Kind: NoticePosition, Channel: c.sub.channel, Positions: []Position{at}, Prior: p.known}) {
+			p.told, p.known = m.Position.Time, at
 		}
 	}
 }
@@ -117,9 +122,19 @@ func (r *refinement) leftOut(c *cursor, m *Message) {
 func (r *refinement) begin(s *subscription) {
 	r.places = make([]refinedPlace, max(1, len(s.cursors)))
 	s.each(func(c *cursor) bool {
-		r.place(c).born = c.at.pos.Offset
+		p := r.place(c)
+		p.born, p.known = c.at.pos.Offset, c.pos
 		return true
 	})
+}
+
+// prior is the last place up to which c has handed on what there was: whoever has dealt
+// with that has dealt with everything before the cursor.
+func (c *cursor) prior() Position {
+	if r := c.sub.refine; r != nil && r.filter != nil {
+		return r.place(c).known
+	}
+	return c.pos
 }
 
 func (r *refinement) place(c *cursor) *refinedPlace {

@@ -51,7 +51,8 @@ type Notice struct {
 	// Positions has one entry per source: one for a channel, one per stream of its
 	// namespace for a pattern. Shared; not to be changed.
 	Positions []Position
-	// Prior is where the cursor stood before a NoticePosition: nothing lies between.
+	// Prior is the place before a NoticePosition that the client knows: nothing lies
+	// between that it is to get.
 	Prior     Position
 	Recovered bool
 	Reason    string // a protocol.Reason…

@@ -87,7 +87,7 @@ func (s *Session) connected(id uint64) *protocol.Event {
 		Client: s.ID(), Node: s.registry.cfg.Node, PingInterval: int(max(time.Second, s.registry.cfg.PingInterval) / time.Second),
 	}
 	if s.durable != nil {
-		ev.Session = s.durable.rec.ID.Name
+		ev.Session = s.durable.id.Name
 	}
 	if s.registry.cfg.MaxFrame != protocol.DefaultMaxFrame {
 		ev.MaxFrame = s.registry.cfg.MaxFrame
@@ -212,8 +212,8 @@ func subscribe(ctx context.Context, s *Session, cmd *protocol.Command) error {
 	defer release()
 	kept := passing
 	if cmd.Subscribe.Durable {
-		if _, ok := s.joined(req.Channel); ok {
-			return fanout.ErrAlreadySubscribed // before the session gets a place
+		if err := s.mayJoin(req.Channel); err != nil {
+			return err // before the session gets a place
 		}
 		if kept, err = s.startDurable(ctx, &req); err != nil {
 			return err
@@ -243,15 +243,29 @@ func (s *Session) joined(c fanout.Channel) (token uint64, ok bool) {
 	return s.subs[i].token, true
 }
 
+// mayJoin reports why a subscription cannot begin, if it cannot.
+func (s *Session) mayJoin(c fanout.Channel) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.mayJoinLocked(c)
+}
+
+func (s *Session) mayJoinLocked(c fanout.Channel) error {
+	if slices.ContainsFunc(s.subs, func(j joined) bool { return j.channel == c }) {
+		return fanout.ErrAlreadySubscribed
+	}
+	if len(s.subs) >= s.registry.cfg.MaxSubscriptions {
+		return Forbidden("channel", "this connection has %d subscriptions, as many as it may; unsubscribe some, or use a pattern", len(s.subs))
+	}
+	return nil
+}
+
 // join notes a subscription before it begins, since its outcome may come at once.
 func (s *Session) join(c fanout.Channel, id uint64, presence bool, kept durability) (client Subscriber, token uint64, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if slices.ContainsFunc(s.subs, func(j joined) bool { return j.channel == c }) {
-		return nil, 0, fanout.ErrAlreadySubscribed
-	}
-	if len(s.subs) >= s.registry.cfg.MaxSubscriptions {
-		return nil, 0, Forbidden("channel", "this connection has %d subscriptions, as many as it may; unsubscribe some, or use a pattern", len(s.subs))
+	if err := s.mayJoinLocked(c); err != nil {
+		return nil, 0, err
 	}
 	if s.client == nil {
 		s.client = s.registry.services.NewClient(s)

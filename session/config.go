@@ -70,6 +70,10 @@ func DefaultConfig() Config {
 	}
 }
 
+// mostFlushInterval lets also a durable session without channels be written before it
+// expires, in five minutes.
+const mostFlushInterval = time.Minute
+
 // Validate reports every value out of bounds, naming its key.
 func (c Config) Validate() error {
 	var errs []error
@@ -102,11 +106,13 @@ func (c Config) Validate() error {
 		{"command_timeout", c.CommandTimeout},
 		{"close_timeout", c.CloseTimeout},
 		{"drain_window", c.DrainWindow},
-		{"flush_interval", c.FlushInterval},
 	} {
 		if f.value < time.Millisecond || f.value > time.Hour {
 			errs = append(errs, fmt.Errorf("session.%s: %v must be from 1ms to 1h", f.key, f.value))
 		}
+	}
+	if c.FlushInterval < time.Millisecond || c.FlushInterval > mostFlushInterval {
+		errs = append(errs, fmt.Errorf("session.flush_interval: %v must be from 1ms to %v", c.FlushInterval, mostFlushInterval))
 	}
 	if c.HardBuffer < 2*c.SoftBuffer {
 		errs = append(errs, fmt.Errorf("session.hard_buffer: %s must be at least twice soft_buffer (%s)", size(c.HardBuffer), size(c.SoftBuffer)))

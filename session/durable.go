@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"errors"
+	"math"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -39,12 +40,14 @@ type DurableStore interface {
 //	      |                         |
 //	      +---------- over ---------+   nothing is written any more
 type durable struct {
-	// Static after Take.
+	// Static after newDurable.
 	all     *durables
 	session *Session
 	client  string
+	id      fanout.SessionID
 
-	// turn lets one write at a time use rec: it holds one token.
+	// turn lets one write at a time use rec: it holds one token, from when the session is
+	// taken.
 	turn chan struct{}
 	rec  *fanout.SessionRecord
 
@@ -76,14 +79,28 @@ const (
 	continued                   // it goes on where the session stands
 )
 
-func newDurable(all *durables, s *Session, client string, rec *fanout.SessionRecord) *durable {
-	d := &durable{all: all, session: s, client: client, turn: make(chan struct{}, 1), rec: rec}
-	d.turn <- struct{}{}
+// newDurable makes one that is not taken yet: whoever wants it given up waits until it is.
+func newDurable(all *durables, s *Session, client string, id fanout.SessionID) *durable {
+	d := &durable{all: all, session: s, client: client, id: id, turn: make(chan struct{}, 1)}
+	d.touchAt.Store(math.MaxInt64)
+	return d
+}
+
+// taken begins to write, or where it was not taken, never does.
+func (d *durable) taken(rec *fanout.SessionRecord, err error) {
+	if err != nil {
+		d.giveUp()
+		d.turn <- struct{}{}
+		return
+	}
+	d.mu.Lock()
+	d.rec = rec
 	for _, k := range rec.Channels {
 		d.places = append(d.places, durablePlace{SessionChannel: k})
 	}
 	d.written()
-	return d
+	d.mu.Unlock()
+	d.turn <- struct{}{}
 }
 
 // written notes when the session must be heard of again.
@@ -149,12 +166,13 @@ func (d *durable) acked(c fanout.Channel, to, now fanout.Position) (fanout.Posit
 }
 
 // fresher moves the place in a quiet channel to a fresher position, if everything before
-// it was acknowledged: an old one could not be judged any more some day.
+// it was acknowledged: an old one could not be judged any more some day. A place that is
+// lost says nothing of what was.
 func (d *durable) fresher(n fanout.Notice) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	p := d.findLocked(n.Channel)
-	if p != nil && p.Position.Stream == n.Prior.Stream && p.Position.Offset >= n.Prior.Offset && !p.Reset {
+	if p != nil && !n.Prior.IsZero() && p.Position.Stream == n.Prior.Stream && p.Position.Offset >= n.Prior.Offset && !p.Reset {
 		p.Position, p.moved = n.Positions[0], true
 		d.queueLocked()
 	}
@@ -232,7 +250,7 @@ func (d *durable) settle(change fanout.SessionChange, err error) {
 			d.queueLocked() // with the rest, later
 		}
 	default:
-		d.over = change.Release
+		d.over = d.over || change.Release
 		d.written()
 		for _, m := range change.Moved {
 			if p := d.findLocked(m.Channel); p != nil && p.Position == m.Position {

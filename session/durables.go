@@ -44,19 +44,19 @@ func newDurables(store DurableStore, every time.Duration, log *slog.Logger, met 
 	}
 }
 
-// take gives a session to a connection.
+// take gives a session to a connection. Others can ask for it from before it is taken: they
+// may learn of the new owner sooner than this node does.
 func (a *durables) take(ctx context.Context, s *Session, id fanout.SessionID) (d *durable, resumed bool, err error) {
-	client := s.ID()
-	rec, resumed, err := a.store.Take(ctx, id, client)
-	if err != nil {
-		return nil, false, err
-	}
-	d = newDurable(a, s, client, rec)
+	d = newDurable(a, s, s.ID(), id)
 	a.mu.Lock()
-	a.byClient[client] = d
+	a.byClient[d.client] = d
 	n := len(a.byClient)
 	a.mu.Unlock()
 	a.met.sessions.Set(float64(n))
+	rec, resumed, err := a.store.Take(ctx, id, d.client)
+	if d.taken(rec, err); err != nil {
+		return nil, false, err
+	}
 	return d, resumed, nil
 }
 
@@ -149,8 +149,16 @@ func (a *durables) due(now time.Time) []*durable {
 	return list
 }
 
-// write saves one list and releases the other. What fails is tried again at the next tick.
+// write saves one list and releases the other. What fails is tried again at the next tick,
+// or in stop.
 func (a *durables) write(ctx context.Context, due, ended []*durable) {
+	if err := a.writeAll(ctx, due, ended); err != nil && ctx.Err() == nil {
+		a.log.Warn("durable sessions could not be written, will be tried again", slog.Any("err", err))
+	}
+}
+
+// writeAll returns the first error.
+func (a *durables) writeAll(ctx context.Context, due, ended []*durable) error {
 	var group errgroup.Group
 	group.SetLimit(savesAtOnce)
 	for _, d := range due {
@@ -173,9 +181,7 @@ func (a *durables) write(ctx context.Context, due, ended []*durable) {
 			return err
 		})
 	}
-	if err := group.Wait(); err != nil && ctx.Err() == nil {
-		a.log.Warn("durable sessions could not be written, will be tried again", slog.Any("err", err))
-	}
+	return group.Wait()
 }
 
 // saveDue writes what has moved, or that the session is there, unless that was done
@@ -202,6 +208,15 @@ func (a *durables) stop(ctx context.Context) {
 	for _, d := range a.byClient {
 		list = append(list, d)
 	}
+	a.ended = nil // they are among the list
 	a.mu.Unlock()
-	a.write(ctx, nil, list)
+	err := a.writeAll(ctx, nil, list)
+	if err == nil {
+		return
+	}
+	a.mu.Lock()
+	left := len(a.ended)
+	a.mu.Unlock()
+	a.log.Warn("durable sessions were not written before the end: what they acknowledged last is delivered again",
+		slog.Int("sessions", left), slog.Any("err", err))
 }

@@ -44,6 +44,7 @@ func TestConfigValidate(t *testing.T) {
 		{"close_timeout", func(c *session.Config) { c.CloseTimeout = 0 }},
 		{"drain_window", func(c *session.Config) { c.DrainWindow = 0 }},
 		{"flush_interval", func(c *session.Config) { c.FlushInterval = 0 }},
+		{"flush_interval", func(c *session.Config) { c.FlushInterval = time.Minute + 1 }},
 		{"origins[1]", func(c *session.Config) { c.Origins = []string{"*", "app.example"} }},
 		{"origins[0]", func(c *session.Config) { c.Origins = []string{"https://app.*.example"} }},
 		{"origins[0]", func(c *session.Config) { c.Origins = []string{"https://app.example/"} }},

@@ -189,7 +189,7 @@ func TestDurableSessionIsTakenOver(t *testing.T) {
 						log := startLog(t)
 						cfg.Broker = remoteConfig(t, log.url()).Broker
 					}
-					cfg.Session.FlushInterval = cmd.Duration(time.Hour) // what is written is so at the takeover
+					cfg.Session.FlushInterval = cmd.Duration(time.Minute) // what is written is so at the takeover
 					a := startLocal(t, cfg)
 					b := a
 					if nodes == 2 {
@@ -338,7 +338,7 @@ func TestDurableSessionIsWritten(t *testing.T) {
 	for _, store := range stores() {
 		t.Run(store+" at a stop", func(t *testing.T) {
 			cfg := durableConfig(t, store)
-			cfg.Session.FlushInterval = cmd.Duration(time.Hour)
+			cfg.Session.FlushInterval = cmd.Duration(time.Minute)
 			n := startLocal(t, cfg)
 			k := n.resume("phone-1", false)
 			k.durable("t:a")
