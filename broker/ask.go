@@ -69,7 +69,8 @@ func (a *askCall) end() (open []string, err error) {
 }
 
 // Ask implements fanout.Bus: the nodes that are known to be alive are waited for, until
-// ctx ends. A node that is alone asks nobody. The error wraps fanout.ErrUnavailable.
+// ctx ends. They are told how long that is, and drop a question that is older. A node
+// that is alone asks nobody. The error wraps fanout.ErrUnavailable.
 func (c *Control) Ask(ctx context.Context, topic string, question []byte, take func(node string, piece []byte)) (missing []string, err error) {
 	if c.mux == nil { // alone, or not started
 		return nil, nil
@@ -81,7 +82,9 @@ func (c *Control) Ask(ctx context.Context, topic string, question []byte, take f
 	a := &askCall{take: take, done: make(chan struct{}), open: others}
 	id, reply := c.mux.add(a)
 	defer c.mux.remove(id)
-	if err := c.link.nc.PublishRequest(migrations.ControlAsk+topic, reply, signed(c.b.cfg.Node, question)); err != nil {
+	m := &nats.Msg{Subject: migrations.ControlAsk + topic, Reply: reply, Data: signed(c.b.cfg.Node, question)}
+	tellWait(ctx, m)
+	if err := c.link.nc.PublishMsg(m); err != nil {
 		return others, unavailable("ask other nodes", err)
 	}
 	select {

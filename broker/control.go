@@ -4,10 +4,8 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -27,8 +25,10 @@ const (
 	// frozenFor is how much later than due a look may come before the node takes it that
 	// it did not run itself, and that the others' silence says nothing.
 	frozenFor = 2 * time.Second
-	// controlBuffer is how many announcements, and how many questions, may wait.
+	// controlBuffer is how many announcements may wait, and how many questions to be told
+	// apart by their topics; mostAsked bounds those of one topic after that.
 	controlBuffer = 8192
+	mostAsked     = 1024
 	// byeWait bounds the last word of a node that stops.
 	byeWait = time.Second
 )
@@ -50,8 +50,9 @@ type Listener interface {
 	Disturbed()
 }
 
-// Answerer answers questions of other nodes, one at a time per topic. A reply that
-// fails ends it; without a last piece the asker takes it that there is no answer.
+// Answerer answers questions of other nodes, one at a time per topic; topics do not wait
+// for each other. A reply that fails ends it: also where the asker has given up
+// meanwhile. Without a last piece the asker takes it that there is no answer.
 type Answerer func(question []byte, reply fanout.Reply)
 
 var (
@@ -118,7 +119,7 @@ func (c *Control) Start(l Listener, answerers map[string]Answerer) error {
 	now := time.Now()
 	c.looked, c.beaten = now, now
 	c.b.wg.Go(func() { c.run(c.b.ctx) })
-	c.b.wg.Go(func() { c.answer(c.b.ctx) })
+	c.startAnswers()
 	return nil
 }
 
@@ -325,33 +326,5 @@ func (c *Control) Unfollow(ch fanout.Channel) {
 func (c *Control) bad(err error) {
 	if errors.Is(err, nats.ErrSlowConsumer) {
 		c.lossy.Store(true)
-	}
-}
-
-// answer answers other nodes' questions, one after the other.
-func (c *Control) answer(ctx context.Context) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case m := <-c.questions:
-			topic := strings.TrimPrefix(m.Subject, migrations.ControlAsk)
-			node, question, ok := sender(m.Data)
-			f := c.answerers[topic]
-			if !ok || f == nil || node == c.b.cfg.Node || m.Reply == "" {
-				continue
-			}
-			c.b.met.questions.WithLabelValues(topic).Inc()
-			f(question, func(piece []byte, last bool) error {
-				mark := byte(pieceMore)
-				if last {
-					mark = pieceLast
-				}
-				if err := c.link.nc.Publish(m.Reply, signed(c.b.cfg.Node, append([]byte{mark}, piece...))); err != nil {
-					return fmt.Errorf("broker: answer: %w", err)
-				}
-				return nil
-			})
-		}
 	}
 }

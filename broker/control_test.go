@@ -169,3 +169,56 @@ func TestControlAlone(t *testing.T) {
 	}
 	c.Unfollow(channel(t, "t:a"))
 }
+
+// TestControlTopics: a topic that does not get on holds up no other, and when it gets on
+// answers only those who still wait.
+func TestControlTopics(t *testing.T) {
+	r := startRemote(t, remoteOptions(t, "one"))
+	asker := speak(t, r, "asker", echo("asker"))
+	b := open(t, config(t, connected(r), func(c *broker.Config) { c.Node = "slow" }))
+	slow := &speaker{Control: b.NewControl(), ear: &ear{}, b: b}
+	release := make(chan struct{})
+	free := sync.OnceFunc(func() { close(release) })
+	t.Cleanup(free)
+	answered := make(chan string, 16)
+	refused := make(chan error, 16)
+	stuck := func(question []byte, reply fanout.Reply) {
+		answered <- string(question)
+		<-release
+		refused <- reply(question, true)
+	}
+	if err := slow.Start(slow.ear, map[string]broker.Answerer{"stuck": stuck, "t": echo("slow")}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "all to hear each other", func() bool { return asker.hears("slow")() && slow.hears("asker")() })
+
+	for _, question := range []string{"first", "stale", "stale too"} {
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		if missing, err := asker.Ask(ctx, "stuck", []byte(question), func(string, []byte) {}); err != nil || !slices.Equal(missing, []string{"slow"}) {
+			t.Errorf("%s: missing %v, %v", question, missing, err)
+		}
+		cancel()
+	}
+	if got, missing, err := asker.ask(t, 10*time.Second, "x"); err != nil || len(missing) > 0 || !slices.Equal(got, []string{"slow:x"}) {
+		t.Errorf("another topic: %v, missing %v, %v", got, missing, err)
+	}
+	<-time.After(60 * time.Millisecond) // what was asked before "t" was answered is stale now
+	late := make(chan []string, 1)
+	go func() {
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		defer cancel()
+		var got []string
+		_, _ = asker.Ask(ctx, "stuck", []byte("wanted"), func(_ string, piece []byte) { got = append(got, string(piece)) })
+		late <- got
+	}()
+	free()
+	if got := <-late; !slices.Equal(got, []string{"wanted"}) {
+		t.Errorf("the last question was answered with %q", got)
+	}
+	if one, two := <-answered, <-answered; one != "first" || two != "wanted" || len(answered) > 0 {
+		t.Errorf("answered %s, %s and %d more", one, two, len(answered))
+	}
+	if err := <-refused; err == nil {
+		t.Error("who answers the first question is not told that nobody waits")
+	}
+}

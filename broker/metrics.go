@@ -34,6 +34,8 @@ type metrics struct {
 	nodes     prometheus.Gauge
 	questions *prometheus.CounterVec // by topic
 	silent    prometheus.Counter
+	// unanswered are questions dropped, by topic.
+	unanswered *prometheus.CounterVec
 }
 
 // Results of a publish.
@@ -116,6 +118,8 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		questions:  vec("control_questions_total", "Questions of other nodes by topic.", "topic", fanout.TopicPresence, fanout.TopicChannels, fanout.TopicConnections),
 		silent:     counter("control_silent_total", "Questions that a node which is alive did not answer in time."),
 	}
+	m.unanswered = vec("control_unanswered_total", "Questions of other nodes dropped, because too many waited or the asker had given up, by topic.",
+		"topic", fanout.TopicPresence, fanout.TopicChannels, fanout.TopicConnections)
 	m.groups = newGroupMetrics(reg)
 	m.sessionsGarbled = counter("sessions_unreadable_total", "Reads of records of durable sessions that cannot be read and were skipped.")
 	m.sessionsExpired = counter("sessions_expired_total", "Durable sessions that this node ended because they had expired.")
@@ -124,7 +128,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	m.lateSeconds = seconds("schedule_delay_seconds", "Time from when a message was due until it was stored.")
 	reg.MustRegister(m.scheduled, m.fired, m.lateSeconds)
 	reg.MustRegister(m.publishes, m.ackSeconds, m.inFlight, m.feed, m.foreign, m.suspects, m.reads, m.readTime,
-		m.connected, m.reconnects, m.raised, m.diskFree, m.sessionsExpired, m.sessionsGarbled, m.nodes, m.questions, m.silent)
+		m.connected, m.reconnects, m.raised, m.diskFree, m.sessionsExpired, m.sessionsGarbled, m.nodes, m.questions, m.silent, m.unanswered)
 	return m
 }
 

@@ -120,3 +120,33 @@ func (v *View) Bytes() int64 { return v.v.bytes }
 
 // Views is how many views the hub's sources have.
 func (h *Hub) Views() int64 { return h.views.Load() }
+
+// OccupiedSlice bounds what EachOccupied hands over at once.
+const OccupiedSlice = occupiedSlice
+
+// EachOccupied hands over the names of the channels that have subscribers.
+func (h *Hub) EachOccupied(f func(names []string)) {
+	h.eachOccupied("", "", func(some []Occupancy) {
+		var names []string
+		for _, o := range some {
+			names = append(names, o.Channel)
+		}
+		f(names)
+	})
+}
+
+// Occupy counts a subscriber of each channel, which has no source behind it.
+func (h *Hub) Occupy(channels ...Channel) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, c := range channels {
+		h.channels[c] = &liveSource{key: Source{Filter: c}, hub: h, refs: 1}
+	}
+}
+
+// Vacate takes away all channels.
+func (h *Hub) Vacate() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	clear(h.channels)
+}

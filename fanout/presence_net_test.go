@@ -1,6 +1,7 @@
 package fanout_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
@@ -24,6 +25,7 @@ type memBus struct {
 	lose  func() bool
 	slow  *rand.Rand
 	fixed time.Duration // that answers are under way, if not 0
+	spoil bool          // pieces of answers cannot be read
 }
 
 // wait is how long an answer is under way.
@@ -70,7 +72,13 @@ func (n *memBusNode) Ask(ctx context.Context, topic string, question []byte, tak
 				return nil
 			})
 			pass(n.bus.wait()) // announcements may overtake it
+			n.bus.mu.Lock()
+			spoil := n.bus.spoil
+			n.bus.mu.Unlock()
 			for _, piece := range pieces {
+				if spoil {
+					piece = bytes.ReplaceAll(piece, []byte(`"c":"0`), []byte(`"c":"x`))
+				}
 				take(name, piece)
 			}
 		}

@@ -109,10 +109,12 @@ func (p *Presence) sync(v *membersView, have map[string]uint64, details bool) {
 	ctx, cancel := context.WithTimeout(p.hub.ctx, p.cfg.AskTimeout)
 	defer cancel()
 	answers := make(map[string]*standing)
+	unread := make(map[string]bool) // nodes of which a piece makes no sense
 	question := encode(wireQuestion{Channel: v.r.channel.String(), Sync: true, Details: details, Have: have})
 	missing, err := p.bus.Ask(ctx, TopicPresence, question, func(node string, piece []byte) {
 		var n wireNews
 		if json.Unmarshal(piece, &n) != nil {
+			unread[node] = true
 			return
 		}
 		s := answers[node]
@@ -120,7 +122,8 @@ func (p *Presence) sync(v *membersView, have map[string]uint64, details bool) {
 			s = &standing{Seq: n.Seq, At: n.At, Same: n.Same}
 			answers[node] = s
 		}
-		list, _ := n.connections() // what cannot be read is of a node that the next look asks again
+		list, err := n.connections()
+		unread[node] = unread[node] || err != nil
 		s.Joined = append(s.Joined, list...)
 	})
 	r := v.r
@@ -132,7 +135,9 @@ func (p *Presence) sync(v *membersView, have map[string]uint64, details bool) {
 	}
 	if err == nil {
 		for node, s := range answers {
-			if !slices.Contains(missing, node) && slices.Contains(p.others(), node) {
+			// What was not read to the end is no answer: taken for one, its number would make
+			// the next look find that nothing has changed.
+			if !unread[node] && !slices.Contains(missing, node) && slices.Contains(p.others(), node) {
 				v.adopt(node, s)
 			}
 		}

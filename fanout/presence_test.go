@@ -302,6 +302,31 @@ func TestChannelsOfAllNodes(t *testing.T) {
 	})
 }
 
+// TestPresenceAnswerIsUnreadable: an answer of which a piece cannot be read is none; the
+// members are asked for again and not taken for known.
+func TestPresenceAnswerIsUnreadable(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPresenceNet(t, func() bool { return false })
+		defer p.end()
+		p.bus.spoil = true
+		here, there := p.start(nil), p.start(nil)
+		a := p.join(there, "room:a", "ann", false)
+		pass(2 * time.Second)
+		w := p.join(here, "room:a", "watcher", true)
+		pass(5 * time.Second)
+		w.mu.Lock()
+		if w.last != nil && !w.last.Partial {
+			t.Errorf("told %+v as if it were all", w.last)
+		}
+		w.mu.Unlock()
+		p.bus.mu.Lock()
+		p.bus.spoil = false
+		p.bus.mu.Unlock()
+		p.settle()
+		p.check("unreadable", "room:a", []*guest{w, a}, []*guest{w}, 100)
+	})
+}
+
 // TestPresenceAnswerIsOvertaken: who left while an answer that still has them was under
 // way is no ghost when it comes.
 func TestPresenceAnswerIsOvertaken(t *testing.T) {

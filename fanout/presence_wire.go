@@ -53,9 +53,8 @@ type wireNews struct {
 	Crowd []byte `json:"crowd,omitempty"`
 	// Left has 8 bytes for each.
 	Left []byte `json:"left,omitempty"`
-	// Clients and Users are the counts; Keys are the users' keys, 8 bytes each.
+	// Clients is the count; Keys are the users' keys, 8 bytes each.
 	Clients int    `json:"clients,omitempty"`
-	Users   int    `json:"users,omitempty"`
 	Keys    []byte `json:"keys,omitempty"`
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 
 	"github.com/rivulet-rt/rivulet/protocol"
 )
@@ -13,30 +14,40 @@ import (
 // application was slow: they come again with the next one.
 var errBehind = errors.New("a durable subscription had no room for what came; it reads that again")
 
+// errVoid ends a Flush whose acknowledgements mean nothing any more.
+var errVoid = errors.New("the session was reset or the log changed: what was acknowledged comes again, or is gone")
+
 // acks are a durable subscription's acknowledgements. One is under way at a time; the
 // next takes along whatever was acknowledged meanwhile. Guarded by Subscription.mu.
 type acks struct {
-	handed string        // the position of what the application got last
+	// life counts, from 1, how often places from before ceased to mean anything. What was
+	// delivered in an earlier one is not acknowledged: that would undo a reset.
+	life   uint64
+	handed string        // the position of what the application got last, in this life
 	want   string        // to be acknowledged
 	sent   string        // under way, or answered
+	taken  string        // what the node has on this link
 	busy   *link         // where one is under way
-	moved  chan struct{} // closed and replaced when an answer comes; made by Flush
+	failed *Error        // why sent was refused
+	moved  chan struct{} // closed and replaced when something of this changes; made by Flush
 }
 
 // Ack acknowledges m, and every message of the channel before it: none of them is
 // delivered again, whatever becomes of this process. It does not wait; see Flush. Only
-// a durable subscription is acknowledged.
+// a durable subscription is acknowledged. Of a message that was delivered before the
+// session was reset, or the log changed, it does nothing.
 func (s *Subscription) Ack(m *Message) error {
 	if !s.opts.Durable {
 		return invalid("durable", "the subscription is not durable, so there is nothing to acknowledge")
 	}
-	s.acknowledge(m.Position)
+	s.acknowledge(m.Position, m.life)
 	return nil
 }
 
-func (s *Subscription) acknowledge(position string) {
+// acknowledge takes a position of a life; 0 is one that the application made itself.
+func (s *Subscription) acknowledge(position string, life uint64) {
 	s.mu.Lock()
-	if !later(position, s.acks.want) {
+	if life != 0 && life != s.acks.life || !later(position, s.acks.want) {
 		s.mu.Unlock()
 		return
 	}
@@ -46,11 +57,29 @@ func (s *Subscription) acknowledge(position string) {
 }
 
 // later reports whether an acknowledgement of a says more than one of b, or something
-// else, of another log.
+// else: of another log, or of another epoch of it, in which offsets began anew.
 func later(a, b string) bool {
 	x, ok := protocol.PositionOffset(a)
 	y, known := protocol.PositionOffset(b)
-	return ok && (!known || x > y || protocol.StreamKey(a) != protocol.StreamKey(b))
+	return ok && (!known || x > y || epochOf(a) != epochOf(b))
+}
+
+// epochOf is what stands before the offset in a position: the stream and its epoch.
+func epochOf(position string) string {
+	epoch, _, _ := strings.Cut(position, "-")
+	return epoch
+}
+
+// ahead is later for what was received, which is told apart by streams alone.
+func ahead(a, b string) bool {
+	return later(a, b) && (protocol.StreamKey(a) != protocol.StreamKey(b) || !covers(b, a))
+}
+
+// covers reports whether a is a position at or after the offset of b.
+func covers(a, b string) bool {
+	x, ok := protocol.PositionOffset(a)
+	y, known := protocol.PositionOffset(b)
+	return ok && known && x >= y
 }
 
 // sendAck sends what is to be acknowledged, unless an answer is still to come.
@@ -61,22 +90,26 @@ func (s *Subscription) sendAck() {
 		s.mu.Unlock()
 		return
 	}
-	position := a.want
-	a.sent, a.busy = position, l
+	position, life := a.want, a.life
+	a.sent, a.busy, a.failed = position, l, nil
 	s.mu.Unlock()
-	id := l.expect(func(e *protocol.Event) { s.ackAnswered(l, position, e) })
+	id := l.expect(func(e *protocol.Event) { s.ackAnswered(l, position, life, e) })
 	// If it does not go out the link is gone, and the next one sends it again.
 	_, _ = l.send(nil, &protocol.Command{ID: id, Ack: &protocol.AckCommand{Channel: s.channel, Position: position}})
 }
 
-func (s *Subscription) ackAnswered(l *link, position string, e *protocol.Event) {
+func (s *Subscription) ackAnswered(l *link, position string, life uint64, e *protocol.Event) {
 	s.mu.Lock()
-	if s.acks.busy == l {
-		s.acks.busy = nil
-	}
-	if s.acks.moved != nil {
-		close(s.acks.moved)
-		s.acks.moved = nil
+	if a := &s.acks; a.busy == l {
+		a.busy = nil
+		switch {
+		case a.life != life: // its answer says nothing of what is wanted now
+		case e.Error != nil:
+			a.failed = errorFrom(e.Error)
+		default:
+			a.taken = position
+		}
+		a.stir()
 	}
 	s.mu.Unlock()
 	if e.Error != nil {
@@ -86,35 +119,67 @@ func (s *Subscription) ackAnswered(l *link, position string, e *protocol.Event) 
 	s.sendAck()
 }
 
+// stir wakes who flushes.
+func (a *acks) stir() {
+	if a.moved != nil {
+		close(a.moved)
+		a.moved = nil
+	}
+}
+
 // begunLocked has acknowledgements begin anew on a new link: what was under way may
 // be lost. anew says that positions from before mean nothing.
 func (a *acks) begunLocked(anew bool) {
-	a.busy, a.sent = nil, ""
-	if anew {
-		a.want, a.handed = "", ""
+	a.busy, a.sent, a.taken, a.failed = nil, "", "", nil
+	if anew || a.life == 0 {
+		a.forget()
 	}
+	a.stir()
+}
+
+// forget begins a life: no position from before means anything. One that is under way
+// keeps its turn.
+func (a *acks) forget() {
+	a.life++
+	a.want, a.handed, a.sent, a.taken, a.failed = "", "", "", "", nil
+	a.stir()
 }
 
 // Flush waits until the node has taken every acknowledgement made so far: by Ack, or by
 // asking for the message after. The node writes them down within seconds, and when the
-// connection ends.
+// connection ends. The error is an *Error where the node refuses one, which is sent again
+// with the next Flush; or says that the session was reset meanwhile, ctx's, or that the
+// subscription has ended.
 func (s *Subscription) Flush(ctx context.Context) error {
+	s.mu.Lock()
+	a := &s.acks
+	want, life := a.want, a.life
+	if a.failed != nil && a.busy == nil {
+		a.sent, a.failed = "", nil
+	}
+	s.mu.Unlock()
+	s.sendAck()
 	for {
 		s.mu.Lock()
-		a := &s.acks
-		if a.want == "" || a.want == a.sent && a.busy == nil {
+		var err error
+		switch {
+		case want == "" || a.life == life && a.taken != "" && (a.taken == a.want || covers(a.taken, want)):
 			s.mu.Unlock()
 			return nil
-		}
-		if s.phase == phaseEnded {
-			s.mu.Unlock()
-			return fmt.Errorf("rivulet: flush %s: the subscription has ended: %w", s.channel, errors.Join(s.Err(), errLost))
-		}
-		if a.moved == nil {
+		case a.life != life:
+			err = errVoid
+		case a.failed != nil && a.sent == a.want:
+			err = a.failed
+		case s.phase == phaseEnded:
+			err = fmt.Errorf("the subscription has ended: %w", errors.Join(s.err, errLost))
+		case a.moved == nil:
 			a.moved = make(chan struct{})
 		}
 		moved := a.moved
 		s.mu.Unlock()
+		if err != nil {
+			return fmt.Errorf("rivulet: flush %s: %w", s.channel, err)
+		}
 		select {
 		case <-moved:
 		case <-s.done:
@@ -130,10 +195,10 @@ func (s *Subscription) asksForMore() {
 		return
 	}
 	s.mu.Lock()
-	handed := s.acks.handed
+	handed, life := s.acks.handed, s.acks.life
 	s.mu.Unlock()
 	if handed != "" {
-		s.acknowledge(handed)
+		s.acknowledge(handed, life)
 	}
 }
 

@@ -134,7 +134,7 @@ func (s *Subscription) beginLocked(l *link, u Update) {
 	l.began(s, u.Positions, !u.Resumed || !u.Recovered)
 	if s.opts.Durable {
 		s.acks.begunLocked(!u.Recovered)
-		if s.behind = nil; u.Recovered && s.started && later(s.received.one, firstOf(u.Positions)) {
+		if s.behind = nil; u.Recovered && s.started && ahead(s.received.one, firstOf(u.Positions)) {
 			u.Positions = s.received.list() // what comes again is left out
 		}
 	}
@@ -244,12 +244,20 @@ func (s *Subscription) deliverLocked(u Update) {
 			return
 		}
 		s.seen.note(u.Message)
+		if s.opts.Durable {
+			u.Message = new(*u.Message) // other subscriptions may have it
+			u.Message.life = s.acks.life
+		}
 	case u.Kind == KindGap && u.Channel == s.channel:
 		s.seen.forget("")
 		s.moved(u.Positions)
+		if u.Reason == protocol.ReasonLogChanged {
+			s.acks.forget() // offsets begin anew
+		}
 	case u.Kind == KindGap:
 		s.seen.forget(u.Channel)
 	}
+	u.life = s.acks.life
 	s.received.apply(&u)
 	if u.Kind == KindSubscribed {
 		s.buffer.pushSubscribed(u)

@@ -240,3 +240,152 @@ func TestDurableSessionIsRefused(t *testing.T) {
 		t.Errorf("the client is %v", state)
 	}
 }
+
+// durableLobby takes the subscribe of a session's first connection.
+func (p *peer) durableLobby() {
+	p.greetSession(p.n > 1)
+	p.subscribed(protocol.SubscribedEvent{Position: at(0), Recovered: true, Durable: true, Resumed: p.n > 1})
+}
+
+// nextMessage takes a message.
+func nextMessage(t *testing.T, s *rivulet.Subscription) *rivulet.Message {
+	t.Helper()
+	for m, err := range s.Messages(limit(t)) {
+		if _, gap := errors.AsType[*rivulet.GapError](err); gap {
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return m
+	}
+	t.Fatal("no message")
+	return nil
+}
+
+// anew is a position in the stream's next epoch.
+func anew(offset uint64) string { return strings.Replace(at(offset), "eee-", "eef-", 1) }
+
+// Offsets begin anew with a log that was restored: they are acknowledged though they are
+// lower than those before, and those before are not any more.
+func TestDurableAcksAfterTheLogChanged(t *testing.T) {
+	got, flushed := make(chan string, 4), make(chan struct{})
+	url := scripted(t, func(p *peer) {
+		p.durableLobby()
+		p.message("chat:lobby", 30)
+		p.acked(30)
+		<-flushed
+		p.send(protocol.Event{Gap: &protocol.GapEvent{Channel: "chat:lobby", Position: anew(1), Reason: protocol.ReasonLogChanged}})
+		p.send(protocol.Event{Message: &protocol.MessageEvent{Channel: "chat:lobby", Offset: 2, Position: anew(2), Time: 1, Data: []byte("2")}})
+		for {
+			c := p.receive()
+			got <- c.Ack.Position
+			p.send(protocol.Event{ID: c.ID, Acked: &protocol.AckedEvent{Channel: c.Ack.Channel, Position: c.Ack.Position}})
+		}
+	})
+	s := subscribe(t, open(t, url, durably()), "chat:lobby", rivulet.SubscribeOptions{Durable: true, ManualAck: true})
+	before := nextMessage(t, s)
+	if err := errors.Join(s.Ack(before), s.Flush(limit(t))); err != nil {
+		t.Fatal(err)
+	}
+	close(flushed)
+	after := nextMessage(t, s)
+	if err := errors.Join(s.Ack(after), s.Flush(limit(t)), s.Ack(before), s.Flush(limit(t))); err != nil {
+		t.Error(err)
+	}
+	if p := await(t, got); p != anew(2) || len(got) > 0 {
+		t.Errorf("acknowledged %s, and %d more; want %s", p, len(got), anew(2))
+	}
+}
+
+// Flush tells of a refusal, and the next one tries again.
+func TestDurableFlushTellsOfARefusal(t *testing.T) {
+	flushing := make(chan struct{})
+	url := scripted(t, func(p *peer) {
+		p.durableLobby()
+		p.message("chat:lobby", 2)
+		c := p.receive()
+		<-flushing
+		p.send(protocol.Event{ID: c.ID, Error: &protocol.ErrorEvent{Code: protocol.ErrorUnavailable, Message: "away"}})
+		p.acked(2)
+		p.idle()
+	})
+	s := subscribe(t, open(t, url, durably()), "chat:lobby", rivulet.SubscribeOptions{Durable: true, ManualAck: true})
+	if err := s.Ack(nextMessage(t, s)); err != nil {
+		t.Fatal(err)
+	}
+	flushed := make(chan error, 1)
+	go func() { flushed <- s.Flush(limit(t)) }()
+	rivulet.WaitFlushed(limit(t), s)
+	close(flushing)
+	err := await(t, flushed)
+	if e, ok := errors.AsType[*rivulet.Error](err); !ok || e.Code != protocol.ErrorUnavailable {
+		t.Errorf("the first flush: %v", err)
+	}
+	if err := s.Flush(limit(t)); err != nil {
+		t.Error(err)
+	}
+}
+
+// What waits in the buffer from before a reset is handed over, and not acknowledged: that
+// would undo the reset. A Flush of it ends.
+func TestDurableAcksDoNotUndoAReset(t *testing.T) {
+	reset := make(chan struct{})
+	acks := make(chan string, 8)
+	url := scripted(t, func(p *peer) {
+		p.greetSession(p.n > 1)
+		if p.n == 1 {
+			p.subscribed(protocol.SubscribedEvent{Position: at(1), Recovered: true, Durable: true})
+			for o := uint64(2); o <= 5; o++ {
+				p.message("chat:lobby", o)
+			}
+			c := p.receive() // its answer gets lost
+			if c.Ack == nil || c.Ack.Position != at(2) {
+				t.Errorf("%+v", c)
+			}
+			<-reset
+			p.cutOff()
+			return
+		}
+		p.subscribed(protocol.SubscribedEvent{Position: at(1), Durable: true, Resumed: true, Reason: "reset"})
+		for {
+			if c := p.receive(); c.Ack != nil {
+				acks <- c.Ack.Position
+				p.send(protocol.Event{ID: c.ID, Acked: &protocol.AckedEvent{Channel: c.Ack.Channel, Position: c.Ack.Position}})
+			} else if c.History != nil {
+				p.send(protocol.Event{ID: c.ID, History: &protocol.HistoryEvent{Channel: "chat:lobby", Recovered: true}})
+			}
+		}
+	})
+	c := open(t, url, durably())
+	s := subscribe(t, c, "chat:lobby", rivulet.SubscribeOptions{Durable: true, ManualAck: true})
+	first := nextMessage(t, s)
+	for n := 0; n < 3; n, _ = rivulet.Buffered(s) { // all that came before the reset
+		if limit(t).Err() != nil {
+			t.Fatal("the messages do not come")
+		}
+	}
+	if err := s.Ack(first); err != nil {
+		t.Fatal(err)
+	}
+	flushed := make(chan error, 1)
+	go func() { flushed <- s.Flush(limit(t)) }()
+	rivulet.WaitFlushed(limit(t), s)
+	close(reset)
+	if err := await(t, flushed); err == nil || !strings.Contains(err.Error(), "reset") {
+		t.Errorf("flush over a reset: %v", err)
+	}
+	for range 3 {
+		if err := s.Ack(nextMessage(t, s)); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := c.History(limit(t), "chat:lobby", rivulet.HistoryOptions{}); err != nil { // after all acknowledgements
+		t.Error(err)
+	}
+	select {
+	case p := <-acks:
+		t.Errorf("%s is acknowledged, from before the reset", p)
+	default:
+	}
+}

@@ -24,3 +24,16 @@ func WaitBlocked(ctx context.Context, s *Subscription) {
 		pause(ctx, time.Millisecond)
 	}
 }
+
+// WaitFlushed returns once somebody waits in Flush.
+func WaitFlushed(ctx context.Context, s *Subscription) {
+	for ctx.Err() == nil {
+		s.mu.Lock()
+		waits := s.acks.moved != nil
+		s.mu.Unlock()
+		if waits {
+			return
+		}
+		pause(ctx, time.Millisecond)
+	}
+}

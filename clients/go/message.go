@@ -29,6 +29,8 @@ type Message struct {
 	Data json.RawMessage
 	// Bytes is the message as bytes; nil where it is JSON.
 	Bytes []byte
+
+	life uint64 // of a durable subscription: see acks
 }
 
 // Decode reads Data into v, as json.Unmarshal does.
@@ -100,6 +102,8 @@ type Update struct {
 	Reason    string
 	Offset    uint64
 	Presence  *Presence // KindPresence only
+
+	life uint64 // see acks
 }
 
 // Gap returns an error if the update tells of lost messages, else nil.

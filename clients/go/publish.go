@@ -10,28 +10,6 @@ import (
 	"github.com/rivulet-rt/rivulet/protocol"
 )
 
-// PublishOptions go with one message.
-type PublishOptions struct {
-	// IdempotencyKey makes repetitions safe: messages with one key, of one publisher
-	// in one channel, are stored once within the namespace's window. At most 128
-	// printable ASCII characters; generated if empty.
-	IdempotencyKey string
-	// Headers are stored and delivered with the message; at most 32.
-	Headers map[string]string
-}
-
-// Published says that a message is stored.
-type Published struct {
-	Channel  string
-	Offset   uint64
-	Position string
-	Time     time.Time
-	// Duplicate: it was stored before, under the same key.
-	Duplicate bool
-	// IdempotencyKey it was stored under.
-	IdempotencyKey string
-}
-
 // Publish stores one message and returns when it is stored. data is any value
 // that json.Marshal takes, a json.RawMessage as it is, or a []byte, which travels
 // as bytes.
@@ -52,6 +30,9 @@ func (c *Client) Publish(ctx context.Context, channel string, data any, opts Pub
 		key = rand.Text()
 	}
 	cmd := &protocol.PublishCommand{Channel: canonical(channel), Data: raw, Bytes: b, IdempotencyKey: key, Headers: opts.Headers}
+	if err := opts.put(cmd); err != nil {
+		return Published{}, err
+	}
 	a := attempts{key: key, window: c.opts.DedupeWindow, backoff: c.opts.Backoff}
 	for {
 		e, err := c.publishOnce(ctx, cmd, &a)
@@ -59,10 +40,7 @@ func (c *Client) Publish(ctx context.Context, channel string, data any, opts Pub
 		case err == nil && e.Published == nil:
 			return Published{}, errUnexpectedReply
 		case err == nil:
-			return Published{
-				Channel: canonical(e.Published.Channel), Offset: e.Published.Offset, Position: e.Published.Position,
-				Time: time.UnixMilli(e.Published.Time), Duplicate: e.Published.Duplicate, IdempotencyKey: key,
-			}, nil
+			return published(e.Published, key), nil
 		}
 		if err := a.again(ctx, err); err != nil {
 			return Published{}, err

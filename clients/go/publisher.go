@@ -70,6 +70,13 @@ type wireMessage struct {
 	DataBase64     *string           `json:"data_base64,omitempty"`
 	IdempotencyKey string            `json:"idempotency_key"`
 	Headers        map[string]string `json:"headers,omitempty"`
+	TTL            int64             `json:"ttl,omitempty"`
+	DeliverAt      int64             `json:"deliver_at,omitempty"`
+	Delay          int64             `json:"delay,omitempty"`
+	ExpectedOffset *uint64           `json:"expected_offset,omitempty"`
+	Exclude        string            `json:"exclude,omitempty"`
+	ConflationKey  string            `json:"conflation_key,omitempty"`
+	Updates        uint64            `json:"updates,omitempty"`
 }
 
 func newWireMessage(channel string, data any, opts PublishOptions) (wireMessage, error) {
@@ -85,7 +92,15 @@ func newWireMessage(channel string, data any, opts PublishOptions) (wireMessage,
 	if key == "" {
 		key = rand.Text()
 	}
-	return wireMessage{Channel: channel, Data: raw, DataBase64: b64, IdempotencyKey: key, Headers: opts.Headers}, nil
+	var c protocol.PublishCommand
+	if err := opts.put(&c); err != nil {
+		return wireMessage{}, err
+	}
+	return wireMessage{
+		Channel: channel, Data: raw, DataBase64: b64, IdempotencyKey: key, Headers: opts.Headers,
+		TTL: c.TTL, DeliverAt: c.DeliverAt, Delay: c.Delay, ExpectedOffset: c.ExpectedOffset,
+		Exclude: c.Exclude, ConflationKey: c.ConflationKey, Updates: c.Updates,
+	}, nil
 }
 
 // requestBody writes a request. Data stays byte for byte what Client.Publish would
@@ -99,20 +114,9 @@ func requestBody(request any) ([]byte, error) {
 }
 
 // wireReceipt is what the API says of a stored message.
-type wireReceipt struct {
-	Channel   string `json:"channel"`
-	Offset    uint64 `json:"offset"`
-	Position  string `json:"position"`
-	Time      int64  `json:"time"`
-	Duplicate bool   `json:"duplicate"`
-}
+type wireReceipt struct{ protocol.PublishedEvent }
 
-func (r *wireReceipt) published(key string) Published {
-	return Published{
-		Channel: r.Channel, Offset: r.Offset, Position: r.Position, Time: time.UnixMilli(r.Time),
-		Duplicate: r.Duplicate, IdempotencyKey: key,
-	}
-}
+func (r *wireReceipt) published(key string) Published { return published(&r.PublishedEvent, key) }
 
 // Publish stores one message: Client.Publish over HTTP, with the same promises and
 // errors.

@@ -272,7 +272,7 @@ func (s *Subscription) take() (Update, bool) {
 	}
 	u := s.buffer.pop()
 	s.taken.apply(&u)
-	if u.Kind != KindSubscribed || u.Gap() != nil {
+	if u.life == s.acks.life && (u.Kind != KindSubscribed || u.Gap() != nil) {
 		s.acks.handed = s.taken.one
 	}
 	more, held := s.buffer.n > 0, s.held
