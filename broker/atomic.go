@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -74,7 +75,20 @@ func (b *Broker) prepareBatch(ctx context.Context, ps []*fanout.Publication) ([]
 		}
 		seen[p.Channel], sends[i] = true, s
 	}
-	return sends, nil
+	return sends, allOrNoKeys(sends)
+}
+
+// allOrNoKeys refuses a batch some of whose messages have a key: a repetition of it
+// could not be told from another batch.
+func allOrNoKeys(sends []*sending) error {
+	keyed := func(s *sending) bool { return !s.retry.IsZero() }
+	i := slices.IndexFunc(sends, func(s *sending) bool { return !keyed(s) })
+	if i < 0 || !slices.ContainsFunc(sends, keyed) {
+		return nil
+	}
+	return &fanout.BatchError{Index: i, Err: &fanout.InputError{
+		Field: "idempotency_key", Problem: "is missing, and other messages have one; in an atomic batch give every message one, or none",
+	}}
 }
 
 func (b *Broker) storeBatch(ctx context.Context, sends []*sending) ([]fanout.Receipt, error) {
@@ -132,6 +146,9 @@ func (b *Broker) batchReceipts(ctx context.Context, sends []*sending, last uint6
 	return receipts, nil
 }
 
+// errNoKeyKnown: nothing was stored under any key of a batch within the window.
+var errNoKeyKnown = errors.New("broker: no key of the batch is known")
+
 // repeatedBatch judges a batch in which a key was used before: either all of it was
 // stored before, or it is none that can be stored.
 func (b *Broker) repeatedBatch(ctx context.Context, sends []*sending) ([]fanout.Receipt, error) {
@@ -156,8 +173,8 @@ func (b *Broker) repeatedBatch(ctx context.Context, sends []*sending) ([]fanout.
 	if stored == len(sends) {
 		return receipts, nil
 	}
-	if fault < 0 { // forgotten between the two requests: asked again, it is stored
-		return nil, &fanout.BatchError{Index: -1, Err: fmt.Errorf("%w: a key was just forgotten", fanout.ErrTooBusy)}
+	if fault < 0 { // or forgotten between the two requests: asked again, it is stored
+		return nil, &fanout.BatchError{Index: -1, Err: fmt.Errorf("%w: %w", fanout.ErrTooBusy, errNoKeyKnown)}
 	}
 	return nil, &fanout.BatchError{Index: fault, Err: fmt.Errorf("%w: with other messages than those of this batch", fanout.ErrKeyConflict)}
 }
@@ -195,8 +212,9 @@ func (b *Broker) byKey(ctx context.Context, s *sending) (seq uint64, found bool,
 // refusedBatch judges a batch with an expectation that was refused: it may be the
 // repetition of one that was stored; else it finds the message at fault.
 func (b *Broker) refusedBatch(ctx context.Context, sends []*sending, refused *apiError) ([]fanout.Receipt, error) {
-	if !sends[0].retry.IsZero() {
-		if receipts, err := b.repeatedBatch(ctx, sends); err == nil || errors.Is(err, fanout.ErrKeyConflict) {
+	if !sends[0].retry.IsZero() { // all have keys, or none has
+		receipts, err := b.repeatedBatch(ctx, sends)
+		if !errors.Is(err, errNoKeyKnown) {
 			return receipts, err
 		}
 	}

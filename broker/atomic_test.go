@@ -66,14 +66,19 @@ func TestPublishAtomicRefused(t *testing.T) {
 		return p
 	}
 	plain := func() *fanout.Publication { return publication(t, "t:a", "0") }
+	keyed := func(key string) *fanout.Publication {
+		return with(func(p *fanout.Publication) { p.Key = key })
+	}
 	for name, c := range map[string]struct {
 		list  []*fanout.Publication
 		index int
 		want  error
 		field string
 	}{
-		"a key used before":           {[]*fanout.Publication{plain(), with(func(p *fanout.Publication) { p.Key, p.Data = "used", []byte("used") }), plain()}, 1, fanout.ErrKeyConflict, ""},
-		"a key used, other content":   {[]*fanout.Publication{plain(), plain(), with(func(p *fanout.Publication) { p.Key = "used" })}, 2, fanout.ErrKeyConflict, ""},
+		"a key used before":           {[]*fanout.Publication{keyed("a"), with(func(p *fanout.Publication) { p.Key, p.Data = "used", []byte("used") }), keyed("b")}, 1, fanout.ErrKeyConflict, ""},
+		"a key used, other content":   {[]*fanout.Publication{keyed("a"), keyed("b"), keyed("used")}, 2, fanout.ErrKeyConflict, ""},
+		"no key beside one":           {[]*fanout.Publication{keyed("a"), plain()}, 1, nil, "idempotency_key"},
+		"no key before one":           {[]*fanout.Publication{plain(), keyed("a")}, 0, nil, "idempotency_key"},
 		"a key twice":                 {[]*fanout.Publication{with(func(p *fanout.Publication) { p.Key = "x" }), with(func(p *fanout.Publication) { p.Key = "x" })}, 1, nil, "idempotency_key"},
 		"another offset":              {[]*fanout.Publication{with(func(p *fanout.Publication) { p.Expected = &wrong }), plain()}, 0, fanout.ErrExpectedOffset, ""},
 		"another offset, with a key":  {[]*fanout.Publication{with(func(p *fanout.Publication) { p.Expected, p.Key = &wrong, "y" })}, 0, fanout.ErrExpectedOffset, ""},
@@ -100,7 +105,7 @@ func TestPublishAtomicRefused(t *testing.T) {
 	if receipts, err := b.PublishAtomic(t.Context(), []*fanout.Publication{publication(t, "many:a", "1"), publication(t, "many:a", "2")}); err != nil || len(receipts) != 2 {
 		t.Errorf("one channel of many partitions: %v", err)
 	}
-	if receipts, err := b.PublishAtomic(t.Context(), []*fanout.Publication{with(func(p *fanout.Publication) { p.Expected, p.Key = &right, "z" }), plain()}); err != nil || receipts[0].Duplicate {
+	if receipts, err := b.PublishAtomic(t.Context(), []*fanout.Publication{with(func(p *fanout.Publication) { p.Expected, p.Key = &right, "z" }), keyed("zz")}); err != nil || receipts[0].Duplicate {
 		t.Errorf("the expected offset: %+v, %v", receipts, err)
 	}
 }
@@ -142,5 +147,31 @@ func TestPublishAtomicRace(t *testing.T) {
 		if got[i][:1] != got[i+4][:1] {
 			t.Errorf("batches are mixed: %v", got[i:i+5])
 		}
+	}
+}
+
+// The repetition of a stored batch that expected an offset is no conflict: it is told
+// apart by its keys.
+func TestPublishAtomicRepeatsExpectation(t *testing.T) {
+	b := open(t, config(t))
+	zero := uint64(0)
+	batch := func(second string) []*fanout.Publication {
+		list := []*fanout.Publication{publication(t, "t:a", "1"), publication(t, "t:a", second)}
+		list[0].Key, list[0].Expected, list[1].Key = "k", &zero, "k2"
+		return list
+	}
+	first, err := b.PublishAtomic(t.Context(), batch("2"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := b.PublishAtomic(t.Context(), batch("2"))
+	if err != nil || !again[0].Duplicate || !again[1].Duplicate || again[1].Position != first[1].Position {
+		t.Errorf("again: %+v, %v; want %+v", again, err, first)
+	}
+	if _, err := b.PublishAtomic(t.Context(), batch("other")); !errors.Is(err, fanout.ErrKeyConflict) {
+		t.Errorf("other content: %v", err)
+	}
+	if got := all(t, b, "t:a"); fmt.Sprint(got) != "[1 2]" {
+		t.Errorf("stored %v", got)
 	}
 }

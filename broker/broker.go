@@ -62,7 +62,8 @@ type Broker struct {
 	ready   readiness
 	control atomic.Pointer[Control] // nil before Control.Start and on a node that is alone
 
-	groups *groups
+	groups   *groups
+	erasures erasures
 
 	closing sync.Once
 	ended   error // of the first Close
@@ -288,6 +289,7 @@ func (b *Broker) close(ctx context.Context) error {
 		errs = append(errs, err)
 	}
 	b.groups.close()
+	b.erasures.close()
 	b.cancel()
 	b.wg.Wait()
 	for _, l := range b.links {

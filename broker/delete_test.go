@@ -2,11 +2,13 @@ package broker_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 
@@ -139,4 +141,105 @@ func TestEvidenceOfDeletions(t *testing.T) {
 	}
 	expect(t, b, "nothing was evicted", "t:few", few[0], "", "2", "")
 	expect(t, b, "nothing was evicted, from elsewhere", "t:few", a[5], "", "0", "2", "")
+}
+
+// Versions that are published while their original is being deleted go with it.
+func TestDeleteAmongVersions(t *testing.T) {
+	b := open(t, config(t))
+	for round := range 20 {
+		ch := fmt.Sprint("t:a", round)
+		x := publish(t, b, ch, "original")
+		stored, stop, done := make(chan struct{}, 1), make(chan struct{}), make(chan struct{})
+		go func() {
+			defer close(done)
+			for {
+				p := publication(t, ch, "version")
+				p.Updates = x.Offset
+				_, err := b.Publish(t.Context(), p)
+				if err != nil && !errors.Is(err, fanout.ErrNoMessage) {
+					t.Error(err)
+				}
+				select {
+				case stored <- struct{}{}:
+				case <-stop:
+					return
+				default:
+				}
+			}
+		}()
+		<-stored
+		if _, err := b.Delete(t.Context(), channel(t, ch), x.Offset); err != nil {
+			t.Fatal(err)
+		}
+		close(stop)
+		<-done
+		if left := all(t, b, ch); fmt.Sprintf("%q", left) != `[""]` { // the marker
+			t.Fatalf("round %d: left %q", round, left)
+		}
+	}
+}
+
+// A deletion goes on without whoever asked for it, and whoever asks again waits for it.
+func TestDeleteOutlivesItsRequest(t *testing.T) {
+	b := open(t, config(t))
+	x := publish(t, b, "t:a", "original")
+	version := publication(t, "t:a", "version")
+	version.Updates = x.Offset
+	if _, err := b.Publish(t.Context(), version); err != nil {
+		t.Fatal(err)
+	}
+	release := b.HoldReads(channel(t, "t:a"))
+	ctx, cancel := context.WithCancel(t.Context())
+	answered := make(chan error, 1)
+	go func() {
+		_, err := b.Delete(ctx, channel(t, "t:a"), x.Offset)
+		answered <- err
+	}()
+	eventually(t, "an erasure at work", func() bool { return b.Erasures() == 1 })
+	cancel()
+	if err := <-answered; !errors.Is(err, fanout.ErrOutcomeUnknown) {
+		t.Errorf("given up: %v", err)
+	}
+	again := make(chan fanout.Receipt, 1)
+	go func() {
+		r, err := b.Delete(t.Context(), channel(t, "t:a"), x.Offset)
+		if err != nil {
+			t.Error(err)
+		}
+		again <- r
+	}()
+	release()
+	if r := <-again; !r.Duplicate {
+		t.Errorf("again: %+v", r)
+	}
+	eventually(t, "the end of the erasure", func() bool { return b.Erasures() == 0 })
+	if left := all(t, b, "t:a"); fmt.Sprintf("%q", left) != `[""]` {
+		t.Errorf("left %q", left)
+	}
+}
+
+// A repetition erases what an earlier deletion left, however far back its marker is.
+func TestDeleteAgainLongAfter(t *testing.T) {
+	b := open(t, config(t))
+	x := publish(t, b, "t:a", "original")
+	version := publication(t, "t:a", "version")
+	version.Updates = x.Offset
+	if _, err := b.Publish(t.Context(), version); err != nil {
+		t.Fatal(err)
+	}
+	marked, err := b.MarkDeleted(t.Context(), channel(t, "t:a"), x.Offset)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Remove(t.Context(), channel(t, "t:a"), x.Offset); err != nil {
+		t.Fatal(err)
+	}
+	publishMany(t, b, "t:a", 0, 600)
+	r, err := b.Delete(t.Context(), channel(t, "t:a"), x.Offset)
+	if err != nil || !r.Duplicate || r.Position != marked.Position {
+		t.Errorf("%+v, %v; want %+v", r, err, marked)
+	}
+	if left := all(t, b, "t:a"); slices.Contains(left, "version") || len(left) != 601 {
+		t.Errorf("left %d, the version among them: %v", len(left), slices.Contains(left, "version"))
+	}
 }

@@ -112,6 +112,27 @@ func (b *Broker) MarkDeleted(ctx context.Context, c fanout.Channel, offset uint6
 	return b.markDeleted(ctx, c, offset)
 }
 
+// Remove erases one message and nothing else.
+func (b *Broker) Remove(ctx context.Context, c fanout.Channel, offset uint64) error {
+	return b.remove(ctx, b.reg.namespace(c.Namespace()).home(c), offset)
+}
+
+// HoldReads lets nobody read the channel's stream until release is called.
+func (b *Broker) HoldReads(c fanout.Channel) (release func()) {
+	s := b.reg.namespace(c.Namespace()).home(c)
+	if !s.reads.TryAcquire(readsPerStream) {
+		panic("somebody reads")
+	}
+	return func() { s.reads.Release(readsPerStream) }
+}
+
+// Erasures is how many deletions are at work.
+func (b *Broker) Erasures() int {
+	b.erasures.mu.Lock()
+	defer b.erasures.mu.Unlock()
+	return len(b.erasures.running)
+}
+
 // ExpireAll ends every session, as if nothing had been heard of any for ever.
 func (s *Sessions) ExpireAll(tb testing.TB) {
 	tb.Helper()

@@ -240,14 +240,9 @@ func (b *Broker) await(ctx context.Context, s *sending) (fanout.Receipt, error) 
 	deadline := time.NewTimer(time.Until(s.sent.Add(b.cfg.PublishTimeout)))
 	defer deadline.Stop()
 	for {
-		var a answer
-		select {
-		case a = <-s.answer:
-		case <-ctx.Done():
-			return fanout.Receipt{}, s.giveUp(ctx.Err())
-		case <-deadline.C:
-			s.stream.silent.Add(1)
-			return fanout.Receipt{}, s.giveUp(errNoAck)
+		a, err := s.wait(ctx, deadline.C)
+		if err != nil {
+			return fanout.Receipt{}, err
 		}
 		ack, err := s.judge(a)
 		b.met.ackSeconds.Observe(time.Since(s.sent).Seconds())
@@ -267,6 +262,29 @@ func (b *Broker) await(ctx context.Context, s *sending) (fanout.Receipt, error) 
 		s.stream.silent.Store(0)
 		return b.receipt(ctx, s, ack)
 	}
+}
+
+// wait returns the answer, also one that came when the time was over: a batch's messages
+// are awaited one after the other.
+func (s *sending) wait(ctx context.Context, deadline <-chan time.Time) (answer, error) {
+	var over error
+	select {
+	case a := <-s.answer:
+		return a, nil
+	case <-ctx.Done():
+		over = ctx.Err()
+	case <-deadline:
+		over = errNoAck
+	}
+	select {
+	case a := <-s.answer:
+		return a, nil
+	default:
+	}
+	if errors.Is(over, errNoAck) {
+		s.stream.silent.Add(1)
+	}
+	return answer{}, s.giveUp(over)
 }
 
 // errNoAck: the acknowledgement did not come in time.

@@ -14,6 +14,9 @@ func (b *Broker) receipt(ctx context.Context, s *sending, ack pubAck) (fanout.Re
 	if ack.Duplicate {
 		return b.duplicateReceipt(ctx, s, ack.Seq)
 	}
+	if err := b.outlived(ctx, s, ack.Seq); err != nil {
+		return fanout.Receipt{}, err
+	}
 	t, ok := b.feedTime(s, ack.Seq)
 	if !ok {
 		s.stream.recent.reached(ack.Seq, 0)

@@ -275,7 +275,7 @@ func (b *Broker) readSchedules(ctx context.Context, filter string, after uint64)
 // Cancel takes a scheduled message back. Nil says that it never reaches its channel;
 // the error wraps fanout.ErrNoSchedule where nothing waits under the ID,
 // fanout.ErrScheduleDue where the message is due, and fanout.ErrOutcomeUnknown where
-// it became due meanwhile. Due is by this node's clock.
+// it became due meanwhile or the log did not answer. Due is by this node's clock.
 func (b *Broker) Cancel(ctx context.Context, id string) error {
 	s, err := b.Schedule(ctx, id)
 	if err != nil {
@@ -287,8 +287,10 @@ func (b *Broker) Cancel(ctx context.Context, id string) error {
 	}
 	removed, err := b.drop(ctx, migrations.ScheduleStream, s.Cursor, true)
 	switch {
-	case err != nil:
+	case unsent(err):
 		return unavailable("cancel "+id, err)
+	case err != nil: // it may be removed, and a repetition could not tell
+		return fmt.Errorf("cancel %s: %w", id, &fanout.OutcomeUnknownError{Cause: err})
 	case !removed:
 		return fmt.Errorf("cancel %s: %w", id, fanout.ErrNoSchedule)
 	case !time.Now().Before(due):

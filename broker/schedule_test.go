@@ -154,6 +154,11 @@ func TestScheduleWithKey(t *testing.T) {
 	if _, err := send("2", time.Hour); !errors.Is(err, fanout.ErrKeyConflict) {
 		t.Errorf("other data: %v", err)
 	}
+	short := later(t, "t:a", "1", time.Hour)
+	short.Key, short.Publisher, short.TTL = "k", "p", time.Minute
+	if _, err := b.Publish(t.Context(), short); !errors.Is(err, fanout.ErrKeyConflict) {
+		t.Errorf("another ttl: %v", err)
+	}
 	idle(t, b)
 	// Asked for once more when it is stored, it is stored before.
 	now := publication(t, "t:a", "1")
@@ -303,4 +308,28 @@ func TestCancelRace(t *testing.T) {
 		}
 	}
 	t.Log(verdicts, len(open))
+}
+
+// What its channel would never take is dropped when it is due, and does not come back.
+func TestScheduleDropped(t *testing.T) {
+	b := open(t, config(t))
+	used := publication(t, "t:a", "1")
+	used.Key, used.Publisher = "k", "p"
+	if _, err := b.Publish(t.Context(), used); err != nil {
+		t.Fatal(err)
+	}
+	original := publish(t, b, "t:a", "2")
+	conflict, orphan := later(t, "t:a", "other", 300*time.Millisecond), later(t, "t:a", "version", 300*time.Millisecond)
+	conflict.Key, conflict.Publisher = "k", "p"
+	orphan.Updates = original.Offset
+	for _, p := range []*fanout.Publication{conflict, orphan} {
+		schedule(t, b, p)
+	}
+	if _, err := b.Delete(t.Context(), channel(t, "t:a"), original.Offset); err != nil {
+		t.Fatal(err)
+	}
+	idle(t, b)
+	if got := all(t, b, "t:a"); fmt.Sprintf("%q", got) != `["1" ""]` {
+		t.Errorf("stored %q", got)
+	}
 }

@@ -23,11 +23,12 @@ func (q *HistoryQuery) folds(m *Message) bool {
 }
 
 // fold puts the newest version of each entry in its place and takes out what was
-// deleted meanwhile. Entries are in the page's order. cut says that the page became
-// too large for its last entries, which are left out.
-func (h *Hub) fold(ctx context.Context, src Source, entries []entry) (left []entry, cut bool, err error) {
+// deleted meanwhile. Entries are in the page's order. Where the page became too large
+// for its last entries, which are left out, cut is the place of the last that is not,
+// deleted or not: the next page begins there.
+func (h *Hub) fold(ctx context.Context, src Source, entries []entry) (left []entry, cut Position, err error) {
 	if len(entries) == 0 {
-		return entries, false, nil
+		return entries, cut, nil
 	}
 	f := newFolding(entries)
 	r := &pageReader{hub: h, src: src, at: f.oldest(), recovered: true}
@@ -35,18 +36,21 @@ func (h *Hub) fold(ctx context.Context, src Source, entries []entry) (left []ent
 	for more := true; more; {
 		var msgs []*Message
 		if msgs, more, err = r.next(ctx); err != nil {
-			return nil, false, err
+			return nil, cut, err
 		}
 		if read += len(msgs); read > maxFold {
-			return nil, false, badInput("fold", "more than %d messages follow the oldest of this page, too many to look for new versions; read newest first, or from a later position", maxFold)
+			return nil, cut, badInput("fold", "more than %d messages follow the oldest of this page, too many to look for new versions; read newest first, or from a later position", maxFold)
 		}
 		for _, m := range msgs {
 			r.at = m.Position
 			f.take(m)
 		}
 	}
+	if f.cut {
+		cut = f.entries[len(f.entries)-1].place
+	}
 	left = slices.DeleteFunc(f.entries, func(e entry) bool { return e.m == nil })
-	return left, f.cut, nil
+	return left, cut, nil
 }
 
 // folding is a page whose versions are being looked for.
@@ -117,8 +121,8 @@ func (h *Hub) finish(ctx context.Context, src Source, q HistoryQuery, page Histo
 		if err != nil {
 			return HistoryPage{}, fmt.Errorf("history of %s: %w", src.Filter, err)
 		}
-		if cut {
-			page.More, page.Position = true, left[len(left)-1].place
+		if !cut.IsZero() {
+			page.More, page.Position = true, cut
 		}
 		entries = left
 	}

@@ -1,6 +1,7 @@
 package fanout_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -134,6 +135,47 @@ func TestFoldIsBounded(t *testing.T) {
 		if got != want {
 			t.Errorf("desc %v: %s", desc, got)
 		}
+	}
+}
+
+// TestFoldOfNothingLeft: versions make a page too large, and then all that it has left
+// is deleted, by a purge or one by one, before the fold has read that far.
+func TestFoldOfNothingLeft(t *testing.T) {
+	t.Parallel()
+	for name, empty := range map[string]func(n *node, a fanout.Channel, first uint64){
+		"purge": func(n *node, a fanout.Channel, _ uint64) { n.log.store(a, fanout.KindPurge, "") },
+		"deletion": func(n *node, a fanout.Channel, first uint64) {
+			n.log.mu.Lock()
+			n.log.storeLocked(a, fanout.KindDeleted, "", first)
+			n.log.mu.Unlock()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			n := newNode(t, calm(0, 1), true, func(cfg *fanout.HubConfig) { cfg.ReadBatch = 4 })
+			a := mustChannel(t, "t:a")
+			n.log.store(a, fanout.KindData, "1")
+			n.log.store(a, fanout.KindData, strings.Repeat("b", 1<<20))
+			first := n.stored(t, "t:a")[0]
+			n.log.update(a, first.Offset(), strings.Repeat("a", 1<<20))
+			for range 10 {
+				n.log.update(a, 99, "x")
+			}
+			gone := false
+			n.gate.setHold(func(_ context.Context, q fanout.Query) {
+				if q.After == first.Offset() && !gone {
+					gone = true
+					empty(n, a, first.Offset())
+				}
+			})
+			page, err := n.History(t.Context(), fanout.HistoryQuery{Channel: a, Limit: 2, Fold: true})
+			if err != nil || !gone {
+				t.Fatal(err, gone)
+			}
+			if len(page.Messages) > 0 || !page.More || page.Position != first.Position {
+				t.Errorf("%d messages, more %v, from %v; want none of the page's, and to go on after %v", len(page.Messages), page.More, page.Position, first.Position)
+			}
+		})
 	}
 }
 

@@ -127,6 +127,7 @@ type Hub struct {
 	opened  atomic.Uint64      // sources so far
 	seeks   singleflight.Group // by source and seek
 	views   atomic.Int64       // of all sources
+	made    time.Time          // by the monotonic clock
 
 	presence *Presence // nil unless StartPresence was called
 
@@ -150,6 +151,7 @@ func NewHub(cfg HubConfig, l Log, feed Feed, epochs Epochs, logger *slog.Logger,
 		cfg: cfg, backend: l, feed: feed, epochs: epochs, exact: feed.Exact(), log: logger,
 		ctx: ctx, cancel: cancel, budget: new(atomic.Int64), hurry: make(chan struct{}, 1),
 		channels: make(map[Channel]*liveSource), patterns: make(map[Channel]map[StreamID]*liveSource),
+		made: time.Now(),
 	}
 	h.budget.Store(cfg.RingBudget)
 	h.metrics = newMetrics(reg, func() float64 { return float64(cfg.RingBudget - h.budget.Load()) }, func() float64 { return float64(h.views.Load()) })

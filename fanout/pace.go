@@ -14,7 +14,7 @@ const (
 // than one is due in a tick. Owned by the shard's goroutine.
 type pace struct {
 	each    time.Duration // 0: no rate
-	next    int64         // when the next message is due by the rate, Unix nanoseconds
+	next    int64         // when the next message is due by the rate, by shard.now
 	waiting bool          // for its turn
 }
 
@@ -35,6 +35,10 @@ type turns struct {
 	timer   *time.Timer
 }
 
+// now is the time that rates go by, in nanoseconds since the hub was made: it does not
+// step with the machine's clock, which could put everybody's turn an hour off.
+func (s *shard) now() int64 { return int64(time.Since(s.hub.made)) }
+
 // await makes a subscription wait for its turn.
 func (s *shard) await(sub *subscription) {
 	p := &sub.refine.pace
@@ -46,7 +50,7 @@ func (s *shard) await(sub *subscription) {
 		s.turns = &turns{timer: time.NewTimer(time.Hour)}
 	}
 	t := s.turns
-	now := time.Now().UnixNano() / int64(paceTick)
+	now := s.now() / int64(paceTick)
 	if t.waiting == 0 {
 		t.tick = now
 	}
@@ -92,7 +96,7 @@ func (s *shard) giveTurns() (more bool) {
 		return false
 	}
 	t.rest()
-	t.collect(time.Now().UnixNano() / int64(paceTick))
+	t.collect(s.now() / int64(paceTick))
 	n := min(len(t.due), s.hub.cfg.SliceCursors)
 	for i, sub := range t.due[:n] {
 		sub.refine.pace.waiting = false

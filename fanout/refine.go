@@ -71,7 +71,7 @@ func (r *refinement) emit(c *cursor, m *Message) bool {
 	paced := r.paced(c.sub)
 	var now int64
 	if paced {
-		if now = time.Now().UnixNano(); !r.pace.due(now) {
+		if now = c.sub.client.shard.now(); !r.pace.due(now) {
 			c.sub.client.shard.await(c.sub)
 			return false
 		}

@@ -86,6 +86,11 @@ func TestBadExpressions(t *testing.T) {
 		{"long literals", "[1,2,3,4,5,6,7,8,9].all(a, [1,2,3,4,5,6,7,8,9].all(b, [1,2,3,4,5,6,7,8,9].all(c, a*b*c > 0)))", "is too costly"},
 		{"too deep", nested, ""},
 		{"bad pattern", "user.matches('(')", ""},
+		{"pattern with many steps", "headers.x.matches('(.?){1000}b$')", "is too costly"},
+		{"many patterns", strings.TrimSuffix(strings.Repeat("headers.x.matches('(a?){9}b') || ", 4), " || "), "is too costly"},
+		{"pattern on all headers", "headers.exists(k, headers[k].matches('.*b'))", "is too costly"},
+		{"pattern of a message", "headers.x.matches(headers.y)", "is too costly"},
+		{"pattern as a function", "matches(headers.x, '(.?){1000}b$')", ""},
 		{"not UTF-8", "user == '\xff'", ""},
 	} {
 		f, err := s.Compile(tc.expression)
@@ -204,6 +209,7 @@ func BenchmarkWorst(b *testing.B) {
 		"look-ups": "headers.exists(a, a > 'y' && headers[a] == 'y' || size(a) == 1)",
 		"matching": "headers.exists(k, k.matches('x+y'))",
 		"text":     strings.TrimSuffix(strings.Repeat("headers.long.matches('x*x*y') || ", 2), " || "),
+		"repeats":  "headers.long.matches('(.?){10}y$')",
 	} {
 		f, err := s.Compile(expression)
 		if err != nil {

@@ -59,3 +59,21 @@ func EndedForTest(r *session.Registry, sink fanout.Sink, d socket.Driver) error 
 
 // CloseForTest ends the subscriptions of SinkForTest.
 func CloseForTest(sink fanout.Sink) { sink.(*stream).client.Close() }
+
+// PollForTest is the sink of a poll, and what answers it.
+func PollForTest(r *session.Registry, requests []fanout.SubscribeRequest) (fanout.Sink, func() (full bool, body string)) {
+	var subs []subscription
+	for _, req := range requests {
+		subs = append(subs, subscription{request: req, hash: channelHash(req.Channel)})
+	}
+	s := newPoll(r, subs)
+	return s, func() (bool, string) {
+		s.client.Close()
+		select {
+		case <-s.news:
+			return true, string(s.body())
+		default:
+			return false, string(s.body())
+		}
+	}
+}

@@ -3,6 +3,7 @@ package sse
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"net/http"
 	"slices"
@@ -20,8 +21,8 @@ const (
 	// long it waits otherwise.
 	maxPollWait     = 60 * time.Second
 	defaultPollWait = 25 * time.Second
-	// maxPolled messages, and about so many bytes of them, are in one answer; but one
-	// message always.
+	// maxPolled messages and deletions, and about so many bytes of them, are in one answer;
+	// but one message always.
 	maxPolled      = 1000
 	maxPolledBytes = 1 << 20
 )
@@ -74,7 +75,6 @@ func (p *Poller) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer release()
 	s := newPoll(registry, subs)
 	slot.Serve(s, func(ctx context.Context) {
-		defer s.client.Close()
 		err = s.run(ctx, r.Context(), subs, wait)
 	})
 	switch {
@@ -125,6 +125,7 @@ type poll struct {
 
 	// Owned by the sink's caller.
 	places   []place
+	begun    int // subscriptions
 	awaited  int // notices until all there was has come
 	corked   bool
 	messages [][]byte
@@ -156,8 +157,27 @@ func newPoll(r *session.Registry, subs []subscription) *poll {
 	return s
 }
 
-// run subscribes and waits until there is something to answer.
+// errBehind: not all there was has come in time.
+var errBehind = errors.New("sse: a poll is not caught up")
+
+// run subscribes and waits until there is something to answer. Nothing changes the
+// answer after it.
 func (s *poll) run(node, request context.Context, subs []subscription, wait time.Duration) error {
+	err := s.await(node, request, subs, wait)
+	s.client.Close()
+	if !errors.Is(err, errBehind) {
+		return err
+	}
+	if s.begun < len(subs) {
+		return fanout.ErrUnavailable
+	}
+	// The log is read, and what there is may be left out by a filter for long: the answer
+	// says how far that came, so that the next request goes on from there.
+	s.more = true
+	return nil
+}
+
+func (s *poll) await(node, request context.Context, subs []subscription, wait time.Duration) error {
 	if err := subscribe(s.client, subs); err != nil {
 		return err
 	}
@@ -170,7 +190,7 @@ func (s *poll) run(node, request context.Context, subs []subscription, wait time
 	case err := <-s.failed:
 		return err
 	case <-begin.C:
-		return fanout.ErrUnavailable
+		return errBehind
 	case <-request.Done():
 		return context.Cause(request)
 	case <-s.ended:
@@ -192,9 +212,7 @@ func (s *poll) run(node, request context.Context, subs []subscription, wait time
 
 // Deliver takes a message unless the answer is full; it is never drained then.
 func (s *poll) Deliver(m *fanout.Message) bool {
-	if s.more || len(s.messages) >= maxPolled || s.size >= maxPolledBytes {
-		s.more = true
-		signal(s.news)
+	if s.full() {
 		return false
 	}
 	object := withoutID(messageFrame(m))
@@ -204,6 +222,15 @@ func (s *poll) Deliver(m *fanout.Message) bool {
 	placeIn(s.places, m.Channel).advance([]fanout.Position{m.ResumeAt()})
 	s.tell()
 	return true
+}
+
+// full reports whether the answer takes no more, of which there is some.
+func (s *poll) full() bool {
+	if s.more || len(s.messages)+len(s.deleted) >= maxPolled || s.size >= maxPolledBytes {
+		s.more = true
+		signal(s.news)
+	}
+	return s.more
 }
 
 // Notify takes a notice. Once the answer is full none counts: what it tells lies after
@@ -226,12 +253,16 @@ func (s *poll) Notify(n fanout.Notice) bool {
 		if !n.Recovered {
 			s.lost = n.Reason
 		}
+		s.begun++
 		s.awaited--
 	case fanout.NoticeCaughtUp:
 		s.awaited--
 	case fanout.NoticeGap:
 		s.lost = n.Reason
 	case fanout.NoticeDeleted:
+		if s.full() {
+			return false
+		}
 		s.deleted = append(s.deleted, session.NoticeEvent(n).Deleted)
 		s.size += len(n.Channel.String()) + fanout.MaxPositionBytes
 	default:
