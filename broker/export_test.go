@@ -133,6 +133,16 @@ func (b *Broker) Erasures() int {
 	return len(b.erasures.running)
 }
 
+// CheckGroups has groups look for what is lost more often; before the first join.
+func (b *Broker) CheckGroups(every time.Duration) { b.groups.every = every }
+
+// LoseSettlements has everything that a group of m asks for be lost with the connection.
+func LoseSettlements(m fanout.Membership) {
+	link := m.(*membership).g.mux.link
+	link.dials.Add(1)
+	m.(*membership).g.mux.lost(link.nc)
+}
+
 // ExpireAll ends every session, as if nothing had been heard of any for ever.
 func (s *Sessions) ExpireAll(tb testing.TB) {
 	tb.Helper()

@@ -16,7 +16,8 @@ import (
 // groups are those that connections of this node are members of. The link, and with
 // it everything that groups cost, is made at the first join.
 type groups struct {
-	b *Broker
+	b     *Broker
+	every time.Duration // between two checks of a group's floor; static after Open
 
 	mu   sync.Mutex // guards the following; taken before a group's
 	mux  *mux
@@ -29,7 +30,9 @@ type groupKey struct {
 	name    string
 }
 
-func newGroups(b *Broker) *groups { return &groups{b: b, open: map[groupKey]*group{}} }
+func newGroups(b *Broker) *groups {
+	return &groups{b: b, every: floorEvery, open: map[groupKey]*group{}}
+}
 
 // group is one durable group, as long as this node has members of it. A consumer of
 // JetStream is the group: it hands each message to one of those who ask, again if it
@@ -42,16 +45,18 @@ type group struct {
 	stream   *stream
 	consumer string
 	limit    uint64 // messages that the channel keeps; 0 is any number
-	inbox    string
 	mux      *mux
-	sub      *nats.Subscription
 	cancel   context.CancelFunc
 	wake     chan struct{} // size 1: there may be something to do
 
 	mu      sync.Mutex // guards the following, and calls of the members
+	inbox   string     // where the answers to requests come
+	sub     *nats.Subscription
 	members []*membership
 	turn    int
 	spare   []*delivery     // came, and no member had room for them
+	again   again           // what comes once more
+	eager   int             // how many messages a request asks for at most
 	asked   int             // messages that the request under way may still bring
 	request uint64          // its number
 	until   time.Time       // when it has ended, whatever is heard
@@ -59,9 +64,7 @@ type group struct {
 	// full: as many messages wait as a channel keeps, so some may have been dropped
 	// before the last that came. gap is told of it, once.
 	full, gap bool
-	// eldest is a message that the log is about to drop; 0 is none.
-	eldest uint64
-	ended  bool
+	ended     bool
 
 	looking atomic.Bool // at whether the consumer exists
 
@@ -91,7 +94,7 @@ func (b *Broker) JoinGroup(ctx context.Context, req fanout.GroupRequest) (fanout
 	}
 	g := &group{
 		b: b, key: groupKey{req.Channel, req.Group}, cfg: b.cfg.groupConfig(ns.name), stream: ns.home(req.Channel),
-		wake: make(chan struct{}, 1),
+		wake: make(chan struct{}, 1), again: again{}, eager: askMost,
 	}
 	g.consumer = consumerName(req.Channel, req.Group)
 	g.limit = uint64(max(ns.spec.MaxPerChannel, 0))
@@ -111,6 +114,9 @@ func (b *Broker) groupNamespace(ctx context.Context, req fanout.GroupRequest) (*
 	}
 	if err := fanout.CheckGroup(req.Group); err != nil {
 		return nil, err
+	}
+	if req.Channel == fanout.DeadLetters(req.Channel, req.Group) {
+		return nil, &fanout.InputError{Field: "group", Problem: fmt.Sprintf("%q has its own dead letters in %s, so that they would come back for ever; give the group that works on them another name", req.Group, req.Channel)}
 	}
 	return b.namespace(ctx, req.Channel.Namespace())
 }
@@ -164,19 +170,27 @@ func (gs *groups) askAgain() {
 }
 
 // begin subscribes to what the consumer will send and starts to ask for it.
-func (g *group) begin(m *mux) (err error) {
-	g.mux, g.inbox = m, nats.NewInbox()+"."
-	if g.sub, err = m.link.nc.Subscribe(g.inbox+"*", g.receive); err != nil {
-		return err
-	}
-	// What can arrive is bounded by what is asked for.
-	if err := g.sub.SetPendingLimits(-1, -1); err != nil {
+func (g *group) begin(m *mux) error {
+	g.mux = m
+	if err := g.listen(); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithCancel(g.b.ctx)
 	g.cancel = cancel
 	g.b.wg.Go(func() { g.run(ctx) })
 	return nil
+}
+
+// listen makes the inbox of the requests from now on.
+func (g *group) listen() error {
+	inbox := nats.NewInbox() + "."
+	sub, err := g.mux.link.nc.Subscribe(inbox+"*", g.receive)
+	if err != nil {
+		return err
+	}
+	g.inbox, g.sub = inbox, sub
+	// What can arrive is bounded by what is asked for.
+	return sub.SetPendingLimits(-1, -1)
 }
 
 // close ends all groups: no member is called any more when it returns.
@@ -287,22 +301,17 @@ func (g *group) work(now time.Time) {
 		}
 		room += m.room()
 	}
-	for len(g.spare) > 0 && room > 0 {
-		d := g.spare[0]
-		g.spare = g.spare[1:]
-		if now.Sub(d.at) >= g.cfg.AckWait {
-			continue // another attempt has begun
-		}
-		if !g.offer(d) {
-			g.spare = append([]*delivery{d}, g.spare...)
-			return
-		}
-		room--
+	if !g.handOut(now, room) {
+		return
 	}
 	if g.asked > 0 && now.After(g.until) {
 		g.asked = 0
 	}
-	if n := min(room-len(g.spare), askMost); g.asked == 0 && n > 0 {
+	room = 0
+	for _, m := range g.members {
+		room += m.room()
+	}
+	if n := min(room, g.eager); g.asked == 0 && n > 0 {
 		g.ask(n, now)
 	}
 }

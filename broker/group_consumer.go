@@ -78,7 +78,9 @@ func (g *group) create(ctx context.Context, start fanout.Start) (fanout.Joined, 
 	})
 	_, err = g.b.js.CreateConsumer(ctx, g.stream.name, cfg)
 	if errors.Is(err, jetstream.ErrConsumerExists) || errors.Is(err, jetstream.ErrConsumerCreate) {
-		return fanout.Joined{Known: true, Recovered: true}, nil // another member made it at this moment
+		if _, look := g.b.consumerInfo(ctx, g.stream.name, g.consumer); look == nil {
+			return fanout.Joined{Known: true, Recovered: true}, nil // another member made it at this moment
+		}
 	}
 	if err != nil {
 		return joined, unavailable("create consumer", err)

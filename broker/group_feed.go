@@ -57,6 +57,9 @@ func (g *group) receive(m *nats.Msg) {
 	if g.asked == 0 {
 		defer g.poke()
 	}
+	if ok {
+		g.came(d)
+	}
 	switch {
 	case g.ended:
 		g.giveBack(d, 0)
@@ -66,6 +69,9 @@ func (g *group) receive(m *nats.Msg) {
 		g.bury(d, reasonAttempts, func(error) {})
 	case len(g.spare) > 0 || !g.offer(d):
 		g.spare = append(g.spare, d)
+		g.unfit()
+	case g.asked == 0:
+		g.fit()
 	}
 	if ok && msg.Offset() > g.newest.Offset {
 		g.follow(msg, meta.NumPending)
@@ -84,15 +90,12 @@ func (g *group) follow(msg *fanout.Message, pending uint64) {
 		g.poke()
 	}
 	g.full = full
-	if msg.Offset() == g.eldest {
-		g.eldest = 0
-	}
 }
 
 // ending notes that a request brings nothing more.
 func (g *group) ending(m *nats.Msg, status string) {
-	number, err := strconv.ParseUint(strings.TrimPrefix(m.Subject, g.inbox), 36, 64)
 	g.mu.Lock()
+	number, err := strconv.ParseUint(strings.TrimPrefix(m.Subject, g.inbox), 36, 64)
 	if err == nil && number == g.request {
 		g.asked = 0
 		if status != "408" { // asked for in vain: not at once again
@@ -140,8 +143,9 @@ const (
 	buryRetry   = 5 * time.Second
 )
 
-// bury publishes a message as a dead letter and then settles it. The letter's key
-// makes a repetition harmless, so a message is never lost between the two.
+// bury publishes a message as a dead letter and then settles it, so a message is never lost
+// between the two. The letter's key makes a repetition harmless within the namespace's
+// window; where the word that it is settled is lost for longer, there are two letters.
 func (g *group) bury(d *delivery, reason string, done func(error)) {
 	g.b.wg.Go(func() {
 		ctx, cancel := context.WithTimeout(g.b.ctx, buryTimeout)
@@ -154,6 +158,7 @@ func (g *group) bury(d *delivery, reason string, done func(error)) {
 			return
 		}
 		g.b.met.groups.dead.Inc()
+		g.over(d)
 		g.settle(d.reply, []byte(termBody), done)
 	})
 }
@@ -178,7 +183,7 @@ func (g *group) letter(d *delivery, reason string, headers bool) *fanout.Publica
 		maps.Copy(all, m.Headers)
 	}
 	all[deadReason], all[deadChannel] = reason, m.Channel.String()
-	all[deadOffset], all[deadAttempts] = strconv.FormatUint(m.Offset(), 10), strconv.Itoa(d.attempt)
+	all[deadOffset], all[deadAttempts] = strconv.FormatUint(m.Offset(), 10), strconv.Itoa(min(d.attempt, g.cfg.MaxDeliver))
 	return &fanout.Publication{
 		Channel: fanout.DeadLetters(m.Channel, g.key.name), Data: m.Data, Binary: m.Binary, Headers: all,
 		Key: "dead-" + m.Position.String() + "-" + g.consumer, Publisher: "group:" + g.key.name, User: m.User, Client: m.Client,

@@ -19,6 +19,9 @@ type floor struct {
 	saved   fanout.Position
 	checked time.Time
 	written time.Time
+	behind  bool // something waited at the last check
+	// eldest is a message that the log is about to drop; 0 is none.
+	eldest uint64
 }
 
 // floorEvery is how often a group with a backlog is checked, floorSave how often its
@@ -66,56 +69,99 @@ func (g *group) source() fanout.Source {
 	return fanout.Source{Stream: g.stream.id(), Filter: g.key.channel}
 }
 
-// check looks whether a backlog has lost its oldest messages, and brings the floor of
-// a group without one forward.
+// check looks whether a backlog has lost its oldest messages, or what comes again is gone,
+// and brings the floor of a group without a backlog forward.
 func (f *floor) check(ctx context.Context, g *group) {
 	now := time.Now()
-	if now.Sub(f.checked) < floorEvery {
+	if now.Sub(f.checked) < g.b.groups.every {
 		return
 	}
 	f.checked = now
 	ctx, cancel := context.WithTimeout(ctx, groupTimeout)
 	defer cancel()
-	g.mu.Lock()
-	newest := g.newest
-	g.mu.Unlock()
-	if newest.Offset > f.at.Offset || newest.Stream != f.at.Stream && !newest.IsZero() {
-		f.at = newest
-	}
-	tail, err := g.b.Tail(ctx, g.source())
+	lost, reason, err := f.advance(ctx, g)
 	if err != nil {
-		return
+		return // at the next check
 	}
-	if tail.Last.Offset <= f.at.Offset { // the group was handed all there is
-		f.at = tail.Fresh()
-		f.store(ctx, g)
-		return
+	if g.gone(ctx, now) {
+		lost, reason = true, fanout.LostToRetention
 	}
-	batch, err := g.b.Read(ctx, fanout.Query{Source: g.source(), After: f.at.Offset, Limit: 1, Prove: f.at})
-	if err != nil {
-		return
-	}
-	ok, reason := fanout.Complete(f.at, batch.Evidence)
-	if !g.watch(batch.Messages, tail.Retention) && ok {
-		ok, reason = false, fanout.LostToRetention
-	}
-	if !ok {
-		f.at = tail.Fresh()
+	if lost {
 		g.lost(f.at, reason)
 	}
 }
 
-// watch has the group look out for a message of its backlog that the log is about to
-// drop for its age, and reports false if the one before went unseen.
-func (g *group) watch(backlog []*fanout.Message, retention time.Duration) bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	seen := g.eldest == 0 || g.newest.Offset < g.eldest
-	g.eldest = 0
+// advance brings the floor to what the group, on whichever node, was handed, and reports
+// whether the log dropped something before.
+func (f *floor) advance(ctx context.Context, g *group) (lost bool, reason string, err error) {
+	before := f.at
+	info, err := g.b.consumerInfo(ctx, g.stream.name, g.consumer)
+	if err != nil {
+		return false, "", err
+	}
+	if seq := info.Delivered.Stream; seq > f.at.Offset {
+		if f.at, err = g.b.placeOf(ctx, g.stream, seq); err != nil {
+			f.at = before
+			return false, "", err
+		}
+	}
+	behind := f.behind
+	f.behind = info.NumPending > 0
+	tail, err := g.b.Tail(ctx, g.source())
+	if err != nil {
+		return false, "", err
+	}
+	if behind || f.behind {
+		// The front of the log has passed what the group had at the check before. Whether it
+		// was handed what lay between in time nobody knows.
+		first, err := g.b.info(ctx, g.stream, "")
+		if err != nil {
+			return false, "", err
+		}
+		lost = !before.IsZero() && first.State.First > before.Offset+1
+	}
+	if tail.Last.Offset <= f.at.Offset { // the group was handed all there is
+		f.at = tail.Fresh()
+		f.store(ctx, g)
+		return lost, fanout.LostToRetention, nil
+	}
+	batch, err := g.b.Read(ctx, fanout.Query{Source: g.source(), After: f.at.Offset, Limit: 1, Prove: f.at})
+	if err != nil {
+		return false, "", err
+	}
+	ok, reason := fanout.Complete(f.at, batch.Evidence)
+	if ok {
+		reason = fanout.LostToRetention
+	}
+	if unseen := !f.watch(batch.Messages, tail.Retention); lost || unseen || !ok {
+		f.at = batch.Evidence.Begin
+		return true, reason, nil
+	}
+	return false, "", nil
+}
+
+// watch looks out for a message of the backlog that the log is about to drop for its age,
+// and reports false if the one before went unseen.
+func (f *floor) watch(backlog []*fanout.Message, retention time.Duration) bool {
+	seen := f.eldest == 0 || f.at.Offset >= f.eldest
+	f.eldest = 0
 	if len(backlog) > 0 && retention > 0 && time.Since(time.Unix(0, backlog[0].Position.Time)) > retention-2*floorEvery {
-		g.eldest = backlog[0].Offset()
+		f.eldest = backlog[0].Offset()
 	}
 	return seen
+}
+
+// placeOf is the position at a sequence, which may not be stored any more: its time is then
+// that of the next message, which can make a position be called gone, but hides nothing.
+func (b *Broker) placeOf(ctx context.Context, s *stream, seq uint64) (fanout.Position, error) {
+	m, found, err := b.get(ctx, s, getRequest{Seq: seq, Next: ">"})
+	if err != nil {
+		return fanout.Position{}, err
+	}
+	if !found {
+		return s.position(seq, time.Now().UnixNano()), nil
+	}
+	return s.position(seq, m.time), nil
 }
 
 // tellGap tells the members of what follow found.

@@ -62,6 +62,7 @@ func (m *membership) expire(now time.Time, wait time.Duration) {
 	for token, d := range m.inFlight {
 		if now.Sub(d.at) >= wait {
 			delete(m.inFlight, token)
+			m.g.waits(d, 0, 0)
 			m.g.b.met.groups.expired.Inc()
 		}
 	}
@@ -100,6 +101,13 @@ func (m *membership) take(token string) *delivery {
 	return d
 }
 
+// over forgets a message that does not come again.
+func (g *group) over(d *delivery) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	delete(g.again, d.msg.Offset())
+}
+
 // Ack implements fanout.Membership.
 func (m *membership) Ack(token string, done func(error)) {
 	d := m.take(token)
@@ -107,6 +115,7 @@ func (m *membership) Ack(token string, done func(error)) {
 		done(noToken(token))
 		return
 	}
+	m.g.over(d)
 	m.g.settle(d.reply, []byte(ackBody), done)
 	m.g.poke()
 }
@@ -127,6 +136,9 @@ func (m *membership) Nak(token string, delay time.Duration, reason string, done 
 		if delay < 0 {
 			delay = m.g.cfg.wait(d.attempt)
 		}
+		m.g.mu.Lock()
+		m.g.waits(d, delay, 0)
+		m.g.mu.Unlock()
 		m.g.settle(d.reply, nak(delay), done)
 	}
 	m.g.poke()
@@ -174,6 +186,7 @@ func (g *group) removeLocked(m *membership) {
 	g.members = slices.DeleteFunc(slices.Clone(g.members), func(o *membership) bool { return o == m })
 	for token, d := range m.inFlight {
 		delete(m.inFlight, token)
+		g.waits(d, 0, 0)
 		g.giveBack(d, 0)
 	}
 }
@@ -188,11 +201,13 @@ func (g *group) giveBack(d *delivery, delay time.Duration) {
 // taken note.
 func (g *group) settle(reply string, body []byte, done func(error)) {
 	c := &settling{done: done}
-	id, inbox := g.mux.add(c)
+	// Made first: the connection may be lost, and the word with it, while it is asked for.
 	c.timer = time.AfterFunc(settleTimeout, func() {
-		g.mux.remove(id)
+		g.mux.remove(c.id.Load())
 		c.fail()
 	})
+	id, inbox := g.mux.add(c)
+	c.id.Store(id)
 	if err := g.mux.link.nc.PublishMsg(&nats.Msg{Subject: reply, Reply: inbox, Data: body}); err != nil {
 		g.mux.remove(id)
 		c.end(unavailable("settle", err))
@@ -203,6 +218,7 @@ func (g *group) settle(reply string, body []byte, done func(error)) {
 type settling struct {
 	once  sync.Once
 	timer *time.Timer
+	id    atomic.Uint64
 	done  func(error)
 }
 

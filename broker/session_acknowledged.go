@@ -12,19 +12,19 @@ import (
 
 var _ webhook.Acknowledged = (*Sessions)(nil)
 
-// Acknowledged returns the latest position that any durable session of the user has
-// acknowledged in the channel, as far as it was written, and whether there is a session
-// that is subscribed to it. Errors wrap fanout.ErrUnavailable.
-func (s *Sessions) Acknowledged(ctx context.Context, user string, c fanout.Channel) (through fanout.Position, exists bool, err error) {
+// Acknowledged returns what the durable sessions of the user have acknowledged in the
+// channel, as far as it was written, and whether there is a session that is subscribed to
+// it. Errors wrap fanout.ErrUnavailable.
+func (s *Sessions) Acknowledged(ctx context.Context, user string, c fanout.Channel) (acked []webhook.Span, exists bool, err error) {
 	ns, err := s.b.namespace(ctx, c.Namespace())
 	if err != nil {
-		return fanout.Position{}, false, err
+		return nil, false, err
 	}
 	tag, now := ns.home(c).tag(), time.Now()
 	for from := uint64(1); from != 0; {
 		var list []sessionRecord
 		if list, from, err = s.page(ctx, migrations.SessionSubject(user, ""), from, batchMost); err != nil {
-			return fanout.Position{}, false, err
+			return nil, false, err
 		}
 		for i := range list {
 			r := &list[i]
@@ -35,12 +35,12 @@ func (s *Sessions) Acknowledged(ctx context.Context, user string, c fanout.Chann
 			exists = true
 			k := r.Channels[at]
 			if err := s.shelfOf(k).load(ctx, r.ID, &k); err != nil {
-				return fanout.Position{}, false, err
+				return nil, false, err
 			}
-			if k.Position.Stream.SameStream(tag) && k.Position.Offset >= through.Offset {
-				through = k.Position
+			if k.Position.Stream.SameStream(tag) && k.Position.Offset > k.Began {
+				acked = append(acked, webhook.Span{After: k.Began, Through: k.Position})
 			}
 		}
 	}
-	return through, exists, nil
+	return acked, exists, nil
 }

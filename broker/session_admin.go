@@ -41,7 +41,7 @@ func (s *Sessions) reset(ctx context.Context, have *sessionRecord, to []fanout.S
 		t := slices.IndexFunc(to, func(t fanout.SessionChannel) bool { return t.Channel == k.Channel })
 		switch {
 		case t >= 0:
-			k.Position, k.Reset = to[t].Position, true
+			k.Position, k.Reset, k.Began = to[t].Position, true, to[t].Position.Offset
 		case k.Fence == "" || have.Node == "":
 			continue
 		default:

@@ -45,7 +45,8 @@ type SessionsConfig struct {
 
 // Bounds and defaults of durable sessions.
 const (
-	defaultSessionTTL = 24 * time.Hour
+	// DefaultSessionTTL is how long a session lives without a connection.
+	DefaultSessionTTL = 24 * time.Hour
 	leastSessionTTL   = time.Second
 	mostSessionTTL    = 365 * 24 * time.Hour
 	// emptySessionTTL is that of a session without channels: there is nothing to keep.
@@ -74,7 +75,7 @@ func (p SessionPolicy) withDefaults(embedded bool) SessionPolicy {
 		sessions, channels = 10_000, 8
 	}
 	if p.TTL == 0 {
-		p.TTL = defaultSessionTTL
+		p.TTL = DefaultSessionTTL
 	}
 	if p.MaxSessions == 0 {
 		p.MaxSessions = sessions

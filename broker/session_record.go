@@ -30,6 +30,8 @@ type sessionValue struct {
 	// Kept has for each channel its position, or behind fenceMark the consumer's fence.
 	Kept  map[string]string `json:"k,omitempty"`
 	Reset []string          `json:"r,omitempty"`
+	// Began has for each channel the offset at which its place was put, but for 0.
+	Began map[string]uint64 `json:"b,omitempty"`
 }
 
 const (
@@ -68,6 +70,12 @@ func encodeSession(r *fanout.SessionRecord, ending bool) ([]byte, error) {
 		if k.Reset {
 			v.Reset = append(v.Reset, k.Channel.String())
 		}
+		if k.Began != 0 {
+			if v.Began == nil {
+				v.Began = make(map[string]uint64, len(r.Channels))
+			}
+			v.Began[k.Channel.String()] = k.Began
+		}
 	}
 	return json.Marshal(v)
 }
@@ -92,7 +100,7 @@ func decodeSession(m stored) (sessionRecord, error) {
 		if err != nil {
 			continue
 		}
-		k := fanout.SessionChannel{Channel: c, Reset: slices.Contains(v.Reset, name)}
+		k := fanout.SessionChannel{Channel: c, Reset: slices.Contains(v.Reset, name), Began: v.Began[name]}
 		if fence, ok := strings.CutPrefix(place, fenceMark); ok {
 			k.Fence = fence
 		} else if p, err := fanout.ParsePosition(place); err == nil {

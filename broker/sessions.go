@@ -169,6 +169,7 @@ func (s *Sessions) apply(ctx context.Context, next *fanout.SessionRecord, change
 		if p.Store == SessionsInConsumers {
 			on = s.cons
 		}
+		k.Began = k.Position.Offset
 		k, err := on.keep(ctx, next.ID, k, timeToLive(max(p.TTL, next.TTL)))
 		if k.Fence != "" || err == nil {
 			next.Channels = append(next.Channels, k)

@@ -276,6 +276,8 @@ func TestBadConfigurationsAreNamed(t *testing.T) {
 			want: []string{"webhooks.a: events: member.joined never happens in its channels; set presence: true"},
 		},
 		{name: "undelivered at once", file: "namespaces: {user: {undelivered_after: 3s}}", want: []string{"namespaces.user.undelivered_after: 3s must be from 4s (twice session.flush_interval, and a second) to 7d, or 0 for off"}},
+		{name: "undelivered after its sessions", file: "namespaces: {user: {undelivered_after: 2h, session_ttl: 1h}}", want: []string{"namespaces.user.undelivered_after: 2h must be at most session_ttl (1h)"}},
+		{name: "undelivered after sessions that expire by default", file: "namespaces: {user: {undelivered_after: 2d}}", want: []string{"namespaces.user.undelivered_after: 2d must be at most session_ttl, which is 1d where it is not set"}},
 		{name: "undelivered too late", file: "namespaces: {user: {undelivered_after: 2h, max_age: 1h}}", want: []string{"namespaces.user.undelivered_after: 2h must be below max_age (1h)"}},
 		{name: "events", file: "events: {max_age: 1s, max_bytes: 1MiB, vacated_after: 2h}", want: []string{"events.max_age: 1s must be from 1m to 30d", "events.max_bytes: 1MiB must be at least 16MiB", "events.vacated_after: 2h must be from 0s to 1h"}},
 		{name: "over any budget", file: "namespaces: {a: {max_bytes: 16GiB}}", want: []string{"broker.disk_budget: is not set, and so at most 16GiB; the max_bytes"}},

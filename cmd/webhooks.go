@@ -201,6 +201,10 @@ func (n NamespaceConfig) undeliveredProblems(flush Duration) []error {
 		return []error{fmt.Errorf("undelivered_after: %v must be from %v (twice session.flush_interval, and a second) to %v, or 0 for off", after, least, mostUndelivered)}
 	case n.MaxAge > 0 && after >= n.MaxAge:
 		return []error{fmt.Errorf("undelivered_after: %v must be below max_age (%v)", after, n.MaxAge)}
+	case n.SessionTTL > 0 && after > n.SessionTTL: // what a session acknowledged ends with it
+		return []error{fmt.Errorf("undelivered_after: %v must be at most session_ttl (%v)", after, n.SessionTTL)}
+	case n.SessionTTL == 0 && time.Duration(after) > broker.DefaultSessionTTL:
+		return []error{fmt.Errorf("undelivered_after: %v must be at most session_ttl, which is %v where it is not set", after, Duration(broker.DefaultSessionTTL))}
 	}
 	return nil
 }

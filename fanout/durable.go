@@ -67,6 +67,9 @@ type SessionChannel struct {
 	Reset bool
 	// Fence is the store's business: it keeps those away that held the session before.
 	Fence string
+	// Began is the offset at which the place was put: up to it the session has acknowledged
+	// nothing, whatever Position says.
+	Began uint64
 }
 
 // SessionChange is what a holder writes. The zero value says no more than that the

@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"net/http/httptest"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -188,4 +190,27 @@ func TestRestartLosesNothing(t *testing.T) {
 	n = run(t, cfg, hooks)
 	n.publish(t, "chat:a", 100, 100)
 	inOrder(t, rcv.await(200), 200)
+}
+
+// What a receiver says can be any amount of text; as the reason of a dead letter it holds
+// nothing up.
+func TestDeadLetterOfALongError(t *testing.T) {
+	line := strings.Repeat("X", 40<<10) + "\r\n" // no HTTP
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		_, _ = conn.Write([]byte(line))
+		_ = conn.Close()
+	}))
+	t.Cleanup(srv.Close)
+	h := hook(t, "a", srv.URL, webhook.MessagePublished)
+	h.MaxAge = time.Second
+	n := run(t, brokerConfig(t), quick(h))
+	n.publish(t, "chat:a", 0, 1)
+	eventually(t, 20*time.Second, func() (bool, string) {
+		return n.counter(t, "rivulet_webhook_dead_total", "a") == 1, "no dead letter"
+	})
 }

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/rivulet-rt/rivulet/fanout"
@@ -223,13 +224,20 @@ func (l *lane) bury(ctx context.Context, list []ready, why outcome, attempts int
 	}
 	l.e.log.Warn("events become dead letters", slog.String("webhook", l.hook.Name), slog.Int("events", len(list)), slog.Any("err", why.err))
 	headers := map[string]string{
-		"webhook": l.hook.Name, "error": why.err.Error(), "attempts": strconv.Itoa(attempts), "status": strconv.Itoa(why.status),
+		"webhook": l.hook.Name, "error": clip(why.err.Error()), "attempts": strconv.Itoa(attempts), "status": strconv.Itoa(why.status),
 	}
 	for _, r := range list {
 		p := &fanout.Publication{Channel: to, Data: r.data, Headers: headers, Key: r.id, Publisher: "webhook " + l.hook.Name}
 		for failures := 1; ; failures++ {
 			err := l.e.publish(ctx, p)
 			if err == nil {
+				l.hook.dead.Inc()
+				break
+			}
+			if hopeless(err) {
+				l.e.met.dropped.WithLabelValues(l.hook.Name).Inc()
+				l.e.log.Error("an event is lost: its channel of dead letters will never take it",
+					slog.String("webhook", l.hook.Name), slog.String("event", r.id), slog.Any("err", err))
 				break
 			}
 			l.state.failed(err, time.Now())
@@ -238,9 +246,32 @@ func (l *lane) bury(ctx context.Context, list []ready, why outcome, attempts int
 				return 0, err
 			}
 		}
-		l.hook.dead.Inc()
 	}
 	return len(list), nil
+}
+
+// mostErrorText bounds what a dead letter says of why it is one: a receiver can put any
+// amount of text into an error.
+const mostErrorText = 512
+
+// clip is the beginning of an error's text, fit for a header.
+func clip(text string) string {
+	if len(text) > mostErrorText {
+		text = text[:mostErrorText] + "..."
+	}
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(text, "?"))
+}
+
+// hopeless reports whether a dead letter that was refused with err is refused whenever it
+// is tried: nothing else shall wait for it.
+func hopeless(err error) bool {
+	_, bad := errors.AsType[*fanout.InputError](err)
+	return bad || errors.Is(err, fanout.ErrTooLarge)
 }
 
 // publish stores a dead letter, without the data of its message where that is too large

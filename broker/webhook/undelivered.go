@@ -3,6 +3,7 @@ package webhook
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -14,9 +15,20 @@ import (
 
 // Acknowledged knows how far users are in their inboxes.
 type Acknowledged interface {
-	// Acknowledged returns the latest position that any durable session of the user has
-	// acknowledged in the channel, and whether there is a session that is subscribed to it.
-	Acknowledged(ctx context.Context, user string, c fanout.Channel) (through fanout.Position, exists bool, err error)
+	// Acknowledged returns what the durable sessions of the user have acknowledged in the
+	// channel, and whether there is a session that is subscribed to it.
+	Acknowledged(ctx context.Context, user string, c fanout.Channel) (acked []Span, exists bool, err error)
+}
+
+// Span is what a session has acknowledged of a channel: what is after an offset, at which
+// its subscription began, up to a position.
+type Span struct {
+	After   uint64
+	Through fanout.Position
+}
+
+func (s Span) has(m *fanout.Message) bool {
+	return s.Through.Stream.SameStream(m.Position.Stream) && m.Offset() > s.After && m.Offset() <= s.Through.Offset
 }
 
 const (
@@ -124,13 +136,13 @@ func (b *inbox) judge(ctx context.Context, items []Item) error {
 
 func (b *inbox) judgeUser(ctx context.Context, c fanout.Channel, list []*fanout.Message) error {
 	user := c.Name()
-	through, exists, err := b.e.svc.Acknowledged.Acknowledged(ctx, user, c)
+	acked, exists, err := b.e.svc.Acknowledged.Acknowledged(ctx, user, c)
 	if err != nil {
 		return err
 	}
 	var events []*Event
 	for _, m := range list {
-		if exists && through.Stream.SameStream(m.Position.Stream) && through.Offset >= m.Offset() {
+		if slices.ContainsFunc(acked, func(s Span) bool { return s.has(m) }) {
 			continue
 		}
 		event := &Event{

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"sync"
@@ -34,23 +35,23 @@ type acked struct {
 	fail    int // so often
 }
 
-func (a *acked) Acknowledged(ctx context.Context, user string, c fanout.Channel) (fanout.Position, bool, error) {
+func (a *acked) Acknowledged(ctx context.Context, user string, c fanout.Channel) ([]webhook.Span, bool, error) {
 	select {
 	case <-a.complete:
 	case <-ctx.Done():
-		return fanout.Position{}, false, ctx.Err()
+		return nil, false, ctx.Err()
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.fail > 0 {
 		a.fail--
-		return fanout.Position{}, false, fanout.ErrUnavailable
+		return nil, false, fanout.ErrUnavailable
 	}
 	if user != c.Name() {
-		return fanout.Position{}, false, fmt.Errorf("user %q of %s", user, c)
+		return nil, false, fmt.Errorf("user %q of %s", user, c)
 	}
 	p, ok := a.through[c.String()]
-	return p, ok, nil
+	return []webhook.Span{{Through: p}}, ok, nil
 }
 
 func undelivered(h webhook.Hook, after time.Duration) webhook.Config {
@@ -178,16 +179,26 @@ func TestUndeliveredWithSessions(t *testing.T) {
 			bcfg.Sessions.Default.Store = broker.SessionStore(store)
 			n := run(t, bcfg, undelivered(hook(t, "a", rcv.URL, webhook.MessageUndelivered), time.Second))
 			sessions := n.broker.Sessions()
-			at := func(user, session string, p fanout.Position) {
+			at := func(user, session string, began, p fanout.Position) {
 				t.Helper()
 				rec, _, err := sessions.Take(t.Context(), fanout.SessionID{User: user, Name: session}, "c1")
 				if err != nil {
 					t.Fatal(err)
 				}
-				c := patterns(t, "user:"+user)[0]
-				if err := sessions.Save(t.Context(), rec, fanout.SessionChange{Added: []fanout.SessionChannel{{Channel: c, Position: p}}}); err != nil {
+				place := fanout.SessionChannel{Channel: patterns(t, "user:"+user)[0], Position: began}
+				if err := sessions.Save(t.Context(), rec, fanout.SessionChange{Added: []fanout.SessionChannel{place}}); err != nil {
 					t.Fatal(err)
 				}
+				if place.Position = p; p == began {
+					return
+				}
+				if err := sessions.Save(t.Context(), rec, fanout.SessionChange{Moved: []fanout.SessionChannel{place}}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			before := func(p fanout.Position) fanout.Position {
+				p.Offset--
+				return p
 			}
 			send := func(user string) fanout.Position {
 				t.Helper()
@@ -199,17 +210,19 @@ func TestUndeliveredWithSessions(t *testing.T) {
 			}
 			annOld := send("ann")
 			ann := send("ann")
-			at("ann", "phone", annOld)
-			at("ann", "laptop", ann)
+			at("ann", "phone", before(annOld), annOld)
+			at("ann", "laptop", before(annOld), ann)
 			bob := send("bob")
-			at("bob", "phone", bob)
+			at("bob", "phone", before(bob), bob)
 			send("bob") // he has not read the second
-			send("eve") // has no session
+			cat := send("cat")
+			at("cat", "phone", cat, cat) // begins behind it
+			send("eve")                  // has no session
 			got := map[string]bool{}
-			for _, e := range rcv.await(2) {
+			for _, e := range rcv.await(3) {
 				got[e.User] = *e.HasSession
 			}
-			if has, told := got["bob"]; len(got) != 2 || !told || !has || got["eve"] {
+			if want := map[string]bool{"bob": true, "cat": true, "eve": false}; !maps.Equal(got, want) {
 				t.Errorf("told of %v", got)
 			}
 		})

@@ -49,8 +49,12 @@ func (g *Group) begin(l *link, e *protocol.SubscribedEvent) bool {
 	}
 	g.asked, g.link, g.failures = nil, l, 0
 	g.jobs = nil // of an earlier link: other members have them
-	if !e.Recovered {
+	switch {
+	case !e.Recovered:
 		g.gaps = append(g.gaps, &GapError{Channel: g.channel, Reason: e.Reason})
+		notify(g.avail)
+	case g.started && !e.Resumed: // it was deleted, or expired, and begins anew
+		g.gaps = append(g.gaps, &GapError{Channel: g.channel, Reason: protocol.ReasonLogChanged})
 		notify(g.avail)
 	}
 	if !g.started {
