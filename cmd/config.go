@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/rivulet-rt/rivulet/auth"
+	"github.com/rivulet-rt/rivulet/cmd/edge"
 	"github.com/rivulet-rt/rivulet/fanout"
 	"github.com/rivulet-rt/rivulet/session"
 )
@@ -45,6 +46,12 @@ type ServerConfig struct {
 	Listen string `yaml:"listen"`
 	// StopTimeout bounds a clean stop; what is not finished then is cut.
 	StopTimeout Duration `yaml:"stop_timeout"`
+	// TrustedProxies are the addresses and ranges of proxies whose word on the client's
+	// address counts, which they give in ForwardedHeader: X-Forwarded-For or Forwarded.
+	TrustedProxies  []string `yaml:"trusted_proxies"`
+	ForwardedHeader string   `yaml:"forwarded_header"`
+	// ProxyProtocol takes only connections that begin with a PROXY header of a trusted proxy.
+	ProxyProtocol bool `yaml:"proxy_protocol"`
 	// EchoEndpoint serves /test/echo, for conformance suites; it has no key.
 	EchoEndpoint bool `yaml:"-"`
 }
@@ -187,7 +194,7 @@ const (
 func DefaultConfig() Config {
 	a, s, p := auth.DefaultConfig(), session.DefaultConfig(), fanout.DefaultPresenceConfig()
 	return Config{
-		Server: ServerConfig{StopTimeout: Duration(30 * time.Second)},
+		Server: ServerConfig{StopTimeout: Duration(30 * time.Second), ForwardedHeader: edge.XForwardedFor},
 		Broker: BrokerConfig{Data: "rivulet-data", Sync: "interval", Replicas: 1},
 		Session: SessionConfig{
 			MaxConnections:   s.MaxConnections,
@@ -216,6 +223,7 @@ func DefaultConfig() Config {
 func (c Config) Validate() error {
 	return c.named(errors.Join(slices.Concat(
 		c.serverProblems(),
+		c.edgeProblems(),
 		c.brokerProblems(),
 		[]error{c.sessionConfig("").Validate()},
 		c.authProblems(),

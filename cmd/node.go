@@ -199,7 +199,7 @@ func (n *Node) setup(ctx context.Context) error {
 	if n.cfg.Server.EchoEndpoint {
 		echo = websocket.NewEcho(registry, n.log)
 	}
-	n.serve(ctx, listener, api.New(api.DefaultConfig(), api.Deps{
+	n.serve(ctx, n.behindProxies(listener), n.clientAddresses(api.New(api.DefaultConfig(), api.Deps{
 		Publisher: b,
 		Purger:    b,
 		Scheduler: b,
@@ -219,7 +219,7 @@ func (n *Node) setup(ctx context.Context) error {
 		Sessions:       b.Sessions(),
 		SessionControl: b.Sessions(),
 		Webhooks:       webhookView{hooks},
-	}, n.log, n.reg))
+	}, n.log, n.reg)))
 	n.log.Info("started", slog.String("address", n.addr.String()))
 	return nil
 }
