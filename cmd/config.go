@@ -51,7 +51,12 @@ type ServerConfig struct {
 	TrustedProxies  []string `yaml:"trusted_proxies"`
 	ForwardedHeader string   `yaml:"forwarded_header"`
 	// ProxyProtocol takes only connections that begin with a PROXY header of a trusted proxy.
-	ProxyProtocol bool `yaml:"proxy_protocol"`
+	ProxyProtocol bool       `yaml:"proxy_protocol"`
+	TLS           TLSConfig  `yaml:"tls"`
+	ACME          ACMEConfig `yaml:"acme"`
+	// AdminListen is host:port of a listener of its own for metrics, profiles and what
+	// operates the node; empty leaves them, without the profiles, on Listen.
+	AdminListen string `yaml:"admin_listen"`
 	// EchoEndpoint serves /test/echo, for conformance suites; it has no key.
 	EchoEndpoint bool `yaml:"-"`
 }
@@ -102,6 +107,8 @@ type SessionConfig struct {
 type AuthConfig struct {
 	HMAC HMACConfig  `yaml:"hmac"`
 	Keys []KeyConfig `yaml:"keys"`
+	// Certificates are publishers known by their client certificates.
+	Certificates []CertificateConfig `yaml:"certificates"`
 }
 
 // HMACConfig is about JWT signed with a shared secret.
@@ -194,7 +201,7 @@ const (
 func DefaultConfig() Config {
 	a, s, p := auth.DefaultConfig(), session.DefaultConfig(), fanout.DefaultPresenceConfig()
 	return Config{
-		Server: ServerConfig{StopTimeout: Duration(30 * time.Second), ForwardedHeader: edge.XForwardedFor},
+		Server: ServerConfig{StopTimeout: Duration(30 * time.Second), ForwardedHeader: edge.XForwardedFor, TLS: TLSConfig{MinVersion: "1.2"}},
 		Broker: BrokerConfig{Data: "rivulet-data", Sync: "interval", Replicas: 1},
 		Session: SessionConfig{
 			MaxConnections:   s.MaxConnections,

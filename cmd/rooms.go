@@ -80,7 +80,8 @@ func (c Config) nodeConfig() (auth.Config, error) {
 	if c.webhookProblems() == nil {
 		_, hooks = c.webhookConfig("")
 	}
-	return a, errors.Join(c.Validate(), err, hooks)
+	_, files := c.fileProblems()
+	return a, errors.Join(c.Validate(), err, hooks, files)
 }
 
 func (c Config) sessionConfig(node string) session.Config {

@@ -12,6 +12,6 @@
 //
 // # Goroutines
 //
-// One of [Certificate.Watch], until its ctx ends. Those of autocert's renewals, which
-// are timers, end with the process.
+// Those of [TLS.Run], until its ctx ends. Autocert's renewals are timers, and with that
+// ctx refused what they need.
 package edge
