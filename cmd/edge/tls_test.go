@@ -36,17 +36,22 @@ const handshakeTimeout = 300 * time.Millisecond
 // serveTLS serves until the test ends.
 func serveTLS(t *testing.T, cfg edge.TLSConfig, handler http.Handler) *secure {
 	t.Helper()
-	s := &secure{reg: prometheus.NewRegistry(), signals: make(chan os.Signal)}
-	ctx, cancel := context.WithCancel(t.Context())
+	s, stop := serveTLSOn(t, listenLocal(t), cfg, handler)
+	t.Cleanup(stop)
+	return s
+}
+
+func serveTLSOn(t *testing.T, listener net.Listener, cfg edge.TLSConfig, handler http.Handler) (s *secure, stop func()) {
+	t.Helper()
+	s = &secure{reg: prometheus.NewRegistry(), signals: make(chan os.Signal)}
+	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
-	t.Cleanup(wg.Wait)
-	t.Cleanup(cancel)
 	keep, err := edge.NewTLS(ctx, cfg, slog.New(slog.DiscardHandler), s.reg)
 	if err != nil {
+		cancel()
 		t.Fatal(err)
 	}
 	wg.Go(func() { keep.Run(ctx, s.signals) })
-	listener := listenLocal(t)
 	s.addr = listener.Addr().String()
 	server := &http.Server{
 		Handler: handler, TLSConfig: keep.Config(), ReadHeaderTimeout: handshakeTimeout,
@@ -57,8 +62,11 @@ func serveTLS(t *testing.T, cfg edge.TLSConfig, handler http.Handler) *secure {
 			t.Errorf("serve: %v", err)
 		}
 	})
-	t.Cleanup(func() { server.Close() })
-	return s
+	return s, func() {
+		server.Close()
+		cancel()
+		wg.Wait()
+	}
 }
 
 // serial is that of the certificate that a new connection is shown.
