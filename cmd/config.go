@@ -67,6 +67,8 @@ type BrokerConfig struct {
 	Data string `yaml:"data"`
 	// NATSURL names NATS servers, separated by commas; empty embeds one.
 	NATSURL string `yaml:"nats_url"`
+	// NATSURLFile holds NATSURL instead, where that has a password; Load reads it.
+	NATSURLFile string `yaml:"nats_url_file"`
 	// NATSCredentials is a credentials file for NATSURL.
 	NATSCredentials string `yaml:"nats_credentials"`
 	// NATSCA is a file of certificates that sign the servers of NATSURL.
