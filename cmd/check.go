@@ -51,7 +51,7 @@ func describeConfig(w io.Writer, cfg Config, a auth.Config) {
 	fmt.Fprintf(w, "  listens on   %s\n", listenSummary(cfg))
 	fmt.Fprintf(w, "  operated on  %s\n", adminSummary(cfg))
 	fmt.Fprintf(w, "  log          %s\n", logSummary(cfg.Broker))
-	fmt.Fprintf(w, "  lets in      %s\n", authSummary(a))
+	fmt.Fprintf(w, "  lets in      %s\n", authSummary(a)+certificateSummary(cfg))
 	fmt.Fprintf(w, "  namespaces   %s\n", namespaceSummary(cfg))
 	warnings := insecurities(cfg)
 	for _, warning := range warnings {

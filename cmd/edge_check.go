@@ -1,6 +1,7 @@
 package cmd
 
 import (
+	"fmt"
 	"net"
 	"os"
 	"strings"
@@ -33,6 +34,13 @@ func adminSummary(cfg Config) string {
 		return "the same: metrics are public there, control routes need a token; no profiles"
 	}
 	return cfg.Server.AdminListen + ": metrics, profiles, and the control of users, sessions, keys, revocations and webhooks are there alone"
+}
+
+func certificateSummary(cfg Config) string {
+	if n := len(cfg.Auth.Certificates); n > 0 {
+		return fmt.Sprintf(" and %d client certificates", n)
+	}
+	return ""
 }
 
 // edgeInsecurities are those of how connections come in.

@@ -24,6 +24,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/rivulet-rt/rivulet/cmd/edge"
+	"github.com/rivulet-rt/rivulet/cmd/internal/pki"
 )
 
 // pebbleServer is Let's Encrypt's authority for tests, as a process.
@@ -46,12 +47,12 @@ func startPebble(t *testing.T, alpnPort int, validity time.Duration) *pebbleServ
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build pebble: %v\n%s", err, out)
 	}
-	own := newAuthority(t)
-	cert, key := own.leaf(t, nil)
+	own := pki.New(t)
+	cert, key := own.Leaf(t, nil)
 	p := &pebbleServer{ca: filepath.Join(dir, "ca.pem"), roots: x509.NewCertPool()}
-	put(t, p.ca, own.pem)
-	put(t, filepath.Join(dir, "cert.pem"), cert)
-	put(t, filepath.Join(dir, "key.pem"), key)
+	pki.Write(t, p.ca, own.PEM)
+	pki.Write(t, filepath.Join(dir, "cert.pem"), cert)
+	pki.Write(t, filepath.Join(dir, "key.pem"), key)
 	listen, manage := freePort(t), freePort(t)
 	config, err := json.Marshal(map[string]any{"pebble": map[string]any{
 		"listenAddress": listen, "managementListenAddress": manage,
@@ -62,7 +63,7 @@ func startPebble(t *testing.T, alpnPort int, validity time.Duration) *pebbleServ
 	if err != nil {
 		t.Fatal(err)
 	}
-	put(t, filepath.Join(dir, "pebble.json"), config)
+	pki.Write(t, filepath.Join(dir, "pebble.json"), config)
 	run := exec.CommandContext(t.Context(), binary, "-config", filepath.Join(dir, "pebble.json"), "-dnsserver", nameServer(t)) //nolint:gosec // built above
 	run.Env = append(os.Environ(), "PEBBLE_VA_NOSLEEP=1", "PEBBLE_WFE_NONCEREJECT=0")
 	var log strings.Builder // read after the process has ended
@@ -84,7 +85,7 @@ func startPebble(t *testing.T, alpnPort int, validity time.Duration) *pebbleServ
 	}
 	t.Cleanup(p.stop)
 	p.directory = "https://" + listen + "/dir"
-	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: own.pool(), MinVersion: tls.VersionTLS12}, DisableKeepAlives: true}
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: own.Pool(), MinVersion: tls.VersionTLS12}, DisableKeepAlives: true}
 	eventually(t, "pebble shows its root", func() bool {
 		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://"+manage+"/roots/0", nil)
 		if err != nil {

@@ -22,6 +22,7 @@ import (
 
 	"github.com/rivulet-rt/rivulet/auth"
 	"github.com/rivulet-rt/rivulet/cmd/edge"
+	"github.com/rivulet-rt/rivulet/cmd/internal/pki"
 )
 
 // secure is a server with TLS.
@@ -70,9 +71,9 @@ func serveTLSOn(t *testing.T, listener net.Listener, cfg edge.TLSConfig, handler
 }
 
 // serial is that of the certificate that a new connection is shown.
-func (s *secure) serial(t testing.TB, a *authority) *big.Int {
+func (s *secure) serial(t testing.TB, a *pki.Authority) *big.Int {
 	t.Helper()
-	conn, err := dialTLS(s.addr, &tls.Config{RootCAs: a.pool(), MinVersion: tls.VersionTLS12})
+	conn, err := dialTLS(s.addr, &tls.Config{RootCAs: a.Pool(), MinVersion: tls.VersionTLS12})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -122,22 +123,22 @@ func eventually(t *testing.T, what string, cond func() bool) {
 }
 
 func TestCertificateIsReloaded(t *testing.T) {
-	a, f := newAuthority(t), newFiles(t)
-	cert, key := a.leaf(t, nil)
-	f.write(t, cert, key)
-	s := serveTLS(t, edge.TLSConfig{Files: edge.Files{Cert: f.cert, Key: f.key}, MinVersion: "1.2", Look: 10 * time.Millisecond}, ok())
+	a, f := pki.New(t), pki.NewFiles(t)
+	cert, key := a.Leaf(t, nil)
+	f.Put(t)(cert, key)
+	s := serveTLS(t, edge.TLSConfig{Files: edge.Files{Cert: f.Cert, Key: f.Key}, MinVersion: "1.2", Look: 10 * time.Millisecond}, ok())
 	first := s.serial(t, a)
 
 	later := time.Now().Add(30 * time.Minute).Truncate(time.Second)
-	newCert, newKey := a.leaf(t, func(c *x509.Certificate) { c.NotAfter = later })
+	newCert, newKey := a.Leaf(t, func(c *x509.Certificate) { c.NotAfter = later })
 	bad := map[string]func(){
-		"no PEM":            func() { put(t, f.cert, []byte("rubbish")) },
-		"empty":             func() { put(t, f.cert, nil) },
-		"of another key":    func() { put(t, f.cert, newCert) },
-		"gone":              func() { _ = os.Remove(f.cert) },
-		"ended":             func() { f.put(t)(a.leaf(t, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) })) },
-		"not yet begun":     func() { f.put(t)(a.leaf(t, func(c *x509.Certificate) { c.NotBefore = time.Now().Add(time.Minute) })) },
-		"larger than a PEM": func() { put(t, f.cert, []byte(strings.Repeat("x", 2<<20))) },
+		"no PEM":            func() { pki.Write(t, f.Cert, []byte("rubbish")) },
+		"empty":             func() { pki.Write(t, f.Cert, nil) },
+		"of another key":    func() { pki.Write(t, f.Cert, newCert) },
+		"gone":              func() { _ = os.Remove(f.Cert) },
+		"ended":             func() { f.Put(t)(a.Leaf(t, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) })) },
+		"not yet begun":     func() { f.Put(t)(a.Leaf(t, func(c *x509.Certificate) { c.NotBefore = time.Now().Add(time.Minute) })) },
+		"larger than a PEM": func() { pki.Write(t, f.Cert, []byte(strings.Repeat("x", 2<<20))) },
 	}
 	for name, spoil := range bad {
 		failed := s.value(t, "rivulet_edge_certificate_reloads_total", "failed")
@@ -147,23 +148,19 @@ func TestCertificateIsReloaded(t *testing.T) {
 			t.Errorf("%s: the certificate was replaced", name)
 		}
 	}
-	f.write(t, newCert, newKey)
+	f.Put(t)(newCert, newKey)
 	eventually(t, "the new certificate is shown", func() bool { return s.serial(t, a).Cmp(first) != 0 })
 	if got := s.value(t, "rivulet_edge_certificate_expires_timestamp_seconds", ""); got != float64(later.Unix()) {
 		t.Errorf("ends at %v in the metric, want %v", got, later.Unix())
 	}
 }
 
-func (f files) put(t testing.TB) func(cert, key []byte) {
-	return func(cert, key []byte) { f.write(t, cert, key) }
-}
-
 func TestCertificateIsReloadedAtASignal(t *testing.T) {
-	a, f := newAuthority(t), newFiles(t)
-	f.put(t)(a.leaf(t, nil))
-	s := serveTLS(t, edge.TLSConfig{Files: edge.Files{Cert: f.cert, Key: f.key}, MinVersion: "1.2", Look: time.Hour}, ok())
+	a, f := pki.New(t), pki.NewFiles(t)
+	f.Put(t)(a.Leaf(t, nil))
+	s := serveTLS(t, edge.TLSConfig{Files: edge.Files{Cert: f.Cert, Key: f.Key}, MinVersion: "1.2", Look: time.Hour}, ok())
 	first := s.serial(t, a)
-	f.put(t)(a.leaf(t, nil))
+	f.Put(t)(a.Leaf(t, nil))
 	s.signals <- os.Interrupt // any
 	eventually(t, "the new certificate is shown", func() bool { return s.serial(t, a).Cmp(first) != 0 })
 }
@@ -171,15 +168,15 @@ func TestCertificateIsReloadedAtASignal(t *testing.T) {
 // TestReloadUnderLoadDropsNothing: while the certificate changes again and again, open
 // connections go on and new ones succeed.
 func TestReloadUnderLoadDropsNothing(t *testing.T) {
-	a, f := newAuthority(t), newFiles(t)
-	f.put(t)(a.leaf(t, nil))
-	s := serveTLS(t, edge.TLSConfig{Files: edge.Files{Cert: f.cert, Key: f.key}, MinVersion: "1.2", Look: time.Millisecond}, ok())
+	a, f := pki.New(t), pki.NewFiles(t)
+	f.Put(t)(a.Leaf(t, nil))
+	s := serveTLS(t, edge.TLSConfig{Files: edge.Files{Cert: f.Cert, Key: f.Key}, MinVersion: "1.2", Look: time.Millisecond}, ok())
 	ctx, stop := context.WithCancel(t.Context())
 	var requests atomic.Int64
 	var wg sync.WaitGroup
 	for i := range 8 {
 		transport := &http.Transport{
-			TLSClientConfig:   &tls.Config{RootCAs: a.pool(), MinVersion: tls.VersionTLS12},
+			TLSClientConfig:   &tls.Config{RootCAs: a.Pool(), MinVersion: tls.VersionTLS12},
 			DisableKeepAlives: i%2 == 0, // half of them with a handshake each
 		}
 		wg.Go(func() {
@@ -194,7 +191,7 @@ func TestReloadUnderLoadDropsNothing(t *testing.T) {
 		})
 	}
 	for n := range 20 {
-		f.put(t)(a.leaf(t, nil))
+		f.Put(t)(a.Leaf(t, nil))
 		eventually(t, "a reload and some requests", func() bool {
 			return s.value(t, "rivulet_edge_certificate_reloads_total", "loaded") > float64(n) && requests.Load() > int64(n*20)
 		})
@@ -219,31 +216,31 @@ func fetch(ctx context.Context, transport http.RoundTripper, url string) error {
 }
 
 func TestOldVersionsAndPlaintextAreRefused(t *testing.T) {
-	a, f := newAuthority(t), newFiles(t)
-	f.put(t)(a.leaf(t, nil))
-	cfg := edge.TLSConfig{Files: edge.Files{Cert: f.cert, Key: f.key}, MinVersion: "1.2"}
+	a, f := pki.New(t), pki.NewFiles(t)
+	f.Put(t)(a.Leaf(t, nil))
+	cfg := edge.TLSConfig{Files: edge.Files{Cert: f.Cert, Key: f.Key}, MinVersion: "1.2"}
 	s := serveTLS(t, cfg, ok())
 	cfg.MinVersion = "1.3"
 	strict := serveTLS(t, cfg, ok())
 	for _, test := range []struct {
 		name   string
 		server *secure
-		config tls.Config
+		config *tls.Config
 		want   bool
 	}{
-		{"1.0", s, tls.Config{MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS10}, false},
-		{"1.1", s, tls.Config{MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}, false},
-		{"1.2", s, tls.Config{MaxVersion: tls.VersionTLS12}, true},
-		{"1.3", s, tls.Config{}, true},
-		{"1.2 where 1.3 is the least", strict, tls.Config{MaxVersion: tls.VersionTLS12}, false},
-		{"1.3 where it is the least", strict, tls.Config{}, true},
-		{"1.2 with CBC", s, tls.Config{MaxVersion: tls.VersionTLS12, CipherSuites: []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA}}, false},
-		{"1.2 without forward secrecy", s, tls.Config{MaxVersion: tls.VersionTLS12, CipherSuites: []uint16{tls.TLS_RSA_WITH_AES_128_GCM_SHA256}}, false},
-		{"another application protocol", s, tls.Config{NextProtos: []string{"ftp"}}, false},
-		{"h2", s, tls.Config{NextProtos: []string{"h2"}}, true},
+		{"1.0", s, &tls.Config{MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS10}, false},
+		{"1.1", s, &tls.Config{MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}, false},
+		{"1.2", s, &tls.Config{MaxVersion: tls.VersionTLS12}, true},
+		{"1.3", s, &tls.Config{}, true},
+		{"1.2 where 1.3 is the least", strict, &tls.Config{MaxVersion: tls.VersionTLS12}, false},
+		{"1.3 where it is the least", strict, &tls.Config{}, true},
+		{"1.2 with CBC", s, &tls.Config{MaxVersion: tls.VersionTLS12, CipherSuites: []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA}}, false},
+		{"1.2 without forward secrecy", s, &tls.Config{MaxVersion: tls.VersionTLS12, CipherSuites: []uint16{tls.TLS_RSA_WITH_AES_128_GCM_SHA256}}, false},
+		{"another application protocol", s, &tls.Config{NextProtos: []string{"ftp"}}, false},
+		{"h2", s, &tls.Config{NextProtos: []string{"h2"}}, true},
 	} {
-		test.config.RootCAs = a.pool()
-		conn, err := dialTLS(test.server.addr, &test.config)
+		test.config.RootCAs = a.Pool()
+		conn, err := dialTLS(test.server.addr, test.config)
 		if err == nil {
 			conn.Close()
 		}
@@ -265,9 +262,9 @@ func TestOldVersionsAndPlaintextAreRefused(t *testing.T) {
 
 // TestHandshakeThatNeverEnds: say returns only when the server has closed.
 func TestHandshakeThatNeverEnds(t *testing.T) {
-	a, f := newAuthority(t), newFiles(t)
-	f.put(t)(a.leaf(t, nil))
-	s := serveTLS(t, edge.TLSConfig{Files: edge.Files{Cert: f.cert, Key: f.key}, MinVersion: "1.2"}, ok())
+	a, f := pki.New(t), pki.NewFiles(t)
+	f.Put(t)(a.Leaf(t, nil))
+	s := serveTLS(t, edge.TLSConfig{Files: edge.Files{Cert: f.Cert, Key: f.Key}, MinVersion: "1.2"}, ok())
 	addr, err := net.ResolveTCPAddr("tcp", s.addr)
 	if err != nil {
 		t.Fatal(err)
@@ -282,10 +279,10 @@ func TestHandshakeThatNeverEnds(t *testing.T) {
 }
 
 func TestClientCertificates(t *testing.T) {
-	a, clients, stranger := newAuthority(t), newAuthority(t), newAuthority(t)
-	f := newFiles(t)
-	f.put(t)(a.leaf(t, nil))
-	put(t, f.clientCA, clients.pem)
+	a, clients, stranger := pki.New(t), pki.New(t), pki.New(t)
+	f := pki.NewFiles(t)
+	f.Put(t)(a.Leaf(t, nil))
+	pki.Write(t, f.ClientCA, clients.PEM)
 	ids, err := edge.NewIdentities([]edge.IdentityConfig{
 		{Subject: "spiffe://example/shop", Capabilities: map[string][]auth.Action{"shop:>": {auth.Publish}}},
 		{Subject: "billing", Capabilities: map[string][]auth.Action{"bills:>": {auth.Publish}}},
@@ -298,9 +295,9 @@ func TestClientCertificates(t *testing.T) {
 		claims, err := authenticator.Authenticate(r.Context(), r.Header.Get("Token"))
 		fmt.Fprintf(w, "%s %v %v %v", claims.Key, claims.Allows(auth.Publish, "shop:x"), !claims.ExpiresAt.IsZero(), err)
 	}))
-	s := serveTLS(t, edge.TLSConfig{Files: edge.Files{Cert: f.cert, Key: f.key, ClientCA: f.clientCA}, MinVersion: "1.2", Look: 10 * time.Millisecond}, handler)
+	s := serveTLS(t, edge.TLSConfig{Files: edge.Files{Cert: f.Cert, Key: f.Key, ClientCA: f.ClientCA}, MinVersion: "1.2", Look: 10 * time.Millisecond}, handler)
 	ask := func(cert *tls.Certificate, header ...string) string {
-		transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: a.pool(), MinVersion: tls.VersionTLS12}}
+		transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: a.Pool(), MinVersion: tls.VersionTLS12}}
 		if cert != nil {
 			// As an attacker would: whatever the server says it accepts.
 			transport.TLSClientConfig.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return cert, nil }
@@ -321,8 +318,8 @@ func TestClientCertificates(t *testing.T) {
 		body, _ := io.ReadAll(resp.Body)
 		return string(body)
 	}
-	shop := clients.client(t, "x", "spiffe://example/shop", nil)
-	billing := clients.client(t, "billing", "", nil)
+	shop := clients.Client(t, "x", "spiffe://example/shop", nil)
+	billing := clients.Client(t, "billing", "", nil)
 	const nobody, shopIs = " true false <nil>", "certificate:spiffe://example/shop true true <nil>"
 	for _, test := range []struct {
 		name   string
@@ -337,25 +334,25 @@ func TestClientCertificates(t *testing.T) {
 		{"of a browser's page", &shop, []string{"Origin", "https://evil.example"}, nobody},
 		{"of a browser's form", &shop, []string{"Sec-Fetch-Site", "cross-site"}, nobody},
 		{"headers of a proxy that does TLS", nil, []string{"X-SSL-Client-Verify", "SUCCESS", "X-Client-Cert", "spiffe://example/shop"}, nobody},
-		{"a URI as the common name", new(clients.client(t, "spiffe://example/shop", "", nil)), nil, nobody},
-		{"a common name as a URI", new(clients.client(t, "x", "x://billing", nil)), nil, nobody},
-		{"not listed", new(clients.client(t, "other", "spiffe://example/shop2", nil)), nil, nobody},
-		{"of another authority", new(stranger.client(t, "billing", "spiffe://example/shop", nil)), nil, "refused"},
+		{"a URI as the common name", new(clients.Client(t, "spiffe://example/shop", "", nil)), nil, nobody},
+		{"a common name as a URI", new(clients.Client(t, "x", "x://billing", nil)), nil, nobody},
+		{"not listed", new(clients.Client(t, "other", "spiffe://example/shop2", nil)), nil, nobody},
+		{"of another authority", new(stranger.Client(t, "billing", "spiffe://example/shop", nil)), nil, "refused"},
 		{"signed by itself", new(selfSigned(t)), nil, "refused"},
-		{"ended", new(clients.client(t, "billing", "", func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) })), nil, "refused"},
-		{"of a server", new(clients.client(t, "billing", "", func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth} })), nil, "refused"},
+		{"ended", new(clients.Client(t, "billing", "", func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) })), nil, "refused"},
+		{"of a server", new(clients.Client(t, "billing", "", func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth} })), nil, "refused"},
 	} {
 		if got := ask(test.cert, test.header...); got != test.want {
 			t.Errorf("%s: got %q, want %q", test.name, got, test.want)
 		}
 	}
-	put(t, f.clientCA, stranger.pem)
+	pki.Write(t, f.ClientCA, stranger.PEM)
 	eventually(t, "the authority is replaced", func() bool { return ask(&shop) == "refused" })
 }
 
 func selfSigned(t *testing.T) tls.Certificate {
 	t.Helper()
-	return newAuthority(t).client(t, "billing", "spiffe://example/shop", nil)
+	return pki.New(t).Client(t, "billing", "spiffe://example/shop", nil)
 }
 
 func TestIdentitiesAreChecked(t *testing.T) {

@@ -1,4 +1,5 @@
-package edge_test
+// Package pki makes certificates for tests.
+package pki
 
 import (
 	"crypto/ecdsa"
@@ -17,11 +18,11 @@ import (
 	"time"
 )
 
-// authority signs certificates for tests.
-type authority struct {
+// Authority signs certificates.
+type Authority struct {
+	PEM  []byte // its own certificate
 	cert *x509.Certificate
 	key  *ecdsa.PrivateKey
-	pem  []byte
 }
 
 func newKey(t testing.TB) *ecdsa.PrivateKey {
@@ -33,9 +34,10 @@ func newKey(t testing.TB) *ecdsa.PrivateKey {
 	return key
 }
 
-func newAuthority(t testing.TB) *authority {
+// New makes an authority that lasts an hour.
+func New(t testing.TB) *Authority {
 	t.Helper()
-	a := &authority{key: newKey(t)}
+	a := &Authority{key: newKey(t)}
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test authority"}, IsCA: true, BasicConstraintsValid: true,
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), KeyUsage: x509.KeyUsageCertSign,
@@ -47,18 +49,19 @@ func newAuthority(t testing.TB) *authority {
 	if a.cert, err = x509.ParseCertificate(der); err != nil {
 		t.Fatal(err)
 	}
-	a.pem = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+	a.PEM = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 	return a
 }
 
-func (a *authority) pool() *x509.CertPool {
+// Pool has the authority alone.
+func (a *Authority) Pool() *x509.CertPool {
 	pool := x509.NewCertPool()
 	pool.AddCert(a.cert)
 	return pool
 }
 
-// leaf signs a certificate, for 127.0.0.1 unless change says otherwise.
-func (a *authority) leaf(t testing.TB, change func(*x509.Certificate)) (cert, key []byte) {
+// Leaf signs a certificate and returns it with its key, for 127.0.0.1 unless change says otherwise.
+func (a *Authority) Leaf(t testing.TB, change func(*x509.Certificate)) (cert, key []byte) {
 	t.Helper()
 	serial, err := rand.Int(rand.Reader, big.NewInt(1<<62))
 	if err != nil {
@@ -84,10 +87,10 @@ func (a *authority) leaf(t testing.TB, change func(*x509.Certificate)) (cert, ke
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: encoded})
 }
 
-// client is the certificate of a publisher.
-func (a *authority) client(t testing.TB, commonName, uri string, change func(*x509.Certificate)) tls.Certificate {
+// Client is the certificate of a publisher.
+func (a *Authority) Client(t testing.TB, commonName, uri string, change func(*x509.Certificate)) tls.Certificate {
 	t.Helper()
-	cert, key := a.leaf(t, func(c *x509.Certificate) {
+	cert, key := a.Leaf(t, func(c *x509.Certificate) {
 		c.Subject.CommonName, c.ExtKeyUsage, c.IPAddresses = commonName, []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}, nil
 		if uri != "" {
 			u, err := url.Parse(uri)
@@ -107,22 +110,27 @@ func (a *authority) client(t testing.TB, commonName, uri string, change func(*x5
 	return pair
 }
 
-// files are a folder with the files of a certificate.
-type files struct{ cert, key, clientCA string }
+// Files are where a certificate can be written to.
+type Files struct{ Cert, Key, ClientCA string }
 
-func newFiles(t testing.TB) files {
+// NewFiles names them in a folder that ends with the test.
+func NewFiles(t testing.TB) Files {
 	t.Helper()
 	dir := t.TempDir()
-	return files{filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem"), filepath.Join(dir, "clients.pem")}
+	return Files{filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem"), filepath.Join(dir, "clients.pem")}
 }
 
-func (f files) write(t testing.TB, cert, key []byte) {
+// Put returns what writes a certificate and its key.
+func (f Files) Put(t testing.TB) func(cert, key []byte) {
 	t.Helper()
-	put(t, f.cert, cert)
-	put(t, f.key, key)
+	return func(cert, key []byte) {
+		Write(t, f.Cert, cert)
+		Write(t, f.Key, key)
+	}
 }
 
-func put(t testing.TB, name string, text []byte) {
+// Write writes a file that only its owner may read.
+func Write(t testing.TB, name string, text []byte) {
 	t.Helper()
 	if err := os.WriteFile(name, text, 0o600); err != nil {
 		t.Fatal(err)
