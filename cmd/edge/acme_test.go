@@ -173,7 +173,7 @@ func TestACME(t *testing.T) {
 	cfg := edge.TLSConfig{MinVersion: "1.2", ACME: edge.ACMEConfig{
 		Domains: []string{acmeDomain}, Email: "ops@example.com", DirectoryURL: pebble.directory, CacheDir: cache, CAFile: pebble.ca,
 	}}
-	s, stop := serveTLSOn(t, listener, cfg, ok())
+	s, stop := serveTLSOn(t, listener, cfg, deadline, ok())
 	defer func() { stop() }()
 
 	serial := func() (*big.Int, error) {
@@ -214,7 +214,7 @@ func TestACME(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, stop = serveTLSOn(t, listener, cfg, ok())
+	s, stop = serveTLSOn(t, listener, cfg, deadline, ok())
 	if again := within(validity, "it is there after a restart", func(*big.Int) bool { return true }); again.Cmp(renewed) != 0 {
 		t.Error("another certificate after a restart")
 	}
@@ -247,7 +247,7 @@ func TestACMEStopsWithAnAuthorityThatHangs(t *testing.T) {
 	cfg := edge.TLSConfig{MinVersion: "1.2", ACME: edge.ACMEConfig{
 		Domains: []string{acmeDomain}, DirectoryURL: "https://" + hangs.Addr().String() + "/dir", CacheDir: filepath.Join(t.TempDir(), "acme"),
 	}}
-	_, stop := serveTLSOn(t, listenLocal(t), cfg, ok())
+	_, stop := serveTLSOn(t, listenLocal(t), cfg, deadline, ok())
 	conn, err := hangs.Accept()
 	if err != nil {
 		t.Fatal(err)
