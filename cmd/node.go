@@ -54,7 +54,6 @@ type Node struct {
 
 	draining atomic.Bool // readiness is off
 	failed   chan error  // size 1: why serving ended by itself
-	serving  sync.WaitGroup
 
 	// Owned by Start until started is closed, then by the first Stop.
 	undo  cleanups
@@ -253,7 +252,8 @@ func (n *Node) serve(ctx context.Context, name string, listener net.Listener, co
 	if config != nil {
 		run = func(l net.Listener) error { return server.ServeTLS(l, "", "") }
 	}
-	n.serving.Go(func() {
+	var serving sync.WaitGroup
+	serving.Go(func() {
 		if err := run(listener); !errors.Is(err, http.ErrServerClosed) {
 			select {
 			case n.failed <- fmt.Errorf("serve %s: %w", name, err):
@@ -262,7 +262,7 @@ func (n *Node) serve(ctx context.Context, name string, listener net.Listener, co
 		}
 	})
 	n.undo.push(name, func(ctx context.Context) error {
-		defer n.serving.Wait()
+		defer serving.Wait()
 		// The sockets, which Shutdown does not touch, need the rest of the time.
 		ctx, cancel := portion(ctx, 3)
 		defer cancel()
