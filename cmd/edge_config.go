@@ -90,7 +90,7 @@ func (c Config) edgeProblems() []error {
 
 func (c Config) tlsProblems() []error {
 	t, errs := c.Server.TLS, []error(nil)
-	fail := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	fail := func(text string) { errs = append(errs, errors.New(text)) }
 	if _, err := edge.MinVersion(t.MinVersion); err != nil {
 		errs = append(errs, err)
 	}

@@ -44,8 +44,15 @@ func loggedNode(t testing.TB, cfg cmd.Config) (*cmd.Node, *buffer) {
 	return n, log
 }
 
-// request sends one and returns the response, with its body read.
-func request(t testing.TB, transport *http.Transport, method, url, body string, header ...string) (*http.Response, string) {
+// answer is a response that was read.
+type answer struct {
+	status, major int // of HTTP
+	header        http.Header
+	body          string
+}
+
+// request sends one and returns the answer.
+func request(t testing.TB, transport *http.Transport, method, url, body string, header ...string) answer {
 	t.Helper()
 	r, err := http.NewRequestWithContext(testContext(t), method, url, strings.NewReader(body))
 	if err != nil {
@@ -68,7 +75,7 @@ func request(t testing.TB, transport *http.Transport, method, url, body string, 
 	if err != nil {
 		t.Fatal(err)
 	}
-	return resp, string(text)
+	return answer{resp.StatusCode, resp.ProtoMajor, resp.Header, string(text)}
 }
 
 func TestNodeWithTLS(t *testing.T) {
@@ -90,36 +97,36 @@ func TestNodeWithTLS(t *testing.T) {
 	const publishIt = `{"data":1}`
 	url := n.URL() + "/v1/channels/default:x/messages"
 
-	resp, _ := request(t, &http.Transport{TLSClientConfig: config.Clone(), ForceAttemptHTTP2: true}, http.MethodGet, n.URL()+"/healthz", "")
+	got := request(t, &http.Transport{TLSClientConfig: config.Clone(), ForceAttemptHTTP2: true}, http.MethodGet, n.URL()+"/healthz", "")
 	for name, want := range map[string]string{
 		"Strict-Transport-Security": "max-age=15552000", "X-Content-Type-Options": "nosniff", "Cache-Control": "no-store",
 		"Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'", "X-Frame-Options": "DENY",
 	} {
-		if got := resp.Header.Get(name); got != want {
+		if got := got.header.Get(name); got != want {
 			t.Errorf("%s is %q, want %q", name, got, want)
 		}
 	}
-	if resp.ProtoMajor != 2 {
-		t.Errorf("over %s, want HTTP/2", resp.Proto)
+	if got.major != 2 {
+		t.Errorf("over HTTP/%d, want 2", got.major)
 	}
-	if resp, _ := request(t, &http.Transport{TLSClientConfig: config}, http.MethodPost, url, publishIt); resp.StatusCode != http.StatusUnauthorized {
-		t.Errorf("without a certificate: status %d", resp.StatusCode)
+	if got := request(t, &http.Transport{TLSClientConfig: config}, http.MethodPost, url, publishIt); got.status != http.StatusUnauthorized {
+		t.Errorf("without a certificate: status %d", got.status)
 	}
-	if resp, body := request(t, &http.Transport{TLSClientConfig: shop}, http.MethodPost, url, publishIt); resp.StatusCode/100 != 2 {
-		t.Errorf("with a certificate: status %d, %s", resp.StatusCode, body)
+	if got := request(t, &http.Transport{TLSClientConfig: shop}, http.MethodPost, url, publishIt); got.status/100 != 2 {
+		t.Errorf("with a certificate: status %d, %s", got.status, got.body)
 	}
-	if resp, _ := request(t, &http.Transport{TLSClientConfig: shop}, http.MethodDelete, url, ""); resp.StatusCode != http.StatusForbidden {
-		t.Errorf("beyond its capabilities: status %d", resp.StatusCode)
+	if got := request(t, &http.Transport{TLSClientConfig: shop}, http.MethodDelete, url, ""); got.status != http.StatusForbidden {
+		t.Errorf("beyond its capabilities: status %d", got.status)
 	}
 	log.waitFor(t, `"who":"key:certificate:spiffe://example/shop","action":"purge"`)
 
 	dialer := gorilla.Dialer{TLSClientConfig: shop}
-	conn, answer, err := dialer.DialContext(testContext(t), "wss"+strings.TrimPrefix(n.URL(), "https")+"/v1/ws", nil)
+	conn, resp, err := dialer.DialContext(testContext(t), "wss"+strings.TrimPrefix(n.URL(), "https")+"/v1/ws", nil)
 	if err != nil {
-		t.Fatalf("%v (%v)", err, answer)
+		t.Fatalf("%v (%v)", err, resp)
 	}
-	defer conn.Close()
-	answer.Body.Close()
+	defer func() { _ = conn.Close() }()
+	resp.Body.Close()
 	_ = conn.SetReadDeadline(time.Now().Add(deadline))
 	_ = conn.WriteMessage(gorilla.TextMessage, []byte(`{"id":1,"connect":{}}`)) // a read finds out
 	if _, text, err := conn.ReadMessage(); err != nil || !bytes.Contains(text, []byte("connected")) {
@@ -186,14 +193,14 @@ func TestAdminListener(t *testing.T) {
 		{http.MethodGet, "/v1/ws", 426, 404},
 	} {
 		for url, want := range map[string]int{public: test.public, admin: test.admins} {
-			resp, _ := request(t, &http.Transport{}, test.method, url+test.path, "")
-			if resp.StatusCode/100 == 3 {
-				resp.StatusCode = http.StatusNotFound // to where it is not served either
+			got := request(t, &http.Transport{}, test.method, url+test.path, "")
+			if got.status/100 == 3 {
+				got.status = http.StatusNotFound // to where it is not served either
 			}
-			if resp.StatusCode != want {
-				t.Errorf("%s %s at %s: status %d, want %d", test.method, test.path, url, resp.StatusCode, want)
+			if got.status != want {
+				t.Errorf("%s %s at %s: status %d, want %d", test.method, test.path, url, got.status, want)
 			}
-			if resp.Header.Get("X-Content-Type-Options") != "nosniff" || resp.Header.Get("Content-Security-Policy") == "" {
+			if got.header.Get("X-Content-Type-Options") != "nosniff" || got.header.Get("Content-Security-Policy") == "" {
 				t.Errorf("%s %s at %s lacks security headers", test.method, test.path, url)
 			}
 		}
@@ -247,10 +254,16 @@ func TestAddressInTheAuditLog(t *testing.T) {
 		want   string
 	}{
 		{"no proxy", nil, nil, []string{"X-Forwarded-For", "203.0.113.9", "Forwarded", "for=203.0.113.9"}, "127.0.0.1"},
-		{"a proxy", func(s *cmd.ServerConfig) { s.TrustedProxies = []string{"127.0.0.0/8"} }, nil,
-			[]string{"X-Forwarded-For", "198.51.100.1, 203.0.113.9", "Forwarded", "for=198.51.100.7"}, "203.0.113.9"},
-		{"PROXY", func(s *cmd.ServerConfig) { s.TrustedProxies, s.ProxyProtocol = []string{"127.0.0.1"}, true }, proxied("203.0.113.9"),
-			[]string{"X-Forwarded-For", "198.51.100.1"}, "203.0.113.9"},
+		{
+			"a proxy", func(s *cmd.ServerConfig) { s.TrustedProxies = []string{"127.0.0.0/8"} }, nil,
+			[]string{"X-Forwarded-For", "198.51.100.1, 203.0.113.9", "Forwarded", "for=198.51.100.7"},
+			"203.0.113.9",
+		},
+		{
+			"PROXY", func(s *cmd.ServerConfig) { s.TrustedProxies, s.ProxyProtocol = []string{"127.0.0.1"}, true }, proxied("203.0.113.9"),
+			[]string{"X-Forwarded-For", "198.51.100.1"},
+			"203.0.113.9",
+		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			cfg := devConfig(t)
@@ -292,7 +305,7 @@ func TestProxiedConnectionsHaveNoGoroutine(t *testing.T) {
 				return
 			}
 			resp.Body.Close()
-			t.Cleanup(func() { conn.Close() })
+			t.Cleanup(func() { _ = conn.Close() })
 			_ = conn.SetReadDeadline(time.Now().Add(deadline))
 			_ = conn.WriteMessage(gorilla.TextMessage, []byte(`{"id":1,"connect":{}}`)) // a read finds out
 			if _, _, err := conn.ReadMessage(); err != nil {

@@ -76,9 +76,9 @@ func TestNothingRevealsSecrets(t *testing.T) {
 		if r.token != "" {
 			header = append(header, "Authorization", "Bearer "+r.token)
 		}
-		resp, body := request(t, &http.Transport{}, r.method, r.url, r.body, header...)
-		look(r.method+" "+r.url, body)
-		for name, values := range resp.Header {
+		got := request(t, &http.Transport{}, r.method, r.url, r.body, header...)
+		look(r.method+" "+r.url, got.body)
+		for name, values := range got.header {
 			look(r.method+" "+r.url+" in "+name, strings.Join(values, " "))
 		}
 	}
@@ -101,17 +101,17 @@ func TestNothingRevealsSecrets(t *testing.T) {
 				break
 			}
 		}
-		conn.Close()
+		_ = conn.Close()
 	}
 	admin := "http://" + n.AdminAddr().String()
-	_, failed := request(t, &http.Transport{}, http.MethodPost, admin+"/v1/webhooks/gone/test", "", "Authorization", "Bearer "+key.Reveal())
+	failed := request(t, &http.Transport{}, http.MethodPost, admin+"/v1/webhooks/gone/test", "", "Authorization", "Bearer "+key.Reveal()).body
 	if !strings.Contains(failed, "refused") {
 		t.Errorf("the webhook's receiver is not gone: %s", failed)
 	}
 	look("the test of a webhook", failed)
 	for _, path := range []string{"/metrics", "/v1/webhooks", "/debug/pprof/", "/debug/pprof/goroutine?debug=2", "/debug/pprof/cmdline"} {
-		_, body := request(t, &http.Transport{}, http.MethodGet, admin+path, "", "Authorization", "Bearer "+key.Reveal())
-		look(path, body)
+		got := request(t, &http.Transport{}, http.MethodGet, admin+path, "", "Authorization", "Bearer "+key.Reveal())
+		look(path, got.body)
 	}
 	log.waitFor(t, `"route":"purge"`)
 	look("the log", log.String())
@@ -130,7 +130,10 @@ broker: {nats_url: 'http://`+natsUser+`:`+natsPassword+`@h'}
 broker: {nats_url: 'nats://`+natsUser+`:`+natsPassword+`@h:x y'}
 `)
 	for _, args := range [][]string{
-		{"check", "-c", file}, {"check", "-c", file, "--print"}, {"check", "-c", bad}, {"check", "-c", short},
+		{"check", "-c", file},
+		{"check", "-c", file, "--print"},
+		{"check", "-c", bad},
+		{"check", "-c", short},
 		{"check", "-c", file, "--set", "auth.hmac.secrets=" + hmacSecret},
 		{"serve", "-c", file, "--log-level", "debug", "--listen", "127.0.0.1:0", "--set", "webhooks=hush-"},
 		{"migrate", "-c", file, "--timeout", "300ms", "--log-level", "debug"},

@@ -151,7 +151,7 @@ func (a *ACME) look(ctx context.Context, domain string, known map[string]time.Ti
 	cert, err := a.ask(ctx, domain)
 	switch {
 	case ctx.Err() != nil:
-		return nil
+		return ctx.Err()
 	case err != nil:
 		a.metrics.failed.Inc()
 		a.log.Error("no certificate from the authority; it is asked again", slog.String("domain", domain), slog.Any("err", err))

@@ -64,7 +64,7 @@ func startPebble(t *testing.T, alpnPort int, validity time.Duration) *pebbleServ
 		t.Fatal(err)
 	}
 	pki.Write(t, filepath.Join(dir, "pebble.json"), config)
-	run := exec.CommandContext(t.Context(), binary, "-config", filepath.Join(dir, "pebble.json"), "-dnsserver", nameServer(t)) //nolint:gosec // built above
+	run := exec.CommandContext(t.Context(), binary, "-config", filepath.Join(dir, "pebble.json"), "-dnsserver", nameServer(t))
 	run.Env = append(os.Environ(), "PEBBLE_VA_NOSLEEP=1", "PEBBLE_WFE_NONCEREJECT=0")
 	var log strings.Builder // read after the process has ended
 	run.Stdout, run.Stderr = &log, &log
@@ -262,7 +262,7 @@ func TestACMEStopsWithAnAuthorityThatHangs(t *testing.T) {
 
 func TestACMECacheOthersCanSeeIsRefused(t *testing.T) {
 	open := t.TempDir()
-	if err := os.Chmod(open, 0o755); err != nil { //nolint:gosec // that is the point
+	if err := os.Chmod(open, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())

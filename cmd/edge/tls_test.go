@@ -78,7 +78,7 @@ func (s *secure) serial(t testing.TB, a *pki.Authority) *big.Int {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	return conn.ConnectionState().PeerCertificates[0].SerialNumber
 }
 
@@ -243,7 +243,7 @@ func TestOldVersionsAndPlaintextAreRefused(t *testing.T) {
 		test.config.RootCAs = a.Pool()
 		conn, err := dialTLS(test.server.addr, test.config)
 		if err == nil {
-			conn.Close()
+			_ = conn.Close()
 		}
 		if (err == nil) != test.want {
 			t.Errorf("%s: %v", test.name, err)
@@ -361,8 +361,12 @@ func selfSigned(t *testing.T) tls.Certificate {
 func TestIdentitiesAreChecked(t *testing.T) {
 	caps := map[string][]auth.Action{"shop:>": {auth.Publish}}
 	_, err := edge.NewIdentities([]edge.IdentityConfig{
-		{Subject: "", Capabilities: caps}, {Subject: "a", Capabilities: caps}, {Subject: "a", Capabilities: caps},
-		{Subject: "b"}, {Subject: "c", Capabilities: map[string][]auth.Action{"shop:>": {"fly"}}}, {Subject: "x://%zz", Capabilities: caps},
+		{Subject: "", Capabilities: caps},
+		{Subject: "a", Capabilities: caps},
+		{Subject: "a", Capabilities: caps},
+		{Subject: "b"},
+		{Subject: "c", Capabilities: map[string][]auth.Action{"shop:>": {"fly"}}},
+		{Subject: "x://%zz", Capabilities: caps},
 	})
 	for _, want := range []string{
 		"auth.certificates[0].subject: must have", `auth.certificates[2].subject: "a" is used twice`,

@@ -49,7 +49,7 @@ func parsePrefix(s string) (netip.Prefix, error) {
 	return p.Masked(), nil
 }
 
-var errMapped = errors.New("edge: an IPv4 range is written without ::ffff:")
+var errMapped = errors.New("edge: an IPv4 range is written as such, without ::ffff")
 
 // Contains reports whether addr is a trusted proxy.
 func (t Trusted) Contains(addr netip.Addr) bool {

@@ -44,8 +44,11 @@ func TestClientAddress(t *testing.T) {
 		{"Forwarded, hidden", "10.0.0.1:1", edge.Forwarded, []string{"for=_secret"}, "10.0.0.1"},
 		{"Forwarded, for twice", "10.0.0.1:1", edge.Forwarded, []string{"for=198.51.100.1;for=203.0.113.9"}, "10.0.0.1"},
 		{"Forwarded without for", "10.0.0.1:1", edge.Forwarded, []string{"proto=https"}, "10.0.0.1"},
-		{"Forwarded, escaped quotes in what a client chose", "10.0.0.1:1", edge.Forwarded,
-			[]string{`for=203.0.113.9;host="x\",for=198.51.100.1,\""`}, "203.0.113.9"},
+		{
+			"Forwarded, escaped quotes in what a client chose", "10.0.0.1:1", edge.Forwarded,
+			[]string{`for=203.0.113.9;host="x\",for=198.51.100.1,\""`},
+			"203.0.113.9",
+		},
 		{"Forwarded, escaped backslash before the end", "10.0.0.1:1", edge.Forwarded, []string{`for=203.0.113.9;host="x\\"`}, "203.0.113.9"},
 		{"no IP address", "@", edge.XForwardedFor, []string{"203.0.113.9"}, "invalid IP"},
 	}
