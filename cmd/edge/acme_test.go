@@ -181,7 +181,7 @@ func TestACME(t *testing.T) {
 		if err != nil {
 			return nil, err
 		}
-		defer conn.Close()
+		defer func() { _ = conn.Close() }()
 		return conn.ConnectionState().PeerCertificates[0].SerialNumber, nil
 	}
 	within := func(d time.Duration, what string, cond func(*big.Int) bool) *big.Int {

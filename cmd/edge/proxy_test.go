@@ -37,7 +37,7 @@ func whoServer(t *testing.T, listener net.Listener) {
 		}
 	}()
 	t.Cleanup(func() {
-		server.Close()
+		_ = server.Close()
 		<-done
 	})
 }

@@ -65,7 +65,7 @@ func serveTLSOn(t *testing.T, listener net.Listener, cfg edge.TLSConfig, within 
 		}
 	})
 	return s, func() {
-		server.Close()
+		_ = server.Close()
 		cancel()
 		wg.Wait()
 	}
