@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -216,6 +217,7 @@ func (a *api) resetSession(ctx context.Context, x *exchange) error {
 	if err != nil {
 		return err
 	}
+	x.note(slog.String("channel", req.Channel))
 	if r, err = a.deps.SessionControl.Reset(ctx, id, to); err != nil {
 		return readError(err)
 	}

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/rivulet-rt/rivulet/cmd"
+	"github.com/rivulet-rt/rivulet/cmd/internal/pki"
 )
 
 func TestCheckSaysWhatIsInsecure(t *testing.T) {
@@ -62,6 +63,57 @@ func TestCheckReportsAllOfAuth(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			file := writeFile(t, "rivulet.yaml", "auth: {hmac: {"+tc.hmac+rest)
 			run(t, "", nil, "check", "-c", file).check(t, cmd.ExitUsage, append(tc.want, all...)...)
+		})
+	}
+}
+
+func TestCheckSaysWhatTheEdgeLeavesOpen(t *testing.T) {
+	authority, f := pki.New(t), pki.NewFiles(t)
+	f.Put(t)(authority.Leaf(t, nil)) // ends within the hour
+	if err := os.Chmod(f.Key, 0o640); err != nil {
+		t.Fatal(err)
+	}
+	file := writeFile(t, "rivulet.yaml", "server: {listen: '127.0.0.1:8443', admin_listen: '0.0.0.0:9090', trusted_proxies: ['10.0.0.0/8', '::/0'],\n"+
+		"  tls: {cert_file: "+f.Cert+", key_file: "+f.Key+"}}\n")
+	r := run(t, "", nil, "check", "-c", file, "--set", "auth.hmac.secret="+strings.Repeat("s", 32)).check(t, 0)
+	for _, want := range []string{
+		"listens on   127.0.0.1:8443, TLS from 1.2 on", "operated on  0.0.0.0:9090",
+		"warning: server.trusted_proxies: every address is trusted", "warning: server.admin_listen: 0.0.0.0:9090 can be reached",
+		"warning: server.tls.cert_file: " + f.Cert + " ends", "warning: server.tls.key_file: " + f.Key + " can be read by other users",
+		"warning: auth.hmac.secret: other users of this machine can see it",
+	} {
+		if !strings.Contains(r.out, want) {
+			t.Errorf("lacks %q:\n%s", want, r.out)
+		}
+	}
+	if strings.Contains(r.out, "not encrypted") {
+		t.Errorf("TLS is called not encrypted:\n%s", r.out)
+	}
+}
+
+func TestCheckReportsAllOfTheEdge(t *testing.T) {
+	dir := t.TempDir()
+	for _, tc := range []struct {
+		name, file string
+		want       []string
+	}{
+		{"proxies", "server: {trusted_proxies: [proxy.example], forwarded_header: Via}", []string{"server.trusted_proxies[0]:", `server.forwarded_header: "Via"`}},
+		{"PROXY from nobody", "server: {proxy_protocol: true}", []string{"server.proxy_protocol: nobody could connect"}},
+		{"half a certificate", "server: {tls: {cert_file: x, min_version: '1.1'}}", []string{"server.tls.key_file: is empty", `server.tls.min_version: "1.1"`}},
+		{"no files", "server: {tls: {cert_file: " + dir + "/c, key_file: " + dir + "/k}}", []string{"server.tls.cert_file: open " + dir + "/c"}},
+		{"client authority without TLS", "server: {tls: {client_ca_file: x}}", []string{"server.tls.client_ca_file: client certificates exist on TLS only"}},
+		{"certificates that nobody signs", "auth: {certificates: [{subject: shop, capabilities: {'a:>': [publish]}}]}", []string{"auth.certificates: nobody signs them"}},
+		{"ACME", "server: {acme: {domains: [localhost, 10.0.0.1, rt.example.com], email: x, directory_url: 'http://a'}}", []string{
+			"server.acme.domains[0]:", "server.acme.domains[1]:", "server.acme.email:", "server.acme.directory_url:", "server.acme.cache_dir: is empty",
+		}},
+		{"ACME without domains", "server: {acme: {cache_dir: x}}", []string{"server.acme.cache_dir: says nothing"}},
+		{"ACME and files", "server: {acme: {domains: [a.example], cache_dir: x}, tls: {cert_file: c, key_file: k}}", []string{"server.acme.domains: server.tls.cert_file is set too"}},
+		{"admin", "server: {admin_listen: '9090'}", []string{"server.admin_listen:"}},
+		{"admin at the same", "server: {listen: ':8080', admin_listen: ':8080'}", []string{"server.admin_listen:"}},
+		{"NATS address twice", "broker: {nats_url: 'nats://a', nats_url_file: x}", []string{"broker.nats_url_file: broker.nats_url is set too"}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			run(t, "", []string{secretVariable}, "check", "-c", writeFile(t, "rivulet.yaml", tc.file+"\n")).check(t, cmd.ExitUsage, tc.want...)
 		})
 	}
 }

@@ -64,7 +64,7 @@ func head(origin string) []byte {
 		cors = "Access-Control-Allow-Origin: " + origin + "\r\nVary: Origin\r\n"
 	}
 	return fmt.Appendf(nil, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-store\r\n"+
-		"X-Accel-Buffering: no\r\nConnection: close\r\n%s\r\n%s", cors, preamble())
+		"X-Content-Type-Options: nosniff\r\nX-Accel-Buffering: no\r\nConnection: close\r\n%s\r\n%s", cors, preamble())
 }
 
 // preamble opens the stream: it makes proxies and clients see a first byte.
