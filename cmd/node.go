@@ -44,7 +44,7 @@ type Node struct {
 	// Static after New.
 	cfg      Config
 	name     string
-	verifier *auth.Verifier
+	auth     auth.Config
 	webhooks webhook.Config
 	log      *slog.Logger
 	reg      *prometheus.Registry
@@ -74,17 +74,13 @@ func New(cfg Config, logger *slog.Logger, reg *prometheus.Registry) (*Node, erro
 	if err != nil {
 		return nil, err
 	}
-	verifier, err := auth.New(authCfg)
-	if err != nil {
-		return nil, err
-	}
 	name := nodeName()
 	hooks, err := cfg.webhookConfig(name)
 	if err != nil {
 		return nil, err
 	}
 	return &Node{
-		cfg: cfg, name: name, verifier: verifier, webhooks: hooks, reg: reg,
+		cfg: cfg, name: name, auth: authCfg, webhooks: hooks, reg: reg,
 		log:     logger.With(slog.String("node", name)),
 		failed:  make(chan error, 1),
 		started: make(chan struct{}),
@@ -172,11 +168,15 @@ func (n *Node) setup(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("prepare filters: %w", err)
 	}
+	verifier, err := auth.New(n.auth, auth.Services{Log: n.log, Metrics: n.reg})
+	if err != nil {
+		return err
+	}
 	registry, err := session.NewRegistry(n.limits(), session.Services{
 		NewClient: func(sink fanout.Sink) session.Subscriber { return hub.NewClient(sink) },
 		History:   hub,
 		Publisher: b,
-		Auth:      n.verifier,
+		Auth:      verifier,
 		Durable:   b.Sessions(),
 		Presence:  presence,
 		Others:    control,
@@ -209,7 +209,7 @@ func (n *Node) setup(ctx context.Context) error {
 		Tail:      hub,
 		Users:     registry,
 		Readiness: readiness{&n.draining, b},
-		Auth:      n.verifier,
+		Auth:      verifier,
 		Metrics:   n.reg,
 		WebSocket: websocket.New(registry, n.log),
 		Events:    sse.New(registry, n.log),

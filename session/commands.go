@@ -145,6 +145,8 @@ func closeCode(err error) (code protocol.Code, ends bool) {
 		return protocol.CloseTokenExpired, true
 	case errors.Is(err, auth.ErrInvalid), errors.Is(err, auth.ErrMissing):
 		return protocol.CloseUnauthorized, true
+	case errors.Is(err, auth.ErrRevoked):
+		return protocol.CloseRevoked, true
 	}
 	return 0, false
 }

@@ -145,8 +145,15 @@ func (s *Session) Heard(now time.Time) { s.heard.Store(now.UnixNano()) }
 func (s *Session) Receiving(since int64) (before int64) { return s.begun.Swap(since) }
 
 func (s *Session) admit(claims auth.Claims) {
+	h := holder{
+		subject: claims.Subject, key: claims.Key, info: claims.Info, tokenID: claims.TokenID,
+		issuedAt: claims.IssuedAt, capabilities: claims.Capabilities,
+	}
+	if !claims.Limits.IsZero() {
+		h.limits = &claims.Limits
+	}
 	s.mu.Lock()
-	s.holder = holder{claims.Subject, claims.Key, claims.Info, claims.Capabilities}
+	s.holder = h
 	s.mu.Unlock()
 	s.expires.Store(0)
 	if !claims.ExpiresAt.IsZero() {
@@ -157,16 +164,28 @@ func (s *Session) admit(claims auth.Claims) {
 
 // holder is what a session keeps of its claims; when they end is kept apart.
 type holder struct {
-	subject, key, info string
-	capabilities       auth.Capabilities
+	subject, key, info, tokenID string
+
+	issuedAt     time.Time
+	capabilities auth.Capabilities
+	limits       *auth.Limits // nil: none
 }
 
-// claimed are the claims, but for when they end.
+// claimed are the session's claims, but for their Channels, which are subscribed to.
 func (s *Session) claimed() auth.Claims {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	h := &s.holder
-	return auth.Claims{Subject: h.subject, Key: h.key, Info: h.info, Capabilities: h.capabilities}
+	h := s.holder
+	s.mu.Unlock()
+	c := auth.Claims{
+		Subject: h.subject, Key: h.key, Info: h.info, TokenID: h.tokenID, IssuedAt: h.issuedAt, Capabilities: h.capabilities,
+	}
+	if h.limits != nil {
+		c.Limits = *h.limits
+	}
+	if at := s.expires.Load(); at != 0 {
+		c.ExpiresAt = time.Unix(0, at)
+	}
+	return c
 }
 
 // Identity makes the session a member of the channels it is subscribed to.
