@@ -20,7 +20,7 @@ var (
 	// keys of its issuer cannot be had. It may be tried again later.
 	ErrUnavailable = errors.New("auth: the keys to verify the token cannot be had at the moment")
 	// ErrNotConfigured: a Config names no way to authenticate.
-	ErrNotConfigured = errors.New("auth: no way to authenticate is configured: set auth.hmac.secret or auth.keys")
+	ErrNotConfigured = errors.New("auth: no way to authenticate is configured: set auth.hmac.secret, auth.tokens or auth.keys")
 )
 
 func invalid(format string, args ...any) error {

@@ -49,7 +49,7 @@ func describeConfig(w io.Writer, cfg Config, a auth.Config) {
 	fmt.Fprintf(w, "  log          %s\n", logSummary(cfg.Broker))
 	fmt.Fprintf(w, "  lets in      %s\n", authSummary(a))
 	fmt.Fprintf(w, "  namespaces   %s\n", namespaceSummary(cfg))
-	warnings := insecurities(cfg)
+	warnings := append(insecurities(cfg), tokenWarnings(cfg.Auth, a)...)
 	for _, warning := range warnings {
 		fmt.Fprintf(w, "warning: %s\n", warning)
 	}
@@ -76,6 +76,9 @@ func authSummary(a auth.Config) string {
 	var kinds []string
 	if !a.HMAC.Secret.IsZero() {
 		kinds = append(kinds, "tokens signed with "+a.HMAC.Algorithm)
+	}
+	for _, t := range a.Tokens {
+		kinds = append(kinds, fmt.Sprintf("tokens of %s (%s)", t.Name, strings.Join(t.Algorithms, ", ")))
 	}
 	if n := len(a.Keys); n > 0 {
 		kinds = append(kinds, fmt.Sprintf("%d API keys", n))
@@ -116,9 +119,6 @@ func insecurities(cfg Config) []string {
 	if cfg.Broker.NATSURL == "" && cfg.Broker.Sync == "interval" {
 		list = append(list, "broker.sync: if the machine loses power, the last second of stored messages may be lost; "+
 			"always avoids that and costs throughput")
-	}
-	if readableByOthers(cfg.Auth.HMAC.SecretFile) {
-		list = append(list, "auth.hmac.secret_file: "+cfg.Auth.HMAC.SecretFile+" can be read by other users; chmod 600 it")
 	}
 	for _, w := range cfg.Webhooks {
 		if w.Insecure && strings.HasPrefix(w.URL, "http:") {

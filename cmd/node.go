@@ -170,8 +170,10 @@ func (n *Node) setup(ctx context.Context) error {
 	}
 	verifier, err := auth.New(n.auth, auth.Services{Log: n.log, Metrics: n.reg})
 	if err != nil {
-		return err
+		return fmt.Errorf("prepare authentication: %w", err)
 	}
+	verifier.Start(ctx)
+	n.undo.push("keys of issuers", verifier.Stop)
 	registry, err := session.NewRegistry(n.limits(), session.Services{
 		NewClient: func(sink fanout.Sink) session.Subscriber { return hub.NewClient(sink) },
 		History:   hub,
