@@ -175,15 +175,16 @@ func (n *Node) setup(ctx context.Context) error {
 	verifier.Start(ctx)
 	n.undo.push("keys of issuers", verifier.Stop)
 	registry, err := session.NewRegistry(n.limits(), session.Services{
-		NewClient: func(sink fanout.Sink) session.Subscriber { return hub.NewClient(sink) },
-		History:   hub,
-		Publisher: b,
-		Auth:      verifier,
-		Durable:   b.Sessions(),
-		Presence:  presence,
-		Others:    control,
-		Groups:    b,
-		Filters:   filters,
+		NewClient:     func(sink fanout.Sink) session.Subscriber { return hub.NewClient(sink) },
+		History:       hub,
+		Publisher:     b,
+		Auth:          verifier,
+		Subscriptions: verifier,
+		Durable:       b.Sessions(),
+		Presence:      presence,
+		Others:        control,
+		Groups:        b,
+		Filters:       filters,
 	}, n.log, n.reg)
 	if err != nil {
 		return fmt.Errorf("prepare sessions: %w", err)

@@ -51,6 +51,7 @@ type Session struct {
 	heard   atomic.Int64 // when the client last sent anything
 	begun   atomic.Int64 // when the frame began that is being received; 0 is none
 	expires atomic.Int64 // when the claims end; 0 is never
+	due     atomic.Int64 // when the sweeper must look at tokens; 0 is never
 
 	// Owned by the sweeper.
 	nextPing int64
@@ -62,7 +63,8 @@ type Session struct {
 	tokens uint64     // counts what the hub is asked
 	asked  []question
 	subs   []joined
-	seats  *seats // made by the first group
+	seats  *seats   // made by the first group
+	grants []*grant // of subscription tokens
 }
 
 // question is what the hub was asked and has not answered.
@@ -152,13 +154,16 @@ func (s *Session) admit(claims auth.Claims) {
 	if !claims.Limits.IsZero() {
 		h.limits = &claims.Limits
 	}
+	end := int64(0)
+	if !claims.ExpiresAt.IsZero() {
+		end = claims.ExpiresAt.UnixNano()
+		h.warnAt = WarnAt(claims, time.Now()).UnixNano()
+	}
 	s.mu.Lock()
 	s.holder = h
+	s.expires.Store(end)
+	s.dueLocked()
 	s.mu.Unlock()
-	s.expires.Store(0)
-	if !claims.ExpiresAt.IsZero() {
-		s.expires.Store(claims.ExpiresAt.UnixNano())
-	}
 	s.ready.Store(true)
 }
 
@@ -169,6 +174,7 @@ type holder struct {
 	issuedAt     time.Time
 	capabilities auth.Capabilities
 	limits       *auth.Limits // nil: none
+	warnAt       int64        // when a refresh is asked for; 0: it was, or need not be
 }
 
 // claimed are the session's claims, but for their Channels, which are subscribed to.
@@ -267,6 +273,11 @@ func (s *Session) keptBack(n fanout.Notice) bool {
 
 // answer passes on what has become of a subscription.
 func (s *Session) answer(n fanout.Notice) bool {
+	if n.Token != 0 {
+		if done, ok := s.unaskedAnswer(n); done {
+			return ok
+		}
+	}
 	revoked := n.Token == 0 && n.Kind == fanout.NoticeUnsubscribed
 	if n.Kind == fanout.NoticeFailed {
 		if n.Token == 0 && errors.Is(n.Err, fanout.ErrNotSubscribed) {
@@ -334,6 +345,7 @@ func (s *Session) forget(c fanout.Channel, token uint64) {
 	s.subs = slices.DeleteFunc(s.subs, func(j joined) bool {
 		return j.channel == c && (token == 0 || j.token == token)
 	})
+	s.pruneLocked()
 }
 
 func (s *Session) subscriber() Subscriber {
