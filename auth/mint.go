@@ -156,3 +156,15 @@ func ParsePrivateKey(text []byte) (crypto.PrivateKey, error) {
 	}
 	return nil, errors.New("auth: is a private key of another kind than RSA, EC and Ed25519")
 }
+
+// AlgorithmOf is the one algorithm that a private key signs with, "" for a key that has
+// several.
+func AlgorithmOf(key crypto.PrivateKey) string {
+	switch k := key.(type) {
+	case ed25519.PrivateKey:
+		return "EdDSA"
+	case *ecdsa.PrivateKey:
+		return map[string]string{"P-256": "ES256", "P-384": "ES384", "P-521": "ES512"}[k.Curve.Params().Name]
+	}
+	return ""
+}
