@@ -119,8 +119,10 @@ func TestAlgorithms(t *testing.T) {
 				t.Fatal(err)
 			}
 			for source, set := range map[string]func(*auth.IssuerConfig){
-				"PEM":  func(c *auth.IssuerConfig) { c.PublicKeys = tc.key.pem },
-				"JWKS": func(c *auth.IssuerConfig) { c.JWKS = jwks(t, jose.JSONWebKey{Key: tc.key.private.Public(), KeyID: "k1"}) },
+				"PEM": func(c *auth.IssuerConfig) { c.PublicKeys = tc.key.pem },
+				"JWKS": func(c *auth.IssuerConfig) {
+					c.JWKS = jwks(t, jose.JSONWebKey{Key: tc.key.private.Public(), KeyID: "k1"})
+				},
 			} {
 				cfg := issuer(tc.alg)
 				set(&cfg)
