@@ -98,8 +98,16 @@ func TestAlgorithms(t *testing.T) {
 		alg string
 		key pair
 	}{
-		{"RS256", rsaKey()}, {"RS384", rsaKey()}, {"RS512", rsaKey()}, {"PS256", rsaKey()}, {"PS384", rsaKey()}, {"PS512", rsaKey()},
-		{"ES256", newEC(elliptic.P256())}, {"ES384", newEC(elliptic.P384())}, {"ES512", newEC(elliptic.P521())}, {"EdDSA", newEd()},
+		{"RS256", rsaKey()},
+		{"RS384", rsaKey()},
+		{"RS512", rsaKey()},
+		{"PS256", rsaKey()},
+		{"PS384", rsaKey()},
+		{"PS512", rsaKey()},
+		{"ES256", newEC(elliptic.P256())},
+		{"ES384", newEC(elliptic.P384())},
+		{"ES512", newEC(elliptic.P521())},
+		{"EdDSA", newEd()},
 	} {
 		t.Run(tc.alg, func(t *testing.T) {
 			der, err := x509.MarshalPKCS8PrivateKey(tc.key.private)
