@@ -57,7 +57,8 @@ type Readiness interface {
 }
 
 // Authenticator turns a token, "" where none was sent, into claims. Errors wrap
-// auth.ErrMissing, auth.ErrInvalid or auth.ErrExpired.
+// auth.ErrMissing, auth.ErrInvalid, auth.ErrExpired, auth.ErrRevoked or
+// auth.ErrUnavailable.
 type Authenticator interface {
 	Authenticate(ctx context.Context, token string) (auth.Claims, error)
 }

@@ -96,7 +96,7 @@ func TestBatchPartly(t *testing.T) {
 
 func TestBatchForbidden(t *testing.T) {
 	secret := auth.HMACConfig{Secret: auth.NewSecret(strings.Repeat("s", 32))}
-	verifier, err := auth.New(auth.Config{HMAC: secret})
+	verifier, err := auth.New(auth.Config{HMAC: secret}, auth.Services{})
 	if err != nil {
 		t.Fatal(err)
 	}

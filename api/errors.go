@@ -79,6 +79,8 @@ func table() []translation {
 		{fanout.ErrNoSession, problem{status: http.StatusNotFound, field: "session", message: "the user has no such durable session; it may have expired"}},
 		{auth.ErrMissing, problem{status: http.StatusUnauthorized, challenge: `Bearer realm="rivulet"`, message: "a token is needed; send it as Authorization: Bearer <token>"}},
 		{auth.ErrExpired, problem{status: http.StatusUnauthorized, challenge: `Bearer realm="rivulet", error="invalid_token"`, message: "the token has expired; get a fresh one"}},
+		{auth.ErrRevoked, problem{status: http.StatusUnauthorized, challenge: `Bearer realm="rivulet", error="invalid_token"`, message: "the token has been revoked"}},
+		{auth.ErrUnavailable, problem{status: http.StatusServiceUnavailable, retryAfter: 2 * time.Second, message: "the keys to verify the token cannot be had at the moment" + again}},
 		{auth.ErrInvalid, problem{status: http.StatusUnauthorized, challenge: `Bearer realm="rivulet", error="invalid_token"`, message: "the token is invalid"}},
 		{context.DeadlineExceeded, problem{status: http.StatusGatewayTimeout, retryAfter: time.Second, message: "there was no answer in time; it may or may not have been done, and it is safe to ask again"}},
 		{context.Canceled, problem{status: http.StatusGatewayTimeout, message: "the request was given up; it may or may not have been done, and it is safe to ask again"}},

@@ -246,7 +246,7 @@ func TestIdentity(t *testing.T) {
 	secret := auth.HMACConfig{Secret: auth.NewSecret(strings.Repeat("s", 32))}
 	verifier, err := auth.New(auth.Config{HMAC: secret, Keys: []auth.KeyConfig{{
 		Name: "shop", SHA256: auth.HashKey(key), Capabilities: map[string][]auth.Action{"chat:>": {auth.Publish}},
-	}}})
+	}}}, auth.Services{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -31,10 +31,13 @@ const (
 	MaxPatterns     = 128 // per set of capabilities
 	MaxSubjectBytes = 255
 	MaxInfoBytes    = 1024 // of Claims.Info
-	maxNameBytes    = 256  // of a pattern's name; a channel's has 200 and no variables
-	maxSegments     = 16
-	maxSegmentBytes = 200
-	subVariable     = "${sub}"
+	MaxTokenIDBytes = MaxSubjectBytes
+	// MaxTokenChannels bounds Claims.Channels.
+	MaxTokenChannels = 32
+	maxNameBytes     = 256 // of a pattern's name; a channel's has 200 and no variables
+	maxSegments      = 16
+	maxSegmentBytes  = 200
+	subVariable      = "${sub}"
 )
 
 // Capabilities say which actions are allowed on which channels. The zero value

@@ -8,18 +8,25 @@ import (
 	"time"
 )
 
-// Config says how callers authenticate. HMAC and Keys may be used together.
+// Config says how callers authenticate. HMAC, Tokens and Keys may be used together.
 type Config struct {
 	// Open lets everybody do everything, for development. It excludes the others.
 	Open bool
 	HMAC HMACConfig
-	Keys []KeyConfig
+	// Tokens are issuers that sign with private keys.
+	Tokens []IssuerConfig
+	Keys   []KeyConfig
+	// MaxTokenLifetime refuses tokens that live longer, from "iat" to "exp", so that a
+	// revocation need not be kept longer either; 0 takes any.
+	MaxTokenLifetime time.Duration
 }
 
 // HMACConfig is about JWT signed with a shared secret; without a Secret it is off.
 type HMACConfig struct {
 	// Secret must have at least as many bytes as the algorithm's hash: 32, 48 or 64.
 	Secret Secret
+	// PreviousSecret verifies tokens too, while they change over to another Secret.
+	PreviousSecret Secret
 	// Algorithm is HS256 (also if empty), HS384 or HS512.
 	Algorithm string
 	Issuer    string // if set, "iss" must equal it
@@ -35,7 +42,11 @@ type KeyConfig struct {
 	Capabilities map[string][]Action
 }
 
-const maxLeeway = 5 * time.Minute
+const (
+	maxLeeway        = 5 * time.Minute
+	minTokenLifetime = time.Minute
+	maxTokenLifetime = 400 * 24 * time.Hour
+)
 
 // DefaultConfig has a leeway of 30 seconds and no way to authenticate yet.
 func DefaultConfig() Config {
@@ -46,18 +57,20 @@ func DefaultConfig() Config {
 func (c Config) Validate() error {
 	var errs []error
 	hmac := !c.HMAC.Secret.IsZero()
-	if c.Open && (hmac || len(c.Keys) > 0) {
-		errs = append(errs, errors.New("auth.open: cannot be combined with auth.hmac or auth.keys; it would let everybody in"))
-	}
-	if !c.Open && !hmac && len(c.Keys) == 0 {
+	if some := hmac || len(c.Tokens) > 0 || len(c.Keys) > 0; c.Open && some {
+		errs = append(errs, errors.New("auth.open: cannot be combined with auth.hmac, auth.tokens or auth.keys; it would let everybody in"))
+	} else if !c.Open && !some {
 		errs = append(errs, ErrNotConfigured)
+	}
+	if d := c.MaxTokenLifetime; d != 0 && (d < minTokenLifetime || d > maxTokenLifetime) {
+		errs = append(errs, fmt.Errorf("auth.max_token_lifetime: %v must be from %v to %v", d, minTokenLifetime, maxTokenLifetime))
 	}
 	if hmac {
 		errs = append(errs, c.HMAC.Validate())
 	} else if !c.Open { // what is not in use yet may be wrong already
 		errs = append(errs, c.HMAC.problems()...)
 	}
-	return errors.Join(append(errs, validateKeys(c.Keys))...)
+	return errors.Join(append(errs, validateIssuers(c.Tokens), validateKeys(c.Keys))...)
 }
 
 func (c HMACConfig) algorithm() string {
@@ -78,6 +91,9 @@ func (c HMACConfig) Validate() error {
 		errs = append(errs, fmt.Errorf("auth.hmac.secret: has %d bytes, %s needs at least %d; make one with: openssl rand -hex %d",
 			n, algorithm, least, least))
 	}
+	if n := len(c.PreviousSecret.Reveal()); n > 0 && n < least {
+		errs = append(errs, fmt.Errorf("auth.hmac.previous_secret: has %d bytes, %s needs at least %d", n, algorithm, least))
+	}
 	return errors.Join(errs...)
 }
 
@@ -91,6 +107,9 @@ func (c HMACConfig) problems() []error {
 	var errs []error
 	if leastSecret(c.algorithm()) == 0 {
 		errs = append(errs, fmt.Errorf("auth.hmac.algorithm: %q is not one of HS256, HS384, HS512", c.Algorithm))
+	}
+	if !c.PreviousSecret.IsZero() && c.Secret.IsZero() {
+		errs = append(errs, errors.New("auth.hmac.previous_secret: auth.hmac.secret is not set; set the secret that tokens are signed with now"))
 	}
 	if c.Leeway < 0 || c.Leeway > maxLeeway {
 		errs = append(errs, fmt.Errorf("auth.hmac.leeway: %v must be from 0 to %v", c.Leeway, maxLeeway))

@@ -20,9 +20,9 @@ func TestInfo(t *testing.T) {
 		{"text", `,"info":"x y"`, `"x y"`, ""},
 		{"other case", `,"Info":"x"`, ``, ""},
 		{"as long as it may be", `,"info":"` + strings.Repeat("a", 1022) + `"`, `"` + strings.Repeat("a", 1022) + `"`, ""},
-		{"too long", `,"info":"` + strings.Repeat("a", 1023) + `"`, ``, "info: has 1025 bytes, at most 1024 are allowed"},
+		{"too long", `,"info":"` + strings.Repeat("a", 1023) + `"`, ``, "meta: has 1025 bytes, at most 1024 are allowed"},
 		{"deep", `,"info":` + strings.Repeat("[", 16) + strings.Repeat("]", 16), strings.Repeat("[", 16) + strings.Repeat("]", 16), ""},
-		{"too deep", `,"info":` + strings.Repeat("[", 17) + strings.Repeat("]", 17), ``, "info: is nested deeper than 16"},
+		{"too deep", `,"info":` + strings.Repeat("[", 17) + strings.Repeat("]", 17), ``, "meta: is nested deeper than 16"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			claims, err := h.Authenticate(t.Context(), hs256(t, fmt.Sprintf(`{"sub":"ann","exp":%d%s}`, future(), tc.info)))

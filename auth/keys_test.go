@@ -86,7 +86,7 @@ func TestVerifier(t *testing.T) {
 		{"HMAC alone, nothing", "", auth.Config{HMAC: hmacConfig()}, auth.ErrMissing, ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			v, err := auth.New(tc.cfg)
+			v, err := auth.New(tc.cfg, auth.Services{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -144,7 +144,7 @@ func TestConfigValidate(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			err := tc.cfg.Validate()
-			if _, newErr := auth.New(tc.cfg); (newErr == nil) != (err == nil) {
+			if _, newErr := auth.New(tc.cfg, auth.Services{}); (newErr == nil) != (err == nil) {
 				t.Errorf("New says %v, Validate %v", newErr, err)
 			}
 			if (err == nil) != (len(tc.says) == 0) {

@@ -53,7 +53,7 @@ func describeConfig(w io.Writer, cfg Config, a auth.Config) {
 	fmt.Fprintf(w, "  log          %s\n", logSummary(cfg.Broker))
 	fmt.Fprintf(w, "  lets in      %s\n", authSummary(a)+certificateSummary(cfg))
 	fmt.Fprintf(w, "  namespaces   %s\n", namespaceSummary(cfg))
-	warnings := insecurities(cfg)
+	warnings := append(insecurities(cfg), tokenWarnings(cfg.Auth, a)...)
 	for _, warning := range warnings {
 		fmt.Fprintf(w, "warning: %s\n", warning)
 	}
@@ -80,6 +80,9 @@ func authSummary(a auth.Config) string {
 	var kinds []string
 	if !a.HMAC.Secret.IsZero() {
 		kinds = append(kinds, "tokens signed with "+a.HMAC.Algorithm)
+	}
+	for _, t := range a.Tokens {
+		kinds = append(kinds, fmt.Sprintf("tokens of %s (%s)", t.Name, strings.Join(t.Algorithms, ", ")))
 	}
 	if n := len(a.Keys); n > 0 {
 		kinds = append(kinds, fmt.Sprintf("%d API keys", n))

@@ -107,21 +107,14 @@ type SessionConfig struct {
 
 // AuthConfig says how callers authenticate.
 type AuthConfig struct {
-	HMAC HMACConfig  `yaml:"hmac"`
-	Keys []KeyConfig `yaml:"keys"`
+	HMAC HMACConfig `yaml:"hmac"`
+	// Tokens are issuers that sign with private keys, as OIDC providers do.
+	Tokens []IssuerConfig `yaml:"tokens"`
+	Keys   []KeyConfig    `yaml:"keys"`
+	// MaxTokenLifetime refuses tokens that live longer.
+	MaxTokenLifetime Duration `yaml:"max_token_lifetime"`
 	// Certificates are publishers known by their client certificates.
 	Certificates []CertificateConfig `yaml:"certificates"`
-}
-
-// HMACConfig is about JWT signed with a shared secret.
-type HMACConfig struct {
-	Secret auth.Secret `yaml:"secret"`
-	// SecretFile holds the secret instead; a newline at its end does not count.
-	SecretFile string   `yaml:"secret_file"`
-	Algorithm  string   `yaml:"algorithm"`
-	Issuer     string   `yaml:"issuer"`
-	Audience   string   `yaml:"audience"`
-	Leeway     Duration `yaml:"leeway"`
 }
 
 // KeyConfig is one API key.
@@ -217,10 +210,10 @@ func DefaultConfig() Config {
 			DrainWindow:      Duration(s.DrainWindow),
 			FlushInterval:    Duration(s.FlushInterval),
 		},
-		Auth: AuthConfig{HMAC: HMACConfig{
-			Algorithm: a.HMAC.Algorithm,
-			Leeway:    Duration(a.HMAC.Leeway),
-		}},
+		Auth: AuthConfig{
+			HMAC:             HMACConfig{Algorithm: a.HMAC.Algorithm, Leeway: Duration(a.HMAC.Leeway)},
+			MaxTokenLifetime: Duration(defaultTokenLifetime),
+		},
 		Presence: PresenceConfig{MaxMembers: p.MaxMembers, Interval: Duration(p.Interval)},
 		Events:   defaultEvents(),
 		Log:      LogConfig{Format: "auto", Level: "info"},
@@ -346,7 +339,13 @@ func (c Config) authProblems() []error {
 	if !h.Secret.IsZero() && h.SecretFile != "" {
 		errs = append(errs, errors.New("auth.hmac.secret_file: auth.hmac.secret is set too; keep one"))
 	}
-	configured := !h.Secret.IsZero() || h.SecretFile != "" || len(c.Auth.Keys) > 0
+	if !h.PreviousSecret.IsZero() && h.PreviousSecretFile != "" {
+		errs = append(errs, errors.New("auth.hmac.previous_secret_file: auth.hmac.previous_secret is set too; keep one"))
+	}
+	if c.Auth.MaxTokenLifetime <= 0 {
+		errs = append(errs, fmt.Errorf("auth.max_token_lifetime: %v must be above 0", c.Auth.MaxTokenLifetime))
+	}
+	configured := !h.Secret.IsZero() || h.SecretFile != "" || len(c.Auth.Tokens) > 0 || len(c.Auth.Keys) > 0
 	if c.Dev && configured {
 		return append(errs, errors.New("dev: lets everybody in, and auth is configured; drop --dev or the keys under auth"))
 	}

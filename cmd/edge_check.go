@@ -93,7 +93,6 @@ func exposedFiles(cfg Config) []string {
 			list = append(list, key+": "+file+" can be read by other users; chmod 600 it")
 		}
 	}
-	look("auth.hmac.secret_file", cfg.Auth.HMAC.SecretFile)
 	look("server.tls.key_file", cfg.Server.TLS.KeyFile)
 	look("broker.nats_url_file", cfg.Broker.NATSURLFile)
 	look("broker.nats_credentials", cfg.Broker.NATSCredentials)

@@ -12,6 +12,7 @@ import (
 	"syscall"
 
 	"github.com/rivulet-rt/rivulet/api"
+	"github.com/rivulet-rt/rivulet/auth"
 	"github.com/rivulet-rt/rivulet/cmd/edge"
 )
 
@@ -89,11 +90,11 @@ func (n *Node) surround(handler http.Handler, encrypted, proxied bool) http.Hand
 }
 
 // authenticator is the verifier, and the certificates where there are some.
-func (n *Node) authenticator() edge.Authenticator {
+func (n *Node) authenticator(verifier *auth.Verifier) edge.Authenticator {
 	if len(n.identities) > 0 {
-		return n.identities.Authenticator(n.verifier)
+		return n.identities.Authenticator(verifier)
 	}
-	return n.verifier
+	return verifier
 }
 
 // AdminAddr is where the node's operators connect, nil before Start and where they have

@@ -43,9 +43,9 @@ var (
 // Node is one running Rivulet. Its methods may be called concurrently.
 type Node struct {
 	// Static after New.
-	cfg      Config
-	name     string
-	verifier *auth.Verifier
+	cfg  Config
+	name string
+	auth auth.Config
 	// identities are of publishers with client certificates.
 	identities edge.Identities
 	webhooks   webhook.Config
@@ -77,10 +77,6 @@ func New(cfg Config, logger *slog.Logger, reg *prometheus.Registry) (*Node, erro
 	if err != nil {
 		return nil, err
 	}
-	verifier, err := auth.New(authCfg)
-	if err != nil {
-		return nil, err
-	}
 	name := nodeName()
 	hooks, err := cfg.webhookConfig(name)
 	if err != nil {
@@ -91,7 +87,7 @@ func New(cfg Config, logger *slog.Logger, reg *prometheus.Registry) (*Node, erro
 		return nil, err
 	}
 	return &Node{
-		cfg: cfg, name: name, verifier: verifier, identities: identities, webhooks: hooks, reg: reg,
+		cfg: cfg, name: name, auth: authCfg, identities: identities, webhooks: hooks, reg: reg,
 		log:     logger.With(slog.String("node", name)),
 		failed:  make(chan error, 1),
 		started: make(chan struct{}),
@@ -177,16 +173,21 @@ func (n *Node) setup(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("prepare filters: %w", err)
 	}
+	verifier, err := n.startAuth(ctx)
+	if err != nil {
+		return err
+	}
 	registry, err := session.NewRegistry(n.limits(), session.Services{
-		NewClient: func(sink fanout.Sink) session.Subscriber { return hub.NewClient(sink) },
-		History:   hub,
-		Publisher: b,
-		Auth:      n.authenticator(),
-		Durable:   b.Sessions(),
-		Presence:  presence,
-		Others:    control,
-		Groups:    b,
-		Filters:   filters,
+		NewClient:     func(sink fanout.Sink) session.Subscriber { return hub.NewClient(sink) },
+		History:       hub,
+		Publisher:     b,
+		Auth:          n.authenticator(verifier),
+		Subscriptions: verifier,
+		Durable:       b.Sessions(),
+		Presence:      presence,
+		Others:        control,
+		Groups:        b,
+		Filters:       filters,
 	}, n.log, n.reg)
 	if err != nil {
 		return fmt.Errorf("prepare sessions: %w", err)
@@ -214,7 +215,7 @@ func (n *Node) setup(ctx context.Context) error {
 		Tail:      hub,
 		Users:     registry,
 		Readiness: readiness{&n.draining, b},
-		Auth:      n.authenticator(),
+		Auth:      n.authenticator(verifier),
 		Metrics:   n.reg,
 		WebSocket: websocket.New(registry, n.log),
 		Events:    sse.New(registry, n.log),
@@ -227,6 +228,17 @@ func (n *Node) setup(ctx context.Context) error {
 	})
 	n.log.Info("started", slog.String("address", n.addr.String()))
 	return nil
+}
+
+// startAuth makes what verifies tokens, and has it keep the keys of issuers fresh.
+func (n *Node) startAuth(ctx context.Context) (*auth.Verifier, error) {
+	verifier, err := auth.New(n.auth, auth.Services{Log: n.log, Metrics: n.reg})
+	if err != nil {
+		return nil, fmt.Errorf("prepare authentication: %w", err)
+	}
+	verifier.Start(ctx)
+	n.undo.push("keys of issuers", verifier.Stop)
+	return verifier, nil
 }
 
 // Limits of the HTTP server. Bodies and answers have theirs in api, sockets in session.

@@ -1,10 +1,8 @@
 package cmd
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"time"
 
@@ -22,55 +20,47 @@ import (
 var ErrNoAuth = errors.New(`auth: nothing is configured, so nobody could be let in. Do one of:
 - try it out, open to everybody on this machine:    rivulet serve --dev
 - set a secret that your tokens are signed with:    RIVULET_AUTH_HMAC_SECRET=$(openssl rand -hex 32)
-- list API keys under auth.keys in the file given by --config`)
+- name who issues your tokens under auth.tokens, or list API keys under auth.keys,
+  in the file given by --config`)
 
-const maxSecretFile = 4 << 10
-
-// authConfig reads the secret's file if there is one. The error has every problem.
+// authConfig reads the files of secrets and keys. The error has every problem.
 func (c Config) authConfig() (auth.Config, error) {
 	if c.Dev {
 		return auth.Config{Open: true}, nil
 	}
 	h := c.Auth.HMAC
-	cfg := auth.Config{HMAC: auth.HMACConfig{
-		Secret:    h.Secret,
-		Algorithm: h.Algorithm,
-		Issuer:    h.Issuer,
-		Audience:  h.Audience,
-		Leeway:    time.Duration(h.Leeway),
-	}}
+	cfg := auth.Config{
+		HMAC: auth.HMACConfig{
+			Secret:         h.Secret,
+			PreviousSecret: h.PreviousSecret,
+			Algorithm:      h.Algorithm,
+			Issuer:         h.Issuer,
+			Audience:       h.Audience,
+			Leeway:         time.Duration(h.Leeway),
+		},
+		MaxTokenLifetime: time.Duration(c.Auth.MaxTokenLifetime),
+	}
 	for _, k := range c.Auth.Keys {
 		cfg.Keys = append(cfg.Keys, auth.KeyConfig{Name: k.Name, SHA256: k.SHA256, Capabilities: k.Capabilities})
 	}
+	unread := h.readSecrets(&cfg.HMAC)
+	var unreadKeys error
+	cfg.Tokens, unreadKeys = c.Auth.issuers()
 	checked := cfg
-	if h.SecretFile != "" && h.Secret.IsZero() {
-		secret, err := readSecret("auth.hmac.secret_file", h.SecretFile)
-		if err != nil {
-			// The rest is checked with one that is as good as any.
-			checked.HMAC.Secret = auth.NewSecret(strings.Repeat("x", 64))
-			return cfg, c.named(errors.Join(err, checked.Validate()))
-		}
-		cfg.HMAC.Secret, checked.HMAC.Secret = secret, secret
+	if unread != nil && checked.HMAC.Secret.IsZero() {
+		// The rest is checked with one that is as good as any.
+		checked.HMAC.Secret = auth.NewSecret(strings.Repeat("x", 64))
 	}
-	errs := parts(checked.Validate())
-	for i, err := range errs {
-		if errors.Is(err, auth.ErrNotConfigured) {
-			errs[i] = ErrNoAuth
+	errs := append(parts(unread), parts(unreadKeys)...)
+	for _, err := range parts(checked.Validate()) {
+		switch {
+		case !errors.Is(err, auth.ErrNotConfigured):
+			errs = append(errs, err)
+		case len(errs) == 0: // else something is, and cannot be read
+			errs = append(errs, ErrNoAuth)
 		}
 	}
 	return cfg, c.named(errors.Join(errs...))
-}
-
-// readSecret reads the file that a key names. A newline at its end does not count.
-func readSecret(key, file string) (auth.Secret, error) {
-	text, err := os.ReadFile(file) //nolint:gosec // the operator names the file
-	if err != nil {
-		return auth.Secret{}, fmt.Errorf("%s: %w", key, err)
-	}
-	if len(text) > maxSecretFile {
-		return auth.Secret{}, fmt.Errorf("%s: %s has %d bytes; a secret has at most %d", key, file, len(text), maxSecretFile)
-	}
-	return auth.NewSecret(string(bytes.TrimRight(text, "\r\n"))), nil
 }
 
 // nodeConfig is Validate, authConfig and webhookConfig in one: everything that keeps a

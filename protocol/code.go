@@ -36,6 +36,7 @@ const (
 	CloseTooLarge     Code = 4203 // a frame over the size limit
 	CloseTooMany      Code = 4204 // too many commands or bytes
 	CloseSuperseded   Code = 4205 // a newer connection continues the durable session
+	CloseRevoked      Code = 4206 // the token was revoked
 )
 
 // Error codes of commands.
@@ -53,6 +54,7 @@ const (
 	ErrorUnavailable     Code = 4503 // the log cannot be reached; nothing was stored
 	ErrorOutcomeUnknown  Code = 4504 // retry with the same idempotency key
 	ErrorResubscribe     Code = 4600 // the subscription ended; subscribe again
+	ErrorTokenExpired    Code = 4601 // the subscription's token expired; subscribe again with a fresh one
 	ErrorRevoked         Code = 4700 // the subscription is no longer allowed
 )
 
@@ -161,6 +163,8 @@ func (c Code) own() (string, bool) {
 		return "too many commands or bytes", true
 	case CloseSuperseded:
 		return "superseded by a newer connection of the session", true
+	case CloseRevoked:
+		return "token revoked", true
 	}
 	return c.ownError()
 }
@@ -193,6 +197,8 @@ func (c Code) ownError() (string, bool) {
 		return "outcome unknown, retry with the same idempotency key", true
 	case ErrorResubscribe:
 		return "subscription ended, subscribe again", true
+	case ErrorTokenExpired:
+		return "subscription token expired, come back with a fresh one", true
 	case ErrorRevoked:
 		return "subscription no longer allowed", true
 	}

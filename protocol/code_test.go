@@ -63,7 +63,7 @@ func TestCodesAreInTheirRange(t *testing.T) {
 func TestCodeConstantsActAsNamed(t *testing.T) {
 	away := []protocol.Code{
 		protocol.CloseBadFrame, protocol.CloseUnauthorized, protocol.CloseForbidden,
-		protocol.CloseTooLarge, protocol.CloseTooMany, protocol.CloseSuperseded,
+		protocol.CloseTooLarge, protocol.CloseTooMany, protocol.CloseSuperseded, protocol.CloseRevoked,
 	}
 	for _, c := range away {
 		if c.Reconnect() {

@@ -178,6 +178,8 @@ func (c *SubscribeCommand) setKind(name []byte, v value) *DecodeError {
 		return v.count("max_rate", &c.MaxRate)
 	case "presence":
 		return v.boolean("presence", &c.Presence)
+	case "token":
+		return v.text("token", &c.Token)
 	}
 	return nil
 }

@@ -100,7 +100,16 @@ func (e *Event) appendNews(o *object) {
 	case e.Presence != nil:
 		o.name("presence")
 		o.dst = e.Presence.append(o.dst)
+	case e.Expiring != nil:
+		o.name("expiring")
+		o.dst = e.Expiring.append(o.dst)
 	}
+}
+
+func (e *ExpiringEvent) append(dst []byte) []byte {
+	o := beginObject(dst)
+	o.integer("in_ms", e.InMS)
+	return o.end()
 }
 
 func (e *ConnectedEvent) append(dst []byte) []byte {
@@ -111,6 +120,7 @@ func (e *ConnectedEvent) append(dst []byte) []byte {
 	o.optInteger("max_frame", int64(e.MaxFrame))
 	o.optText("session", e.Session)
 	o.optTrue("resumed", e.Resumed)
+	o.optInteger("expires_in_ms", e.ExpiresInMS)
 	return o.end()
 }
 

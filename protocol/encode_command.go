@@ -72,6 +72,7 @@ func (c *SubscribeCommand) append(dst []byte) []byte {
 	o.optText("conflate", c.Conflate)
 	o.optInteger("max_rate", int64(c.MaxRate))
 	o.optTrue("presence", c.Presence)
+	o.optText("token", c.Token)
 	return o.end()
 }
 

@@ -87,6 +87,8 @@ func (d *eventDecoder) push(name []byte) func() fieldSetter {
 		return func() fieldSetter { e.Disconnect = new(DisconnectEvent); return e.Disconnect.set }
 	case "ping":
 		return func() fieldSetter { e.Ping = new(Ping); return noFields }
+	case "expiring":
+		return func() fieldSetter { e.Expiring = new(ExpiringEvent); return e.Expiring.set }
 	}
 	return nil
 }
@@ -105,6 +107,15 @@ func (e *ConnectedEvent) set(name []byte, v value) *DecodeError {
 		return v.text("session", &e.Session)
 	case "resumed":
 		return v.boolean("resumed", &e.Resumed)
+	case "expires_in_ms":
+		return v.integer("expires_in_ms", &e.ExpiresInMS)
+	}
+	return nil
+}
+
+func (e *ExpiringEvent) set(name []byte, v value) *DecodeError {
+	if string(name) == "in_ms" {
+		return v.integer("in_ms", &e.InMS)
 	}
 	return nil
 }

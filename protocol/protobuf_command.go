@@ -114,6 +114,7 @@ func (c *SubscribeCommand) wire(w *wire) {
 	w.text(10, "conflate", &c.Conflate)
 	w.count(11, "max_rate", &c.MaxRate)
 	w.boolean(12, "presence", &c.Presence)
+	w.text(13, "token", &c.Token)
 }
 
 func (c *UnsubscribeCommand) wire(w *wire) {

@@ -60,6 +60,9 @@ func (e *Event) news(num protowire.Number) (string, func(*wire)) {
 	case 17:
 		e.Presence = new(PresenceEvent)
 		return "presence", e.Presence.wire
+	case 18:
+		e.Expiring = new(ExpiringEvent)
+		return "expiring", e.Expiring.wire
 	default:
 		return "", nil
 	}
@@ -125,6 +128,9 @@ func (e *Event) appendPush(w *wire) {
 	case e.Presence != nil:
 		at = w.open(17, 0)
 		e.Presence.wire(w)
+	case e.Expiring != nil:
+		at = w.open(18, 0)
+		e.Expiring.wire(w)
 	default:
 		return
 	}
@@ -138,7 +144,10 @@ func (e *ConnectedEvent) wire(w *wire) {
 	w.count(4, "max_frame", &e.MaxFrame)
 	w.text(5, "session", &e.Session)
 	w.boolean(6, "resumed", &e.Resumed)
+	w.integer(7, "expires_in_ms", &e.ExpiresInMS)
 }
+
+func (e *ExpiringEvent) wire(w *wire) { w.integer(1, "in_ms", &e.InMS) }
 
 func (e *SubscribedEvent) wire(w *wire) {
 	w.text(1, "channel", &e.Channel)

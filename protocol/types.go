@@ -64,6 +64,9 @@ type SubscribeCommand struct {
 	MaxRate int `json:"max_rate,omitempty"`
 	// Presence asks for presence events of the channel.
 	Presence bool `json:"presence,omitempty"`
+	// Token is a subscription token, which allows this subscription where the
+	// connection's own token does not; the subscription ends with it.
+	Token string `json:"token,omitempty"`
 }
 
 // Values of SubscribeCommand.Conflate.
@@ -192,6 +195,7 @@ type Event struct {
 	Pong         *Pong              `json:"pong,omitempty"`
 	Acked        *AckedEvent        `json:"acked,omitempty"`
 	Presence     *PresenceEvent     `json:"presence,omitempty"`
+	Expiring     *ExpiringEvent     `json:"expiring,omitempty"`
 }
 
 // ConnectedEvent answers ConnectCommand; it is pushed, without ID, where no connect was needed.
@@ -206,6 +210,14 @@ type ConnectedEvent struct {
 	// that its subscriptions go on where they were.
 	Session string `json:"session,omitempty"`
 	Resumed bool   `json:"resumed,omitempty"`
+	// ExpiresInMS is after how many milliseconds the token ends, and with it the
+	// connection; 0 is never.
+	ExpiresInMS int64 `json:"expires_in_ms,omitempty"`
+}
+
+// ExpiringEvent asks for a refresh: the token ends after so many milliseconds.
+type ExpiringEvent struct {
+	InMS int64 `json:"in_ms"`
 }
 
 // SubscribedEvent answers SubscribeCommand. Position is where delivery starts;

@@ -64,6 +64,10 @@ func (s *Session) Handle(ctx context.Context, cmd *protocol.Command) {
 			s.reply(cmd.ID, errNotConnected)
 			return
 		}
+		if end := s.expires.Load(); end != 0 && time.Now().UnixNano() >= end { // before the sweeper has seen it
+			s.Disconnect(disconnect(protocol.CloseTokenExpired))
+			return
+		}
 		s.opened = true
 	}
 	if err := c.handle(ctx, s, cmd); err != nil {
@@ -92,6 +96,9 @@ func (s *Session) connected(id uint64) *protocol.Event {
 	if s.registry.cfg.MaxFrame != protocol.DefaultMaxFrame {
 		ev.MaxFrame = s.registry.cfg.MaxFrame
 	}
+	if end := s.expires.Load(); end != 0 {
+		ev.ExpiresInMS = max(1, (end-time.Now().UnixNano())/int64(time.Millisecond))
+	}
 	return &protocol.Event{ID: id, Connected: ev}
 }
 
@@ -107,6 +114,7 @@ func connect(ctx context.Context, s *Session, cmd *protocol.Command) error {
 			return BadRequest(field, "has %d bytes, at most %d are allowed", len(v), protocol.MaxClientNameBytes)
 		}
 	}
+	var named []string
 	if c.Token != "" || !s.ready.Load() {
 		claims, err := s.authenticate(ctx, c.Token)
 		if err != nil {
@@ -116,7 +124,8 @@ func connect(ctx context.Context, s *Session, cmd *protocol.Command) error {
 			}
 			return nil
 		}
-		s.admit(claims)
+		s.supersede(claims)
+		named = claims.Channels
 	}
 	ev := s.connected(cmd.ID)
 	if c.Session != "" {
@@ -128,7 +137,22 @@ func connect(ctx context.Context, s *Session, cmd *protocol.Command) error {
 	}
 	s.opened = true
 	s.push(ev)
+	s.subscribeNamed(named)
 	return nil
+}
+
+// supersede takes claims in place of those of the handshake, whose channels may have
+// been subscribed to already.
+func (s *Session) supersede(claims auth.Claims) {
+	before, had := s.claimed(), s.ready.Load()
+	s.admit(claims)
+	switch {
+	case !had:
+	case before.Publisher() != claims.Publisher():
+		s.revokeUnallowed(auth.Claims{}) // another user's subscriptions are none of this one's
+	default:
+		s.revokeUnallowed(claims)
+	}
 }
 
 func (s *Session) authenticate(ctx context.Context, token string) (auth.Claims, error) {
@@ -145,6 +169,8 @@ func closeCode(err error) (code protocol.Code, ends bool) {
 		return protocol.CloseTokenExpired, true
 	case errors.Is(err, auth.ErrInvalid), errors.Is(err, auth.ErrMissing):
 		return protocol.CloseUnauthorized, true
+	case errors.Is(err, auth.ErrRevoked):
+		return protocol.CloseRevoked, true
 	}
 	return 0, false
 }
@@ -167,6 +193,7 @@ func refresh(ctx context.Context, s *Session, cmd *protocol.Command) error {
 	s.push(s.connected(cmd.ID))
 	s.leaveGroups(&claims)
 	s.revokeUnallowed(claims)
+	s.subscribeNamed(claims.Channels)
 	return nil
 }
 
@@ -177,13 +204,16 @@ func (s *Session) revokeUnallowed(claims auth.Claims) {
 	client := s.client
 	var gone []fanout.Channel
 	s.subs = slices.DeleteFunc(s.subs, func(j joined) bool {
-		watches := j.token&watching != 0
-		if claims.Allows(auth.Subscribe, j.channel.String()) && (!watches || claims.Allows(auth.Presence, j.channel.String())) {
+		allows := func(a auth.Action) bool {
+			return claims.Allows(a, j.channel.String()) || s.grantedLocked(a, j.channel, j.token)
+		}
+		if allows(auth.Subscribe) && (j.token&watching == 0 || allows(auth.Presence)) {
 			return false
 		}
 		gone = append(gone, j.channel)
 		return true
 	})
+	s.pruneLocked()
 	s.mu.Unlock()
 	for _, c := range gone {
 		_ = client.Unsubscribe(0, c) // fails if it has ended by itself meanwhile, which a notice tells
@@ -198,18 +228,16 @@ func subscribe(ctx context.Context, s *Session, cmd *protocol.Command) error {
 	if err != nil {
 		return err
 	}
-	claims := s.claimed()
-	if !claims.Allows(auth.Subscribe, req.Channel.String()) {
-		return Forbidden("channel", "the token does not allow subscribe on %s", req.Channel)
-	}
-	if req.Presence && !claims.Allows(auth.Presence, req.Channel.String()) {
-		return Forbidden("presence", "the token does not allow presence on %s", req.Channel)
+	given, err := s.authorise(ctx, req.Channel, cmd.Subscribe)
+	if err != nil {
+		return err
 	}
 	release, err := s.registry.Refine(&req, cmd.Subscribe)
 	if err != nil {
 		return err
 	}
 	defer release()
+	s.displace(req.Channel)
 	kept := passing
 	if cmd.Subscribe.Durable {
 		if err := s.mayJoin(req.Channel); err != nil {
@@ -219,7 +247,11 @@ func subscribe(ctx context.Context, s *Session, cmd *protocol.Command) error {
 			return err
 		}
 	}
-	client, token, err := s.join(req.Channel, cmd.ID, req.Presence, kept)
+	mark := uint64(0)
+	if req.Presence {
+		mark = watching
+	}
+	client, token, err := s.join(req.Channel, cmd.ID, mark, kept, given)
 	if err != nil {
 		return err
 	}
@@ -261,7 +293,7 @@ func (s *Session) mayJoinLocked(c fanout.Channel) error {
 }
 
 // join notes a subscription before it begins, since its outcome may come at once.
-func (s *Session) join(c fanout.Channel, id uint64, presence bool, kept durability) (client Subscriber, token uint64, err error) {
+func (s *Session) join(c fanout.Channel, id, mark uint64, kept durability, given *grant) (client Subscriber, token uint64, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.mayJoinLocked(c); err != nil {
@@ -270,12 +302,9 @@ func (s *Session) join(c fanout.Channel, id uint64, presence bool, kept durabili
 	if s.client == nil {
 		s.client = s.registry.services.NewClient(s)
 	}
-	mark := uint64(0)
-	if presence {
-		mark = watching
-	}
 	token = s.askLocked(id, mark)
 	s.subs = append(s.subs, joined{c, token})
+	s.keepLocked(given, token)
 	if kept != passing {
 		s.durable.bind(c, token, kept)
 	}

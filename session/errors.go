@@ -61,6 +61,8 @@ func refusals() []refusal {
 		{err: errNotConnected, code: protocol.ErrorUnauthorized, text: "not connected: the first command must be connect, with a token"},
 		{err: auth.ErrMissing, code: protocol.ErrorUnauthorized, text: "a token is needed", field: "token"},
 		{err: auth.ErrExpired, code: protocol.ErrorUnauthorized, field: "token"},
+		{err: auth.ErrRevoked, code: protocol.ErrorUnauthorized, field: "token"},
+		{err: auth.ErrUnavailable, code: protocol.ErrorUnavailable, text: "the keys to verify the token cannot be had at the moment; try again later", field: "token", retry: 2 * time.Second},
 		{err: auth.ErrInvalid, code: protocol.ErrorUnauthorized, field: "token"},
 		{err: context.DeadlineExceeded, code: protocol.ErrorTimeout, text: "no answer in time; the outcome is unknown", retry: time.Second},
 		{err: context.Canceled, code: protocol.ErrorUnavailable, text: "the node is shutting down", retry: time.Second},

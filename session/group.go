@@ -80,11 +80,13 @@ func (s *Session) subscribeGroup(ctx context.Context, id uint64, cmd *protocol.S
 	if s.registry.services.Groups == nil {
 		return refuse(protocol.ErrorNotSupported, "group", "this node has no groups")
 	}
-	if !s.claimed().Allows(auth.Subscribe, req.Channel.String()) {
-		return Forbidden("channel", "the token does not allow subscribe on %s", req.Channel)
+	given, err := s.authorise(ctx, req.Channel, cmd)
+	if err != nil {
+		return err
 	}
+	s.displace(req.Channel)
 	st := &seat{session: s, channel: req.Channel, group: req.Group}
-	if err := s.reserve(st); err != nil {
+	if err := s.reserve(st, given); err != nil {
 		return err
 	}
 	req.Member = st
@@ -120,7 +122,7 @@ func parseGroup(cmd *protocol.SubscribeCommand) (fanout.GroupRequest, error) {
 }
 
 // reserve notes a membership among the subscriptions, before it begins.
-func (s *Session) reserve(st *seat) error {
+func (s *Session) reserve(st *seat, given *grant) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if slices.ContainsFunc(s.subs, func(j joined) bool { return j.channel == st.channel }) {
@@ -136,6 +138,7 @@ func (s *Session) reserve(st *seat) error {
 	st.token = s.tokens
 	s.subs = append(s.subs, joined{channel: st.channel, token: st.token})
 	s.seats.joining = append(s.seats.joining, st)
+	s.keepLocked(given, st.token)
 	return nil
 }
 
@@ -177,6 +180,21 @@ func (s *Session) takeSeat(st *seat, begun bool) bool {
 func (s *Session) removeSeatLocked(st *seat) {
 	s.subs = slices.DeleteFunc(s.subs, func(j joined) bool { return j.token == st.token })
 	s.seats.list, s.seats.joining = without(s.seats.list, st), without(s.seats.joining, st)
+	s.pruneLocked()
+}
+
+// seatLocked returns the membership that is the subscription with this token, nil if it
+// is none.
+func (s *Session) seatLocked(token uint64) *seat {
+	if s.seats == nil {
+		return nil
+	}
+	for _, st := range slices.Concat(s.seats.list, s.seats.joining) {
+		if st.token == token {
+			return st
+		}
+	}
+	return nil
 }
 
 func without(list []*seat, st *seat) []*seat {
@@ -220,7 +238,7 @@ func (s *Session) leaveGroups(claims *auth.Claims) {
 	if s.seats != nil {
 		s.seats.closed = s.seats.closed || claims == nil
 		for _, st := range slices.Concat(s.seats.list, s.seats.joining) {
-			if claims == nil || !claims.Allows(auth.Subscribe, st.channel.String()) {
+			if claims == nil || !claims.Allows(auth.Subscribe, st.channel.String()) && !s.grantedLocked(auth.Subscribe, st.channel, st.token) {
 				gone = append(gone, st)
 			}
 		}

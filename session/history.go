@@ -15,7 +15,7 @@ func history(ctx context.Context, s *Session, cmd *protocol.Command) error {
 	if err != nil {
 		return err
 	}
-	if !s.claimed().Allows(auth.History, q.Channel.String()) {
+	if !s.allows(auth.History, q.Channel) {
 		return Forbidden("channel", "the token does not allow history on %s", q.Channel)
 	}
 	pages := s.queue().pages

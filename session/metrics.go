@@ -125,7 +125,7 @@ func (m *metrics) zero() {
 		protocol.CloseDraining, protocol.CloseHeartbeat, protocol.CloseNotReading, protocol.CloseInternal,
 		protocol.CloseConnectTimeout, protocol.CloseTokenExpired, protocol.CloseBadFrame, protocol.CloseUnauthorized,
 		protocol.CloseForbidden, protocol.CloseTooLarge, protocol.CloseTooMany, protocol.CloseProtocolError,
-		protocol.CloseInvalidText,
+		protocol.CloseInvalidText, protocol.CloseSuperseded, protocol.CloseRevoked,
 	} {
 		m.disconnects.WithLabelValues(label(c))
 	}
@@ -136,7 +136,7 @@ func (m *metrics) zero() {
 		protocol.ErrorBadRequest, protocol.ErrorUnauthorized, protocol.ErrorForbidden, protocol.ErrorNotFound,
 		protocol.ErrorTimeout, protocol.ErrorConflict, protocol.ErrorTooLarge, protocol.ErrorNotSupported,
 		protocol.ErrorTooManyRequests, protocol.ErrorInternal, protocol.ErrorUnavailable, protocol.ErrorOutcomeUnknown,
-		protocol.ErrorResubscribe, protocol.ErrorRevoked,
+		protocol.ErrorResubscribe, protocol.ErrorTokenExpired, protocol.ErrorRevoked,
 	} {
 		m.errors.WithLabelValues(label(c))
 	}

@@ -15,7 +15,7 @@ func presence(ctx context.Context, s *Session, cmd *protocol.Command) error {
 	if err != nil {
 		return err
 	}
-	if !s.claimed().Allows(auth.Presence, q.Channel.String()) {
+	if !s.allows(auth.Presence, q.Channel) {
 		return Forbidden("channel", "the token does not allow presence on %s", q.Channel)
 	}
 	if s.registry.services.Presence == nil {

@@ -51,9 +51,11 @@ type Services struct {
 	History   Historian
 	Publisher Publisher
 	Auth      Authenticator
-	Groups    Groups       // nil: there are none
-	Durable   DurableStore // nil keeps no durable sessions
-	Presence  Attendance   // nil where there is none
+	// Subscriptions verifies the tokens of single subscriptions; nil: there are none.
+	Subscriptions SubscriptionAuthenticator
+	Groups        Groups       // nil: there are none
+	Durable       DurableStore // nil keeps no durable sessions
+	Presence      Attendance   // nil where there is none
 	// Others asks the other nodes; nil on a node that is alone.
 	Others  Asker
 	Filters Filters // nil: there are none

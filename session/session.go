@@ -51,6 +51,7 @@ type Session struct {
 	heard   atomic.Int64 // when the client last sent anything
 	begun   atomic.Int64 // when the frame began that is being received; 0 is none
 	expires atomic.Int64 // when the claims end; 0 is never
+	due     atomic.Int64 // when the sweeper must look at tokens; 0 is never
 
 	// Owned by the sweeper.
 	nextPing int64
@@ -62,7 +63,8 @@ type Session struct {
 	tokens uint64     // counts what the hub is asked
 	asked  []question
 	subs   []joined
-	seats  *seats // made by the first group
+	seats  *seats   // made by the first group
+	grants []*grant // of subscription tokens
 }
 
 // question is what the hub was asked and has not answered.
@@ -85,6 +87,7 @@ var (
 	_ fanout.Identified = (*Session)(nil)
 	_ Member            = (*Session)(nil)
 	_ Owned             = (*Session)(nil)
+	_ Revocable         = (*Session)(nil)
 )
 
 // Init makes a zero Session one whose frames wait until Outbound().Start. The owner is
@@ -145,28 +148,51 @@ func (s *Session) Heard(now time.Time) { s.heard.Store(now.UnixNano()) }
 func (s *Session) Receiving(since int64) (before int64) { return s.begun.Swap(since) }
 
 func (s *Session) admit(claims auth.Claims) {
-	s.mu.Lock()
-	s.holder = holder{claims.Subject, claims.Key, claims.Info, claims.Capabilities}
-	s.mu.Unlock()
-	s.expires.Store(0)
-	if !claims.ExpiresAt.IsZero() {
-		s.expires.Store(claims.ExpiresAt.UnixNano())
+	h := holder{
+		subject: claims.Subject, key: claims.Key, info: claims.Info, tokenID: claims.TokenID,
+		issuedAt: claims.IssuedAt, capabilities: claims.Capabilities,
 	}
+	if !claims.Limits.IsZero() {
+		h.limits = &claims.Limits
+	}
+	end := int64(0)
+	if !claims.ExpiresAt.IsZero() {
+		end = claims.ExpiresAt.UnixNano()
+		h.warnAt = WarnAt(claims, time.Now()).UnixNano()
+	}
+	s.mu.Lock()
+	s.holder = h
+	s.expires.Store(end)
+	s.dueLocked()
+	s.mu.Unlock()
 	s.ready.Store(true)
 }
 
 // holder is what a session keeps of its claims; when they end is kept apart.
 type holder struct {
-	subject, key, info string
-	capabilities       auth.Capabilities
+	subject, key, info, tokenID string
+
+	issuedAt     time.Time
+	capabilities auth.Capabilities
+	limits       *auth.Limits // nil: none
+	warnAt       int64        // when a refresh is asked for; 0: it was, or need not be
 }
 
-// claimed are the claims, but for when they end.
+// claimed are the session's claims, but for their Channels, which are subscribed to.
 func (s *Session) claimed() auth.Claims {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	h := &s.holder
-	return auth.Claims{Subject: h.subject, Key: h.key, Info: h.info, Capabilities: h.capabilities}
+	h := s.holder
+	s.mu.Unlock()
+	c := auth.Claims{
+		Subject: h.subject, Key: h.key, Info: h.info, TokenID: h.tokenID, IssuedAt: h.issuedAt, Capabilities: h.capabilities,
+	}
+	if h.limits != nil {
+		c.Limits = *h.limits
+	}
+	if at := s.expires.Load(); at != 0 {
+		c.ExpiresAt = time.Unix(0, at)
+	}
+	return c
 }
 
 // Identity makes the session a member of the channels it is subscribed to.
@@ -248,6 +274,11 @@ func (s *Session) keptBack(n fanout.Notice) bool {
 
 // answer passes on what has become of a subscription.
 func (s *Session) answer(n fanout.Notice) bool {
+	if n.Token != 0 {
+		if done, ok := s.unaskedAnswer(n); done {
+			return ok
+		}
+	}
 	revoked := n.Token == 0 && n.Kind == fanout.NoticeUnsubscribed
 	if n.Kind == fanout.NoticeFailed {
 		if n.Token == 0 && errors.Is(n.Err, fanout.ErrNotSubscribed) {
@@ -315,6 +346,7 @@ func (s *Session) forget(c fanout.Channel, token uint64) {
 	s.subs = slices.DeleteFunc(s.subs, func(j joined) bool {
 		return j.channel == c && (token == 0 || j.token == token)
 	})
+	s.pruneLocked()
 }
 
 func (s *Session) subscriber() Subscriber {

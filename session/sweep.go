@@ -19,6 +19,9 @@ func (s *Session) Sweep(now time.Time) {
 	if progress.Alive {
 		s.lastLife = at
 	}
+	if due := s.due.Load(); due != 0 && at >= due {
+		s.sweepTokens(now)
+	}
 	expires, begun := s.expires.Load(), s.begun.Load()
 	switch {
 	case progress.Stalled >= cfg.StallTimeout:

@@ -22,6 +22,8 @@ type Client struct {
 	// writeBuffers are borrowed for the time of a write.
 	writeBuffers sync.Pool
 
+	life context.Context //nolint:containedctx // run's, for what goes on beside it; set by Connect
+
 	tried string // run's own: the token of the last attempt to connect
 
 	mu          sync.Mutex // guards the following
@@ -84,6 +86,7 @@ func (c *Client) Connect(ctx context.Context) error {
 // startLocked starts run; what it runs outlives ctx and ends at Close.
 func (c *Client) startLocked(ctx context.Context) {
 	ctx, c.stop = context.WithCancelCause(context.WithoutCancel(ctx))
+	c.life = ctx
 	c.startCalls = func() { c.wg.Go(func() { c.calls.run(ctx) }) }
 	c.state = StateConnecting
 	c.wg.Go(func() { c.run(ctx) })

@@ -33,6 +33,10 @@ func (s *Subscription) ask(l *link) bool {
 		request, c := s.request, s.startLocked()
 		s.mu.Unlock()
 
+		if s.opts.TokenFunc != nil {
+			s.sendWithToken(l, request, c)
+			return true
+		}
 		id := l.expect(func(e *protocol.Event) { s.answered(l, request, e) })
 		if _, err := l.send(nil, &protocol.Command{ID: id, Subscribe: c}); err == nil {
 			return true

@@ -98,7 +98,7 @@ func retryAfter(ms int64) time.Duration {
 
 func remedy(c protocol.Code) string {
 	switch c {
-	case protocol.ErrorUnauthorized, protocol.CloseUnauthorized:
+	case protocol.ErrorUnauthorized, protocol.CloseUnauthorized, protocol.CloseRevoked, protocol.ErrorTokenExpired:
 		return "connect with a valid token"
 	case protocol.ErrorForbidden, protocol.CloseForbidden, protocol.ErrorRevoked:
 		return "use a token whose capabilities cover it"

@@ -24,8 +24,9 @@ type Options struct {
 	URLs []string
 	// Token is sent at every connect.
 	Token string
-	// TokenFunc gives the token instead, anew at every connect. An error is retried
-	// like a failure to connect, unless it is an *Error with code 4401 or 4403.
+	// TokenFunc gives the token instead, anew at every connect, and when the node says
+	// that the one it has expires. It may take its time, as long as ctx. An error is
+	// retried like a failure to connect, unless it is an *Error with code 4401 or 4403.
 	TokenFunc func(ctx context.Context) (string, error)
 	// Codec of the connection; the zero value is JSON.
 	Codec Codec
@@ -123,18 +124,6 @@ func (o Options) withDefaults() Options {
 	o.Header = o.Header.Clone()
 	o.URLs = slices.Clone(o.URLs)
 	return o
-}
-
-// token returns what to connect with.
-func (o *Options) token(ctx context.Context) (string, error) {
-	if o.TokenFunc == nil {
-		return o.Token, nil
-	}
-	token, err := o.TokenFunc(ctx)
-	if err != nil {
-		return "", fmt.Errorf("rivulet: get token: %w", err)
-	}
-	return token, nil
 }
 
 // nodeURL reads the address of a node. scheme maps http(s) and ws(s) to the pair

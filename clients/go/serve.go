@@ -98,6 +98,9 @@ func (c *Client) handle(ctx context.Context, l *link, e *protocol.Event) error {
 		if s, u := c.news(l, e); s != nil {
 			s.deliver(l, u)
 		}
+		if e.Expiring != nil {
+			c.renew(l, time.Duration(e.Expiring.InMS)*time.Millisecond)
+		}
 		return c.handleLink(l, e)
 	}
 	return nil

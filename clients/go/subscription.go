@@ -44,6 +44,10 @@ type SubscribeOptions struct {
 	// fast as they are taken.
 	Conflate string
 	MaxRate  int
+	// TokenFunc gives the token of this subscription alone, where the client's own does
+	// not allow it: whenever it is subscribed to, again when that token has expired. An
+	// error is retried, unless it is an *Error that is not Temporary.
+	TokenFunc func(ctx context.Context, channel string) (string, error)
 	// Buffer is how many updates wait for the application at most; 0 is 256. It is
 	// bounded to about 1 MiB as well.
 	Buffer int

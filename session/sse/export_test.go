@@ -22,7 +22,7 @@ func SinkForTest(r *session.Registry, requests []fanout.SubscribeRequest) (fanou
 
 // ParseRequestForTest gives what the request subscribes to.
 func ParseRequestForTest(r *http.Request) ([]fanout.SubscribeRequest, error) {
-	subs, err := parseRequest(r)
+	subs, err := parseRequest(r, nil)
 	var out []fanout.SubscribeRequest
 	for _, s := range subs {
 		out = append(out, s.request)

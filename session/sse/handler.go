@@ -78,7 +78,7 @@ func (h *Handler) check(w http.ResponseWriter, r *http.Request, further ...strin
 	if err != nil {
 		return nil, claims, err
 	}
-	subs, err := parseRequest(r, further...)
+	subs, err := parseRequest(r, claims.Channels, further...)
 	if err != nil {
 		return nil, claims, err
 	}

@@ -25,9 +25,9 @@ type subscription struct {
 	hash    string
 }
 
-// parseRequest reads the channels of a request, where they start and what they leave
-// out. further are the parameters that it does not read.
-func parseRequest(r *http.Request, further ...string) ([]subscription, error) {
+// parseRequest reads the channels of a request, or takes those that its token names, where
+// they start and what they leave out. further are the parameters that it does not read.
+func parseRequest(r *http.Request, named []string, further ...string) ([]subscription, error) {
 	query, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
 		return nil, session.BadRequest("query", "is not a valid query string: %v", err)
@@ -35,7 +35,11 @@ func parseRequest(r *http.Request, further ...string) ([]subscription, error) {
 	if err := checkNames(query, further); err != nil {
 		return nil, err
 	}
-	channels, err := parseChannels(query["channel"])
+	names := query["channel"]
+	if len(names) == 0 {
+		names = named
+	}
+	channels, err := parseChannels(names)
 	if err != nil {
 		return nil, err
 	}

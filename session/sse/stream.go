@@ -28,7 +28,7 @@ type stream struct {
 	client   session.Subscriber
 	who      fanout.Identity
 	born     time.Time
-	expires  time.Time
+	claims   auth.Claims
 	outcome  chan error // one value: nil when all channels are subscribed, or why one is not
 
 	// Owned by the sink's caller.
@@ -37,7 +37,8 @@ type stream struct {
 
 	// Owned by the sweeper.
 	nextBeat time.Time
-	lastLife int64 // when the client's kernel was seen to acknowledge something, Unix nanoseconds
+	warnAt   time.Time // when the client is told that its token ends; zero: it was, or need not be
+	lastLife int64     // when the client's kernel was seen to acknowledge something, Unix nanoseconds
 
 	decide sync.Once // of outcome
 }
@@ -47,6 +48,7 @@ var (
 	_ fanout.Corker     = (*stream)(nil)
 	_ session.Member    = (*stream)(nil)
 	_ session.Owned     = (*stream)(nil)
+	_ session.Revocable = (*stream)(nil)
 	_ fanout.Identified = (*stream)(nil)
 	_ session.Owner     = (*stream)(nil)
 	_ socket.Handler    = (*stream)(nil)
@@ -54,7 +56,7 @@ var (
 
 func newStream(r *session.Registry, log *slog.Logger, claims auth.Claims, subs []subscription) *stream {
 	s := &stream{
-		registry: r, cfg: r.Config(), log: log, expires: claims.ExpiresAt, waiting: len(subs),
+		registry: r, cfg: r.Config(), log: log, claims: claims, waiting: len(subs),
 		outcome: make(chan error, 1), // so that the sink never waits
 		born:    time.Now(),
 	}
@@ -65,6 +67,7 @@ func newStream(r *session.Registry, log *slog.Logger, claims auth.Claims, subs [
 		s.places = append(s.places, place{channel: sub.request.Channel, hash: sub.hash, positions: slices.Clone(sub.request.Start.Positions)})
 	}
 	now := time.Now()
+	s.warnAt = session.WarnAt(claims, now)
 	s.nextBeat = now.Add(s.cfg.PingInterval/2 + mathrand.N(s.cfg.PingInterval/2))
 	s.lastLife = now.UnixNano()
 	r.Init(&s.out, s)
@@ -230,11 +233,22 @@ func (s *stream) Sweep(now time.Time) {
 	case progress.Owed && now.UnixNano()-s.lastLife >= int64(s.cfg.DeadAfter):
 		s.registry.Disconnected(protocol.CloseHeartbeat)
 		s.Abort() // nobody is there to be told
-	case !s.expires.IsZero() && !now.Before(s.expires):
+	case s.claims.Expired(now):
 		s.disconnect(protocol.CloseTokenExpired)
+	case !s.warnAt.IsZero() && !now.Before(s.warnAt):
+		s.warnAt = time.Time{}
+		left := s.claims.ExpiresAt.Sub(now).Milliseconds()
+		s.out.Push(named(&protocol.Event{Expiring: &protocol.ExpiringEvent{InMS: left}}, nil)) // no room: its end comes all the same
 	case !now.Before(s.nextBeat):
 		s.nextBeat = s.nextBeat.Add(s.cfg.PingInterval)
 		s.out.Push([]byte(heartbeat)) // no room: the client has enough to read
+	}
+}
+
+// Revoke implements session.Revocable.
+func (s *stream) Revoke(revoked func(auth.Claims) bool) {
+	if revoked(s.claims) {
+		s.disconnect(protocol.CloseRevoked)
 	}
 }
 

@@ -50,6 +50,7 @@ func (h *Handler) start(slot *session.Slot, network net.Conn, codec wireCodec, p
 	c.driver = h.registry.Attach(network, c)
 	c.Outbound().Start(c.driver, nil)
 	slot.Enter(c)
+	c.Begin(shake)
 	c.driver.Begin()
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"net"
+	"net/http"
 	"sync"
 	"testing"
 	"time"
@@ -44,6 +45,17 @@ type speaker struct {
 // speak dials; deflate offers compression.
 func (n *node) speak(tb testing.TB, l language, kind int, deflate bool) *speaker {
 	tb.Helper()
+	return n.speakWith(tb, l, kind, deflate, nil)
+}
+
+// speakAs dials with a token.
+func (n *node) speakAs(tb testing.TB, l language, kind int, token string) *speaker {
+	tb.Helper()
+	return n.speakWith(tb, l, kind, false, http.Header{"Authorization": {"Bearer " + token}})
+}
+
+func (n *node) speakWith(tb testing.TB, l language, kind int, deflate bool, header http.Header) *speaker {
+	tb.Helper()
 	s := &speaker{language: l, tb: tb, kind: kind}
 	d := gorilla.Dialer{
 		Subprotocols: []string{l.Subprotocol()}, EnableCompression: deflate,
@@ -53,7 +65,7 @@ func (n *node) speak(tb testing.TB, l language, kind int, deflate bool) *speaker
 			return s.wire, err
 		},
 	}
-	conn, resp, err := d.DialContext(tb.Context(), n.url, nil)
+	conn, resp, err := d.DialContext(tb.Context(), n.url, header)
 	if err != nil {
 		tb.Fatalf("dial: %v (%v)", err, resp)
 	}

@@ -40,6 +40,19 @@ func (t Tokens) Authenticate(_ context.Context, token string) (auth.Claims, erro
 	}
 }
 
+// AuthenticateSubscription implements session.SubscriptionAuthenticator: the claims must
+// have the channel.
+func (t Tokens) AuthenticateSubscription(_ context.Context, token, channel string) (auth.Claims, error) {
+	claims, ok := t.Known[token]
+	switch {
+	case token == "expired":
+		return auth.Claims{}, auth.ErrExpired
+	case !ok || claims.Channel != channel:
+		return auth.Claims{}, auth.ErrInvalid
+	}
+	return claims, nil
+}
+
 // May makes claims from "pattern": actions.
 func May(tb testing.TB, subject string, by map[string][]auth.Action) auth.Claims {
 	tb.Helper()
@@ -53,7 +66,8 @@ func May(tb testing.TB, subject string, by map[string][]auth.Action) auth.Claims
 // Start runs a registry on the hub until the test ends.
 func (h *Hub) Start(tb testing.TB, cfg session.Config, a session.Authenticator) *session.Registry {
 	tb.Helper()
-	r, err := session.NewRegistry(cfg, session.Services{NewClient: h.NewClient, History: h, Publisher: h, Auth: a},
+	subscriptions, _ := a.(session.SubscriptionAuthenticator)
+	r, err := session.NewRegistry(cfg, session.Services{NewClient: h.NewClient, History: h, Publisher: h, Auth: a, Subscriptions: subscriptions},
 		slog.New(slog.DiscardHandler), prometheus.NewRegistry())
 	if err != nil {
 		tb.Fatal(err)

@@ -1,0 +1,333 @@
+package session
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/rivulet-rt/rivulet/auth"
+	"github.com/rivulet-rt/rivulet/fanout"
+	"github.com/rivulet-rt/rivulet/protocol"
+)
+
+// SubscriptionAuthenticator turns a token for one subscription into claims that hold on
+// channel alone. Errors wrap those of auth.
+type SubscriptionAuthenticator interface {
+	AuthenticateSubscription(ctx context.Context, token, channel string) (auth.Claims, error)
+}
+
+// grant is what a subscription token allows, as long as its subscription lasts.
+type grant struct {
+	token  uint64 // of the joined subscription
+	claims auth.Claims
+}
+
+// Tokens of what the hub is asked that stand for no command.
+const (
+	// replaced ends a subscription of the connection's token that a subscribe takes over.
+	replaced uint64 = 1<<62 | iota
+	// lapsed ends one whose subscription token has expired.
+	lapsed
+	// withdrawn ends one whose subscription token was revoked.
+	withdrawn
+	// unasked marks the tokens of subscriptions that the connection's token names.
+	unasked uint64 = 1 << 61
+)
+
+// authorise is what lets a subscription begin: the connection's own claims, or those of
+// the command's subscription token, which are returned then.
+func (s *Session) authorise(ctx context.Context, c fanout.Channel, cmd *protocol.SubscribeCommand) (*grant, error) {
+	var given *grant
+	if cmd.Token != "" {
+		claims, err := s.authenticateSubscription(ctx, c, cmd.Token)
+		if err != nil {
+			return nil, err
+		}
+		given = &grant{claims: claims}
+	}
+	own := s.claimed()
+	allows := func(a auth.Action) bool {
+		return own.Allows(a, c.String()) || given != nil && given.claims.Allows(a, c.String())
+	}
+	switch {
+	case !allows(auth.Subscribe):
+		return nil, Forbidden("channel", "the token does not allow subscribe on %s", c)
+	case cmd.Presence && !allows(auth.Presence):
+		return nil, Forbidden("presence", "the token does not allow presence on %s", c)
+	}
+	return given, nil
+}
+
+func (s *Session) authenticateSubscription(ctx context.Context, c fanout.Channel, token string) (auth.Claims, error) {
+	service := s.registry.services.Subscriptions
+	if service == nil {
+		return auth.Claims{}, refuse(protocol.ErrorNotSupported, "token", "this node has no subscription tokens")
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.registry.cfg.CommandTimeout)
+	defer cancel()
+	claims, err := service.AuthenticateSubscription(ctx, token, c.String())
+	switch {
+	case err != nil:
+		return auth.Claims{}, err
+	case claims.Subject != s.claimed().Subject:
+		return auth.Claims{}, Forbidden("token", "is for another user than this connection's")
+	}
+	return claims, nil
+}
+
+// keepLocked notes a grant with its subscription. s.mu is held.
+func (s *Session) keepLocked(g *grant, token uint64) {
+	if g == nil {
+		return
+	}
+	g.token = token
+	s.grants = append(s.grants, g)
+	s.dueLocked()
+}
+
+// pruneLocked drops the grants whose subscription has ended. s.mu is held.
+func (s *Session) pruneLocked() {
+	if s.grants == nil {
+		return
+	}
+	s.grants = slices.DeleteFunc(s.grants, func(g *grant) bool {
+		return !slices.ContainsFunc(s.subs, func(j joined) bool { return j.token == g.token })
+	})
+	if len(s.grants) == 0 {
+		s.grants = nil // nothing is kept where there are none
+	}
+}
+
+// grantedLocked reports whether a subscription token allows the action, that of the
+// subscription with this token, or of any with 0. s.mu is held.
+func (s *Session) grantedLocked(a auth.Action, c fanout.Channel, token uint64) bool {
+	for _, g := range s.grants {
+		if (token == 0 || g.token == token) && !g.claims.Expired(time.Now()) && g.claims.Allows(a, c.String()) {
+			return true
+		}
+	}
+	return false
+}
+
+// allows reports whether the connection's claims, or a subscription token's, cover the
+// action.
+func (s *Session) allows(a auth.Action, c fanout.Channel) bool {
+	if s.claimed().Allows(a, c.String()) {
+		return true
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.grantedLocked(a, c, 0)
+}
+
+// dueLocked works out when the sweeper must look at tokens next. s.mu is held.
+func (s *Session) dueLocked() {
+	due := s.holder.warnAt
+	for _, g := range s.grants {
+		if at := g.claims.ExpiresAt; !at.IsZero() && (due == 0 || at.UnixNano() < due) {
+			due = at.UnixNano()
+		}
+	}
+	s.due.Store(due)
+}
+
+// sweepTokens asks for a refresh before the connection's token ends, and ends the
+// subscriptions whose own tokens have.
+func (s *Session) sweepTokens(now time.Time) {
+	at := now.UnixNano()
+	s.mu.Lock()
+	warn := s.holder.warnAt != 0 && at >= s.holder.warnAt
+	if warn {
+		s.holder.warnAt = 0
+	}
+	s.mu.Unlock()
+	s.endGrants(lapsed, func(c auth.Claims) bool { return c.Expired(now) })
+	if end := s.expires.Load(); warn && at < end {
+		s.push(&protocol.Event{Expiring: &protocol.ExpiringEvent{InMS: (end - at) / int64(time.Millisecond)}})
+	}
+}
+
+// endGrants ends the subscriptions whose tokens are over; why is the hub's token.
+func (s *Session) endGrants(why uint64, over func(auth.Claims) bool) {
+	s.mu.Lock()
+	var gone []joined
+	client := s.client
+	for _, g := range s.grants {
+		if !over(g.claims) {
+			continue
+		}
+		if i := slices.IndexFunc(s.subs, func(j joined) bool { return j.token == g.token }); i >= 0 {
+			gone = append(gone, s.subs[i])
+		}
+	}
+	seats := make([]*seat, len(gone))
+	for i, j := range gone {
+		if seats[i] = s.seatLocked(j.token); seats[i] == nil {
+			s.subs = slices.DeleteFunc(s.subs, func(o joined) bool { return o.token == j.token })
+		}
+	}
+	s.pruneLocked()
+	s.dueLocked()
+	s.mu.Unlock()
+	for i, j := range gone {
+		if seats[i] != nil {
+			s.leaveGroup(0, seats[i], endOf(why))
+			continue
+		}
+		_ = client.Unsubscribe(why, j.channel) // fails if it has ended by itself meanwhile, which a notice tells
+	}
+}
+
+// endOf is how a client is told of a subscription that the node ends for a reason of its
+// token; the channel is left out.
+func endOf(why uint64) protocol.UnsubscribedEvent {
+	code := protocol.ErrorRevoked
+	if why == lapsed {
+		code = protocol.ErrorTokenExpired
+	}
+	return protocol.UnsubscribedEvent{Code: code, Reason: code.Reason()}
+}
+
+// Revocable is a Member whose tokens may be revoked while it lasts.
+type Revocable interface {
+	// Revoke ends what rests on claims of which revoked says so: the connection, with
+	// 4206, or one subscription, with 4700. It does not wait, and may be called from any
+	// goroutine; revoked must return at once.
+	Revoke(revoked func(auth.Claims) bool)
+}
+
+// Revoke has all connections of this node end what rests on revoked claims. It returns
+// when all have been asked to.
+func (r *Registry) Revoke(revoked func(auth.Claims) bool) {
+	for _, m := range r.members() {
+		if k, ok := m.(Revocable); ok {
+			k.Revoke(revoked)
+		}
+	}
+}
+
+// Revoke implements Revocable.
+func (s *Session) Revoke(revoked func(auth.Claims) bool) {
+	if s.ready.Load() && revoked(s.claimed()) {
+		s.Disconnect(disconnect(protocol.CloseRevoked))
+		return
+	}
+	s.endGrants(withdrawn, revoked)
+}
+
+// Begin subscribes to what the token of the handshake names. The transport calls it once,
+// when the session is among the registry's members, and before it reads.
+func (s *Session) Begin(h Handshake) {
+	if h.Given {
+		s.subscribeNamed(h.Claims.Channels)
+	}
+}
+
+// subscribeNamed subscribes to the channels that the connection's token names, but for
+// those that it is subscribed to. The client has not asked, so that it is told of each
+// as of what the node does unasked.
+func (s *Session) subscribeNamed(channels []string) {
+	for _, name := range channels {
+		c, err := fanout.ParsePattern(name)
+		if err == nil {
+			err = s.subscribeUnasked(c)
+		}
+		if err != nil {
+			s.push(&protocol.Event{Unsubscribed: notBegun(name, err)})
+		}
+	}
+}
+
+func (s *Session) subscribeUnasked(c fanout.Channel) error {
+	if _, ok := s.joined(c); ok {
+		return nil
+	}
+	req := fanout.SubscribeRequest{Channel: c}
+	release, err := s.registry.Refine(&req, &protocol.SubscribeCommand{})
+	if err != nil {
+		return err
+	}
+	defer release()
+	client, token, err := s.join(c, 0, unasked, passing, nil)
+	if err != nil {
+		return err
+	}
+	req.Token = token
+	if err := client.Subscribe(req); err != nil {
+		s.forget(c, token)
+		s.answered(token)
+		return err
+	}
+	return nil
+}
+
+// notBegun tells of a subscription that the client has not asked for.
+func notBegun(channel string, err error) *protocol.UnsubscribedEvent {
+	ev := ReadErrorEvent(err)
+	code := protocol.ErrorResubscribe
+	if !ev.Temporary {
+		code = protocol.ErrorRevoked
+	}
+	return &protocol.UnsubscribedEvent{Channel: channel, Code: code, Reason: ev.Message}
+}
+
+// displace ends the subscription to a channel that the connection's token has named, so
+// that the client's own can begin; the client hears nothing of it but that.
+func (s *Session) displace(c fanout.Channel) {
+	s.mu.Lock()
+	client := s.client
+	i := slices.IndexFunc(s.subs, func(j joined) bool { return j.channel == c && j.token&unasked != 0 })
+	if i >= 0 {
+		token := s.subs[i].token
+		s.subs = slices.Delete(s.subs, i, i+1)
+		s.asked = slices.DeleteFunc(s.asked, func(q question) bool { return q.token == token })
+	}
+	s.mu.Unlock()
+	if i >= 0 {
+		_ = client.Unsubscribe(replaced, c) // fails if it has ended by itself meanwhile
+	}
+}
+
+// unaskedAnswer handles what the hub says of subscriptions that no command stands for;
+// false is for answer.
+func (s *Session) unaskedAnswer(n fanout.Notice) (done, ok bool) {
+	switch {
+	case n.Token == replaced:
+		return true, true
+	case n.Token == lapsed || n.Token == withdrawn:
+		if n.Kind == fanout.NoticeFailed {
+			return true, true // it ended by itself before, and the client knows
+		}
+		s.forget(n.Channel, 0)
+		ev := endOf(n.Token)
+		ev.Channel = n.Channel.String()
+		return true, s.push(&protocol.Event{Unsubscribed: &ev})
+	case n.Token&unasked == 0 || n.Token&watching != 0:
+		return false, false
+	}
+	if token, _ := s.joined(n.Channel); token != n.Token {
+		return true, true // another has taken its place
+	}
+	if n.Kind != fanout.NoticeFailed {
+		return false, false
+	}
+	s.forget(n.Channel, n.Token)
+	s.answered(n.Token)
+	s.registry.log.Debug("channel of a token not subscribed", slog.Any("session", s), slog.Any("err", n.Err))
+	return true, s.push(&protocol.Event{Unsubscribed: notBegun(n.Channel.String(), n.Err)})
+}
+
+// expiryLead is how long before a token ends its client is asked to refresh it: leadTime,
+// or a quarter of the time that it has.
+func expiryLead(left time.Duration) time.Duration { return min(leadTime, left/4) }
+
+const leadTime = 20 * time.Second
+
+// WarnAt is when the holder of claims that end is told of it; zero where they do not.
+func WarnAt(claims auth.Claims, now time.Time) time.Time {
+	if claims.ExpiresAt.IsZero() {
+		return time.Time{}
+	}
+	return claims.ExpiresAt.Add(-expiryLead(claims.ExpiresAt.Sub(now)))
+}
