@@ -120,6 +120,7 @@ func insecurities(cfg Config) []string {
 	if readableByOthers(cfg.Auth.HMAC.SecretFile) {
 		list = append(list, "auth.hmac.secret_file: "+cfg.Auth.HMAC.SecretFile+" can be read by other users; chmod 600 it")
 	}
+	list = append(list, cfg.hookInsecurities()...)
 	for _, w := range cfg.Webhooks {
 		if w.Insecure && strings.HasPrefix(w.URL, "http:") {
 			list = append(list, "webhooks."+w.Name+".insecure: anybody on the way to the receiver can read its events")

@@ -95,6 +95,8 @@ type SessionConfig struct {
 type AuthConfig struct {
 	HMAC HMACConfig  `yaml:"hmac"`
 	Keys []KeyConfig `yaml:"keys"`
+	// ConnectHook is asked about every connection of a client.
+	ConnectHook ConnectHookConfig `yaml:"connect_hook"`
 }
 
 // HMACConfig is about JWT signed with a shared secret.
@@ -159,6 +161,8 @@ type NamespaceConfig struct {
 	// Presence keeps who is subscribed to the namespace's channels; with Dev every
 	// namespace has it.
 	Presence bool `yaml:"presence"`
+	// Hooks are asked before something is done in the namespace.
+	Hooks NamespaceHooks `yaml:"hooks"`
 }
 
 // PresenceConfig bounds what is told of who is subscribed.
@@ -204,7 +208,7 @@ func DefaultConfig() Config {
 		Auth: AuthConfig{HMAC: HMACConfig{
 			Algorithm: a.HMAC.Algorithm,
 			Leeway:    Duration(a.HMAC.Leeway),
-		}},
+		}, ConnectHook: defaultConnectHook()},
 		Presence: PresenceConfig{MaxMembers: p.MaxMembers, Interval: Duration(p.Interval)},
 		Events:   defaultEvents(),
 		Log:      LogConfig{Format: "auto", Level: "info"},
@@ -221,6 +225,7 @@ func (c Config) Validate() error {
 		c.authProblems(),
 		c.namespaceProblems(),
 		c.webhookProblems(),
+		c.hookProblems(),
 		c.presenceProblems(),
 		c.logProblems(),
 	)...))

@@ -20,6 +20,7 @@ import (
 
 	"github.com/rivulet-rt/rivulet/api"
 	"github.com/rivulet-rt/rivulet/auth"
+	"github.com/rivulet-rt/rivulet/auth/hook"
 	"github.com/rivulet-rt/rivulet/broker"
 	"github.com/rivulet-rt/rivulet/broker/webhook"
 	"github.com/rivulet-rt/rivulet/fanout"
@@ -46,6 +47,7 @@ type Node struct {
 	name     string
 	verifier *auth.Verifier
 	webhooks webhook.Config
+	asks     []hook.Config
 	log      *slog.Logger
 	reg      *prometheus.Registry
 
@@ -83,8 +85,12 @@ func New(cfg Config, logger *slog.Logger, reg *prometheus.Registry) (*Node, erro
 	if err != nil {
 		return nil, err
 	}
+	asks, err := cfg.hookConfigs()
+	if err != nil {
+		return nil, err
+	}
 	return &Node{
-		cfg: cfg, name: name, verifier: verifier, webhooks: hooks, reg: reg,
+		cfg: cfg, name: name, verifier: verifier, webhooks: hooks, asks: asks, reg: reg,
 		log:     logger.With(slog.String("node", name)),
 		failed:  make(chan error, 1),
 		started: make(chan struct{}),
@@ -172,11 +178,19 @@ func (n *Node) setup(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("prepare filters: %w", err)
 	}
+	gates, err := n.newGates()
+	if err != nil {
+		return err
+	}
+	publisher := gates.publisher(b)
 	registry, err := session.NewRegistry(n.limits(), session.Services{
 		NewClient: func(sink fanout.Sink) session.Subscriber { return hub.NewClient(sink) },
 		History:   hub,
-		Publisher: b,
+		Publisher: publisher,
 		Auth:      n.verifier,
+		Connect:   gates.connect(),
+		Subscribe: gates.subscribe(),
+		Slow:      gates.slow(),
 		Durable:   b.Sessions(),
 		Presence:  presence,
 		Others:    control,
@@ -200,7 +214,7 @@ func (n *Node) setup(ctx context.Context) error {
 		echo = websocket.NewEcho(registry, n.log)
 	}
 	n.serve(ctx, listener, api.New(api.DefaultConfig(), api.Deps{
-		Publisher: b,
+		Publisher: publisher,
 		Purger:    b,
 		Scheduler: b,
 		Groups:    b,

@@ -80,6 +80,10 @@ func (c Config) nodeConfig() (auth.Config, error) {
 	if c.webhookProblems() == nil {
 		_, hooks = c.webhookConfig("")
 	}
+	if c.hookProblems() == nil {
+		_, asked := c.hookConfigs()
+		hooks = errors.Join(hooks, asked)
+	}
 	return a, errors.Join(c.Validate(), err, hooks)
 }
 

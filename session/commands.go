@@ -108,7 +108,7 @@ func connect(ctx context.Context, s *Session, cmd *protocol.Command) error {
 		}
 	}
 	if c.Token != "" || !s.ready.Load() {
-		claims, err := s.authenticate(ctx, c.Token)
+		claims, err := s.registry.authenticate(ctx, c.Token, s.called(c))
 		if err != nil {
 			s.reply(cmd.ID, err)
 			if code, ends := closeCode(err); ends {
@@ -131,19 +131,13 @@ func connect(ctx context.Context, s *Session, cmd *protocol.Command) error {
 	return nil
 }
 
-func (s *Session) authenticate(ctx context.Context, token string) (auth.Claims, error) {
-	ctx, cancel := context.WithTimeout(ctx, s.registry.cfg.CommandTimeout)
-	defer cancel()
-	return s.registry.services.Auth.Authenticate(ctx, token)
-}
-
 // closeCode is the end that a failed authentication brings; a fault of the node
 // brings none.
 func closeCode(err error) (code protocol.Code, ends bool) {
 	switch {
 	case errors.Is(err, auth.ErrExpired):
 		return protocol.CloseTokenExpired, true
-	case errors.Is(err, auth.ErrInvalid), errors.Is(err, auth.ErrMissing):
+	case errors.Is(err, auth.ErrInvalid), errors.Is(err, auth.ErrMissing), denied(err):
 		return protocol.CloseUnauthorized, true
 	}
 	return 0, false
@@ -155,7 +149,7 @@ func refresh(ctx context.Context, s *Session, cmd *protocol.Command) error {
 	if cmd.Refresh.Token == "" {
 		return BadRequest("token", "is missing")
 	}
-	claims, err := s.authenticate(ctx, cmd.Refresh.Token)
+	claims, err := s.registry.authenticate(ctx, cmd.Refresh.Token, s.caller)
 	if err != nil {
 		return err
 	}
@@ -163,6 +157,7 @@ func refresh(ctx context.Context, s *Session, cmd *protocol.Command) error {
 	if claims.Publisher() != old.Publisher() {
 		return Forbidden("token", "is of another subject; open another connection for it")
 	}
+	defer s.exclude()()
 	s.admit(claims)
 	s.push(s.connected(cmd.ID))
 	s.leaveGroups(&claims)
@@ -198,6 +193,18 @@ func subscribe(ctx context.Context, s *Session, cmd *protocol.Command) error {
 	if err != nil {
 		return err
 	}
+	if err := s.mayBegin(&req); err != nil {
+		return err
+	}
+	if asked, err := s.askFirst(ctx, cmd, req); asked || err != nil {
+		return err
+	}
+	defer s.exclude()()
+	return s.begin(ctx, cmd, req)
+}
+
+// mayBegin checks the claims.
+func (s *Session) mayBegin(req *fanout.SubscribeRequest) error {
 	claims := s.claimed()
 	if !claims.Allows(auth.Subscribe, req.Channel.String()) {
 		return Forbidden("channel", "the token does not allow subscribe on %s", req.Channel)
@@ -205,6 +212,11 @@ func subscribe(ctx context.Context, s *Session, cmd *protocol.Command) error {
 	if req.Presence && !claims.Allows(auth.Presence, req.Channel.String()) {
 		return Forbidden("presence", "the token does not allow presence on %s", req.Channel)
 	}
+	return nil
+}
+
+// begin begins a subscription that is allowed; its outcome comes as a notice.
+func (s *Session) begin(ctx context.Context, cmd *protocol.Command, req fanout.SubscribeRequest) error {
 	release, err := s.registry.Refine(&req, cmd.Subscribe)
 	if err != nil {
 		return err
@@ -317,6 +329,11 @@ func unsubscribe(ctx context.Context, s *Session, cmd *protocol.Command) error {
 		s.leaveGroup(cmd.ID, st, protocol.UnsubscribedEvent{})
 		return nil
 	}
+	if s.unask(c) {
+		s.push(&protocol.Event{ID: cmd.ID, Unsubscribed: &protocol.UnsubscribedEvent{Channel: c.String()}})
+		return nil
+	}
+	defer s.exclude()()
 	kept, err := s.endDurable(ctx, c)
 	if err != nil {
 		return err
