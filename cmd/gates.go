@@ -15,10 +15,10 @@ import (
 
 // gates are the hooks where they are asked. Without any of a kind nothing is between.
 type gates struct {
-	node   *Node
+	node *Node
 	conn *connectGate // nil without one
-	subs   map[string]*hook.Hook
-	pubs   map[string]*hook.Hook
+	subs map[string]*hook.Hook
+	pubs map[string]*hook.Hook
 }
 
 func (n *Node) newGates() (*gates, error) {
