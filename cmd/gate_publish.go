@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"slices"
 	"sync"
 
 	"github.com/rivulet-rt/rivulet/api"
@@ -71,10 +72,10 @@ func (p *hookedPublisher) PublishAtomic(ctx context.Context, list []*fanout.Publ
 // PublishAll implements api.Publisher and session.Publisher. Namespaces do not wait for
 // each other's hooks.
 func (p *hookedPublisher) PublishAll(ctx context.Context, list []*fanout.Publication) []fanout.Outcome {
-	groups := p.groups(list)
-	if len(groups) == 1 && groups[0].hook == nil {
+	if !slices.ContainsFunc(list, func(pub *fanout.Publication) bool { return p.hooks[pub.Channel.Namespace()] != nil }) {
 		return p.next.PublishAll(ctx, list)
 	}
+	groups := p.groups(list)
 	outcomes := make([]fanout.Outcome, len(list))
 	var work sync.WaitGroup
 	for _, g := range groups {

@@ -87,6 +87,10 @@ func (s *Session) publishAll(ctx context.Context, q *publishQueue) {
 	}
 }
 
+// apartFactor is how much longer than the plain queue that of a slow namespace is: it
+// refuses where the other only stops the reading.
+const apartFactor = 4
+
 // of takes a place in the queue of a namespace that may be slow. Where it has none, the
 // publish is refused: waiting would stop the whole connection.
 func (q *publishQueue) of(namespace string) (*publishQueue, error) {
@@ -95,7 +99,7 @@ func (q *publishQueue) of(namespace string) (*publishQueue, error) {
 		if q.apart == nil {
 			q.apart = map[string]*publishQueue{}
 		}
-		own = &publishQueue{slots: make(chan struct{}, cap(q.slots))}
+		own = &publishQueue{slots: make(chan struct{}, apartFactor*cap(q.slots))}
 		q.apart[namespace] = own
 	}
 	select {

@@ -205,12 +205,12 @@ func TestHookedPublishesKeepTheirOrder(t *testing.T) {
 		return `{"results":[` + strings.Join(results, ",") + `]}`
 	})))
 	w := talk(t, n, nil)
-	for id := uint64(1); id <= 60; id++ {
+	for id := uint64(1); id <= 30; id++ {
 		w.send(`{"id":%d,"publish":{"channel":"slow:x","data":%d}}`, id, id)
 	}
 	offset := uint64(0)
-	got := w.until(60)
-	for id := uint64(1); id <= 60; id++ {
+	got := w.until(30)
+	for id := uint64(1); id <= 30; id++ {
 		e := got[id]
 		switch {
 		case id == 13:
