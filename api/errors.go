@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/rivulet-rt/rivulet/auth"
+	"github.com/rivulet-rt/rivulet/auth/hook"
 	"github.com/rivulet-rt/rivulet/fanout"
 	"github.com/rivulet-rt/rivulet/protocol"
 )
@@ -72,6 +73,7 @@ func table() []translation {
 		{fanout.ErrNoMessage, problem{status: http.StatusNotFound, field: "updates", message: "the channel has no message at that offset; nothing was stored"}},
 		{fanout.ErrNotAtomic, problem{status: http.StatusUnprocessableEntity, field: "channel", message: "an atomic batch is of one channel, or of channels of one namespace that has one partition"}},
 		{fanout.ErrSchedulesFull, problem{status: http.StatusServiceUnavailable, retryAfter: time.Minute, message: "as many messages are scheduled as the log holds" + again}},
+		{hook.ErrUnavailable, problem{status: http.StatusServiceUnavailable, retryAfter: 2 * time.Second, message: "the hook that decides about the message gives no answer" + again}},
 		{fanout.ErrTooBusy, problem{status: http.StatusServiceUnavailable, retryAfter: time.Second, message: "too many messages at once" + again}},
 		{fanout.ErrDiskFull, problem{status: http.StatusServiceUnavailable, retryAfter: 30 * time.Second, message: "the log is out of disk space" + again}},
 		{fanout.ErrUnavailable, problem{status: http.StatusServiceUnavailable, retryAfter: 2 * time.Second, message: "the log cannot be reached" + again}},
@@ -92,6 +94,9 @@ func table() []translation {
 func translate(err error) *problem {
 	if p, ok := errors.AsType[*problem](err); ok {
 		return p
+	}
+	if no, ok := errors.AsType[*hook.DeniedError](err); ok {
+		return &problem{status: http.StatusForbidden, message: no.Message}
 	}
 	if e, ok := errors.AsType[*fanout.OutcomeUnknownError](err); ok {
 		return outcomeUnknown(e.RetryUntil)

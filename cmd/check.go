@@ -122,6 +122,7 @@ func insecurities(cfg Config) []string {
 			"always avoids that and costs throughput")
 	}
 	list = append(list, exposedFiles(cfg)...)
+	list = append(list, cfg.hookInsecurities()...)
 	for _, w := range cfg.Webhooks {
 		if w.Insecure && strings.HasPrefix(w.URL, "http:") {
 			list = append(list, "webhooks."+w.Name+".insecure: anybody on the way to the receiver can read its events")

@@ -113,6 +113,8 @@ type AuthConfig struct {
 	Keys   []KeyConfig    `yaml:"keys"`
 	// MaxTokenLifetime refuses tokens that live longer.
 	MaxTokenLifetime Duration `yaml:"max_token_lifetime"`
+	// ConnectHook is asked about every connection of a client.
+	ConnectHook ConnectHookConfig `yaml:"connect_hook"`
 	// Certificates are publishers known by their client certificates.
 	Certificates []CertificateConfig `yaml:"certificates"`
 }
@@ -168,6 +170,8 @@ type NamespaceConfig struct {
 	// Presence keeps who is subscribed to the namespace's channels; with Dev every
 	// namespace has it.
 	Presence bool `yaml:"presence"`
+	// Hooks are asked before something is done in the namespace.
+	Hooks NamespaceHooks `yaml:"hooks"`
 }
 
 // PresenceConfig bounds what is told of who is subscribed.
@@ -213,6 +217,7 @@ func DefaultConfig() Config {
 		Auth: AuthConfig{
 			HMAC:             HMACConfig{Algorithm: a.HMAC.Algorithm, Leeway: Duration(a.HMAC.Leeway)},
 			MaxTokenLifetime: Duration(defaultTokenLifetime),
+			ConnectHook:      defaultConnectHook(),
 		},
 		Presence: PresenceConfig{MaxMembers: p.MaxMembers, Interval: Duration(p.Interval)},
 		Events:   defaultEvents(),
@@ -231,6 +236,7 @@ func (c Config) Validate() error {
 		c.authProblems(),
 		c.namespaceProblems(),
 		c.webhookProblems(),
+		c.hookProblems(),
 		c.presenceProblems(),
 		c.logProblems(),
 	)...))

@@ -20,6 +20,7 @@ import (
 
 	"github.com/rivulet-rt/rivulet/api"
 	"github.com/rivulet-rt/rivulet/auth"
+	"github.com/rivulet-rt/rivulet/auth/hook"
 	"github.com/rivulet-rt/rivulet/broker"
 	"github.com/rivulet-rt/rivulet/broker/webhook"
 	"github.com/rivulet-rt/rivulet/cmd/edge"
@@ -49,6 +50,7 @@ type Node struct {
 	// identities are of publishers with client certificates.
 	identities edge.Identities
 	webhooks   webhook.Config
+	asks       []hook.Config
 	log        *slog.Logger
 	reg        *prometheus.Registry
 
@@ -86,8 +88,12 @@ func New(cfg Config, logger *slog.Logger, reg *prometheus.Registry) (*Node, erro
 	if err != nil {
 		return nil, err
 	}
+	asks, err := cfg.hookConfigs()
+	if err != nil {
+		return nil, err
+	}
 	return &Node{
-		cfg: cfg, name: name, auth: authCfg, identities: identities, webhooks: hooks, reg: reg,
+		cfg: cfg, name: name, auth: authCfg, identities: identities, webhooks: hooks, asks: asks, reg: reg,
 		log:     logger.With(slog.String("node", name)),
 		failed:  make(chan error, 1),
 		started: make(chan struct{}),
@@ -177,12 +183,21 @@ func (n *Node) setup(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	callers := n.authenticator(verifier)
+	gates, err := n.newGates(callers)
+	if err != nil {
+		return err
+	}
+	publisher := gates.publisher(b)
 	registry, err := session.NewRegistry(n.limits(), session.Services{
 		NewClient:     func(sink fanout.Sink) session.Subscriber { return hub.NewClient(sink) },
 		History:       hub,
-		Publisher:     b,
-		Auth:          n.authenticator(verifier),
+		Publisher:     publisher,
+		Auth:          callers,
 		Subscriptions: verifier,
+		Connect:       gates.connect(),
+		Subscribe:     gates.subscribe(),
+		Slow:          gates.slow(),
 		Durable:       b.Sessions(),
 		Presence:      presence,
 		Others:        control,
@@ -206,7 +221,7 @@ func (n *Node) setup(ctx context.Context) error {
 		echo = websocket.NewEcho(registry, n.log)
 	}
 	n.serveAPI(ctx, doors, api.Deps{
-		Publisher: b,
+		Publisher: publisher,
 		Purger:    b,
 		Scheduler: b,
 		Groups:    b,
@@ -215,7 +230,7 @@ func (n *Node) setup(ctx context.Context) error {
 		Tail:      hub,
 		Users:     registry,
 		Readiness: readiness{&n.draining, b},
-		Auth:      n.authenticator(verifier),
+		Auth:      callers,
 		Metrics:   n.reg,
 		WebSocket: websocket.New(registry, n.log),
 		Events:    sse.New(registry, n.log),

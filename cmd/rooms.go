@@ -71,6 +71,10 @@ func (c Config) nodeConfig() (auth.Config, error) {
 	if c.webhookProblems() == nil {
 		_, hooks = c.webhookConfig("")
 	}
+	if c.hookProblems() == nil {
+		_, asked := c.hookConfigs()
+		hooks = errors.Join(hooks, asked)
+	}
 	_, files := c.fileProblems()
 	return a, errors.Join(c.Validate(), err, hooks, files)
 }

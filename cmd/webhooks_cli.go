@@ -18,6 +18,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/rivulet-rt/rivulet/auth/signature"
 	"github.com/rivulet-rt/rivulet/broker/webhook"
 )
 
@@ -204,7 +205,7 @@ func (r *webhookReceiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		http.Error(w, "the body cannot be read", http.StatusBadRequest)
 		return
 	}
-	if err := webhook.Verify(r.secret, body, req.Header.Get(webhook.SignatureHeader), time.Now(), signatureTolerance); err != nil {
+	if err := signature.Verify(r.secret, body, req.Header.Get(signature.Header), time.Now(), signatureTolerance); err != nil {
 		r.complain(err)
 		http.Error(w, strings.TrimPrefix(err.Error(), "webhook: "), http.StatusUnauthorized)
 		return

@@ -116,7 +116,7 @@ func connect(ctx context.Context, s *Session, cmd *protocol.Command) error {
 	}
 	var named []string
 	if c.Token != "" || !s.ready.Load() {
-		claims, err := s.authenticate(ctx, c.Token)
+		claims, err := s.registry.authenticate(ctx, c.Token, s.called(c))
 		if err != nil {
 			s.reply(cmd.ID, err)
 			if code, ends := closeCode(err); ends {
@@ -155,19 +155,13 @@ func (s *Session) supersede(claims auth.Claims) {
 	}
 }
 
-func (s *Session) authenticate(ctx context.Context, token string) (auth.Claims, error) {
-	ctx, cancel := context.WithTimeout(ctx, s.registry.cfg.CommandTimeout)
-	defer cancel()
-	return s.registry.services.Auth.Authenticate(ctx, token)
-}
-
 // closeCode is the end that a failed authentication brings; a fault of the node
 // brings none.
 func closeCode(err error) (code protocol.Code, ends bool) {
 	switch {
 	case errors.Is(err, auth.ErrExpired):
 		return protocol.CloseTokenExpired, true
-	case errors.Is(err, auth.ErrInvalid), errors.Is(err, auth.ErrMissing):
+	case errors.Is(err, auth.ErrInvalid), errors.Is(err, auth.ErrMissing), denied(err):
 		return protocol.CloseUnauthorized, true
 	case errors.Is(err, auth.ErrRevoked):
 		return protocol.CloseRevoked, true
@@ -181,7 +175,7 @@ func refresh(ctx context.Context, s *Session, cmd *protocol.Command) error {
 	if cmd.Refresh.Token == "" {
 		return BadRequest("token", "is missing")
 	}
-	claims, err := s.authenticate(ctx, cmd.Refresh.Token)
+	claims, err := s.registry.authenticate(ctx, cmd.Refresh.Token, s.caller)
 	if err != nil {
 		return err
 	}
@@ -189,10 +183,12 @@ func refresh(ctx context.Context, s *Session, cmd *protocol.Command) error {
 	if claims.Publisher() != old.Publisher() {
 		return Forbidden("token", "is of another subject; open another connection for it")
 	}
+	release := s.exclude()
 	s.admit(claims)
 	s.push(s.connected(cmd.ID))
 	s.leaveGroups(&claims)
 	s.revokeUnallowed(claims)
+	release()
 	s.subscribeNamed(claims.Channels)
 	return nil
 }
@@ -232,6 +228,15 @@ func subscribe(ctx context.Context, s *Session, cmd *protocol.Command) error {
 	if err != nil {
 		return err
 	}
+	if asked, err := s.askFirst(ctx, cmd, req, given); asked || err != nil {
+		return err
+	}
+	defer s.exclude()()
+	return s.begin(ctx, cmd, req, given)
+}
+
+// begin begins a subscription that is allowed; its outcome comes as a notice.
+func (s *Session) begin(ctx context.Context, cmd *protocol.Command, req fanout.SubscribeRequest, given *grant) error {
 	release, err := s.registry.Refine(&req, cmd.Subscribe)
 	if err != nil {
 		return err
@@ -360,6 +365,11 @@ func unsubscribe(ctx context.Context, s *Session, cmd *protocol.Command) error {
 		s.leaveGroup(cmd.ID, st, protocol.UnsubscribedEvent{})
 		return nil
 	}
+	if s.unask(c) {
+		s.push(&protocol.Event{ID: cmd.ID, Unsubscribed: &protocol.UnsubscribedEvent{Channel: c.String()}})
+		return nil
+	}
+	defer s.exclude()()
 	kept, err := s.endDurable(ctx, c)
 	if err != nil {
 		return err

@@ -15,7 +15,8 @@
 //     and replies by [Config.HardBuffer], each exceeded by one frame at most.
 //   - The close frame, after a disconnect event with the same code, is the last
 //     thing written.
-//   - The publishes of one connection are stored in the order in which they came.
+//   - The publishes of one connection are stored in the order in which they came; those of
+//     a namespace that asks a hook, among themselves.
 //
 // # What it does not
 //

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/rivulet-rt/rivulet/auth"
+	"github.com/rivulet-rt/rivulet/auth/hook"
 	"github.com/rivulet-rt/rivulet/fanout"
 	"github.com/rivulet-rt/rivulet/protocol"
 )
@@ -54,6 +55,7 @@ func refusals() []refusal {
 		{err: fanout.ErrNoGroup, code: protocol.ErrorNotFound, text: "there is no such group; it was deleted, or has expired", field: "group"},
 		{err: fanout.ErrTooMany, code: protocol.ErrorTooManyRequests, field: "group", retry: time.Minute},
 		{err: fanout.ErrClosed, code: protocol.ErrorUnavailable, text: "the node is shutting down", retry: time.Second},
+		{err: hook.ErrUnavailable, code: protocol.ErrorUnavailable, text: "the hook that decides about it gives no answer; nothing was stored", retry: 2 * time.Second},
 		{err: ErrFull, code: protocol.ErrorUnavailable, text: "the node has as many connections as it may", retry: 5 * time.Second},
 		{err: ErrDraining, code: protocol.ErrorUnavailable, text: "the node is shutting down", retry: 2 * time.Second},
 		{err: fanout.ErrSuperseded, code: protocol.ErrorConflict, text: "the durable session belongs to a newer connection", field: "session"},
@@ -73,6 +75,12 @@ func refusals() []refusal {
 type problem struct{ event protocol.ErrorEvent }
 
 func (p *problem) Error() string { return "session: " + p.event.Message }
+
+// denied reports whether a hook has said no.
+func denied(err error) bool {
+	_, no := errors.AsType[*hook.DeniedError](err)
+	return no
+}
 
 func refuse(code protocol.Code, field, format string, args ...any) error {
 	return &problem{protocol.ErrorEvent{Code: code, Field: field, Message: fmt.Sprintf(format, args...), Temporary: code.Temporary()}}
@@ -101,6 +109,9 @@ func ErrorEvent(err error) *protocol.ErrorEvent {
 	}
 	if in, ok := errors.AsType[*protocol.DecodeError](err); ok {
 		return &protocol.ErrorEvent{Code: protocol.ErrorBadRequest, Field: in.Field, Message: in.Problem}
+	}
+	if no, ok := errors.AsType[*hook.DeniedError](err); ok {
+		return &protocol.ErrorEvent{Code: protocol.ErrorForbidden, Message: no.Message}
 	}
 	row := refusal{code: protocol.ErrorInternal, text: "internal error", retry: time.Second}
 	for _, r := range refusals() {

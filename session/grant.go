@@ -46,17 +46,24 @@ func (s *Session) authorise(ctx context.Context, c fanout.Channel, cmd *protocol
 		}
 		given = &grant{claims: claims}
 	}
+	return given, s.mayBegin(c, cmd.Presence, given)
+}
+
+// mayBegin reports why a subscription may not begin, with what is given beside the
+// connection's claims.
+func (s *Session) mayBegin(c fanout.Channel, presence bool, given *grant) error {
 	own := s.claimed()
 	allows := func(a auth.Action) bool {
-		return own.Allows(a, c.String()) || given != nil && given.claims.Allows(a, c.String())
+		return own.Allows(a, c.String()) ||
+			given != nil && !given.claims.Expired(time.Now()) && given.claims.Allows(a, c.String())
 	}
 	switch {
 	case !allows(auth.Subscribe):
-		return nil, Forbidden("channel", "the token does not allow subscribe on %s", c)
-	case cmd.Presence && !allows(auth.Presence):
-		return nil, Forbidden("presence", "the token does not allow presence on %s", c)
+		return Forbidden("channel", "the token does not allow subscribe on %s", c)
+	case presence && !allows(auth.Presence):
+		return Forbidden("presence", "the token does not allow presence on %s", c)
 	}
-	return given, nil
+	return nil
 }
 
 func (s *Session) authenticateSubscription(ctx context.Context, c fanout.Channel, token string) (auth.Claims, error) {
@@ -230,7 +237,11 @@ func (s *Session) Begin(h Handshake) {
 func (s *Session) subscribeNamed(channels []string) {
 	for _, name := range channels {
 		c, err := fanout.ParsePattern(name)
-		if err == nil {
+		switch g := s.registry.services.Subscribe; {
+		case err != nil:
+		case g != nil && g.Asks(c.Namespace()):
+			s.askNamed(c)
+		default:
 			err = s.subscribeUnasked(c)
 		}
 		if err != nil {

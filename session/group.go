@@ -145,7 +145,7 @@ func (s *Session) reserve(st *seat, given *grant) error {
 func (s *Session) joinGroup(ctx context.Context, id uint64, st *seat, req fanout.GroupRequest) {
 	ctx, cancel := context.WithTimeout(ctx, s.registry.cfg.CommandTimeout)
 	defer cancel()
-	m, found, err := s.registry.services.Groups.JoinGroup(ctx, req)
+	m, found, err := s.joinAsked(ctx, req)
 	st.membership = m
 	if !s.takeSeat(st, err == nil) {
 		if err == nil {

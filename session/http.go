@@ -1,7 +1,6 @@
 package session
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -86,10 +85,9 @@ func handshakeToken(r *http.Request) string {
 // Handshake authenticates a request. given is false where it carries no token and
 // one is needed: err then wraps auth.ErrMissing, and a connect command may follow.
 func (r *Registry) Handshake(req *http.Request) (claims auth.Claims, given bool, err error) {
-	ctx, cancel := context.WithTimeout(req.Context(), r.cfg.CommandTimeout)
-	defer cancel()
 	token := handshakeToken(req)
-	claims, err = r.services.Auth.Authenticate(ctx, token)
+	from := r.callerOf(req)
+	claims, err = r.authenticate(req.Context(), token, &from)
 	if err != nil {
 		return auth.Claims{}, token != "" || !errors.Is(err, auth.ErrMissing), err
 	}

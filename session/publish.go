@@ -23,6 +23,8 @@ type publishQueue struct {
 	mu      sync.Mutex // guards the following
 	waiting []pendingPublish
 	working bool
+
+	apart map[string]*publishQueue // by namespace; owned by the reading side
 }
 
 type pendingPublish struct {
@@ -46,22 +48,28 @@ func (s *Session) publish(ctx context.Context, id uint64, cmd *protocol.PublishC
 		return err
 	}
 	q := s.queue()
-	q.slots <- struct{}{}
+	if slow := s.registry.services.Slow; slow != nil && slow(pub.Channel.Namespace()) {
+		if q, err = q.of(pub.Channel.Namespace()); err != nil {
+			return err
+		}
+	} else {
+		q.slots <- struct{}{}
+	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.waiting = append(q.waiting, pendingPublish{id, pub})
 	if !q.working {
 		q.working = true
-		s.work.Go(func() { s.publishAll(ctx) })
+		s.work.Go(func() { s.publishAll(ctx, q) })
 	}
 	return nil
 }
 
 // publishAll works until nothing waits. A publish goes on when its connection is
 // gone: it was asked for, and its key makes a retry safe.
-func (s *Session) publishAll(ctx context.Context) {
+func (s *Session) publishAll(ctx context.Context, q *publishQueue) {
 	for {
-		batch := s.pubs.take()
+		batch := q.take()
 		if len(batch) == 0 {
 			return
 		}
@@ -74,8 +82,31 @@ func (s *Session) publishAll(ctx context.Context) {
 		cancel()
 		for i, p := range batch {
 			s.published(p, outcomes[i])
-			<-s.pubs.slots
+			<-q.slots
 		}
+	}
+}
+
+// apartFactor is how much longer than the plain queue that of a slow namespace is: it
+// refuses where the other only stops the reading.
+const apartFactor = 4
+
+// of takes a place in the queue of a namespace that may be slow. Where it has none, the
+// publish is refused: waiting would stop the whole connection.
+func (q *publishQueue) of(namespace string) (*publishQueue, error) {
+	own := q.apart[namespace]
+	if own == nil {
+		if q.apart == nil {
+			q.apart = map[string]*publishQueue{}
+		}
+		own = &publishQueue{slots: make(chan struct{}, apartFactor*cap(q.slots))}
+		q.apart[namespace] = own
+	}
+	select {
+	case own.slots <- struct{}{}:
+		return own, nil
+	default:
+		return nil, refuse(protocol.ErrorTooManyRequests, "channel", "%d publishes wait for the answer of a hook; nothing was stored, send it again later", cap(own.slots))
 	}
 }
 

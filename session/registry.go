@@ -59,6 +59,12 @@ type Services struct {
 	// Others asks the other nodes; nil on a node that is alone.
 	Others  Asker
 	Filters Filters // nil: there are none
+	// Connect and Subscribe are asked where they are not nil.
+	Connect   ConnectGate
+	Subscribe SubscribeGate
+	// Slow reports whether Publisher may take long in a namespace, so that its publishes
+	// wait apart from those of others; nil is nowhere.
+	Slow func(namespace string) bool
 }
 
 // Member is one connection, as the registry sees it.

@@ -26,6 +26,7 @@ type Handshake struct {
 	Told bool
 	// Browser clients get heartbeats that a page's script can see.
 	Browser bool
+	Caller  *Caller // of Registry.CallerOf
 }
 
 // Session is one client's connection: it turns commands into calls and whatever
@@ -40,10 +41,12 @@ type Session struct {
 	id       [8]byte
 	born     int64 // Unix nanoseconds, as all times here
 	browser  bool
+	caller   *Caller // nil where nobody asks
 
 	// Owned by the reading side.
 	opened  bool           // a command was answered: connect comes too late
 	pubs    *publishQueue  // made by the first publish or history
+	asking  *asking        // made by the first subscription that is asked about
 	durable *durable       // set by connect, before the first subscribe
 	work    sync.WaitGroup // what goes on after a command
 
@@ -95,6 +98,7 @@ var (
 func (s *Session) Init(r *Registry, codec Codec, h Handshake, o Owner) {
 	now := time.Now()
 	s.registry, s.codec, s.browser = r, codec, h.Browser
+	s.caller = h.Caller
 	s.born, s.lastLife = now.UnixNano(), now.UnixNano()
 	// A crowd that connects at once is spread over the interval from its first ping on.
 	s.nextPing = now.Add(jitter(r.cfg.PingInterval)).UnixNano()

@@ -57,6 +57,7 @@ func TestREADME(t *testing.T) {
 		"docs/durable-sessions.md": 7,
 		"docs/presence.md":         3,
 		"docs/webhooks.md":         1,
+		"docs/hooks.md":            1,
 		"docs/conflation.md":       3,
 		"docs/filters.md":          3,
 		"docs/long-poll.md":        2,

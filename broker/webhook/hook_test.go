@@ -8,13 +8,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rivulet-rt/rivulet/auth/signature"
 	"github.com/rivulet-rt/rivulet/broker/webhook"
 )
 
 func TestSignature(t *testing.T) {
 	now := time.Unix(1_700_000_000, 0)
 	body, key := []byte(`{"events":[]}`), []byte("secret")
-	header := webhook.Sign(key, body, now)
+	header := signature.Sign(key, body, now)
 	// For ever: receivers compute the same.
 	if header != "t=1700000000,v1=3947de27ec923573170fccda604ddfb25583ff98dc51e96cca2e11c59545026a" {
 		t.Fatal(header)
@@ -41,8 +42,8 @@ func TestSignature(t *testing.T) {
 		"empty":         {key: "secret", body: string(body)},
 		"sum is no hex": {header: "t=1700000000,v1=zz", key: "secret", body: string(body)},
 	} {
-		err := webhook.Verify([]byte(c.key), []byte(c.body), c.header, now.Add(c.later), 5*time.Minute)
-		if (err == nil) != c.ok || err != nil && !errors.Is(err, webhook.ErrSignature) {
+		err := signature.Verify([]byte(c.key), []byte(c.body), c.header, now.Add(c.later), 5*time.Minute)
+		if (err == nil) != c.ok || err != nil && !errors.Is(err, signature.ErrSignature) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -52,7 +53,7 @@ func FuzzVerify(f *testing.F) {
 	f.Add("t=1,v1=00", []byte("x"))
 	f.Add(",,=,t=,v1", []byte(""))
 	f.Fuzz(func(t *testing.T, header string, body []byte) {
-		if webhook.Verify([]byte("k"), body, header, time.Unix(1, 0), time.Hour) == nil && !strings.Contains(header, "v1=") {
+		if signature.Verify([]byte("k"), body, header, time.Unix(1, 0), time.Hour) == nil && !strings.Contains(header, "v1=") {
 			t.Fatalf("%q is accepted", header)
 		}
 	})

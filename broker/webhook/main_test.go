@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 
+	"github.com/rivulet-rt/rivulet/auth/signature"
 	"github.com/rivulet-rt/rivulet/broker"
 	"github.com/rivulet-rt/rivulet/broker/webhook"
 	"github.com/rivulet-rt/rivulet/fanout"
@@ -63,7 +64,7 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	if err != nil {
 		return // the sender gave up
 	}
-	if err := webhook.Verify([]byte(secret), body, req.Header.Get(webhook.SignatureHeader), time.Now(), time.Minute); err != nil {
+	if err := signature.Verify([]byte(secret), body, req.Header.Get(signature.Header), time.Now(), time.Minute); err != nil {
 		r.tb.Errorf("%v", err)
 	}
 	var in struct {

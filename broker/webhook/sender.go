@@ -11,6 +11,8 @@ import (
 	"net/url"
 	"strconv"
 	"time"
+
+	"github.com/rivulet-rt/rivulet/auth/signature"
 )
 
 const (
@@ -98,7 +100,7 @@ func (s *sender) send(ctx context.Context, events [][]byte, attempt int) outcome
 	req.Header.Set("User-Agent", "Rivulet-Webhook/1")
 	req.Header.Set("Rivulet-Webhook", s.hook.Name)
 	req.Header.Set("Rivulet-Attempt", strconv.Itoa(attempt))
-	req.Header.Set(SignatureHeader, Sign(s.hook.Secret, body, s.now()))
+	req.Header.Set(signature.Header, signature.Sign(s.hook.Secret, body, s.now()))
 	resp, err := s.client.Do(req)
 	if err != nil {
 		return outcome{err: plain(err)}

@@ -82,7 +82,17 @@ func (h *Handler) check(w http.ResponseWriter, r *http.Request, further ...strin
 	if err != nil {
 		return nil, claims, err
 	}
-	return subs, claims, authorise(claims, subs)
+	if err := authorise(claims, subs); err != nil {
+		return nil, claims, err
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), h.registry.Config().CommandTimeout)
+	defer cancel()
+	for _, sub := range subs {
+		if err := h.registry.AskSubscribe(ctx, claims, "", sub.request.Channel); err != nil {
+			return nil, claims, err
+		}
+	}
+	return subs, claims, nil
 }
 
 // begin waits until all channels are subscribed.

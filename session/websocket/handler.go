@@ -188,6 +188,7 @@ func (h *Handler) check(w http.ResponseWriter, r *http.Request) (session.Handsha
 	}
 	return session.Handshake{
 		Claims: claims, Given: given, Told: given && session.HasToken(r), Browser: r.Header.Get("Origin") != "",
+		Caller: h.registry.CallerOf(r),
 	}, nil
 }
 

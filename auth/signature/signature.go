@@ -1,4 +1,7 @@
-package webhook
+// Package signature signs the requests that a node makes of other services, webhooks and
+// hooks alike, and checks them. It runs no goroutine and keeps nothing; everything is safe
+// for concurrent use.
+package signature
 
 import (
 	"crypto/hmac"
@@ -11,11 +14,15 @@ import (
 	"time"
 )
 
-// SignatureHeader carries the signature of a request: t=<Unix seconds>,v1=<hex>.
-const SignatureHeader = "Rivulet-Signature"
+// Header carries the signature of a request: t=<Unix seconds>,v1=<hex>.
+const Header = "Rivulet-Signature"
+
+// Tolerance is how far from now a signature may have been made, the window in which a
+// request could be sent again by somebody else. Who minds that also refuses an ID twice.
+const Tolerance = 5 * time.Minute
 
 // ErrSignature says that a request is not from who has the secret, or is an old one.
-var ErrSignature = errors.New("webhook: bad signature")
+var ErrSignature = errors.New("signature: bad signature")
 
 // Sign returns the signature of a body at a time: HMAC-SHA256 with the secret over
 // "<Unix seconds>.<body>", in hex.

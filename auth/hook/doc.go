@@ -1,0 +1,17 @@
+// Package hook asks services of the operator over HTTP, before something is done, whether
+// it may be: a connection, a subscription, a publish. A [Hook] is one such service.
+//
+// # What it promises
+//
+//   - An answer or an error within [Config.Timeout] twice: once waiting for one of
+//     [Config.Concurrency] places, once for the answer, retries included.
+//   - At most [MaxWaiting] callers wait for a place; further ones are refused at once.
+//   - A breaker refuses at once while too many requests fail; [Config.WhenOpen] says what
+//     is answered then. A denial is an answer and no failure.
+//   - Nothing is followed or guessed: no redirect, no proxy from the environment, no answer
+//     over 64 KiB, and one that is not understood is a failure, never a permission.
+//   - Memory is bounded: the answers that are kept by [MaxCached].
+//
+// Requests are signed as package signature says. Errors and logs repeat neither the URL nor
+// what was asked. It runs no goroutine of its own.
+package hook

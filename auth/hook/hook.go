@@ -1,0 +1,191 @@
+package hook
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+	"github.com/sony/gobreaker/v2"
+)
+
+// ErrUnavailable says that nobody has answered, for whatever reason: nothing was allowed,
+// and it may be asked again later.
+var ErrUnavailable = errors.New("hook: there is no answer now; nothing was done, try again later")
+
+// DeniedError is a hook's no.
+type DeniedError struct {
+	// Message is the hook's, for who has asked: at most 256 bytes without control characters.
+	Message string
+}
+
+func (e *DeniedError) Error() string { return "hook: " + e.Message }
+
+// Verdict is the answer about one item.
+type Verdict struct {
+	// Denied is nil where the item is allowed.
+	Denied *DeniedError
+	// Claims are the answer's, as they came; nil if there are none.
+	Claims json.RawMessage
+}
+
+// Question is what is asked.
+type Question struct {
+	// Body is sent as JSON.
+	Body any
+	// Keys name the items, at most MaxItems; the same key is the same question to
+	// Config.WhenOpen cached.
+	Keys []string
+}
+
+// Hook asks one service. Its methods may be called concurrently.
+type Hook struct {
+	cfg     Config
+	client  *http.Client
+	breaker *gobreaker.CircuitBreaker[[]Verdict]
+	cache   *lru.Cache[string, keptVerdict] // nil unless WhenOpen is Cached
+	places  chan struct{}
+	waiting atomic.Int64
+	metrics *hookMetrics
+	log     *slog.Logger
+}
+
+// New returns a hook of a valid configuration that has its defaults.
+func New(cfg Config, metrics *Metrics, logger *slog.Logger) *Hook {
+	h := &Hook{
+		cfg: cfg, client: newClient(cfg), places: make(chan struct{}, cfg.Concurrency),
+		metrics: metrics.of(cfg.Name), log: logger.With(slog.String("hook", cfg.Name)),
+	}
+	if cfg.WhenOpen == Cached {
+		h.cache, _ = lru.New[string, keptVerdict](MaxCached) // fails only for a size that is not positive
+	}
+	h.breaker = gobreaker.NewCircuitBreaker[[]Verdict](h.settings())
+	return h
+}
+
+func newClient(cfg Config) *http.Client {
+	return &http.Client{
+		Transport: &http.Transport{
+			Proxy:                  nil, // the environment decides nothing of whom is asked
+			DialContext:            (&net.Dialer{Timeout: cfg.Timeout, KeepAlive: 30 * time.Second}).DialContext,
+			ForceAttemptHTTP2:      true,
+			MaxIdleConns:           cfg.Concurrency,
+			MaxIdleConnsPerHost:    cfg.Concurrency,
+			MaxConnsPerHost:        cfg.Concurrency,
+			IdleConnTimeout:        idleConns,
+			TLSHandshakeTimeout:    cfg.Timeout,
+			MaxResponseHeaderBytes: maxAnswer,
+		},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+}
+
+func (h *Hook) settings() gobreaker.Settings {
+	const buckets = 10
+	b := h.cfg.Breaker
+	return gobreaker.Settings{
+		Name:         h.cfg.Name,
+		MaxRequests:  uint32(b.HalfOpen), //nolint:gosec // Validate bounds it
+		Interval:     b.Window,
+		BucketPeriod: b.Window / buckets,
+		Timeout:      b.OpenFor,
+		ReadyToTrip: func(c gobreaker.Counts) bool {
+			ended := c.TotalSuccesses + c.TotalFailures
+			return int(ended) >= b.MinRequests && float64(c.TotalFailures) >= b.FailureRatio*float64(ended)
+		},
+		IsExcluded: func(err error) bool { return errors.Is(err, errGivenUp) },
+		OnStateChange: func(_ string, from, to gobreaker.State) {
+			h.metrics.state.Set(float64(to))
+			h.log.Warn("hook changed its state", slog.String("from", from.String()), slog.String("to", to.String()))
+		},
+	}
+}
+
+// Close gives up connections that nobody uses.
+func (h *Hook) Close() { h.client.CloseIdleConnections() }
+
+// Ask returns a verdict for each key, in their order. Errors wrap ErrUnavailable.
+func (h *Hook) Ask(ctx context.Context, q Question) ([]Verdict, error) {
+	if err := h.enter(ctx); err != nil {
+		return h.instead(q, err)
+	}
+	defer func() { <-h.places }()
+	begun := time.Now()
+	verdicts, err := h.breaker.Execute(func() ([]Verdict, error) { return h.request(ctx, q) })
+	if err != nil {
+		return h.instead(q, err)
+	}
+	h.metrics.seconds.Observe(time.Since(begun).Seconds())
+	for i, v := range verdicts {
+		if v.Denied != nil {
+			h.metrics.denied.Inc()
+		} else {
+			h.metrics.allowed.Inc()
+		}
+		if h.cache != nil {
+			h.keep(q.Keys[i], v)
+		}
+	}
+	return verdicts, nil
+}
+
+// errBusy: there is no place. errGivenUp: the caller waits no longer.
+var (
+	errBusy    = errors.New("hook: as many requests as may be are under way")
+	errGivenUp = errors.New("hook: the caller has gone")
+)
+
+// enter takes a place. An open breaker is seen before, so that nobody waits for it.
+func (h *Hook) enter(ctx context.Context) error {
+	if h.breaker.State() == gobreaker.StateOpen {
+		return gobreaker.ErrOpenState
+	}
+	select {
+	case h.places <- struct{}{}:
+		return nil
+	default:
+	}
+	if h.waiting.Add(1) > MaxWaiting {
+		h.waiting.Add(-1)
+		return errBusy
+	}
+	defer h.waiting.Add(-1)
+	timer := time.NewTimer(h.cfg.Timeout)
+	defer timer.Stop()
+	select {
+	case h.places <- struct{}{}:
+		return nil
+	case <-timer.C:
+		return errBusy
+	case <-ctx.Done():
+		return errGivenUp
+	}
+}
+
+// instead is what is answered where the service was not asked, or did not answer.
+func (h *Hook) instead(q Question, err error) ([]Verdict, error) {
+	open := errors.Is(err, gobreaker.ErrOpenState) || errors.Is(err, gobreaker.ErrTooManyRequests)
+	switch {
+	case open && h.cache != nil:
+		if kept, ok := h.kept(q.Keys); ok {
+			h.metrics.cached.Add(float64(len(kept)))
+			return kept, nil
+		}
+		h.metrics.rejected.Inc()
+	case open:
+		h.metrics.rejected.Inc()
+	case errors.Is(err, errBusy):
+		h.metrics.busy.Inc()
+	case errors.Is(err, errGivenUp):
+		h.metrics.givenUp.Inc()
+	default:
+		h.metrics.failed.Inc()
+		h.log.Debug("hook did not answer", slog.Any("err", err))
+	}
+	return nil, ErrUnavailable
+}

@@ -1,0 +1,146 @@
+package hook
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/rivulet-rt/rivulet/auth/signature"
+)
+
+// retryPause is between two attempts.
+const retryPause = 20 * time.Millisecond
+
+// answer is the body of a 200. Without results, allow is about all items.
+type answer struct {
+	one
+	Results []one `json:"results"`
+}
+
+type one struct {
+	Allow   *bool           `json:"allow"`
+	Message string          `json:"message"`
+	Claims  json.RawMessage `json:"claims"`
+}
+
+// temporaryError is worth another attempt.
+type temporaryError struct{ err error }
+
+func (e *temporaryError) Error() string { return e.err.Error() }
+
+// request asks, again where that may help, within the hook's timeout.
+func (h *Hook) request(parent context.Context, q Question) ([]Verdict, error) {
+	body, err := json.Marshal(q.Body)
+	if err != nil {
+		return nil, fmt.Errorf("encode the question: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(parent, h.cfg.Timeout)
+	defer cancel()
+	for attempt := 0; ; attempt++ {
+		verdicts, err := h.attempt(ctx, body, len(q.Keys))
+		_, again := errors.AsType[*temporaryError](err)
+		switch {
+		case err != nil && errors.Is(parent.Err(), context.Canceled):
+			return nil, errGivenUp
+		case err == nil || !again || attempt >= h.cfg.Retries || ctx.Err() != nil:
+			return verdicts, err
+		}
+		pause := time.NewTimer(retryPause)
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+			pause.Stop()
+		}
+	}
+}
+
+func (h *Hook) attempt(ctx context.Context, body []byte, items int) ([]Verdict, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, h.cfg.URL, bytes.NewReader(body))
+	if err != nil {
+		return nil, plain(err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("User-Agent", "Rivulet-Hook/1")
+	req.Header.Set("Rivulet-Hook", h.cfg.Name)
+	req.Header.Set(signature.Header, signature.Sign(h.cfg.Secret, body, time.Now()))
+	resp, err := h.client.Do(req)
+	if err != nil {
+		return nil, &temporaryError{plain(err)}
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
+	switch {
+	case resp.StatusCode >= http.StatusBadGateway && resp.StatusCode <= http.StatusGatewayTimeout:
+		return nil, &temporaryError{fmt.Errorf("it answered %d", resp.StatusCode)}
+	case resp.StatusCode != http.StatusOK:
+		return nil, fmt.Errorf("it answered %d, must answer 200", resp.StatusCode)
+	case err != nil:
+		return nil, &temporaryError{plain(err)}
+	case len(text) > maxAnswer:
+		return nil, fmt.Errorf("its answer has over %d bytes", maxAnswer)
+	}
+	return read(text, items)
+}
+
+// read understands an answer, which must be about as many items as were asked about.
+func read(text []byte, items int) ([]Verdict, error) {
+	var a answer
+	if err := json.Unmarshal(text, &a); err != nil {
+		return nil, errors.New("its answer is not the JSON that is expected")
+	}
+	list := a.Results
+	if list == nil {
+		list = make([]one, items)
+		for i := range list {
+			list[i] = a.one
+		}
+	}
+	if len(list) != items {
+		return nil, fmt.Errorf("its answer has %d results, must have %d", len(list), items)
+	}
+	verdicts := make([]Verdict, items)
+	for i, o := range list {
+		switch {
+		case o.Allow == nil:
+			return nil, errors.New(`its answer has no "allow"`)
+		case *o.Allow:
+			verdicts[i].Claims = o.Claims
+		default:
+			verdicts[i].Denied = &DeniedError{Message: clean(o.Message)}
+		}
+	}
+	return verdicts, nil
+}
+
+// clean makes a text fit to be shown and logged.
+func clean(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || r == unicode.ReplacementChar {
+			return -1
+		}
+		return r
+	}, s)
+	if s == "" {
+		return "denied"
+	}
+	if len(s) > maxText {
+		s = strings.ToValidUTF8(s[:maxText], "")
+	}
+	return s
+}
+
+// plain takes the URL, which may hold a secret, out of an error.
+func plain(err error) error {
+	if e, ok := errors.AsType[*url.Error](err); ok {
+		return e.Err
+	}
+	return err
+}

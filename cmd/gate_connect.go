@@ -1,0 +1,184 @@
+package cmd
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/rivulet-rt/rivulet/auth"
+	"github.com/rivulet-rt/rivulet/auth/hook"
+	"github.com/rivulet-rt/rivulet/fanout"
+	"github.com/rivulet-rt/rivulet/session"
+)
+
+// askedConnect is the question of the connect hook.
+type askedConnect struct {
+	ID      string            `json:"id"`
+	Type    string            `json:"type"`
+	Token   string            `json:"token,omitempty"` // only instead of checking it
+	User    string            `json:"user"`
+	Key     string            `json:"key,omitempty"`
+	Info    json.RawMessage   `json:"meta,omitempty"`
+	Addr    string            `json:"address"`
+	Name    string            `json:"name,omitempty"`
+	Version string            `json:"version,omitempty"`
+	Headers map[string]string `json:"headers,omitempty"`
+}
+
+// givenClaims are what the answer says of the caller; what it leaves out stays.
+type givenClaims struct {
+	Sub       *string                  `json:"sub"`
+	Caps      map[string][]auth.Action `json:"caps"`
+	Meta      json.RawMessage          `json:"meta"`
+	Channels  []string                 `json:"channels"`
+	ExpiresIn int64                    `json:"expires_in_ms"`
+}
+
+// Authenticate implements session.ConnectGate.
+func (g *connectGate) Authenticate(ctx context.Context, token string, from session.Caller) (auth.Claims, error) {
+	q := askedConnect{
+		ID: rand.Text(), Type: "connect", Addr: from.Addr, Name: from.Name, Version: from.Version, Headers: from.Headers,
+	}
+	var claims auth.Claims
+	var err error
+	if g.instead {
+		if token == "" && len(from.Headers) == 0 {
+			return claims, auth.ErrMissing
+		}
+		q.Token = token
+	} else {
+		if claims, err = g.verifier.Authenticate(ctx, token); err != nil {
+			return claims, err
+		}
+		q.User, q.Key, q.Info = claims.Subject, claims.Key, json.RawMessage(claims.Info)
+	}
+	key := []string{claims.Publisher(), token}
+	for _, name := range g.headers {
+		key = append(key, from.Headers[name])
+	}
+	verdicts, err := g.hook.Ask(ctx, hook.Question{Body: q, Keys: []string{hook.KeyOf(key...)}})
+	if err != nil {
+		return auth.Claims{}, err
+	}
+	if err := denial(verdicts[0]); err != nil {
+		return auth.Claims{}, err
+	}
+	claims, err = g.apply(claims, verdicts[0].Claims)
+	if err != nil {
+		g.log.Warn("the connect hook gave claims that cannot be taken", slog.Any("err", err))
+		return auth.Claims{}, hook.ErrUnavailable
+	}
+	return claims, nil
+}
+
+// apply gives the claims what the hook says, within what the token has and the
+// configuration grants.
+func (g *connectGate) apply(claims auth.Claims, text json.RawMessage) (auth.Claims, error) {
+	var given givenClaims
+	if len(text) > 0 {
+		if err := json.Unmarshal(text, &given); err != nil {
+			return claims, fmt.Errorf("claims: %w", err)
+		}
+	}
+	if given.Sub != nil && *given.Sub != claims.Subject {
+		if claims.Subject != "" || claims.Key != "" {
+			return claims, errors.New("claims.sub: the token names another user already")
+		}
+		if !validSubject(*given.Sub) {
+			return claims, fmt.Errorf("claims.sub: must be UTF-8 of at most %d bytes without control characters", auth.MaxSubjectBytes)
+		}
+		claims.Subject = *given.Sub
+	}
+	if len(given.Meta) > 0 && string(given.Meta) != "null" {
+		var b bytes.Buffer
+		if err := json.Compact(&b, given.Meta); err != nil || b.Len() > auth.MaxInfoBytes {
+			return claims, fmt.Errorf("claims.meta: must be JSON of at most %d bytes", auth.MaxInfoBytes)
+		}
+		claims.Info = b.String()
+	}
+	switch {
+	case given.ExpiresIn < 0:
+		return claims, errors.New("claims.expires_in_ms: must not be negative")
+	case given.ExpiresIn > 0:
+		most := int64(365 * 24 * time.Hour / time.Millisecond)
+		ends := time.Now().Add(time.Duration(min(given.ExpiresIn, most)) * time.Millisecond)
+		if claims.ExpiresAt.IsZero() || ends.Before(claims.ExpiresAt) {
+			claims.ExpiresAt = ends
+		}
+	}
+	claims, err := g.capable(claims, given.Caps)
+	if err != nil || given.Channels == nil {
+		return claims, err
+	}
+	claims.Channels, err = coveredChannels(claims, given.Channels)
+	return claims, err
+}
+
+// coveredChannels are the canonical names of channels that are subscribed to at once, as
+// those of a token are.
+func coveredChannels(claims auth.Claims, names []string) ([]string, error) {
+	if len(names) > auth.MaxTokenChannels {
+		return nil, fmt.Errorf("claims.channels: has %d, at most %d are allowed", len(names), auth.MaxTokenChannels)
+	}
+	var list []string
+	for _, name := range names {
+		c, err := fanout.ParsePattern(name)
+		if err != nil {
+			return nil, fmt.Errorf("claims.channels: %w", err)
+		}
+		if !claims.Allows(auth.Subscribe, c.String()) {
+			return nil, fmt.Errorf("claims.channels: %s is not covered by the capabilities", c)
+		}
+		if !slices.Contains(list, c.String()) {
+			list = append(list, c.String())
+		}
+	}
+	return list, nil
+}
+
+// capable replaces the capabilities by those of caps that the claims or the grants cover.
+// Without caps those of the token stay; where there is none, they are the grants.
+func (g *connectGate) capable(claims auth.Claims, caps map[string][]auth.Action) (auth.Claims, error) {
+	if caps == nil {
+		if g.instead {
+			claims.Capabilities = g.grants
+		}
+		return claims, nil
+	}
+	kept := map[string][]auth.Action{}
+	for pattern, actions := range caps {
+		concrete := pattern
+		if strings.Contains(pattern, "${sub}") {
+			if claims.Subject == "" || strings.ContainsAny(claims.Subject, ".*>:$") {
+				continue
+			}
+			concrete = strings.ReplaceAll(pattern, "${sub}", claims.Subject)
+		}
+		if !strings.Contains(concrete, ":") {
+			concrete = "default:" + concrete
+		}
+		for _, a := range actions {
+			if claims.Allows(a, concrete) || g.grants.Allows(a, concrete, claims.Subject) {
+				kept[concrete] = append(kept[concrete], a)
+			}
+		}
+	}
+	var err error
+	if claims.Capabilities, err = auth.NewCapabilities(kept); err != nil {
+		return claims, fmt.Errorf("claims.caps: %w", err)
+	}
+	return claims, nil
+}
+
+func validSubject(s string) bool {
+	return len(s) <= auth.MaxSubjectBytes && utf8.ValidString(s) && !strings.ContainsFunc(s, unicode.IsControl)
+}

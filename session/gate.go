@@ -1,0 +1,232 @@
+package session
+
+import (
+	"context"
+	"net/http"
+	"sync"
+
+	"github.com/rivulet-rt/rivulet/auth"
+	"github.com/rivulet-rt/rivulet/fanout"
+	"github.com/rivulet-rt/rivulet/protocol"
+)
+
+// Caller is what is known of who connects, beside the token.
+type Caller struct {
+	Addr    string            // of the connection
+	Headers map[string]string // those that ConnectGate.Headers names, as far as they are there
+	// Name and Version are those of the client, where a connect command told them.
+	Name, Version string
+}
+
+// ConnectGate authenticates connections in place of Services.Auth. Errors wrap those of
+// auth, or are those of auth/hook.
+type ConnectGate interface {
+	Authenticate(ctx context.Context, token string, from Caller) (auth.Claims, error)
+	// Headers are the canonical names of the request headers that it wants.
+	Headers() []string
+}
+
+// SubscribeGate is asked before a subscription begins, in the namespaces where Asks is true,
+// which never changes. Errors are those of auth/hook.
+type SubscribeGate interface {
+	Asks(namespace string) bool
+	Allow(ctx context.Context, claims auth.Claims, client string, c fanout.Channel) error
+}
+
+// maxAsked is how many subscriptions of a connection wait for a SubscribeGate.
+const maxAsked = 32
+
+// callerOf is what the gate wants to know of a request.
+func (r *Registry) callerOf(req *http.Request) Caller {
+	g := r.services.Connect
+	if g == nil {
+		return Caller{}
+	}
+	c := Caller{Addr: ClientAddr(req).String()}
+	for _, name := range g.Headers() {
+		if v := req.Header.Get(name); v != "" {
+			if c.Headers == nil {
+				c.Headers = map[string]string{}
+			}
+			c.Headers[name] = v
+		}
+	}
+	return c
+}
+
+// CallerOf is what a session keeps of its handshake for a connect command; nil where nobody
+// asks.
+func (r *Registry) CallerOf(req *http.Request) *Caller {
+	if r.services.Connect == nil {
+		return nil
+	}
+	c := r.callerOf(req)
+	return &c
+}
+
+// authenticate asks the gate, or else the verifier alone.
+func (r *Registry) authenticate(ctx context.Context, token string, from *Caller) (auth.Claims, error) {
+	ctx, cancel := context.WithTimeout(ctx, r.cfg.CommandTimeout)
+	defer cancel()
+	if g := r.services.Connect; g != nil {
+		if from == nil {
+			from = &Caller{}
+		}
+		return g.Authenticate(ctx, token, *from)
+	}
+	return r.services.Auth.Authenticate(ctx, token)
+}
+
+// called is who connects, with what the command tells of them.
+func (s *Session) called(c *protocol.ConnectCommand) *Caller {
+	if s.caller == nil {
+		return nil
+	}
+	from := *s.caller
+	from.Name, from.Version = c.Name, c.Version
+	return &from
+}
+
+// AskSubscribe asks the gate about a channel for transports without a Session, which wait
+// on the request's own goroutine.
+func (r *Registry) AskSubscribe(ctx context.Context, claims auth.Claims, client string, c fanout.Channel) error {
+	g := r.services.Subscribe
+	if g == nil || !g.Asks(c.Namespace()) {
+		return nil
+	}
+	return g.Allow(ctx, claims, client, c)
+}
+
+// asking are the subscriptions of a connection that wait for the gate.
+type asking struct {
+	// held while a subscription begins or ends, so that an answer that comes late finds
+	// what was decided meanwhile. Nothing is asked with it.
+	mu      sync.Mutex // guards the following
+	waiting map[fanout.Channel]uint64
+	count   uint64
+}
+
+// named marks, among those that wait, the channels that the connection's token names: a
+// subscribe of the client takes their place.
+const named uint64 = 1 << 63
+
+// markLocked notes a channel as one that waits.
+func (a *asking) markLocked(c fanout.Channel, kind uint64) (mark uint64) {
+	a.count++
+	mark = a.count | kind
+	a.waiting[c] = mark
+	return mark
+}
+
+// exclude keeps answers of the gate from taking effect until the returned function is
+// called. It costs nothing on a connection that has never asked. The reading side calls it.
+func (s *Session) exclude() (release func()) {
+	if s.asking == nil {
+		return func() {}
+	}
+	s.asking.mu.Lock()
+	return s.asking.mu.Unlock
+}
+
+// askFirst begins to ask about a subscription, and reports false where none need be asked.
+func (s *Session) askFirst(ctx context.Context, cmd *protocol.Command, req fanout.SubscribeRequest, given *grant) (asked bool, err error) {
+	g := s.registry.services.Subscribe
+	if g == nil || !g.Asks(req.Channel.Namespace()) {
+		return false, nil
+	}
+	a := s.asks()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if m, waits := a.waiting[req.Channel]; waits && m&named == 0 {
+		return true, fanout.ErrAlreadySubscribed
+	}
+	if len(a.waiting) >= maxAsked {
+		return true, refuse(protocol.ErrorTooManyRequests, "channel", "%d subscriptions wait for the answer of a hook; wait for some of them", maxAsked)
+	}
+	mark := a.markLocked(req.Channel, 0)
+	s.work.Go(func() {
+		if err := s.answeredBy(ctx, cmd, req, given, mark); err != nil {
+			s.refuse(cmd.ID, ReadErrorEvent(err), err)
+		}
+	})
+	return true, nil
+}
+
+// asks are made by the reading side, with the first that is asked.
+func (s *Session) asks() *asking {
+	if s.asking == nil {
+		s.asking = &asking{waiting: map[fanout.Channel]uint64{}}
+	}
+	return s.asking
+}
+
+// askNamed asks about a channel that the connection's token names, of which there are so
+// few that their number needs no bound of its own.
+func (s *Session) askNamed(c fanout.Channel) {
+	a := s.asks()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if _, waits := a.waiting[c]; waits {
+		return
+	}
+	mark := a.markLocked(c, named)
+	s.work.Go(func() {
+		err := s.registry.AskSubscribe(s.registry.ctx, s.claimed(), s.ID(), c)
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		if a.waiting[c] != mark {
+			return // the client asked for it, or took it back
+		}
+		delete(a.waiting, c)
+		if err == nil {
+			err = s.mayBegin(c, false, nil)
+		}
+		if err == nil {
+			err = s.subscribeUnasked(c)
+		}
+		if err != nil {
+			s.push(&protocol.Event{Unsubscribed: notBegun(c.String(), err)})
+		}
+	})
+}
+
+// answeredBy waits for the gate and begins the subscription, if it is still wanted and the
+// claims, which a refresh may have changed meanwhile, still cover it.
+func (s *Session) answeredBy(ctx context.Context, cmd *protocol.Command, req fanout.SubscribeRequest, given *grant, mark uint64) error {
+	claims := s.claimed()
+	err := s.registry.services.Subscribe.Allow(ctx, claims, s.ID(), req.Channel)
+	a := s.asking
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.waiting[req.Channel] != mark {
+		return refuse(protocol.ErrorNotFound, "channel", "unsubscribed before it began")
+	}
+	delete(a.waiting, req.Channel)
+	if err != nil {
+		return err
+	}
+	if err := s.mayBegin(req.Channel, req.Presence, given); err != nil {
+		return err
+	}
+	return s.begin(ctx, cmd, req, given)
+}
+
+// unask takes back a subscription that waits for the gate.
+func (s *Session) unask(c fanout.Channel) (waited bool) {
+	if s.asking == nil {
+		return false
+	}
+	s.asking.mu.Lock()
+	defer s.asking.mu.Unlock()
+	_, waited = s.asking.waiting[c]
+	delete(s.asking.waiting, c)
+	return waited
+}
+
+// joinAsked asks the gate, then joins the group.
+func (s *Session) joinAsked(ctx context.Context, req fanout.GroupRequest) (fanout.Membership, fanout.Joined, error) {
+	if err := s.registry.AskSubscribe(ctx, s.claimed(), s.ID(), req.Channel); err != nil {
+		return nil, fanout.Joined{}, err
+	}
+	return s.registry.services.Groups.JoinGroup(ctx, req)
+}
