@@ -28,6 +28,7 @@ type Config struct {
 	// Namespaces by name. Empty means one, "default", with all defaults.
 	Namespaces map[string]NamespaceConfig `yaml:"namespaces"`
 	Presence   PresenceConfig             `yaml:"presence"`
+	Limits     LimitsConfig               `yaml:"limits"`
 	// Webhooks are services that are told of what happens in channels.
 	Webhooks []WebhookConfig `yaml:"webhooks"`
 	Events   EventsConfig    `yaml:"events"`
@@ -159,6 +160,10 @@ type NamespaceConfig struct {
 	// Presence keeps who is subscribed to the namespace's channels; with Dev every
 	// namespace has it.
 	Presence bool `yaml:"presence"`
+	// PublishRate is how many publishes a second the namespace takes on one node,
+	// ChannelPublishRate one of its channels; 0 leaves it to limits.
+	PublishRate        int `yaml:"publish_rate"`
+	ChannelPublishRate int `yaml:"channel_publish_rate"`
 }
 
 // PresenceConfig bounds what is told of who is subscribed.
@@ -206,6 +211,7 @@ func DefaultConfig() Config {
 			Leeway:    Duration(a.HMAC.Leeway),
 		}},
 		Presence: PresenceConfig{MaxMembers: p.MaxMembers, Interval: Duration(p.Interval)},
+		Limits:   defaultLimits(),
 		Events:   defaultEvents(),
 		Log:      LogConfig{Format: "auto", Level: "info"},
 	}
@@ -222,6 +228,7 @@ func (c Config) Validate() error {
 		c.namespaceProblems(),
 		c.webhookProblems(),
 		c.presenceProblems(),
+		c.limitProblems(),
 		c.logProblems(),
 	)...))
 }

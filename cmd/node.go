@@ -25,6 +25,7 @@ import (
 	"github.com/rivulet-rt/rivulet/fanout"
 	"github.com/rivulet-rt/rivulet/fanout/filter"
 	"github.com/rivulet-rt/rivulet/session"
+	"github.com/rivulet-rt/rivulet/session/limit"
 	"github.com/rivulet-rt/rivulet/session/sse"
 	"github.com/rivulet-rt/rivulet/session/websocket"
 )
@@ -172,10 +173,16 @@ func (n *Node) setup(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	limits, err := n.newLimiter()
+	if err != nil {
+		return err
+	}
+	store, reader := limit.NewPublisher(b, limits), limit.NewReader(hub, limits)
 	registry, err := session.NewRegistry(n.limits(), session.Services{
 		NewClient: func(sink fanout.Sink) session.Subscriber { return hub.NewClient(sink) },
-		History:   hub,
-		Publisher: b,
+		History:   reader,
+		Publisher: store,
+		Limits:    limits,
 		Auth:      verifier,
 		Durable:   b.Sessions(),
 		Presence:  presence,
@@ -200,11 +207,11 @@ func (n *Node) setup(ctx context.Context) error {
 		echo = websocket.NewEcho(registry, n.log)
 	}
 	n.serve(ctx, listener, api.New(api.DefaultConfig(), api.Deps{
-		Publisher: b,
+		Publisher: store,
 		Purger:    b,
 		Scheduler: b,
 		Groups:    b,
-		History:   hub,
+		History:   reader,
 		Presence:  presence,
 		Tail:      hub,
 		Users:     registry,

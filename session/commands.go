@@ -59,6 +59,9 @@ func of(cmd *protocol.Command) command {
 func (s *Session) Handle(ctx context.Context, cmd *protocol.Command) {
 	c := of(cmd)
 	s.registry.metrics.commands.WithLabelValues(c.name).Inc()
+	if !s.count(cmd.ID, costOf(cmd)) {
+		return
+	}
 	if !c.open {
 		if !s.ready.Load() {
 			s.reply(cmd.ID, errNotConnected)
@@ -115,6 +118,9 @@ func connect(ctx context.Context, s *Session, cmd *protocol.Command) error {
 				s.Disconnect(disconnect(code))
 			}
 			return nil
+		}
+		if err := s.countUser(claims.Subject); err != nil {
+			return err
 		}
 		s.admit(claims)
 	}
@@ -252,7 +258,12 @@ func (s *Session) join(c fanout.Channel, id uint64, presence bool, kept durabili
 	if slices.ContainsFunc(s.subs, func(j joined) bool { return j.channel == c }) {
 		return nil, 0, fanout.ErrAlreadySubscribed
 	}
-	if len(s.subs) >= s.registry.cfg.MaxSubscriptions {
+	most := s.registry.cfg.MaxSubscriptions
+	if l := s.holder.limits; l != nil {
+		most = auth.Tighten(most, l.Subscriptions)
+	}
+	if len(s.subs) >= most {
+		s.registry.services.Limits.Subscriptions()
 		return nil, 0, Forbidden("channel", "this connection has %d subscriptions, as many as it may; unsubscribe some, or use a pattern", len(s.subs))
 	}
 	if s.client == nil {

@@ -14,6 +14,7 @@ import (
 	"github.com/rivulet-rt/rivulet/auth"
 	"github.com/rivulet-rt/rivulet/fanout"
 	"github.com/rivulet-rt/rivulet/protocol"
+	"github.com/rivulet-rt/rivulet/session/limit"
 	"github.com/rivulet-rt/rivulet/session/socket"
 )
 
@@ -57,6 +58,8 @@ type Services struct {
 	// Others asks the other nodes; nil on a node that is alone.
 	Others  Asker
 	Filters Filters // nil: there are none
+	// Limits hold callers to what each may do; nil limits nothing.
+	Limits *limit.Limiter
 }
 
 // Member is one connection, as the registry sees it.
@@ -151,6 +154,7 @@ func (r *Registry) Start(ctx context.Context) {
 	if r.durables != nil {
 		r.wg.Go(func() { r.durables.run(r.ctx) })
 	}
+	r.wg.Go(func() { r.services.Limits.Run(r.ctx, r.shedNewest) })
 }
 
 // Config returns what the registry was made with.
@@ -175,6 +179,7 @@ type Slot struct {
 	transport Transport
 	shard     uint8 // of Enter
 	done      atomic.Bool
+	caller    *caller // nil where nobody's connections are counted
 }
 
 // Admit reserves a place, or returns ErrFull or ErrDraining. Every slot must be
@@ -215,6 +220,7 @@ func (s *Slot) Release() {
 	}
 	r := s.registry
 	r.metrics.connections.WithLabelValues(string(s.transport)).Dec()
+	s.caller.leave(r.services.Limits)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.count--

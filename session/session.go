@@ -14,6 +14,7 @@ import (
 	"github.com/rivulet-rt/rivulet/auth"
 	"github.com/rivulet-rt/rivulet/fanout"
 	"github.com/rivulet-rt/rivulet/protocol"
+	"github.com/rivulet-rt/rivulet/session/limit"
 )
 
 // Handshake is what a transport knows about a client when its session begins.
@@ -42,9 +43,12 @@ type Session struct {
 	browser  bool
 
 	// Owned by the reading side.
-	opened  bool           // a command was answered: connect comes too late
-	pubs    *publishQueue  // made by the first publish or history
-	durable *durable       // set by connect, before the first subscribe
+	opened  bool          // a command was answered: connect comes too late
+	pubs    *publishQueue // made by the first publish or history
+	durable *durable      // set by connect, before the first subscribe
+	meter   limit.Meter
+	tight   int32          // commands a second that the token allows; 0 says nothing
+	counted string         // the user as whose this connection is counted, unless the handshake told
 	work    sync.WaitGroup // what goes on after a command
 
 	ready   atomic.Bool  // the claims suffice
@@ -63,6 +67,8 @@ type Session struct {
 	asked  []question
 	subs   []joined
 	seats  *seats // made by the first group
+
+	pacer atomic.Pointer[limit.Pacer] // nil: deliveries are not paced
 }
 
 // question is what the hub was asked and has not answered.
@@ -155,6 +161,7 @@ func (s *Session) admit(claims auth.Claims) {
 	s.mu.Lock()
 	s.holder = h
 	s.mu.Unlock()
+	s.tighten(claims.Limits)
 	s.expires.Store(0)
 	if !claims.ExpiresAt.IsZero() {
 		s.expires.Store(claims.ExpiresAt.UnixNano())
@@ -229,11 +236,7 @@ func (s *Session) Deliver(m *fanout.Message) bool {
 	if m.Exclude != "" && s.is(m.Exclude) {
 		return true // it is the publisher, who has it
 	}
-	if s.out.Deliver(s.codec.Message(m)) {
-		return true
-	}
-	s.registry.metrics.refused.Inc()
-	return false
+	return s.deliver(s.codec.Message(m))
 }
 
 // Notify takes a notice. Answers to commands are always taken while the connection
@@ -380,6 +383,8 @@ func (s *Session) End() {
 		c.Close()
 	}
 	s.leaveGroups(nil)
+	s.pacer.Load().Stop()
+	s.registry.services.Limits.RemoveUser(s.counted)
 	s.work.Wait()
 	if s.durable != nil {
 		s.durable.end()

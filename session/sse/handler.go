@@ -13,6 +13,7 @@ import (
 	"github.com/rivulet-rt/rivulet/fanout"
 	"github.com/rivulet-rt/rivulet/protocol"
 	"github.com/rivulet-rt/rivulet/session"
+	"github.com/rivulet-rt/rivulet/session/limit"
 )
 
 // Handler answers GET /v1/events.
@@ -40,7 +41,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.refuse(w, r, err)
 		return
 	}
-	slot, err := h.registry.Admit(session.SSE)
+	slot, err := h.registry.AdmitFrom(session.SSE, r, claims.Subject)
 	if err != nil {
 		h.refuse(w, r, err)
 		return
@@ -73,6 +74,9 @@ func (h *Handler) check(w http.ResponseWriter, r *http.Request, further ...strin
 	if cross {
 		w.Header().Set("Access-Control-Allow-Origin", r.Header.Get("Origin"))
 		w.Header().Set("Vary", "Origin")
+	}
+	if err := h.registry.Await(r); err != nil {
+		return nil, auth.Claims{}, err
 	}
 	claims, _, err := h.registry.Handshake(r)
 	if err != nil {
@@ -152,8 +156,9 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
 		return
 	}
 	code := protocol.CloseInternal
+	_, limited := errors.AsType[*limit.Error](err)
 	switch {
-	case errors.Is(err, session.ErrFull):
+	case limited, errors.Is(err, session.ErrFull):
 		code = protocol.CloseOverloaded
 	case errors.Is(err, session.ErrDraining), errors.Is(err, fanout.ErrClosed):
 		code = protocol.CloseDraining

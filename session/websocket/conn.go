@@ -131,6 +131,9 @@ func (c *conn) read(out passed) {
 // ping answers a ping, in order with everything else. A client that sends pings
 // and reads nothing is not read either.
 func (c *conn) ping(payload string) {
+	if !c.Frame() {
+		return
+	}
 	if c.inline || c.Outbound().WaitRoom() {
 		c.Outbound().Push(control(opPong, []byte(payload)))
 	}
@@ -162,6 +165,9 @@ func (c *conn) message(kind int, r io.Reader, compressed bool) error {
 // command does what a message of a codec's kind asks for.
 func (c *conn) command(frame []byte, decode func([]byte) (protocol.Command, error), text bool) {
 	cmd, err := decode(frame)
+	if err != nil && !c.Frame() {
+		return
+	}
 	switch {
 	case err == nil:
 		c.Handle(c.handler.registry.Context(), &cmd)

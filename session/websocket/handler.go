@@ -111,7 +111,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		return
 	}
-	slot, err := h.registry.Admit(session.WebSocket)
+	slot, err := h.registry.AdmitFrom(session.WebSocket, r, shake.Claims.Subject)
 	if err != nil {
 		session.WriteHTTPError(w, err)
 		return
@@ -181,6 +181,9 @@ func (h *Handler) check(w http.ResponseWriter, r *http.Request) (session.Handsha
 	if offered := websocket.Subprotocols(r); len(offered) > 0 && len(spoken) > 0 && !slices.ContainsFunc(offered, known) {
 		return none, session.BadRequest("Sec-WebSocket-Protocol", "none of %.128q is supported; offer %s, or none",
 			strings.Join(offered, ", "), strings.Join(spoken, " or "))
+	}
+	if err := h.registry.Await(r); err != nil {
+		return none, err
 	}
 	claims, given, err := h.registry.Handshake(r)
 	if err != nil && (given || !errors.Is(err, auth.ErrMissing)) {

@@ -52,7 +52,7 @@ func newParser(limit int64) (*parser, error) {
 	}
 	p.ws.SetReadLimit(limit)
 	p.ws.SetPingHandler(func(payload string) error { p.on.ping(payload); return nil })
-	p.ws.SetPongHandler(func(string) error { return nil })
+	p.ws.SetPongHandler(func(string) error { p.on.Frame(); return nil })
 	p.ws.SetCloseHandler(func(int, string) error { return nil }) // answered at the read's error
 	return p, nil
 }
