@@ -38,8 +38,11 @@ func resumes(req *http.Request) bool {
 	return query.Get("position") != "" || query.Get("resume") == "1"
 }
 
-// caller is whose connection a slot is of.
-type caller struct {
+// Caller returns what AdmitFrom counts, for a Handshake.
+func (s *Slot) Caller() *Caller { return s.caller }
+
+// Caller is whose connection a slot is of.
+type Caller struct {
 	addr netip.Addr
 	user string
 }
@@ -51,7 +54,7 @@ func (r *Registry) AdmitFrom(t Transport, req *http.Request, user string) (*Slot
 	if err != nil || r.services.Limits == nil {
 		return slot, err
 	}
-	c := &caller{ClientAddr(req), user}
+	c := &Caller{ClientAddr(req), user}
 	if err := c.enter(r.services.Limits); err != nil {
 		slot.Release()
 		r.metrics.rejected.WithLabelValues("limit").Inc()
@@ -61,7 +64,7 @@ func (r *Registry) AdmitFrom(t Transport, req *http.Request, user string) (*Slot
 	return slot, nil
 }
 
-func (c *caller) enter(l *limit.Limiter) error {
+func (c *Caller) enter(l *limit.Limiter) error {
 	if err := l.AddAddress(c.addr); err != nil {
 		return err
 	}
@@ -72,7 +75,7 @@ func (c *caller) enter(l *limit.Limiter) error {
 	return nil
 }
 
-func (c *caller) leave(l *limit.Limiter) {
+func (c *Caller) leave(l *limit.Limiter) {
 	if c != nil {
 		l.RemoveAddress(c.addr)
 		l.RemoveUser(c.user)
@@ -155,6 +158,9 @@ func (s *Session) count(id uint64, cost int64) bool {
 	case limit.Pass:
 		return true
 	case limit.Close:
+		if s.out.Open() {
+			s.registry.services.Limits.Bar(s.claimed().Subject, s.addr())
+		}
 		s.Reject(protocol.CloseTooMany, "too many commands; after 4429 wait for retry_after_ms")
 	case limit.Refuse:
 		if id != 0 {
@@ -165,6 +171,14 @@ func (s *Session) count(id uint64, cost int64) bool {
 		}
 	}
 	return false
+}
+
+// addr is the client's, where it is known.
+func (s *Session) addr() netip.Addr {
+	if s.from == nil {
+		return netip.Addr{}
+	}
+	return s.from.addr
 }
 
 // tighten holds the session to what its token allows, from now on.

@@ -179,7 +179,7 @@ type Slot struct {
 	transport Transport
 	shard     uint8 // of Enter
 	done      atomic.Bool
-	caller    *caller // nil where nobody's connections are counted
+	caller    *Caller // nil where nobody's connections are counted
 }
 
 // Admit reserves a place, or returns ErrFull or ErrDraining. Every slot must be

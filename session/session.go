@@ -27,6 +27,8 @@ type Handshake struct {
 	Told bool
 	// Browser clients get heartbeats that a page's script can see.
 	Browser bool
+	// Caller is of the slot; it may be nil.
+	Caller *Caller
 }
 
 // Session is one client's connection: it turns commands into calls and whatever
@@ -47,7 +49,8 @@ type Session struct {
 	pubs    *publishQueue // made by the first publish or history
 	durable *durable      // set by connect, before the first subscribe
 	meter   limit.Meter
-	tight   int32          // commands a second that the token allows; 0 says nothing
+	tight   int32 // commands a second that the token allows; 0 says nothing
+	from    *Caller
 	counted string         // the user as whose this connection is counted, unless the handshake told
 	work    sync.WaitGroup // what goes on after a command
 
@@ -97,7 +100,7 @@ var (
 // whoever embeds it: Drained is the Session's, Finished its own.
 func (s *Session) Init(r *Registry, codec Codec, h Handshake, o Owner) {
 	now := time.Now()
-	s.registry, s.codec, s.browser = r, codec, h.Browser
+	s.registry, s.codec, s.browser, s.from = r, codec, h.Browser, h.Caller
 	s.born, s.lastLife = now.UnixNano(), now.UnixNano()
 	// A crowd that connects at once is spread over the interval from its first ping on.
 	s.nextPing = now.Add(jitter(r.cfg.PingInterval)).UnixNano()

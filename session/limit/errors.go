@@ -12,6 +12,7 @@ const (
 	ReasonQueueWait          Reason = "handshake_queue_wait"
 	ReasonConnectionsIP      Reason = "connections_ip"
 	ReasonConnectionsUser    Reason = "connections_user"
+	ReasonBarred             Reason = "barred"
 	ReasonCommands           Reason = "commands"
 	ReasonSubscriptions      Reason = "subscriptions"
 	ReasonPublishesKey       Reason = "publishes_key"
@@ -25,7 +26,7 @@ const (
 
 func reasons() []Reason {
 	return []Reason{
-		ReasonHandshakesIP, ReasonQueueFull, ReasonQueueWait, ReasonConnectionsIP, ReasonConnectionsUser,
+		ReasonHandshakesIP, ReasonQueueFull, ReasonQueueWait, ReasonConnectionsIP, ReasonConnectionsUser, ReasonBarred,
 		ReasonCommands, ReasonSubscriptions, ReasonPublishesKey, ReasonPublishesUser, ReasonPublishesChannel,
 		ReasonPublishesNamespace, ReasonMemoryHandshake, ReasonMemoryHistory, ReasonMemoryBatch,
 	}

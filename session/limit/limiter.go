@@ -108,6 +108,10 @@ type Limiter struct {
 	publishers *Table[string]
 	channels   *Table[fanout.Channel]
 	namespaces *Table[string]
+
+	barred      *Table[netip.Prefix]
+	barredUsers *Table[string]
+	lingering   chan struct{} // one for each answer that is held back
 }
 
 // New returns a limiter. The errors are those of cfg.Validate and of registering
@@ -119,6 +123,9 @@ func New(cfg Config, logger *slog.Logger, reg prometheus.Registerer) (*Limiter, 
 	l := &Limiter{cfg: cfg, clock: NewClock(), addresses: NewCounts[netip.Prefix](), users: NewCounts[string]()}
 	l.memory = memory{ceiling: uint64(cfg.Memory), read: Needed, log: logger}
 	l.door = newDoor(l.clock, cfg.Handshakes, cfg.HandshakeQueue, cfg.HandshakeWait)
+	l.lingering = make(chan struct{}, lingerMost)
+	l.barred = NewTable[netip.Prefix](l.clock, cfg.Callers, nil)
+	l.barredUsers = NewTable[string](l.clock, cfg.Callers, nil)
 	var err error
 	if l.metrics, err = newCounters(reg, l); err != nil {
 		return nil, err
@@ -189,7 +196,12 @@ func (l *Limiter) Handshake(ctx context.Context, addr netip.Addr, resumes bool) 
 		})
 	}
 	if p, ok := l.caller(addr); ok {
+		if wait := l.barred.Debt(p); wait > 0 {
+			l.linger(ctx, wait)
+			return l.refuseBarred(wait)
+		}
 		if wait := l.handshakes.Take(p, l.cfg.HandshakesPerIP, 1); wait > 0 {
+			l.linger(ctx, wait)
 			return l.refuse(Error{
 				Reason: ReasonHandshakesIP, RetryAfter: spread(max(wait, leastRetry)),
 				Problem: fmt.Sprintf("this address connects too often; it may %d times a second", l.cfg.HandshakesPerIP.PerSecond),
@@ -235,7 +247,13 @@ func (l *Limiter) RemoveAddress(addr netip.Addr) {
 // AddUser counts a connection of user, which RemoveUser takes back, or returns an *Error.
 // Nobody, "", is not limited.
 func (l *Limiter) AddUser(user string) error {
-	if l == nil || l.cfg.ConnectionsPerUser == 0 || user == "" || l.users.Add(user, l.cfg.ConnectionsPerUser) {
+	if l == nil || user == "" {
+		return nil
+	}
+	if wait := l.barredUsers.Debt(user); wait > 0 {
+		return l.refuseBarred(wait)
+	}
+	if l.cfg.ConnectionsPerUser == 0 || l.users.Add(user, l.cfg.ConnectionsPerUser) {
 		return nil
 	}
 	return l.refuse(Error{

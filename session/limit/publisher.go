@@ -2,6 +2,7 @@ package limit
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -32,6 +33,7 @@ func (p *Publisher) Publish(ctx context.Context, m *fanout.Publication) (fanout.
 		return fanout.Receipt{}, err
 	}
 	if err := p.limits.Publish(m, 1); err != nil {
+		p.limits.hold(ctx, err)
 		return fanout.Receipt{}, err
 	}
 	return p.store.Publish(ctx, m)
@@ -59,8 +61,12 @@ func (p *Publisher) PublishAll(ctx context.Context, list []*fanout.Publication) 
 			passed = append(passed, m)
 		}
 	}
-	if len(passed) == len(list) {
+	switch len(passed) {
+	case len(list):
 		return p.store.PublishAll(ctx, list)
+	case 0:
+		p.limits.hold(ctx, out[0].Err)
+		return out
 	}
 	stored := p.store.PublishAll(ctx, passed)
 	for i := range out {
@@ -81,10 +87,18 @@ func (p *Publisher) PublishAtomic(ctx context.Context, list []*fanout.Publicatio
 			for _, before := range list[:i] {
 				p.limits.unpublish(before, 1)
 			}
+			p.limits.hold(ctx, err)
 			return nil, &fanout.BatchError{Index: -1, Err: err}
 		}
 	}
 	return p.store.PublishAtomic(ctx, list)
+}
+
+// hold has who got nothing stored wait for the answer.
+func (l *Limiter) hold(ctx context.Context, err error) {
+	if e, ok := errors.AsType[*Error](err); ok {
+		l.linger(ctx, e.RetryAfter)
+	}
 }
 
 func size(list []*fanout.Publication) (n int) {

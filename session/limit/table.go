@@ -70,6 +70,29 @@ func (t *Table[K]) Take(k K, r Rate, n int64) (wait time.Duration) {
 	return wait
 }
 
+// Charge takes n from the caller's bucket whether they are there or not. Where there is
+// no place for the caller it does nothing.
+func (t *Table[K]) Charge(k K, r Rate, n int64) {
+	now := t.clock.now()
+	s := t.shard(k)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	b, known := s.buckets[k]
+	if known || s.roomLocked(now, t.most) {
+		s.buckets[k] = bucket(max(int64(b), now) + r.cost(n))
+	}
+}
+
+// Debt is how long it takes until the caller's bucket is full; 0 for one that is not
+// known.
+func (t *Table[K]) Debt(k K) time.Duration {
+	now := t.clock.now()
+	s := t.shard(k)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return time.Duration(max(int64(s.buckets[k])-now, 0))
+}
+
 // Give takes a Take back.
 func (t *Table[K]) Give(k K, r Rate, n int64) {
 	if r.IsZero() {

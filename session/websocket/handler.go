@@ -132,6 +132,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.log.Debug("websocket upgrade failed", slog.Any("err", err))
 		return
 	}
+	shake.Caller = slot.Caller()
 	h.start(slot, ws.NetConn(), speaks, ps, shake)
 }
 
