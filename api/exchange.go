@@ -88,6 +88,9 @@ func (a *api) serve(ctx context.Context, rt route, x *exchange) error {
 			return err
 		}
 	}
+	if err := a.readyToPublish(ctx, rt, x); err != nil {
+		return err
+	}
 	if rt.maxBody > 0 {
 		if err := a.readBody(x, rt.maxBody); err != nil {
 			return err

@@ -32,6 +32,8 @@ type LimitsConfig struct {
 	PublishesPerUser      int `yaml:"publishes_per_user"`
 	PublishesPerChannel   int `yaml:"publishes_per_channel"`
 	PublishesPerNamespace int `yaml:"publishes_per_namespace"`
+	// ReadsPerCaller counts stored messages that one key or user reads.
+	ReadsPerCaller int `yaml:"reads_per_caller"`
 	// Memory is the node's ceiling; 0 takes it from GOMEMLIMIT or the control group.
 	Memory Bytes `yaml:"memory"`
 	// Callers is how many of each kind are remembered at a time.
@@ -47,7 +49,7 @@ func defaultLimits() LimitsConfig {
 		Commands: int(d.Commands.PerSecond), OutboundBytes: Bytes(d.OutboundBytes),
 		PublishesPerKey: int(d.PublishesPerKey.PerSecond), PublishesPerUser: int(d.PublishesPerUser.PerSecond),
 		PublishesPerChannel: int(d.PublishesPerChannel.PerSecond), PublishesPerNamespace: int(d.PublishesPerNamespace.PerSecond),
-		Callers: d.Callers,
+		ReadsPerCaller: int(d.Reads.PerSecond), Callers: d.Callers,
 	}
 	for _, p := range d.Exempt {
 		l.Exempt = append(l.Exempt, p.String())
@@ -59,7 +61,8 @@ func defaultLimits() LimitsConfig {
 const (
 	handshakeBurst      = 1
 	handshakePerIPBurst = 10
-	commandBurst        = 4
+	commandBurst        = 10
+	readBurst           = 4
 	keyBurst            = 2
 	userBurst           = 4
 	channelBurst        = 2
@@ -79,6 +82,7 @@ func (c Config) limitConfig() (limit.Config, []error) {
 		PublishesPerUser:      limit.Times(int64(l.PublishesPerUser), userBurst),
 		PublishesPerChannel:   limit.Times(int64(l.PublishesPerChannel), channelBurst),
 		PublishesPerNamespace: limit.Times(int64(l.PublishesPerNamespace), channelBurst),
+		Reads:                 limit.Times(int64(l.ReadsPerCaller), readBurst),
 		Memory:                int64(l.Memory), Callers: l.Callers, Namespaces: map[string]limit.NamespaceRates{},
 	}
 	for name, n := range c.Namespaces {

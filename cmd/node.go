@@ -218,6 +218,7 @@ func (n *Node) setup(ctx context.Context) error {
 		Readiness: readiness{&n.draining, b},
 		Auth:      verifier,
 		Metrics:   n.reg,
+		Limits:    limits,
 		WebSocket: websocket.New(registry, n.log),
 		Events:    sse.New(registry, n.log),
 		Poll:      sse.NewPoller(registry, n.log),

@@ -213,6 +213,11 @@ func subscribe(ctx context.Context, s *Session, cmd *protocol.Command) error {
 	if req.Presence && !claims.Allows(auth.Presence, req.Channel.String()) {
 		return Forbidden("presence", "the token does not allow presence on %s", req.Channel)
 	}
+	if n := backlog(req.Start); n > 0 {
+		if err := s.registry.services.Limits.Read(ctx, claims.Publisher(), s.ID(), n); err != nil {
+			return err
+		}
+	}
 	release, err := s.registry.Refine(&req, cmd.Subscribe)
 	if err != nil {
 		return err

@@ -2,6 +2,7 @@ package session
 
 import (
 	"cmp"
+	"context"
 	"math/rand/v2"
 	"net/http"
 	"net/netip"
@@ -138,6 +139,26 @@ func costOf(cmd *protocol.Command) int64 {
 	return limit.CommandCost
 }
 
+// backlog is how many stored messages a subscription reads that asks for some; one that
+// resumes reads what it missed, and is not counted.
+func backlog(start fanout.Start) int {
+	switch {
+	case start.Last > 0:
+		return start.Last
+	case start.Since > 0:
+		return fanout.MaxLast
+	}
+	return 0
+}
+
+// MayRead holds who subscribes to what one may read: an event stream or a poll.
+func (r *Registry) MayRead(ctx context.Context, claims auth.Claims, req fanout.SubscribeRequest) error {
+	if n := backlog(req.Start); n > 0 {
+		return r.services.Limits.Read(ctx, claims.Publisher(), "", n)
+	}
+	return nil
+}
+
 func clampHistory(n int) int {
 	if n == 0 {
 		n = protocol.DefaultHistory
@@ -150,6 +171,9 @@ func clampHistory(n int) int {
 // many is closed.
 func (s *Session) Frame() bool { return s.count(0, limit.CommandCost) }
 
+// Flooded reports whether the client was closed because of Frame, or of its commands.
+func (s *Session) Flooded() bool { return s.flooded }
+
 // count counts what the client sends. It answers the command id, unless 0, where it is
 // too much.
 func (s *Session) count(id uint64, cost int64) bool {
@@ -158,6 +182,7 @@ func (s *Session) count(id uint64, cost int64) bool {
 	case limit.Pass:
 		return true
 	case limit.Close:
+		s.flooded = true
 		if s.out.Open() {
 			s.registry.services.Limits.Bar(s.claimed().Subject, s.addr())
 		}

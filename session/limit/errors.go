@@ -19,6 +19,7 @@ const (
 	ReasonPublishesUser      Reason = "publishes_user"
 	ReasonPublishesChannel   Reason = "publishes_channel"
 	ReasonPublishesNamespace Reason = "publishes_namespace"
+	ReasonReads              Reason = "reads"
 	ReasonMemoryHandshake    Reason = "memory_handshake"
 	ReasonMemoryHistory      Reason = "memory_history"
 	ReasonMemoryBatch        Reason = "memory_batch"
@@ -28,7 +29,7 @@ func reasons() []Reason {
 	return []Reason{
 		ReasonHandshakesIP, ReasonQueueFull, ReasonQueueWait, ReasonConnectionsIP, ReasonConnectionsUser, ReasonBarred,
 		ReasonCommands, ReasonSubscriptions, ReasonPublishesKey, ReasonPublishesUser, ReasonPublishesChannel,
-		ReasonPublishesNamespace, ReasonMemoryHandshake, ReasonMemoryHistory, ReasonMemoryBatch,
+		ReasonPublishesNamespace, ReasonReads, ReasonMemoryHandshake, ReasonMemoryHistory, ReasonMemoryBatch,
 	}
 }
 

@@ -32,6 +32,8 @@ type Config struct {
 	OutboundBytes int64
 	// Publishes, of messages: a batch counts each of them.
 	PublishesPerKey, PublishesPerUser, PublishesPerChannel, PublishesPerNamespace Rate
+	// Reads of stored messages by one key or user.
+	Reads Rate
 	// Namespaces have limits of their own instead of the last two.
 	Namespaces map[string]NamespaceRates
 	// Memory is the node's ceiling, in bytes; 0 is none.
@@ -49,7 +51,7 @@ func DefaultConfig() Config {
 		HandshakesPerIP: Times(200, 10), Handshakes: Times(2000, 1), HandshakeQueue: 4096, HandshakeWait: 5 * time.Second,
 		ConnectionsPerIP: 2000, ConnectionsPerUser: 1000, IPv6Prefix: 64,
 		Exempt:   []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")},
-		Commands: Times(1000, 4), PublishesPerKey: Times(10_000, 2), PublishesPerUser: Times(500, 4),
+		Commands: Times(200, 10), PublishesPerKey: Times(10_000, 2), PublishesPerUser: Times(500, 4), Reads: Times(5000, 4),
 		Callers: 100_000,
 	}
 }
@@ -85,6 +87,7 @@ func (c Config) Validate() error {
 	rate("publishes_per_key", c.PublishesPerKey)
 	rate("publishes_per_user", c.PublishesPerUser)
 	rate("publishes_per_channel", c.PublishesPerChannel)
+	rate("reads_per_caller", c.Reads)
 	rate("publishes_per_namespace", c.PublishesPerNamespace)
 	if c.Memory != 0 && c.Memory < leastMemory {
 		errs = append(errs, fmt.Errorf("limits.memory: %d bytes must be 0 or at least 64MiB", c.Memory))
@@ -106,6 +109,7 @@ type Limiter struct {
 	addresses  *Counts[netip.Prefix]
 	users      *Counts[string]
 	publishers *Table[string]
+	readers    *Table[string]
 	channels   *Table[fanout.Channel]
 	namespaces *Table[string]
 
@@ -132,6 +136,7 @@ func New(cfg Config, logger *slog.Logger, reg prometheus.Registerer) (*Limiter, 
 	}
 	l.handshakes = NewTable[netip.Prefix](l.clock, cfg.Callers, l.metrics.crowded("handshakes"))
 	l.publishers = NewTable[string](l.clock, cfg.Callers, l.metrics.crowded("publishers"))
+	l.readers = NewTable[string](l.clock, cfg.Callers, l.metrics.crowded("readers"))
 	l.channels = NewTable[fanout.Channel](l.clock, cfg.Callers, l.metrics.crowded("channels"))
 	l.namespaces = NewTable[string](l.clock, cfg.Callers, l.metrics.crowded("namespaces"))
 	return l, nil
@@ -197,11 +202,11 @@ func (l *Limiter) Handshake(ctx context.Context, addr netip.Addr, resumes bool) 
 	}
 	if p, ok := l.caller(addr); ok {
 		if wait := l.barred.Debt(p); wait > 0 {
-			l.linger(ctx, wait)
+			l.linger(ctx)
 			return l.refuseBarred(wait)
 		}
 		if wait := l.handshakes.Take(p, l.cfg.HandshakesPerIP, 1); wait > 0 {
-			l.linger(ctx, wait)
+			l.linger(ctx)
 			return l.refuse(Error{
 				Reason: ReasonHandshakesIP, RetryAfter: spread(max(wait, leastRetry)),
 				Problem: fmt.Sprintf("this address connects too often; it may %d times a second", l.cfg.HandshakesPerIP.PerSecond),
@@ -279,6 +284,37 @@ func (l *Limiter) History(messages int) error {
 		Problem: fmt.Sprintf("the node is short of memory and reads at most %d messages at a time; ask for fewer, or later", LargeHistory),
 	})
 }
+
+// Read takes n stored messages that a caller wants to read, or returns an *Error. Callers
+// are told apart by who they are, as auth.Claims.Publisher has it, or where they have no
+// name by their connection; without either there is no limit.
+func (l *Limiter) Read(ctx context.Context, publisher, client string, n int) error {
+	if l == nil || l.cfg.Reads.IsZero() {
+		return nil
+	}
+	if publisher == anonymous {
+		if client == "" {
+			return nil
+		}
+		publisher = "client:" + client
+	}
+	wait := l.readers.Take(publisher, l.cfg.Reads, int64(max(n, leastRead)))
+	if wait == 0 {
+		return nil
+	}
+	l.linger(ctx)
+	return l.refuse(Error{
+		Reason: ReasonReads, RetryAfter: wait,
+		Problem: fmt.Sprintf("too many stored messages are read; one caller may read %d a second (limits.reads_per_caller)", l.cfg.Reads.PerSecond),
+	})
+}
+
+// anonymous is the auth.Claims.Publisher of who has no name, and leastRead what a read
+// costs that finds nothing.
+const (
+	anonymous = "user:"
+	leastRead = 10
+)
 
 // Subscriptions counts a subscription that was refused because the connection has as
 // many as it may.

@@ -7,7 +7,7 @@ import (
 )
 
 const (
-	// lingerFor is how long the answer to a caller over a limit waits at most. One who asks
+	// lingerFor is how long the answer to a caller over a limit waits. One who asks
 	// again at once is slowed down by it, and costs the node little.
 	lingerFor = 250 * time.Millisecond
 	// lingerMost answers wait at a time; more are given at once.
@@ -15,14 +15,14 @@ const (
 )
 
 // linger holds the answer to a caller over a limit back for a moment, or until ctx ends.
-func (l *Limiter) linger(ctx context.Context, retry time.Duration) {
+func (l *Limiter) linger(ctx context.Context) {
 	select {
 	case l.lingering <- struct{}{}:
 	default:
 		return
 	}
 	defer func() { <-l.lingering }()
-	timer := time.NewTimer(min(retry, lingerFor))
+	timer := time.NewTimer(lingerFor)
 	defer timer.Stop()
 	select {
 	case <-timer.C:

@@ -96,8 +96,8 @@ func (p *Publisher) PublishAtomic(ctx context.Context, list []*fanout.Publicatio
 
 // hold has who got nothing stored wait for the answer.
 func (l *Limiter) hold(ctx context.Context, err error) {
-	if e, ok := errors.AsType[*Error](err); ok {
-		l.linger(ctx, e.RetryAfter)
+	if _, ok := errors.AsType[*Error](err); ok {
+		l.linger(ctx)
 	}
 }
 
@@ -141,6 +141,35 @@ func (l *Limiter) Publish(m *fanout.Publication, n int64) error {
 		return l.refuse(Error{Reason: ReasonPublishesNamespace, Field: "channel", RetryAfter: wait, Problem: tooOften("the namespace", namespace)})
 	}
 	return nil
+}
+
+// bytesPerPublish is how many bytes of a request there are for each publish, for Ready.
+const bytesPerPublish = 256
+
+// Ready says before a request is read whether who sends it may publish as much as its
+// size, -1 where that is not known, makes likely: what would be refused is not worth
+// reading. It takes nothing.
+func (l *Limiter) Ready(ctx context.Context, m *fanout.Publication, size int64) error {
+	if l == nil {
+		return nil
+	}
+	rate, reason := l.publisherRate(m)
+	if rate.IsZero() {
+		return nil
+	}
+	most := max(rate.Burst/2, 1)
+	n := most
+	if size >= 0 {
+		n = min(1+size/bytesPerPublish, most)
+	}
+	publisher := bucketOf(m)
+	wait := l.publishers.Take(publisher, rate, n)
+	if wait == 0 {
+		l.publishers.Give(publisher, rate, n)
+		return nil
+	}
+	l.linger(ctx)
+	return l.refuse(Error{Reason: reason, RetryAfter: wait, Problem: tooOften(callerOf(reason), rate)})
 }
 
 // unpublish takes a Publish back that stored nothing.

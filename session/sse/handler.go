@@ -86,7 +86,15 @@ func (h *Handler) check(w http.ResponseWriter, r *http.Request, further ...strin
 	if err != nil {
 		return nil, claims, err
 	}
-	return subs, claims, authorise(claims, subs)
+	if err := authorise(claims, subs); err != nil {
+		return nil, claims, err
+	}
+	for _, s := range subs {
+		if err := h.registry.MayRead(r.Context(), claims, s.request); err != nil {
+			return nil, claims, err
+		}
+	}
+	return subs, claims, nil
 }
 
 // begin waits until all channels are subscribed.
