@@ -100,33 +100,51 @@ type api struct {
 	deps      Deps
 	log       *slog.Logger
 	metrics   *metrics
-	router    *chi.Mux
 	bodyBytes atomic.Int64 // of bodies in memory
 	exchanges sync.Pool
 }
 
 // New builds the API. cfg must be valid.
 func New(cfg Config, deps Deps, logger *slog.Logger, reg prometheus.Registerer) http.Handler {
-	a := &api{cfg: cfg, deps: deps, log: logger, router: chi.NewRouter()}
+	a, routes := newAPI(cfg, deps, logger, reg)
+	router := a.mount(routes)
+	a.clients(router)
+	router.Method(http.MethodGet, "/metrics", a.metricsPage())
+	return router
+}
+
+func newAPI(cfg Config, deps Deps, logger *slog.Logger, reg prometheus.Registerer) (*api, []route) {
+	a := &api{cfg: cfg, deps: deps, log: logger}
 	a.exchanges.New = func() any { return new(exchange) }
 	routes := a.routes()
 	a.metrics = newMetrics(reg, routes, func() float64 { return float64(a.bodyBytes.Load()) })
+	return a, routes
+}
 
-	a.router.Use(routeByEscapedPath, middleware.GetHead)
+// mount returns a router of routes.
+func (a *api) mount(routes []route) *chi.Mux {
+	router := chi.NewRouter()
+	router.Use(routeByEscapedPath, middleware.GetHead)
 	for _, rt := range routes {
-		a.router.Method(rt.method, rt.pattern, a.handler(rt))
+		router.Method(rt.method, rt.pattern, a.handler(rt))
 	}
-	// These two take over the connection, so they get the server's own ResponseWriter.
-	a.router.Method(http.MethodGet, "/v1/ws", deps.WebSocket)
-	a.router.Method(http.MethodGet, "/v1/events", deps.Events)
-	a.router.Method(http.MethodGet, "/v1/poll", deps.Poll)
-	if deps.Echo != nil {
-		a.router.Method(http.MethodGet, "/test/echo", deps.Echo)
+	router.NotFound(a.handler(route{name: "none", serve: a.notFound}))
+	router.MethodNotAllowed(a.handler(route{name: "none", serve: a.methodNotAllowed(router)}))
+	return router
+}
+
+// clients mounts what takes over the connection, and so gets the server's own ResponseWriter.
+func (a *api) clients(router *chi.Mux) {
+	router.Method(http.MethodGet, "/v1/ws", a.deps.WebSocket)
+	router.Method(http.MethodGet, "/v1/events", a.deps.Events)
+	router.Method(http.MethodGet, "/v1/poll", a.deps.Poll)
+	if a.deps.Echo != nil {
+		router.Method(http.MethodGet, "/test/echo", a.deps.Echo)
 	}
-	a.router.Method(http.MethodGet, "/metrics", promhttp.HandlerFor(deps.Metrics, promhttp.HandlerOpts{}))
-	a.router.NotFound(a.handler(route{name: "none", serve: a.notFound}))
-	a.router.MethodNotAllowed(a.handler(route{name: "none", serve: a.methodNotAllowed}))
-	return a.router
+}
+
+func (a *api) metricsPage() http.Handler {
+	return promhttp.HandlerFor(a.deps.Metrics, promhttp.HandlerOpts{})
 }
 
 // route is one operation. serve answers through the exchange or returns an error
@@ -192,23 +210,25 @@ func (a *api) notFound(context.Context, *exchange) error {
 	return &problem{status: http.StatusNotFound, message: "there is no such path; GET /openapi.yaml lists them all"}
 }
 
-func (a *api) methodNotAllowed(ctx context.Context, x *exchange) error {
-	allow := ""
-	for _, m := range []string{http.MethodDelete, http.MethodGet, http.MethodHead, http.MethodPost} {
-		asked := m
-		if m == http.MethodHead { // served as GET
-			asked = http.MethodGet
-		}
-		if a.router.Match(chi.NewRouteContext(), asked, x.r.URL.EscapedPath()) {
-			if allow != "" {
-				allow += ", "
+func (a *api) methodNotAllowed(router *chi.Mux) func(context.Context, *exchange) error {
+	return func(ctx context.Context, x *exchange) error {
+		allow := ""
+		for _, m := range []string{http.MethodDelete, http.MethodGet, http.MethodHead, http.MethodPost} {
+			asked := m
+			if m == http.MethodHead { // served as GET
+				asked = http.MethodGet
 			}
-			allow += m
+			if router.Match(chi.NewRouteContext(), asked, x.r.URL.EscapedPath()) {
+				if allow != "" {
+					allow += ", "
+				}
+				allow += m
+			}
 		}
+		if allow == "" { // a method that nobody knows, on no path of ours
+			return a.notFound(ctx, x)
+		}
+		x.w.Header().Set("Allow", allow)
+		return &problem{status: http.StatusMethodNotAllowed, message: "the method is not one of " + allow}
 	}
-	if allow == "" { // a method that nobody knows, on no path of ours
-		return a.notFound(ctx, x)
-	}
-	x.w.Header().Set("Allow", allow)
-	return &problem{status: http.StatusMethodNotAllowed, message: "the method is not one of " + allow}
 }

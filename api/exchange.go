@@ -36,11 +36,12 @@ type exchange struct {
 	status   int    // 0: the response has not begun
 	sent     int
 	gone     bool // nobody takes the response any more
+	noted    []slog.Attr
 }
 
 // handler surrounds rt with what all operations share.
 func (a *api) handler(rt route) http.HandlerFunc {
-	m := a.metrics.routes[rt.name]
+	m, audited := a.metrics.routes[rt.name], isAudited(rt)
 	return func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
 		x, _ := a.exchanges.Get().(*exchange)
@@ -48,6 +49,9 @@ func (a *api) handler(rt route) http.HandlerFunc {
 		x.id = setCommonHeaders(w.Header(), r.Header)
 		ctx := r.Context()
 		defer a.release(x)
+		if audited {
+			defer a.audit(ctx, x)
+		}
 		defer a.finish(ctx, x, m, start)
 		defer a.recovered(ctx, x)
 		if err := a.serve(ctx, rt, x); err != nil {

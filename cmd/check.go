@@ -3,8 +3,6 @@ package cmd
 import (
 	"fmt"
 	"io"
-	"net"
-	"os"
 	"slices"
 	"strings"
 
@@ -15,6 +13,7 @@ import (
 
 func newCheck(s Streams) *cobra.Command {
 	var node nodeFlags
+	var show bool
 	cmd := &cobra.Command{
 		Use:   "check",
 		Short: "Check a configuration and say what it means and what is insecure about it",
@@ -35,19 +34,24 @@ nothing. Give it what serve is given.`,
 			if err != nil {
 				return usagef("%w", err)
 			}
+			if show {
+				return printConfig(s.Out, cfg)
+			}
 			describeConfig(s.Out, cfg, a)
 			return nil
 		},
 	}
 	node.add(cmd)
+	cmd.Flags().BoolVar(&show, "print", false, "write the configuration in effect instead, as YAML, without secrets")
 	return cmd
 }
 
 func describeConfig(w io.Writer, cfg Config, a auth.Config) {
 	fmt.Fprintln(w, "The configuration is valid.")
-	fmt.Fprintf(w, "  listens on   %s\n", cfg.ListenAddress())
+	fmt.Fprintf(w, "  listens on   %s\n", listenSummary(cfg))
+	fmt.Fprintf(w, "  operated on  %s\n", adminSummary(cfg))
 	fmt.Fprintf(w, "  log          %s\n", logSummary(cfg.Broker))
-	fmt.Fprintf(w, "  lets in      %s\n", authSummary(a))
+	fmt.Fprintf(w, "  lets in      %s\n", authSummary(a)+certificateSummary(cfg))
 	fmt.Fprintf(w, "  namespaces   %s\n", namespaceSummary(cfg))
 	warnings := insecurities(cfg)
 	for _, warning := range warnings {
@@ -103,10 +107,7 @@ func insecurities(cfg Config) []string {
 	if cfg.Dev {
 		list = append(list, "dev: everybody on this machine may do everything")
 	}
-	if host, _, err := net.SplitHostPort(cfg.ListenAddress()); err == nil && !isLoopback(host) {
-		list = append(list, "server.listen: "+cfg.ListenAddress()+" can be reached from other machines and is not encrypted; "+
-			"put a proxy with TLS in front of it")
-	}
+	list = append(list, edgeInsecurities(cfg)...)
 	if slices.Contains(cfg.Session.Origins, "*") {
 		list = append(list, "session.origins: pages of any site may connect from a browser")
 	}
@@ -117,21 +118,11 @@ func insecurities(cfg Config) []string {
 		list = append(list, "broker.sync: if the machine loses power, the last second of stored messages may be lost; "+
 			"always avoids that and costs throughput")
 	}
-	if readableByOthers(cfg.Auth.HMAC.SecretFile) {
-		list = append(list, "auth.hmac.secret_file: "+cfg.Auth.HMAC.SecretFile+" can be read by other users; chmod 600 it")
-	}
+	list = append(list, exposedFiles(cfg)...)
 	for _, w := range cfg.Webhooks {
 		if w.Insecure && strings.HasPrefix(w.URL, "http:") {
 			list = append(list, "webhooks."+w.Name+".insecure: anybody on the way to the receiver can read its events")
 		}
-		if readableByOthers(w.SecretFile) {
-			list = append(list, "webhooks."+w.Name+".secret_file: "+w.SecretFile+" can be read by other users; chmod 600 it")
-		}
 	}
 	return list
-}
-
-func readableByOthers(file string) bool {
-	info, err := os.Stat(file)
-	return file != "" && err == nil && info.Mode().Perm()&0o077 != 0
 }

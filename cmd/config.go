@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/rivulet-rt/rivulet/auth"
+	"github.com/rivulet-rt/rivulet/cmd/edge"
 	"github.com/rivulet-rt/rivulet/fanout"
 	"github.com/rivulet-rt/rivulet/session"
 )
@@ -46,6 +47,17 @@ type ServerConfig struct {
 	Listen string `yaml:"listen"`
 	// StopTimeout bounds a clean stop; what is not finished then is cut.
 	StopTimeout Duration `yaml:"stop_timeout"`
+	// TrustedProxies are the addresses and ranges of proxies whose word on the client's
+	// address counts, which they give in ForwardedHeader: X-Forwarded-For or Forwarded.
+	TrustedProxies  []string `yaml:"trusted_proxies"`
+	ForwardedHeader string   `yaml:"forwarded_header"`
+	// ProxyProtocol takes only connections that begin with a PROXY header of a trusted proxy.
+	ProxyProtocol bool       `yaml:"proxy_protocol"`
+	TLS           TLSConfig  `yaml:"tls"`
+	ACME          ACMEConfig `yaml:"acme"`
+	// AdminListen is host:port of a listener of its own for metrics, profiles and what
+	// operates the node; empty leaves them, without the profiles, on Listen.
+	AdminListen string `yaml:"admin_listen"`
 	// EchoEndpoint serves /test/echo, for conformance suites; it has no key.
 	EchoEndpoint bool `yaml:"-"`
 }
@@ -56,6 +68,8 @@ type BrokerConfig struct {
 	Data string `yaml:"data"`
 	// NATSURL names NATS servers, separated by commas; empty embeds one.
 	NATSURL string `yaml:"nats_url"`
+	// NATSURLFile holds NATSURL instead, where that has a password; Load reads it.
+	NATSURLFile string `yaml:"nats_url_file"`
 	// NATSCredentials is a credentials file for NATSURL.
 	NATSCredentials string `yaml:"nats_credentials"`
 	// NATSCA is a file of certificates that sign the servers of NATSURL.
@@ -96,6 +110,8 @@ type SessionConfig struct {
 type AuthConfig struct {
 	HMAC HMACConfig  `yaml:"hmac"`
 	Keys []KeyConfig `yaml:"keys"`
+	// Certificates are publishers known by their client certificates.
+	Certificates []CertificateConfig `yaml:"certificates"`
 }
 
 // HMACConfig is about JWT signed with a shared secret.
@@ -192,7 +208,7 @@ const (
 func DefaultConfig() Config {
 	a, s, p := auth.DefaultConfig(), session.DefaultConfig(), fanout.DefaultPresenceConfig()
 	return Config{
-		Server: ServerConfig{StopTimeout: Duration(30 * time.Second)},
+		Server: ServerConfig{StopTimeout: Duration(30 * time.Second), ForwardedHeader: edge.XForwardedFor, TLS: TLSConfig{MinVersion: "1.2"}},
 		Broker: BrokerConfig{Data: "rivulet-data", Sync: "interval", Replicas: 1},
 		Session: SessionConfig{
 			MaxConnections:   s.MaxConnections,
@@ -222,6 +238,7 @@ func DefaultConfig() Config {
 func (c Config) Validate() error {
 	return c.named(errors.Join(slices.Concat(
 		c.serverProblems(),
+		c.edgeProblems(),
 		c.brokerProblems(),
 		[]error{c.sessionConfig("").Validate()},
 		c.authProblems(),

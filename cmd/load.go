@@ -83,7 +83,27 @@ func read(s Sources) (Config, error) {
 		a.assignText(root, f.Key, f.Value)
 		problems = append(problems, a.problems...)
 	}
+	if len(problems) == 0 {
+		problems = append(problems, cfg.readNATSURL())
+	}
 	return cfg, errors.Join(problems...)
+}
+
+// readNATSURL reads the file of it, if it is in one.
+func (c *Config) readNATSURL() error {
+	switch b := &c.Broker; {
+	case b.NATSURLFile == "":
+		return nil
+	case b.NATSURL != "":
+		return errors.New("broker.nats_url_file: broker.nats_url is set too; keep one")
+	default:
+		secret, err := readSecret("broker.nats_url_file", b.NATSURLFile)
+		if err == nil && secret.IsZero() {
+			err = fmt.Errorf("broker.nats_url_file: %s is empty", b.NATSURLFile)
+		}
+		b.NATSURL = secret.Reveal()
+		return err
+	}
 }
 
 func readYAML(root reflect.Value, file string, text []byte) []error {

@@ -3,6 +3,7 @@ package cmd
 import (
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -13,7 +14,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -22,6 +22,7 @@ import (
 	"github.com/rivulet-rt/rivulet/auth"
 	"github.com/rivulet-rt/rivulet/broker"
 	"github.com/rivulet-rt/rivulet/broker/webhook"
+	"github.com/rivulet-rt/rivulet/cmd/edge"
 	"github.com/rivulet-rt/rivulet/fanout"
 	"github.com/rivulet-rt/rivulet/fanout/filter"
 	"github.com/rivulet-rt/rivulet/session"
@@ -46,17 +47,21 @@ type Node struct {
 	cfg      Config
 	name     string
 	auth     auth.Config
-	webhooks webhook.Config
-	log      *slog.Logger
-	reg      *prometheus.Registry
+	verifier *auth.Verifier // of setup
+	// identities are of publishers with client certificates.
+	identities edge.Identities
+	webhooks   webhook.Config
+	log        *slog.Logger
+	reg        *prometheus.Registry
 
 	draining atomic.Bool // readiness is off
 	failed   chan error  // size 1: why serving ended by itself
 	serving  sync.WaitGroup
 
 	// Owned by Start until started is closed, then by the first Stop.
-	undo cleanups
-	addr net.Addr
+	undo  cleanups
+	addr  net.Addr
+	admin net.Addr
 
 	started chan struct{} // closed when Start has ended
 	stopped chan struct{} // closed when the first Stop has ended
@@ -80,8 +85,12 @@ func New(cfg Config, logger *slog.Logger, reg *prometheus.Registry) (*Node, erro
 	if err != nil {
 		return nil, err
 	}
+	identities, err := cfg.identities()
+	if err != nil {
+		return nil, err
+	}
 	return &Node{
-		cfg: cfg, name: name, auth: authCfg, webhooks: hooks, reg: reg,
+		cfg: cfg, name: name, auth: authCfg, identities: identities, webhooks: hooks, reg: reg,
 		log:     logger.With(slog.String("node", name)),
 		failed:  make(chan error, 1),
 		started: make(chan struct{}),
@@ -140,12 +149,10 @@ func (n *Node) begin(ctx context.Context) (context.Context, error) {
 // setup is one straight line, so that the order of starting, and with it the
 // order of stopping, can be read off.
 func (n *Node) setup(ctx context.Context) error {
-	listener, err := listen(ctx, n.cfg.ListenAddress())
+	doors, err := n.openDoors(ctx)
 	if err != nil {
 		return err
 	}
-	n.addr = listener.Addr()
-	n.undo.push("listener", func(context.Context) error { return ignoreClosed(listener.Close()) })
 
 	b, err := broker.Open(ctx, n.cfg.brokerConfig(n.name), n.log, n.reg)
 	if err != nil {
@@ -169,8 +176,7 @@ func (n *Node) setup(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("prepare filters: %w", err)
 	}
-	verifier, err := auth.New(n.auth, auth.Services{Log: n.log, Metrics: n.reg})
-	if err != nil {
+	if n.verifier, err = auth.New(n.auth, auth.Services{Log: n.log, Metrics: n.reg}); err != nil {
 		return err
 	}
 	limits, err := n.newLimiter()
@@ -183,7 +189,7 @@ func (n *Node) setup(ctx context.Context) error {
 		History:   reader,
 		Publisher: store,
 		Limits:    limits,
-		Auth:      verifier,
+		Auth:      n.authenticator(),
 		Durable:   b.Sessions(),
 		Presence:  presence,
 		Others:    control,
@@ -206,7 +212,7 @@ func (n *Node) setup(ctx context.Context) error {
 	if n.cfg.Server.EchoEndpoint {
 		echo = websocket.NewEcho(registry, n.log)
 	}
-	n.serve(ctx, listener, api.New(api.DefaultConfig(), api.Deps{
+	n.serveAPI(ctx, doors, api.Deps{
 		Publisher: store,
 		Purger:    b,
 		Scheduler: b,
@@ -216,7 +222,7 @@ func (n *Node) setup(ctx context.Context) error {
 		Tail:      hub,
 		Users:     registry,
 		Readiness: readiness{&n.draining, b},
-		Auth:      verifier,
+		Auth:      n.authenticator(),
 		Metrics:   n.reg,
 		Limits:    limits,
 		WebSocket: websocket.New(registry, n.log),
@@ -227,7 +233,7 @@ func (n *Node) setup(ctx context.Context) error {
 		Sessions:       b.Sessions(),
 		SessionControl: b.Sessions(),
 		Webhooks:       webhookView{hooks},
-	}, n.log, n.reg))
+	})
 	n.log.Info("started", slog.String("address", n.addr.String()))
 	return nil
 }
@@ -239,22 +245,31 @@ const (
 	maxHeaderBytes    = 32 << 10
 )
 
-func (n *Node) serve(ctx context.Context, listener net.Listener, handler http.Handler) {
+// serve without a config is without TLS.
+func (n *Node) serve(ctx context.Context, name string, listener net.Listener, config *tls.Config, handler http.Handler) {
 	base := context.WithoutCancel(ctx)
 	server := &http.Server{
 		Handler:           handler,
+		TLSConfig:         config,
 		ReadHeaderTimeout: readHeaderTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(n.log.Handler(), slog.LevelDebug),
 		BaseContext:       func(net.Listener) context.Context { return base },
 	}
+	run := server.Serve
+	if config != nil {
+		run = func(l net.Listener) error { return server.ServeTLS(l, "", "") }
+	}
 	n.serving.Go(func() {
-		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-			n.failed <- fmt.Errorf("serve http: %w", err)
+		if err := run(listener); !errors.Is(err, http.ErrServerClosed) {
+			select {
+			case n.failed <- fmt.Errorf("serve %s: %w", name, err):
+			default: // one reason is enough
+			}
 		}
 	})
-	n.undo.push("http", func(ctx context.Context) error {
+	n.undo.push(name, func(ctx context.Context) error {
 		defer n.serving.Wait()
 		// The sockets, which Shutdown does not touch, need the rest of the time.
 		ctx, cancel := portion(ctx, 3)
@@ -295,7 +310,11 @@ func (n *Node) URL() string {
 	if addr.IP.IsUnspecified() {
 		host = "127.0.0.1"
 	}
-	return "http://" + net.JoinHostPort(host, fmt.Sprint(addr.Port))
+	scheme := "http://"
+	if n.cfg.Server.encrypted() {
+		scheme = "https://"
+	}
+	return scheme + net.JoinHostPort(host, fmt.Sprint(addr.Port))
 }
 
 // Wait returns nil when ctx ends, or why the node can serve no longer.
@@ -352,35 +371,4 @@ func (r readiness) Ready(ctx context.Context) error {
 		return errDraining
 	}
 	return r.Readiness.Ready(ctx)
-}
-
-func listen(ctx context.Context, address string) (net.Listener, error) {
-	config := net.ListenConfig{KeepAliveConfig: net.KeepAliveConfig{Enable: true}}
-	listener, err := config.Listen(ctx, "tcp", address)
-	switch {
-	case errors.Is(err, syscall.EADDRINUSE):
-		return nil, fmt.Errorf("%w: %s belongs to another process; choose another with --listen, or --listen %s for any free port",
-			ErrPortInUse, address, anyPort(address))
-	case errors.Is(err, syscall.EACCES):
-		return nil, fmt.Errorf("listen on %s: not permitted; ports below 1024 need privileges, choose another with --listen: %w", address, err)
-	case err != nil:
-		return nil, fmt.Errorf("listen on %s (--listen): %w", address, err)
-	}
-	return listener, nil
-}
-
-// anyPort is address with a port that the system chooses.
-func anyPort(address string) string {
-	host, _, err := net.SplitHostPort(address)
-	if err != nil {
-		host = ""
-	}
-	return net.JoinHostPort(host, "0")
-}
-
-func ignoreClosed(err error) error {
-	if errors.Is(err, net.ErrClosed) {
-		return nil
-	}
-	return err
 }

@@ -44,7 +44,7 @@ func (c Config) authConfig() (auth.Config, error) {
 	}
 	checked := cfg
 	if h.SecretFile != "" && h.Secret.IsZero() {
-		secret, err := readSecret(h.SecretFile)
+		secret, err := readSecret("auth.hmac.secret_file", h.SecretFile)
 		if err != nil {
 			// The rest is checked with one that is as good as any.
 			checked.HMAC.Secret = auth.NewSecret(strings.Repeat("x", 64))
@@ -61,13 +61,14 @@ func (c Config) authConfig() (auth.Config, error) {
 	return cfg, c.named(errors.Join(errs...))
 }
 
-func readSecret(file string) (auth.Secret, error) {
+// readSecret reads the file that a key names. A newline at its end does not count.
+func readSecret(key, file string) (auth.Secret, error) {
 	text, err := os.ReadFile(file) //nolint:gosec // the operator names the file
 	if err != nil {
-		return auth.Secret{}, fmt.Errorf("auth.hmac.secret_file: %w", err)
+		return auth.Secret{}, fmt.Errorf("%s: %w", key, err)
 	}
 	if len(text) > maxSecretFile {
-		return auth.Secret{}, fmt.Errorf("auth.hmac.secret_file: %s has %d bytes; a secret has at most %d", file, len(text), maxSecretFile)
+		return auth.Secret{}, fmt.Errorf("%s: %s has %d bytes; a secret has at most %d", key, file, len(text), maxSecretFile)
 	}
 	return auth.NewSecret(string(bytes.TrimRight(text, "\r\n"))), nil
 }
@@ -80,7 +81,8 @@ func (c Config) nodeConfig() (auth.Config, error) {
 	if c.webhookProblems() == nil {
 		_, hooks = c.webhookConfig("")
 	}
-	return a, errors.Join(c.Validate(), err, hooks)
+	_, files := c.fileProblems()
+	return a, errors.Join(c.Validate(), err, hooks, files)
 }
 
 func (c Config) sessionConfig(node string) session.Config {

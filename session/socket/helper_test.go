@@ -175,6 +175,18 @@ func wrapped(tb testing.TB) (client, server net.Conn) {
 	return client, struct{ *net.TCPConn }{server.(*net.TCPConn)}
 }
 
+// offered is a connection that wraps plain TCP and says that it can be used instead, as
+// one is that came with a PROXY header.
+func offered(tb testing.TB) (client, server net.Conn) {
+	tb.Helper()
+	client, server = tcp(tb)
+	return client, wrapper{server}
+}
+
+type wrapper struct{ net.Conn }
+
+func (w wrapper) Plain() net.Conn { return w.Conn }
+
 func pipe(tb testing.TB) (client, server net.Conn) {
 	tb.Helper()
 	client, server = net.Pipe()
@@ -190,7 +202,7 @@ type kind struct {
 }
 
 func kinds() []kind {
-	return []kind{{"epoll", tcp, true}, {"goroutine on TCP", wrapped, true}, {"goroutine on a pipe", pipe, false}}
+	return []kind{{"epoll", tcp, true}, {"epoll under a wrapper", offered, true}, {"goroutine on TCP", wrapped, true}, {"goroutine on a pipe", pipe, false}}
 }
 
 // overTCP are those whose connections can be closed for writing, and reset.

@@ -46,8 +46,8 @@ var _ Driver = (*Socket)(nil)
 
 // take returns nil where conn is not plain TCP, or has no place in an epoll set.
 func (g *Group) take(conn net.Conn, h Handler) *Socket {
-	tcp, ok := conn.(*net.TCPConn)
-	if !ok {
+	tcp := plain(conn)
+	if tcp == nil {
 		return nil
 	}
 	p, generation := g.pick()
@@ -70,6 +70,16 @@ func (g *Group) take(conn net.Conn, h Handler) *Socket {
 	}
 	_ = tcp.Close() // frees what net and the runtime keep for it; the connection stays open by fd
 	return &Socket{handler: h, group: g, poller: p, fd: int32(fd), generation: generation}
+}
+
+// plain is the TCP connection that conn is, or that it wraps and says can be used in its
+// place, or nil.
+func plain(conn net.Conn) *net.TCPConn {
+	if wrapper, ok := conn.(interface{ Plain() net.Conn }); ok {
+		conn = wrapper.Plain()
+	}
+	tcp, _ := conn.(*net.TCPConn)
+	return tcp
 }
 
 // Begin implements Driver.

@@ -1,0 +1,112 @@
+package cmd
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/rivulet-rt/rivulet/cmd/edge"
+)
+
+func listenSummary(cfg Config) string {
+	s := cfg.ListenAddress() + ", "
+	switch {
+	case cfg.Server.TLS.CertFile != "":
+		s += "TLS from " + cfg.Server.TLS.MinVersion + " on with " + cfg.Server.TLS.CertFile
+		if expires, err := cfg.fileProblems(); err == nil {
+			s += ", which ends " + expires.UTC().Format(time.DateOnly)
+		}
+	case cfg.Server.encrypted():
+		s += "TLS from " + cfg.Server.TLS.MinVersion + " on, certificates by ACME for " + strings.Join(cfg.Server.ACME.Domains, ", ")
+	default:
+		s += "not encrypted"
+	}
+	if n := len(cfg.Server.TrustedProxies); n > 0 {
+		s += ", behind " + strings.Join(cfg.Server.TrustedProxies, ", ")
+	}
+	return s
+}
+
+func adminSummary(cfg Config) string {
+	if cfg.Server.AdminListen == "" {
+		return "the same: metrics are public there, control routes need a token; no profiles"
+	}
+	return cfg.Server.AdminListen + ": metrics, profiles, and the control of users, sessions, keys, revocations and webhooks are there alone"
+}
+
+func certificateSummary(cfg Config) string {
+	if n := len(cfg.Auth.Certificates); n > 0 {
+		return fmt.Sprintf(" and %d client certificates", n)
+	}
+	return ""
+}
+
+// edgeInsecurities are those of how connections come in.
+func edgeInsecurities(cfg Config) []string {
+	var list []string
+	s := cfg.Server
+	if reachable(cfg.ListenAddress()) && !s.encrypted() {
+		list = append(list, "server.listen: "+cfg.ListenAddress()+" can be reached from other machines and is not encrypted; "+
+			"set server.tls or server.acme, or put a proxy with TLS in front of it")
+	}
+	if cfg.trusted().Everybody() {
+		list = append(list, "server.trusted_proxies: every address is trusted, so that any client can claim any other's; list the proxies alone")
+	}
+	if s.AdminListen != "" && reachable(s.AdminListen) {
+		warning := "server.admin_listen: " + s.AdminListen + " can be reached from other machines, and metrics and profiles need no token; " +
+			"listen on 127.0.0.1, or let only operators through the firewall"
+		if !s.encrypted() {
+			warning += "; it is not encrypted either"
+		}
+		list = append(list, warning)
+	}
+	if s.AdminListen == "" && reachable(cfg.ListenAddress()) {
+		list = append(list, "server.admin_listen: is not set, so that whoever reaches "+cfg.ListenAddress()+" can read /metrics")
+	}
+	if expires, err := cfg.fileProblems(); err == nil && !expires.IsZero() && edge.ExpiresSoon(expires, time.Now()) {
+		list = append(list, "server.tls.cert_file: "+s.TLS.CertFile+" ends "+expires.UTC().Format(time.RFC3339)+"; replace it")
+	}
+	for _, key := range secretKeys() {
+		if cfg.sources[key] == "--set" || cfg.sources[key] == "--nats-url" && strings.Contains(cfg.Broker.NATSURL, "@") {
+			list = append(list, key+": other users of this machine can see it in the list of processes; put it into a file or the environment")
+		}
+	}
+	return list
+}
+
+// secretKeys are the keys that a flag can set and whose value is, or may hold, a secret.
+func secretKeys() []string { return []string{"auth.hmac.secret", "broker.nats_url"} }
+
+// reachable reports whether other machines can connect to a valid address.
+func reachable(address string) bool {
+	host, _, err := net.SplitHostPort(address)
+	return err == nil && !isLoopback(host)
+}
+
+// exposedFiles are the files with secrets that other users may read.
+func exposedFiles(cfg Config) []string {
+	var list []string
+	look := func(key, file string) {
+		if readableByOthers(file) {
+			list = append(list, key+": "+file+" can be read by other users; chmod 600 it")
+		}
+	}
+	look("auth.hmac.secret_file", cfg.Auth.HMAC.SecretFile)
+	look("server.tls.key_file", cfg.Server.TLS.KeyFile)
+	look("broker.nats_url_file", cfg.Broker.NATSURLFile)
+	look("broker.nats_credentials", cfg.Broker.NATSCredentials)
+	for _, w := range cfg.Webhooks {
+		look("webhooks."+w.Name+".secret_file", w.SecretFile)
+	}
+	return list
+}
+
+func readableByOthers(file string) bool {
+	if file == "" {
+		return false
+	}
+	info, err := os.Stat(file)
+	return err == nil && edge.Exposed(info)
+}

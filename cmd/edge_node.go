@@ -1,0 +1,108 @@
+package cmd
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+
+	"github.com/rivulet-rt/rivulet/api"
+	"github.com/rivulet-rt/rivulet/cmd/edge"
+)
+
+// doors are where connections come in.
+type doors struct {
+	public, admin       net.Listener // admin is nil where there is none
+	publicTLS, adminTLS *tls.Config  // nil is without
+}
+
+// openDoors listens, and keeps the certificates fresh until the node stops.
+func (n *Node) openDoors(ctx context.Context) (d doors, err error) {
+	if d.public, err = listen(ctx, n.cfg.ListenAddress()); err != nil {
+		return d, err
+	}
+	n.addr = d.public.Addr()
+	n.undo.push("listener", func(context.Context) error { return ignoreClosed(d.public.Close()) })
+	if address := n.cfg.Server.AdminListen; address != "" {
+		if d.admin, err = listenAt(ctx, address, "server.admin_listen"); err != nil {
+			return d, err
+		}
+		n.admin = d.admin.Addr()
+		n.undo.push("admin listener", func(context.Context) error { return ignoreClosed(d.admin.Close()) })
+	}
+	life, end := context.WithCancel(context.WithoutCancel(ctx))
+	var running sync.WaitGroup
+	n.undo.push("certificates", func(context.Context) error {
+		end()
+		running.Wait()
+		return nil
+	})
+	t, err := n.newTLS(life)
+	if err != nil {
+		return d, fmt.Errorf("prepare TLS: %w", err)
+	}
+	if t != nil {
+		hangups := make(chan os.Signal, 1) // several are one
+		signal.Notify(hangups, syscall.SIGHUP)
+		running.Go(func() {
+			defer signal.Stop(hangups)
+			t.Run(life, hangups)
+		})
+		d.publicTLS = t.Config()
+		// Whoever reaches the loopback sees everything anyway, and no certificate names it.
+		if host, _, err := net.SplitHostPort(n.cfg.Server.AdminListen); err == nil && !isLoopback(host) {
+			d.adminTLS = t.Config()
+		}
+	}
+	if n.cfg.Server.ProxyProtocol {
+		d.public = edge.ListenProxy(d.public, n.cfg.trusted(), n.log, n.reg)
+	}
+	return d, nil
+}
+
+// serveAPI serves it at the doors there are.
+func (n *Node) serveAPI(ctx context.Context, d doors, deps api.Deps) {
+	if d.admin == nil {
+		n.serve(ctx, "http", d.public, d.publicTLS, n.surround(api.New(api.DefaultConfig(), deps, n.log, n.reg), d.publicTLS != nil, true))
+		return
+	}
+	public, admin := api.NewApart(api.DefaultConfig(), deps, n.log, n.reg)
+	n.serve(ctx, "admin http", d.admin, d.adminTLS, n.surround(edge.WithProfiles(admin), d.adminTLS != nil, false))
+	n.serve(ctx, "http", d.public, d.publicTLS, n.surround(public, d.publicTLS != nil, true))
+}
+
+// surround is handler with what concerns every request: who sends it, and what keeps
+// browsers from misusing the answer.
+func (n *Node) surround(handler http.Handler, encrypted, proxied bool) http.Handler {
+	if len(n.identities) > 0 && encrypted {
+		handler = n.identities.Middleware(handler)
+	}
+	if t := n.cfg.trusted(); proxied && len(t) > 0 {
+		handler = t.Middleware(n.cfg.Server.ForwardedHeader, handler)
+	}
+	return edge.SecurityHeaders(encrypted, handler)
+}
+
+// authenticator is the verifier, and the certificates where there are some.
+func (n *Node) authenticator() edge.Authenticator {
+	if len(n.identities) > 0 {
+		return n.identities.Authenticator(n.verifier)
+	}
+	return n.verifier
+}
+
+// AdminAddr is where the node's operators connect, nil before Start and where they have
+// no listener of their own.
+func (n *Node) AdminAddr() net.Addr {
+	select {
+	case <-n.started:
+		return n.admin
+	default:
+		return nil
+	}
+}
