@@ -101,6 +101,7 @@ type api struct {
 	log       *slog.Logger
 	metrics   *metrics
 	bodyBytes atomic.Int64 // of bodies in memory
+	heavy     *heavy
 	exchanges sync.Pool
 }
 
@@ -115,6 +116,7 @@ func New(cfg Config, deps Deps, logger *slog.Logger, reg prometheus.Registerer) 
 
 func newAPI(cfg Config, deps Deps, logger *slog.Logger, reg prometheus.Registerer) (*api, []route) {
 	a := &api{cfg: cfg, deps: deps, log: logger}
+	a.heavy = newHeavy()
 	a.exchanges.New = func() any { return new(exchange) }
 	routes := a.routes()
 	a.metrics = newMetrics(reg, routes, func() float64 { return float64(a.bodyBytes.Load()) })

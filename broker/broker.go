@@ -146,7 +146,7 @@ func (b *Broker) connect(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	b.pub = &publisher{mux: pub, window: newWindow(b.cfg.InFlight)}
+	b.pub = &publisher{mux: pub, window: newWindow(b.cfg.InFlight, b.cfg.share())}
 	for i := range replayLinks {
 		m, err := b.openMux(ctx, fmt.Sprintf("replay-%d", i))
 		if err != nil {

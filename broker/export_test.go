@@ -122,7 +122,7 @@ func (s *Sessions) ExpireAll(tb testing.TB) {
 type Window struct{ *window }
 
 // NewWindow returns one of its own.
-func NewWindow(size int) Window { return Window{newWindow(size)} }
+func NewWindow(size int) Window { return Window{newWindow(size, size/2)} }
 
 // Acquire is acquire.
 func (w Window) Acquire(ctx context.Context, namespace string) error {

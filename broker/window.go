@@ -27,10 +27,22 @@ type lane struct {
 	waiting list.List // of chan struct{}, closed when there is a place
 }
 
-// newWindow returns a window of size publishes, of which one namespace may have half: that
-// keeps a server busy by itself, and leaves room for others at once.
-func newWindow(size int) *window {
-	return &window{size: size, share: max(size/2, 1), lanes: make(map[string]*lane)}
+// newWindow returns a window of size publishes, of which one namespace may have share.
+func newWindow(size, share int) *window {
+	return &window{size: size, share: max(min(size, share), 1), lanes: make(map[string]*lane)}
+}
+
+// embeddedShare keeps the embedded server busy; more would only wait in it, and others
+// behind that.
+const embeddedShare = 64
+
+// share is how much of the window one namespace may have: half, but where the server is
+// near, and does not gain by gathering what it syncs.
+func (c Config) share() int {
+	if c.NATSURL == "" && c.Sync == SyncInterval {
+		return embeddedShare
+	}
+	return c.InFlight / 2
 }
 
 // acquire waits for a place for the namespace until ctx ends.
