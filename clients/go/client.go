@@ -23,6 +23,8 @@ type Client struct {
 	writeBuffers sync.Pool
 
 	tried string // run's own: the token of the last attempt to connect
+	// resumes is run's own: the client was connected before.
+	resumes bool
 
 	mu          sync.Mutex // guards the following
 	state       State
