@@ -20,7 +20,7 @@ func TestHeavyRequestsTakeTurns(t *testing.T) {
 		for range 50 {
 			wg.Go(func() {
 				if h.enter(t.Context(), "flood") == nil {
-					time.Sleep(10 * time.Millisecond)
+					time.Sleep(10 * time.Millisecond) //nolint:forbidigo // the bubble's clock
 					h.leave("flood")
 				}
 			})

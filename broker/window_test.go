@@ -27,7 +27,7 @@ func TestAFloodWaitsBehindItself(t *testing.T) {
 					if w.Acquire(ctx, namespace) != nil {
 						return
 					}
-					time.Sleep(10 * time.Millisecond) // of the log
+					time.Sleep(10 * time.Millisecond) //nolint:forbidigo // the bubble's clock
 					w.Release(namespace)
 					mu.Lock()
 					done[namespace]++
@@ -39,7 +39,7 @@ func TestAFloodWaitsBehindItself(t *testing.T) {
 		publish("b", 2000)
 		synctest.Wait()
 		for range 100 {
-			time.Sleep(time.Millisecond)
+			time.Sleep(time.Millisecond) //nolint:forbidigo // the bubble's clock
 			begin := time.Now()
 			if err := w.Acquire(ctx, "quiet"); err != nil {
 				t.Fatal(err)
@@ -87,10 +87,10 @@ func TestWindowKeepsCount(t *testing.T) {
 			var wg sync.WaitGroup
 			for range 200 {
 				namespace := string(rune('a' + random.IntN(3)))
-				begin, patience, work := time.Duration(random.IntN(50)), time.Duration(random.IntN(20)), time.Duration(random.IntN(5))
+				begin, patience, work := random.IntN(50), random.IntN(20), random.IntN(5)
 				wg.Go(func() {
-					time.Sleep(begin * time.Millisecond)
-					ctx, cancel := context.WithTimeout(t.Context(), patience*time.Millisecond)
+					time.Sleep(time.Duration(begin) * time.Millisecond) //nolint:forbidigo // the bubble's clock
+					ctx, cancel := context.WithTimeout(t.Context(), time.Duration(patience)*time.Millisecond)
 					defer cancel()
 					if err := w.Acquire(ctx, namespace); err != nil {
 						if !errors.Is(err, context.DeadlineExceeded) {
@@ -98,7 +98,7 @@ func TestWindowKeepsCount(t *testing.T) {
 						}
 						return
 					}
-					time.Sleep(work * time.Millisecond)
+					time.Sleep(time.Duration(work) * time.Millisecond) //nolint:forbidigo // the bubble's clock
 					w.Release(namespace)
 				})
 			}

@@ -184,18 +184,12 @@ func (n *Node) setup(ctx context.Context) error {
 		return err
 	}
 	store, reader := limit.NewPublisher(b, limits), limit.NewReader(hub, limits)
-	registry, err := session.NewRegistry(n.limits(), session.Services{
+	services := session.Services{
 		NewClient: func(sink fanout.Sink) session.Subscriber { return hub.NewClient(sink) },
-		History:   reader,
-		Publisher: store,
-		Limits:    limits,
-		Auth:      n.authenticator(),
-		Durable:   b.Sessions(),
-		Presence:  presence,
-		Others:    control,
-		Groups:    b,
-		Filters:   filters,
-	}, n.log, n.reg)
+		History:   reader, Publisher: store, Limits: limits, Auth: n.authenticator(), Durable: b.Sessions(),
+		Presence: presence, Others: control, Groups: b, Filters: filters,
+	}
+	registry, err := session.NewRegistry(n.limits(), services, n.log, n.reg)
 	if err != nil {
 		return fmt.Errorf("prepare sessions: %w", err)
 	}

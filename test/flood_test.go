@@ -320,3 +320,48 @@ func TestPublishesOfASocketAreLimited(t *testing.T) {
 		t.Errorf("%d published and %d refused; the log has %d", published, refused, len(n.history("t:ws", "")))
 	}
 }
+
+// TestOutboundBytesArePacedWithoutLoss: more than a connection may get in a second comes
+// later, whole and in order.
+func TestOutboundBytesArePacedWithoutLoss(t *testing.T) {
+	const messages, size = 40, 1000
+	n := flooded(t, 16<<20, func(l *cmd.LimitsConfig) { l.OutboundBytes = 16 << 10 })
+	conn := dialFrom(t, n, "127.0.0.2")
+	if err := conn.WriteMessage(websocket.TextMessage, []byte(`{"id":1,"subscribe":{"channel":"t:paced"}}`)); err != nil {
+		t.Fatal(err)
+	}
+	read := func() (m struct {
+		Subscribed, Gap *struct{}
+		Message         *struct{ Data string }
+	},
+	) {
+		_ = conn.SetReadDeadline(time.Now().Add(deadline))
+		if err := conn.ReadJSON(&m); err != nil {
+			t.Fatal(err)
+		}
+		return m
+	}
+	for read().Subscribed == nil {
+	}
+	begin := time.Now()
+	for i := range messages {
+		n.publish("t:paced", fmt.Sprintf("%03d%s", i, strings.Repeat("x", size)))
+	}
+	for i := 0; i < messages; {
+		m := read()
+		if m.Gap != nil {
+			t.Fatal("a gap")
+		}
+		if m.Message == nil {
+			continue
+		}
+		if got := m.Message.Data[:3]; got != fmt.Sprintf("%03d", i) {
+			t.Fatalf("message %s, want %d", got, i)
+		}
+		i++
+	}
+	// 40 KB at 16 KiB a second, of which one second's worth comes at once.
+	if took := time.Since(begin); took < time.Second {
+		t.Errorf("all came within %v", took)
+	}
+}

@@ -80,7 +80,9 @@ func TestResumedHandshakesGoFirst(t *testing.T) {
 		l := newLimiter(t, func(c *limit.Config) {
 			c.Handshakes, c.HandshakeQueue, c.HandshakeWait = limit.Rate{PerSecond: 10, Burst: 1}, 40, time.Minute
 		})
-		_ = l.Handshake(t.Context(), netip.Addr{}, false)
+		if err := l.Handshake(t.Context(), netip.Addr{}, false); err != nil {
+			t.Fatal(err)
+		}
 		var mu sync.Mutex
 		var order []bool
 		refused := 0
@@ -126,7 +128,9 @@ func TestAWaitingHandshakeGoesAwayWithItsClient(t *testing.T) {
 		l := newLimiter(t, func(c *limit.Config) {
 			c.Handshakes, c.HandshakeQueue, c.HandshakeWait = limit.Rate{PerSecond: 1, Burst: 1}, 1, time.Minute
 		})
-		_ = l.Handshake(t.Context(), netip.Addr{}, false)
+		if err := l.Handshake(t.Context(), netip.Addr{}, false); err != nil {
+			t.Fatal(err)
+		}
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() { done <- l.Handshake(ctx, netip.Addr{}, false) }()

@@ -74,7 +74,7 @@ func (m *memory) run(ctx context.Context, shed func(part int) int) {
 			return
 		case <-tick.C:
 		}
-		if m.look() == ShedConnection {
+		if m.look(ctx) == ShedConnection {
 			n := shed(shedPart)
 			m.log.Warn("memory is short, the newest connections were closed", slog.Int("connections", n))
 		}
@@ -82,7 +82,7 @@ func (m *memory) run(ctx context.Context, shed func(part int) int) {
 }
 
 // look measures and decides.
-func (m *memory) look() Stage {
+func (m *memory) look(ctx context.Context) Stage {
 	used := m.read()
 	m.used.Store(used)
 	was := Stage(m.stage.Load())
@@ -95,7 +95,7 @@ func (m *memory) look() Stage {
 	if is < was {
 		level = slog.LevelInfo
 	}
-	m.log.Log(context.Background(), level, "memory: what is shed has changed", //nolint:forbidigo // nobody's request
+	m.log.Log(ctx, level, "memory: what is shed has changed",
 		slog.String("stage", is.String()), slog.String("before", was.String()),
 		slog.Uint64("used_bytes", used), slog.Uint64("ceiling_bytes", m.ceiling))
 	return is

@@ -66,9 +66,9 @@ func TestMemoryShedsTheNewestWorkFirst(t *testing.T) {
 			sheds   bool
 		}{{50, 0, false}, {82, 1, false}, {87, 2, false}, {92, 3, false}, {97, 3, true}, {88, 3, false}, {84, 2, false}, {50, 0, false}} {
 			percent.Store(step.percent)
-			time.Sleep(1500 * time.Millisecond)
+			time.Sleep(1500 * time.Millisecond) //nolint:forbidigo // the bubble's clock
 			before := shed.Load()
-			time.Sleep(2 * time.Second)
+			time.Sleep(2 * time.Second) //nolint:forbidigo // the bubble's clock
 			if got := shed.Load() - before; (got > 0) != step.sheds {
 				t.Errorf("at %d%% connections were closed %d times", step.percent, got)
 			}

@@ -32,14 +32,14 @@ func TestCommands(t *testing.T) {
 			if v, _ := l.Command(&m, 0, limit.CommandCost); v != limit.Pass {
 				t.Fatal("a client at its rate was refused")
 			}
-			time.Sleep(100 * time.Millisecond)
+			time.Sleep(100 * time.Millisecond) //nolint:forbidigo // the bubble's clock
 		}
 		m = limit.Meter{}
 		for range 500 { // over it, but waiting as it is told
 			if v, retry := l.Command(&m, 0, limit.CommandCost); v == limit.Close {
 				t.Fatal("a client that waits as it is told was closed")
 			} else if v == limit.Refuse {
-				time.Sleep(retry)
+				time.Sleep(retry) //nolint:forbidigo // the bubble's clock
 			}
 		}
 		m = limit.Meter{}
@@ -66,7 +66,7 @@ func TestPacer(t *testing.T) {
 			if p.Take(100) {
 				t.Fatal("it has none, and then some")
 			}
-			time.Sleep(time.Second)
+			time.Sleep(time.Second) //nolint:forbidigo // the bubble's clock
 			if woken.Load() != before+1 {
 				t.Fatalf("woken %d times after one wait", woken.Load()-before)
 			}
@@ -79,7 +79,7 @@ func TestPacer(t *testing.T) {
 		}
 		p.Stop()
 		before := woken.Load()
-		time.Sleep(time.Minute)
+		time.Sleep(time.Minute) //nolint:forbidigo // the bubble's clock
 		if woken.Load() != before {
 			t.Error("it wakes after its end")
 		}

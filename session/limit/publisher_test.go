@@ -51,50 +51,50 @@ func TestPublishLimits(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
 		change func(*limit.Config)
-		over   func(t *testing.T) *fanout.Publication // the same every time: over the limit at the sixth
-		other  func(t *testing.T) *fanout.Publication // not concerned
+		over   func() *fanout.Publication // the same every time: over the limit at the sixth
+		other  func() *fanout.Publication // not concerned
 		reason limit.Reason
 	}{
 		{
 			"key", func(c *limit.Config) { c.PublishesPerKey = limit.Rate{PerSecond: 1, Burst: 5} },
-			func(t *testing.T) *fanout.Publication { return publication(t, "a:x", "key:ci") },
-			func(t *testing.T) *fanout.Publication { return publication(t, "a:x", "user:ci") },
+			func() *fanout.Publication { return publication(t, "a:x", "key:ci") },
+			func() *fanout.Publication { return publication(t, "a:x", "user:ci") },
 			limit.ReasonPublishesKey,
 		},
 		{
 			"user", func(c *limit.Config) { c.PublishesPerUser = limit.Rate{PerSecond: 1, Burst: 5} },
-			func(t *testing.T) *fanout.Publication { return publication(t, "a:x", "user:ann") },
-			func(t *testing.T) *fanout.Publication { return publication(t, "a:x", "user:bob") },
+			func() *fanout.Publication { return publication(t, "a:x", "user:ann") },
+			func() *fanout.Publication { return publication(t, "a:x", "user:bob") },
 			limit.ReasonPublishesUser,
 		},
 		{
 			"token", func(*limit.Config) {},
-			func(t *testing.T) *fanout.Publication {
+			func() *fanout.Publication {
 				p := publication(t, "a:x", "user:ann")
 				p.PublishesPerSecond = 1
 				return p
 			},
-			func(t *testing.T) *fanout.Publication { return publication(t, "a:x", "user:bob") },
+			func() *fanout.Publication { return publication(t, "a:x", "user:bob") },
 			limit.ReasonPublishesUser,
 		},
 		{
 			"channel", func(c *limit.Config) { c.PublishesPerChannel = limit.Rate{PerSecond: 1, Burst: 5} },
-			func(t *testing.T) *fanout.Publication { return publication(t, "a:x", "user:ann") },
-			func(t *testing.T) *fanout.Publication { return publication(t, "a:y", "user:ann") },
+			func() *fanout.Publication { return publication(t, "a:x", "user:ann") },
+			func() *fanout.Publication { return publication(t, "a:y", "user:ann") },
 			limit.ReasonPublishesChannel,
 		},
 		{
 			"namespace", func(c *limit.Config) { c.PublishesPerNamespace = limit.Rate{PerSecond: 1, Burst: 5} },
-			func(t *testing.T) *fanout.Publication { return publication(t, "a:x", "user:ann") },
-			func(t *testing.T) *fanout.Publication { return publication(t, "b:x", "user:ann") },
+			func() *fanout.Publication { return publication(t, "a:x", "user:ann") },
+			func() *fanout.Publication { return publication(t, "b:x", "user:ann") },
 			limit.ReasonPublishesNamespace,
 		},
 		{
 			"one namespace", func(c *limit.Config) {
 				c.Namespaces = map[string]limit.NamespaceRates{"a": {Namespace: limit.Rate{PerSecond: 1, Burst: 5}}}
 			},
-			func(t *testing.T) *fanout.Publication { return publication(t, "a:x", "user:ann") },
-			func(t *testing.T) *fanout.Publication { return publication(t, "b:x", "user:ann") },
+			func() *fanout.Publication { return publication(t, "a:x", "user:ann") },
+			func() *fanout.Publication { return publication(t, "b:x", "user:ann") },
 			limit.ReasonPublishesNamespace,
 		},
 	} {
@@ -102,7 +102,7 @@ func TestPublishLimits(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var s store
 				p := limit.NewPublisher(&s, newLimiter(t, tc.change))
-				list := slices.Repeat([]*fanout.Publication{tc.over(t)}, 3)
+				list := slices.Repeat([]*fanout.Publication{tc.over()}, 3)
 				for _, o := range p.PublishAll(t.Context(), list) { // a batch counts each
 					if o.Err != nil {
 						t.Fatal(o.Err)
@@ -120,18 +120,18 @@ func TestPublishLimits(t *testing.T) {
 				if e.Node || e.RetryAfter <= 0 {
 					t.Errorf("%+v: want 429 with a time", e)
 				}
-				_, err := p.PublishAtomic(t.Context(), []*fanout.Publication{tc.other(t), tc.over(t)})
+				_, err := p.PublishAtomic(t.Context(), []*fanout.Publication{tc.other(), tc.over()})
 				if batch, ok := errors.AsType[*fanout.BatchError](err); !ok {
 					t.Errorf("an atomic batch with one over the limit: %v", err)
 				} else {
 					refusal(t, batch, tc.reason)
 				}
-				if _, err := p.Publish(t.Context(), tc.other(t)); err != nil {
+				if _, err := p.Publish(t.Context(), tc.other()); err != nil {
 					t.Errorf("somebody who is not concerned: %v", err)
 				}
-				time.Sleep(2 * e.RetryAfter)
+				time.Sleep(2 * e.RetryAfter) //nolint:forbidigo // the bubble's clock
 				before := len(s.stored)
-				if _, err := p.Publish(t.Context(), tc.over(t)); err != nil || len(s.stored) != before+1 {
+				if _, err := p.Publish(t.Context(), tc.over()); err != nil || len(s.stored) != before+1 {
 					t.Errorf("after the time that was told: %v", err)
 				}
 			})

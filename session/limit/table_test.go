@@ -37,7 +37,7 @@ func TestTableIsATokenBucket(t *testing.T) {
 					t.Fatalf("rate %+v, take %d: wait %v, want %v", r, n, got, delay)
 				}
 				if got > 0 && random.IntN(2) == 0 {
-					time.Sleep(got)
+					time.Sleep(got) //nolint:forbidigo // the bubble's clock
 					if w := table.Take("who", r, n); w > 0 {
 						t.Fatalf("after the wait it told, another of %v", w)
 					}
@@ -45,7 +45,7 @@ func TestTableIsATokenBucket(t *testing.T) {
 						t.Fatal("the model refuses")
 					}
 				}
-				time.Sleep(time.Duration(random.Int64N(int64(2 * time.Second / time.Duration(perSecond)))))
+				time.Sleep(time.Duration(random.Int64N(int64(2 * time.Second / time.Duration(perSecond))))) //nolint:forbidigo // the bubble's clock
 			}
 		})
 	}
@@ -64,7 +64,7 @@ func TestTableHoldsTheRate(t *testing.T) {
 			if table.Take(7, r, n) == 0 {
 				taken, largest = taken+n, max(largest, n)
 			}
-			time.Sleep(time.Duration(random.Int64N(int64(20 * time.Millisecond))))
+			time.Sleep(time.Duration(random.Int64N(int64(20 * time.Millisecond)))) //nolint:forbidigo // the bubble's clock
 		}
 		if most := r.Burst + int64(time.Since(begin).Seconds()*100) + largest; taken > most {
 			t.Errorf("%d were given in a minute, at most %d may be", taken, most)
@@ -98,8 +98,8 @@ func TestTableIsBounded(t *testing.T) {
 			t.Error("nobody was told of the crowd")
 		}
 		// Who is known keeps a bucket of its own, and idle ones make room.
-		time.Sleep(10 * time.Second)
-		for i := range 64 { // so few that no shard gets more than it holds
+		time.Sleep(10 * time.Second) //nolint:forbidigo // the bubble's clock
+		for i := range 64 {          // so few that no shard gets more than it holds
 			if w := table.Take("late"+strconv.Itoa(i), r, 1); w > 0 {
 				t.Fatalf("caller %d waits %v where all others are idle", i, w)
 			}
@@ -114,8 +114,8 @@ func TestTableForgetsTheIdleWithoutLoss(t *testing.T) {
 		for i := range 10_000 {
 			table.Take(i, r, 1)
 		}
-		time.Sleep(time.Minute)
-		for i := range 1000 { // some in every shard
+		time.Sleep(time.Minute) //nolint:forbidigo // the bubble's clock
+		for i := range 1000 {   // some in every shard
 			table.Take(-1-i, r, 1)
 		}
 		if n := table.Len(); n > 1000 {

@@ -43,9 +43,12 @@ func bulkhead(ctx context.Context, cfg Config) ([]Row, error) {
 	cfg.Limits = "limits.publishes_per_user=0"
 	var rows []Row
 	for _, v := range []struct{ way, quiet, flooded string }{
-		{abusePublish, namespace, floodNamespace}, {abusePublish, floodNamespace, namespace},
-		{abuseBatch, namespace, floodNamespace}, {abuseBatch, floodNamespace, namespace},
-		{abuseHistory, namespace, floodNamespace}, {abuseHistory, floodNamespace, namespace},
+		{abusePublish, namespace, floodNamespace},
+		{abusePublish, floodNamespace, namespace},
+		{abuseBatch, namespace, floodNamespace},
+		{abuseBatch, floodNamespace, namespace},
+		{abuseHistory, namespace, floodNamespace},
+		{abuseHistory, floodNamespace, namespace},
 	} {
 		more, err := besides(ctx, cfg, "bulkhead", v.way, v.quiet, v.flooded)
 		rows = append(rows, more...)
@@ -139,16 +142,16 @@ func (r *rig) fill(ctx context.Context, ns string) error {
 	}
 	req.Header.Set("Authorization", "Bearer "+token)
 	req.Header.Set("Content-Type", "application/json")
-	resp, err := http.DefaultClient.Do(req)
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: patience}
+	resp, err := client.Do(req)
 	if err != nil {
 		return err
 	}
-	defer resp.Body.Close() //nolint:errcheck // it was read
+	defer resp.Body.Close()
 	text, err := io.ReadAll(resp.Body)
 	if err == nil && resp.StatusCode != http.StatusCreated {
 		err = fmt.Errorf("scenario: fill: %s: %.200s", resp.Status, text)
 	}
-	http.DefaultClient.CloseIdleConnections()
 	return err
 }
 

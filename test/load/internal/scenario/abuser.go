@@ -90,7 +90,7 @@ func (a *abuser) once(ctx context.Context, way string, i int) error {
 	if err != nil {
 		return err
 	}
-	defer conn.Close() //nolint:errcheck // nobody needs to know
+	defer conn.Close()
 	switch way {
 	case abusePublish:
 		return a.requests(conn, a.post("/v1/channels/"+a.ns+":abuse."+fmt.Sprint(i)+"/messages", `{"data":"`+strings.Repeat("x", 200)+`"}`))
@@ -165,7 +165,7 @@ func (a *abuser) socket(conn net.Conn, way string, i int) error {
 	}
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	defer conn.Close() //nolint:errcheck // nobody needs to know
+	defer conn.Close()
 	wg.Go(func() {
 		_, _ = io.Copy(io.Discard, r) // it ends with the connection
 		_ = conn.Close()              // and so does what writes
