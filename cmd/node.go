@@ -153,7 +153,6 @@ func (n *Node) setup(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-
 	b, err := broker.Open(ctx, n.cfg.brokerConfig(n.name), n.log, n.reg)
 	if err != nil {
 		return fmt.Errorf("open the log: %w", err)

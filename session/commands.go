@@ -213,8 +213,8 @@ func subscribe(ctx context.Context, s *Session, cmd *protocol.Command) error {
 	if req.Presence && !claims.Allows(auth.Presence, req.Channel.String()) {
 		return Forbidden("presence", "the token does not allow presence on %s", req.Channel)
 	}
-	if n := backlog(req.Start); n > 0 {
-		if err := s.registry.services.Limits.Read(ctx, claims.Publisher(), s.ID(), n); err != nil {
+	if limits := s.registry.services.Limits; limits != nil { // also the end of a channel is read
+		if err := limits.Read(ctx, claims.Publisher(), s.ID(), backlog(req.Start)); err != nil {
 			return err
 		}
 	}

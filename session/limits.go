@@ -153,10 +153,7 @@ func backlog(start fanout.Start) int {
 
 // MayRead holds who subscribes to what one may read: an event stream or a poll.
 func (r *Registry) MayRead(ctx context.Context, claims auth.Claims, req fanout.SubscribeRequest) error {
-	if n := backlog(req.Start); n > 0 {
-		return r.services.Limits.Read(ctx, claims.Publisher(), "", n)
-	}
-	return nil
+	return r.services.Limits.Read(ctx, claims.Publisher(), "", backlog(req.Start))
 }
 
 func clampHistory(n int) int {

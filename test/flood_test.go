@@ -225,7 +225,7 @@ func TestPingFlood(t *testing.T) {
 
 func TestFloodOfSubscriptions(t *testing.T) {
 	const flood = 100_000
-	n := flooded(t, 32<<20, func(l *cmd.LimitsConfig) { l.Commands = 0 })
+	n := flooded(t, 32<<20, func(l *cmd.LimitsConfig) { l.Commands, l.ReadsPerCaller = 0, 0 })
 	conn := dialFrom(t, n, "127.0.0.2")
 	var wg sync.WaitGroup
 	wg.Go(func() {

@@ -135,7 +135,7 @@ func TestAWaitingHandshakeGoesAwayWithItsClient(t *testing.T) {
 		done := make(chan error, 1)
 		go func() { done <- l.Handshake(ctx, netip.Addr{}, false) }()
 		synctest.Wait()
-		refusal(t, l.Handshake(t.Context(), netip.Addr{}, false), limit.ReasonQueueFull)
+		_ = refusal(t, l.Handshake(t.Context(), netip.Addr{}, false), limit.ReasonQueueFull)
 		cancel()
 		if err := <-done; !errors.Is(err, context.Canceled) {
 			t.Errorf("got %v", err)
@@ -189,7 +189,7 @@ func TestOneAddress(t *testing.T) {
 		if e.Node || e.RetryAfter < time.Second {
 			t.Errorf("%+v: want 429 and a second", e)
 		}
-		refusal(t, enter("::ffff:203.0.113.7"), limit.ReasonHandshakesIP) // the same, written otherwise
+		_ = refusal(t, enter("::ffff:203.0.113.7"), limit.ReasonHandshakesIP) // the same, written otherwise
 		for _, other := range []string{"203.0.113.8", "127.0.0.1", "::1"} {
 			if err := enter(other); err != nil {
 				t.Errorf("%s: %v", other, err)
@@ -200,7 +200,7 @@ func TestOneAddress(t *testing.T) {
 				t.Errorf("handshake %d of the network: %v", i, err)
 			}
 		}
-		refusal(t, enter("2001:db8::4"), limit.ReasonHandshakesIP) // one /64 is one caller
+		_ = refusal(t, enter("2001:db8::4"), limit.ReasonHandshakesIP) // one /64 is one caller
 		if err := enter("2001:db8:0:1::1"); err != nil {
 			t.Error(err)
 		}
@@ -214,7 +214,7 @@ func TestOneAddress(t *testing.T) {
 		if err := errors.Join(l.AddAddress(a), l.AddAddress(b)); err != nil {
 			t.Fatal(err)
 		}
-		refusal(t, l.AddAddress(a), limit.ReasonConnectionsIP)
+		_ = refusal(t, l.AddAddress(a), limit.ReasonConnectionsIP)
 		l.RemoveAddress(b)
 		if err := l.AddAddress(a); err != nil {
 			t.Error(err)

@@ -124,7 +124,7 @@ func TestPublishLimits(t *testing.T) {
 				if batch, ok := errors.AsType[*fanout.BatchError](err); !ok {
 					t.Errorf("an atomic batch with one over the limit: %v", err)
 				} else {
-					refusal(t, batch, tc.reason)
+					_ = refusal(t, batch, tc.reason)
 				}
 				if _, err := p.Publish(t.Context(), tc.other()); err != nil {
 					t.Errorf("somebody who is not concerned: %v", err)
