@@ -63,6 +63,13 @@ type Authenticator interface {
 	Authenticate(ctx context.Context, token string) (auth.Claims, error)
 }
 
+// Limits hold a caller to what one may read and publish. Errors are *limit.Error.
+type Limits interface {
+	Read(ctx context.Context, publisher, client string, messages int) error
+	// Ready is asked before the body of a publish is read, of so many bytes.
+	Ready(ctx context.Context, who *fanout.Publication, bytes int64) error
+}
+
 // Deps are what the API stands on; all are needed.
 type Deps struct {
 	Publisher Publisher
@@ -83,6 +90,7 @@ type Deps struct {
 	SessionControl SessionControl
 	Webhooks       Webhooks
 	Poll           http.Handler // GET /v1/poll, likewise
+	Limits         Limits       // nil: there are none
 	Echo           http.Handler // GET /test/echo, for conformance suites; nil serves none
 }
 
@@ -93,6 +101,7 @@ type api struct {
 	log       *slog.Logger
 	metrics   *metrics
 	bodyBytes atomic.Int64 // of bodies in memory
+	heavy     *heavy
 	exchanges sync.Pool
 }
 
@@ -107,6 +116,7 @@ func New(cfg Config, deps Deps, logger *slog.Logger, reg prometheus.Registerer) 
 
 func newAPI(cfg Config, deps Deps, logger *slog.Logger, reg prometheus.Registerer) (*api, []route) {
 	a := &api{cfg: cfg, deps: deps, log: logger}
+	a.heavy = newHeavy()
 	a.exchanges.New = func() any { return new(exchange) }
 	routes := a.routes()
 	a.metrics = newMetrics(reg, routes, func() float64 { return float64(a.bodyBytes.Load()) })

@@ -12,6 +12,7 @@ import (
 	"github.com/rivulet-rt/rivulet/auth/hook"
 	"github.com/rivulet-rt/rivulet/fanout"
 	"github.com/rivulet-rt/rivulet/protocol"
+	"github.com/rivulet-rt/rivulet/session/limit"
 )
 
 // problem is an error as the caller sees it.
@@ -98,6 +99,9 @@ func translate(err error) *problem {
 	if no, ok := errors.AsType[*hook.DeniedError](err); ok {
 		return &problem{status: http.StatusForbidden, message: no.Message}
 	}
+	if e, ok := errors.AsType[*limit.Error](err); ok {
+		return overLimit(e)
+	}
 	if e, ok := errors.AsType[*fanout.OutcomeUnknownError](err); ok {
 		return outcomeUnknown(e.RetryUntil)
 	}
@@ -124,6 +128,16 @@ func translate(err error) *problem {
 
 func badInput(field, what string) *problem {
 	return &problem{status: http.StatusBadRequest, field: field, message: field + ": " + what}
+}
+
+// overLimit is what a caller is told who has done too much, or for whom the node can do
+// no more.
+func overLimit(e *limit.Error) *problem {
+	p := &problem{status: http.StatusTooManyRequests, field: e.Field, message: e.Problem, retryAfter: e.RetryAfter}
+	if e.Node {
+		p.status = http.StatusServiceUnavailable
+	}
+	return p
 }
 
 func outcomeUnknown(retryUntil time.Time) *problem {

@@ -35,7 +35,8 @@ type exchange struct {
 	out      []byte // response not yet written
 	status   int    // 0: the response has not begun
 	sent     int
-	gone     bool // nobody takes the response any more
+	heavy    *heavy // in which it has a turn
+	gone     bool   // nobody takes the response any more
 	noted    []slog.Attr
 }
 
@@ -92,6 +93,9 @@ func (a *api) serve(ctx context.Context, rt route, x *exchange) error {
 			return err
 		}
 	}
+	if err := a.readyToPublish(ctx, rt, x); err != nil {
+		return err
+	}
 	if rt.maxBody > 0 {
 		if err := a.readBody(x, rt.maxBody); err != nil {
 			return err
@@ -101,7 +105,7 @@ func (a *api) serve(ctx context.Context, rt route, x *exchange) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, a.cfg.Timeout)
 	defer cancel()
-	return rt.serve(ctx, x)
+	return a.served(ctx, rt, x)
 }
 
 // recovered, deferred, answers a panic with 500 if it still can, and ends the
@@ -158,6 +162,7 @@ func (x *exchange) end() {
 }
 
 func (x *exchange) write() {
+	x.lighten()
 	if !x.gone {
 		if x.sent == 0 {
 			x.w.WriteHeader(x.status)

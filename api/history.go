@@ -23,6 +23,9 @@ func (a *api) history(ctx context.Context, x *exchange) error {
 	if err != nil {
 		return err
 	}
+	if err := a.mayRead(ctx, x, q.Limit); err != nil {
+		return err
+	}
 	page, err := a.deps.History.History(ctx, q)
 	if err != nil {
 		return readError(err)

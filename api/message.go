@@ -295,7 +295,7 @@ func (r *reader) boolean(field string) (bool, error) {
 func (m *message) publication(c fanout.Channel, claims *auth.Claims) (*fanout.Publication, error) {
 	p := &fanout.Publication{
 		Channel: c, Data: m.data, Headers: m.headers,
-		Publisher: claims.Publisher(), User: claims.Subject,
+		Publisher: claims.Publisher(), User: claims.Subject, PublishesPerSecond: claims.Limits.Publishes,
 	}
 	switch {
 	case m.data == nil && m.base64 == nil:

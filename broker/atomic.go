@@ -34,7 +34,7 @@ func (b *Broker) PublishAtomic(ctx context.Context, ps []*fanout.Publication) ([
 		return nil, err
 	}
 	receipts, err := b.storeBatch(ctx, sends)
-	b.pub.window.Release(1)
+	b.pub.window.release(ps[0].Channel.Namespace())
 	b.met.inFlight.Dec()
 	b.met.publishedAll(len(ps), receipts, err)
 	return receipts, err

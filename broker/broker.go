@@ -11,7 +11,6 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
-	"golang.org/x/sync/semaphore"
 
 	"github.com/rivulet-rt/rivulet/fanout"
 	"github.com/rivulet-rt/rivulet/migrations"
@@ -148,7 +147,7 @@ func (b *Broker) connect(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	b.pub = &publisher{mux: pub, window: semaphore.NewWeighted(int64(b.cfg.InFlight))}
+	b.pub = &publisher{mux: pub, window: newWindow(b.cfg.InFlight, b.cfg.share())}
 	for i := range replayLinks {
 		m, err := b.openMux(ctx, fmt.Sprintf("replay-%d", i))
 		if err != nil {
@@ -280,7 +279,7 @@ func (b *Broker) close(ctx context.Context) error {
 	var errs []error
 	if b.pub != nil {
 		b.pub.closed.Store(true)
-		if err := b.pub.window.Acquire(ctx, int64(b.cfg.InFlight)); err != nil {
+		if err := b.pub.window.drained(ctx); err != nil {
 			errs = append(errs, fmt.Errorf("broker: publishes were under way at the end: %w", err))
 		}
 	}

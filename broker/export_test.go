@@ -203,3 +203,22 @@ func (s *Sessions) HoldCount() (done func()) {
 	<-s.count.turn
 	return func() { s.count.turn <- struct{}{} }
 }
+// Window is the window of publishes in flight.
+type Window struct{ *window }
+
+// NewWindow returns one of its own.
+func NewWindow(size int) Window { return Window{newWindow(size, size/2)} }
+
+// Acquire is acquire.
+func (w Window) Acquire(ctx context.Context, namespace string) error {
+	return w.acquire(ctx, namespace)
+}
+
+// TryAcquire is tryAcquire.
+func (w Window) TryAcquire(namespace string) bool { return w.tryAcquire(namespace) }
+
+// Release is release.
+func (w Window) Release(namespace string) { w.release(namespace) }
+
+// Drained is drained.
+func (w Window) Drained(ctx context.Context) error { return w.drained(ctx) }

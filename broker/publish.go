@@ -12,7 +12,6 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/sync/semaphore"
 
 	"github.com/rivulet-rt/rivulet/fanout"
 )
@@ -36,7 +35,7 @@ const (
 // publisher sends what is to be stored and matches the acknowledgements.
 type publisher struct {
 	mux    *mux
-	window *semaphore.Weighted // one for each publish in flight
+	window *window // one for each publish in flight
 	closed atomic.Bool
 }
 
@@ -88,7 +87,7 @@ func (s *sending) finish(a answer) {
 // free gives the place in the window back, once.
 func (s *sending) free() {
 	if s.freed.CompareAndSwap(false, true) {
-		s.pub.window.Release(1)
+		s.pub.window.release(s.p.Channel.Namespace())
 		s.met.inFlight.Dec()
 	}
 }
@@ -224,10 +223,11 @@ func (s *sending) sendError(err error) error {
 
 // enter waits for a place in the window.
 func (b *Broker) enter(ctx context.Context, p *fanout.Publication) error {
-	if !b.pub.window.TryAcquire(1) {
+	namespace := p.Channel.Namespace()
+	if !b.pub.window.tryAcquire(namespace) {
 		wait, cancel := context.WithTimeout(ctx, b.cfg.PublishTimeout)
 		defer cancel()
-		if err := b.pub.window.Acquire(wait, 1); err != nil {
+		if err := b.pub.window.acquire(wait, namespace); err != nil {
 			return fmt.Errorf("publish to %s: %w: %w", p.Channel, fanout.ErrTooBusy, err)
 		}
 	}

@@ -54,7 +54,7 @@ func (b *Broker) publishLater(ctx context.Context, p *fanout.Publication) (fanou
 		return fanout.Receipt{}, err
 	}
 	defer func() {
-		b.pub.window.Release(1)
+		b.pub.window.release(p.Channel.Namespace())
 		b.met.inFlight.Dec()
 	}()
 	return b.schedule(ctx, ns, p)

@@ -29,6 +29,7 @@ type Config struct {
 	// Namespaces by name. Empty means one, "default", with all defaults.
 	Namespaces map[string]NamespaceConfig `yaml:"namespaces"`
 	Presence   PresenceConfig             `yaml:"presence"`
+	Limits     LimitsConfig               `yaml:"limits"`
 	// Webhooks are services that are told of what happens in channels.
 	Webhooks []WebhookConfig `yaml:"webhooks"`
 	Events   EventsConfig    `yaml:"events"`
@@ -172,6 +173,10 @@ type NamespaceConfig struct {
 	Presence bool `yaml:"presence"`
 	// Hooks are asked before something is done in the namespace.
 	Hooks NamespaceHooks `yaml:"hooks"`
+	// PublishRate is how many publishes a second the namespace takes on one node,
+	// ChannelPublishRate one of its channels; 0 leaves it to limits.
+	PublishRate        int `yaml:"publish_rate"`
+	ChannelPublishRate int `yaml:"channel_publish_rate"`
 }
 
 // PresenceConfig bounds what is told of who is subscribed.
@@ -220,6 +225,7 @@ func DefaultConfig() Config {
 			ConnectHook:      defaultConnectHook(),
 		},
 		Presence: PresenceConfig{MaxMembers: p.MaxMembers, Interval: Duration(p.Interval)},
+		Limits:   defaultLimits(),
 		Events:   defaultEvents(),
 		Log:      LogConfig{Format: "auto", Level: "info"},
 	}
@@ -238,6 +244,7 @@ func (c Config) Validate() error {
 		c.webhookProblems(),
 		c.hookProblems(),
 		c.presenceProblems(),
+		c.limitProblems(),
 		c.logProblems(),
 	)...))
 }

@@ -44,7 +44,7 @@ type givenClaims struct {
 }
 
 // Authenticate implements session.ConnectGate.
-func (g *connectGate) Authenticate(ctx context.Context, token string, from session.Caller) (auth.Claims, error) {
+func (g *connectGate) Authenticate(ctx context.Context, token string, from session.Peer) (auth.Claims, error) {
 	q := askedConnect{
 		ID: rand.Text(), Type: "connect", Addr: from.Addr, Name: from.Name, Version: from.Version, Headers: from.Headers,
 	}

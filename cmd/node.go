@@ -27,6 +27,7 @@ import (
 	"github.com/rivulet-rt/rivulet/fanout"
 	"github.com/rivulet-rt/rivulet/fanout/filter"
 	"github.com/rivulet-rt/rivulet/session"
+	"github.com/rivulet-rt/rivulet/session/limit"
 	"github.com/rivulet-rt/rivulet/session/sse"
 	"github.com/rivulet-rt/rivulet/session/websocket"
 )
@@ -156,7 +157,6 @@ func (n *Node) setup(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-
 	b, err := broker.Open(ctx, n.cfg.brokerConfig(n.name), n.log, n.reg)
 	if err != nil {
 		return fmt.Errorf("open the log: %w", err)
@@ -184,25 +184,20 @@ func (n *Node) setup(ctx context.Context) error {
 		return err
 	}
 	callers := n.authenticator(verifier)
+	limits, err := n.newLimiter()
+	if err != nil {
+		return err
+	}
 	gates, err := n.newGates(callers)
 	if err != nil {
 		return err
 	}
-	publisher := gates.publisher(b)
+	publisher, reader := limit.NewPublisher(gates.publisher(b), limits), limit.NewReader(hub, limits)
 	registry, err := session.NewRegistry(n.limits(), session.Services{
-		NewClient:     func(sink fanout.Sink) session.Subscriber { return hub.NewClient(sink) },
-		History:       hub,
-		Publisher:     publisher,
-		Auth:          callers,
-		Subscriptions: verifier,
-		Connect:       gates.connect(),
-		Subscribe:     gates.subscribe(),
-		Slow:          gates.slow(),
-		Durable:       b.Sessions(),
-		Presence:      presence,
-		Others:        control,
-		Groups:        b,
-		Filters:       filters,
+		NewClient: func(sink fanout.Sink) session.Subscriber { return hub.NewClient(sink) },
+		History:   reader, Publisher: publisher, Limits: limits, Auth: callers, Subscriptions: verifier,
+		Connect: gates.connect(), Subscribe: gates.subscribe(), Slow: gates.slow(),
+		Durable: b.Sessions(), Presence: presence, Others: control, Groups: b, Filters: filters,
 	}, n.log, n.reg)
 	if err != nil {
 		return fmt.Errorf("prepare sessions: %w", err)
@@ -225,13 +220,14 @@ func (n *Node) setup(ctx context.Context) error {
 		Purger:    b,
 		Scheduler: b,
 		Groups:    b,
-		History:   hub,
+		History:   reader,
 		Presence:  presence,
 		Tail:      hub,
 		Users:     registry,
 		Readiness: readiness{&n.draining, b},
 		Auth:      callers,
 		Metrics:   n.reg,
+		Limits:    limits,
 		WebSocket: websocket.New(registry, n.log),
 		Events:    sse.New(registry, n.log),
 		Poll:      sse.NewPoller(registry, n.log),

@@ -131,6 +131,9 @@ type Publication struct {
 	Publisher string
 	User      string // of the client that published, where one did
 	Client    string
+	// PublishesPerSecond is how many the publisher's token or key allows; 0 leaves it to
+	// the configuration. It is not stored.
+	PublishesPerSecond int
 
 	// ConflationKey, Updates and Exclude are stored with the message.
 	ConflationKey string

@@ -59,6 +59,9 @@ func of(cmd *protocol.Command) command {
 func (s *Session) Handle(ctx context.Context, cmd *protocol.Command) {
 	c := of(cmd)
 	s.registry.metrics.commands.WithLabelValues(c.name).Inc()
+	if !s.count(cmd.ID, costOf(cmd)) {
+		return
+	}
 	if !c.open {
 		if !s.ready.Load() {
 			s.reply(cmd.ID, errNotConnected)
@@ -124,6 +127,9 @@ func connect(ctx context.Context, s *Session, cmd *protocol.Command) error {
 			}
 			return nil
 		}
+		if err := s.countUser(claims.Subject); err != nil {
+			return err
+		}
 		s.supersede(claims)
 		named = claims.Channels
 	}
@@ -175,7 +181,7 @@ func refresh(ctx context.Context, s *Session, cmd *protocol.Command) error {
 	if cmd.Refresh.Token == "" {
 		return BadRequest("token", "is missing")
 	}
-	claims, err := s.registry.authenticate(ctx, cmd.Refresh.Token, s.caller)
+	claims, err := s.registry.authenticate(ctx, cmd.Refresh.Token, s.peer)
 	if err != nil {
 		return err
 	}
@@ -214,106 +220,6 @@ func (s *Session) revokeUnallowed(claims auth.Claims) {
 	for _, c := range gone {
 		_ = client.Unsubscribe(0, c) // fails if it has ended by itself meanwhile, which a notice tells
 	}
-}
-
-func subscribe(ctx context.Context, s *Session, cmd *protocol.Command) error {
-	if cmd.Subscribe.Group != "" {
-		return s.subscribeGroup(ctx, cmd.ID, cmd.Subscribe)
-	}
-	req, err := ParseSubscribe(cmd.Subscribe)
-	if err != nil {
-		return err
-	}
-	given, err := s.authorise(ctx, req.Channel, cmd.Subscribe)
-	if err != nil {
-		return err
-	}
-	if asked, err := s.askFirst(ctx, cmd, req, given); asked || err != nil {
-		return err
-	}
-	defer s.exclude()()
-	return s.begin(ctx, cmd, req, given)
-}
-
-// begin begins a subscription that is allowed; its outcome comes as a notice.
-func (s *Session) begin(ctx context.Context, cmd *protocol.Command, req fanout.SubscribeRequest, given *grant) error {
-	release, err := s.registry.Refine(&req, cmd.Subscribe)
-	if err != nil {
-		return err
-	}
-	defer release()
-	s.displace(req.Channel)
-	kept := passing
-	if cmd.Subscribe.Durable {
-		if err := s.mayJoin(req.Channel); err != nil {
-			return err // before the session gets a place
-		}
-		if kept, err = s.startDurable(ctx, &req); err != nil {
-			return err
-		}
-	}
-	mark := uint64(0)
-	if req.Presence {
-		mark = watching
-	}
-	client, token, err := s.join(req.Channel, cmd.ID, mark, kept, given)
-	if err != nil {
-		return err
-	}
-	req.Token = token
-	if err := client.Subscribe(req); err != nil {
-		s.forget(req.Channel, token)
-		s.answered(token)
-		return err
-	}
-	return nil
-}
-
-// joined returns the token of the subscription that nobody asked to end, if there is one.
-func (s *Session) joined(c fanout.Channel) (token uint64, ok bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	i := slices.IndexFunc(s.subs, func(j joined) bool { return j.channel == c })
-	if i < 0 {
-		return 0, false
-	}
-	return s.subs[i].token, true
-}
-
-// mayJoin reports why a subscription cannot begin, if it cannot.
-func (s *Session) mayJoin(c fanout.Channel) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.mayJoinLocked(c)
-}
-
-func (s *Session) mayJoinLocked(c fanout.Channel) error {
-	if slices.ContainsFunc(s.subs, func(j joined) bool { return j.channel == c }) {
-		return fanout.ErrAlreadySubscribed
-	}
-	if len(s.subs) >= s.registry.cfg.MaxSubscriptions {
-		return Forbidden("channel", "this connection has %d subscriptions, as many as it may; unsubscribe some, or use a pattern", len(s.subs))
-	}
-	return nil
-}
-
-// join notes a subscription before it begins, since its outcome may come at once.
-func (s *Session) join(c fanout.Channel, id, mark uint64, kept durability, given *grant) (client Subscriber, token uint64, err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if err := s.mayJoinLocked(c); err != nil {
-		return nil, 0, err
-	}
-	if s.client == nil {
-		s.client = s.registry.services.NewClient(s)
-	}
-	token = s.askLocked(id, mark)
-	s.subs = append(s.subs, joined{c, token})
-	s.keepLocked(given, token)
-	if kept != passing {
-		s.durable.bind(c, token, kept)
-	}
-	return s.client, token, nil
 }
 
 // ParseSubscribe checks the fields of a subscribe command.

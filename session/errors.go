@@ -12,6 +12,7 @@ import (
 	"github.com/rivulet-rt/rivulet/auth/hook"
 	"github.com/rivulet-rt/rivulet/fanout"
 	"github.com/rivulet-rt/rivulet/protocol"
+	"github.com/rivulet-rt/rivulet/session/limit"
 )
 
 // Why a connection is not admitted.
@@ -94,6 +95,9 @@ const limitRetry = 30 * time.Second
 func ErrorEvent(err error) *protocol.ErrorEvent {
 	if p, ok := errors.AsType[*problem](err); ok {
 		return &p.event
+	}
+	if e, ok := errors.AsType[*limit.Error](err); ok {
+		return limited(e)
 	}
 	if limit, ok := errors.AsType[*fanout.LimitError](err); ok {
 		if limit.Lasting {

@@ -10,8 +10,8 @@ import (
 	"github.com/rivulet-rt/rivulet/protocol"
 )
 
-// Caller is what is known of who connects, beside the token.
-type Caller struct {
+// Peer is what is known of who connects, beside the token.
+type Peer struct {
 	Addr    string            // of the connection
 	Headers map[string]string // those that ConnectGate.Headers names, as far as they are there
 	// Name and Version are those of the client, where a connect command told them.
@@ -21,7 +21,7 @@ type Caller struct {
 // ConnectGate authenticates connections in place of Services.Auth. Errors wrap those of
 // auth, or are those of auth/hook.
 type ConnectGate interface {
-	Authenticate(ctx context.Context, token string, from Caller) (auth.Claims, error)
+	Authenticate(ctx context.Context, token string, from Peer) (auth.Claims, error)
 	// Headers are the canonical names of the request headers that it wants.
 	Headers() []string
 }
@@ -36,13 +36,13 @@ type SubscribeGate interface {
 // maxAsked is how many subscriptions of a connection wait for a SubscribeGate.
 const maxAsked = 32
 
-// callerOf is what the gate wants to know of a request.
-func (r *Registry) callerOf(req *http.Request) Caller {
+// peerOf is what the gate wants to know of a request.
+func (r *Registry) peerOf(req *http.Request) Peer {
 	g := r.services.Connect
 	if g == nil {
-		return Caller{}
+		return Peer{}
 	}
-	c := Caller{Addr: ClientAddr(req).String()}
+	c := Peer{Addr: ClientAddr(req).String()}
 	for _, name := range g.Headers() {
 		if v := req.Header.Get(name); v != "" {
 			if c.Headers == nil {
@@ -54,23 +54,23 @@ func (r *Registry) callerOf(req *http.Request) Caller {
 	return c
 }
 
-// CallerOf is what a session keeps of its handshake for a connect command; nil where nobody
+// PeerOf is what a session keeps of its handshake for a connect command; nil where nobody
 // asks.
-func (r *Registry) CallerOf(req *http.Request) *Caller {
+func (r *Registry) PeerOf(req *http.Request) *Peer {
 	if r.services.Connect == nil {
 		return nil
 	}
-	c := r.callerOf(req)
+	c := r.peerOf(req)
 	return &c
 }
 
 // authenticate asks the gate, or else the verifier alone.
-func (r *Registry) authenticate(ctx context.Context, token string, from *Caller) (auth.Claims, error) {
+func (r *Registry) authenticate(ctx context.Context, token string, from *Peer) (auth.Claims, error) {
 	ctx, cancel := context.WithTimeout(ctx, r.cfg.CommandTimeout)
 	defer cancel()
 	if g := r.services.Connect; g != nil {
 		if from == nil {
-			from = &Caller{}
+			from = &Peer{}
 		}
 		return g.Authenticate(ctx, token, *from)
 	}
@@ -78,11 +78,11 @@ func (r *Registry) authenticate(ctx context.Context, token string, from *Caller)
 }
 
 // called is who connects, with what the command tells of them.
-func (s *Session) called(c *protocol.ConnectCommand) *Caller {
-	if s.caller == nil {
+func (s *Session) called(c *protocol.ConnectCommand) *Peer {
+	if s.peer == nil {
 		return nil
 	}
-	from := *s.caller
+	from := *s.peer
 	from.Name, from.Version = c.Name, c.Version
 	return &from
 }

@@ -48,11 +48,7 @@ func (st *seat) Offer(m fanout.GroupMessage) bool {
 	ev := MessageEvent(m.Message)
 	ev.Group, ev.Attempt, ev.AckToken = m.Group, m.Attempt, m.Token
 	s := st.session
-	if s.out.Deliver(s.codec.Event(&protocol.Event{Message: &ev})) {
-		return true
-	}
-	s.registry.metrics.refused.Inc()
-	return false
+	return s.deliver(s.codec.Event(&protocol.Event{Message: &ev}))
 }
 
 // Lost implements fanout.GroupMember.

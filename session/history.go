@@ -30,6 +30,10 @@ func history(ctx context.Context, s *Session, cmd *protocol.Command) error {
 func (s *Session) readHistory(ctx context.Context, id uint64, q fanout.HistoryQuery) {
 	ctx, cancel := context.WithTimeout(ctx, s.registry.cfg.CommandTimeout)
 	defer cancel()
+	if err := s.registry.services.Limits.Read(ctx, s.claimed().Publisher(), s.ID(), q.Limit); err != nil {
+		s.reply(id, err)
+		return
+	}
 	page, err := s.registry.services.History.History(ctx, q)
 	if err != nil {
 		s.refuse(id, ReadErrorEvent(err), err)

@@ -35,15 +35,16 @@ func WriteHTTPError(w http.ResponseWriter, err error) {
 		message = ev.Field + ": " + message
 	}
 	var data any
-	if ev.Field != "" {
-		data = httpField{ev.Field}
+	if ev.Field != "" || ev.RetryAfterMS > 0 {
+		data = httpDetail{ev.Field, ev.RetryAfterMS}
 	}
 	writeHTTP(w, httpBody{Code: status, Message: message, Data: data})
 }
 
-// httpField names the input at fault.
-type httpField struct {
-	Field string `json:"field"`
+// httpDetail names the input at fault, and says when to try again.
+type httpDetail struct {
+	Field        string `json:"field,omitempty"`
+	RetryAfterMS int64  `json:"retry_after_ms,omitempty"`
 }
 
 // WriteHTTPStatus answers a handshake with the JSON body of a refusal.
@@ -86,7 +87,7 @@ func handshakeToken(r *http.Request) string {
 // one is needed: err then wraps auth.ErrMissing, and a connect command may follow.
 func (r *Registry) Handshake(req *http.Request) (claims auth.Claims, given bool, err error) {
 	token := handshakeToken(req)
-	from := r.callerOf(req)
+	from := r.peerOf(req)
 	claims, err = r.authenticate(req.Context(), token, &from)
 	if err != nil {
 		return auth.Claims{}, token != "" || !errors.Is(err, auth.ErrMissing), err

@@ -146,7 +146,7 @@ func (s *Session) publication(cmd *protocol.PublishCommand) (*fanout.Publication
 	}
 	pub := &fanout.Publication{
 		Channel: channel, Headers: cmd.Headers, Key: cmd.IdempotencyKey,
-		Publisher: claims.Publisher(), User: claims.Subject, Client: s.ID(),
+		Publisher: claims.Publisher(), User: claims.Subject, Client: s.ID(), PublishesPerSecond: claims.Limits.Publishes,
 	}
 	if pub.Data, pub.Binary, err = data(cmd); err != nil {
 		return nil, err

@@ -41,6 +41,11 @@ func (r *Registry) Refine(req *fanout.SubscribeRequest, cmd *protocol.SubscribeC
 	if req.Conflate, err = ParseConflation(cmd); err != nil {
 		return nil, err
 	}
+	if req.Start.Last > 0 || req.Start.Since > 0 {
+		if err := r.services.Limits.History(req.Start.Last); err != nil {
+			return nil, err
+		}
+	}
 	if req.Conflate.By == fanout.ConflateNone && !cmd.Durable && cmd.Group == "" {
 		req.Conflate = r.cfg.Conflate[req.Channel.Namespace()]
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/rivulet-rt/rivulet/auth"
 	"github.com/rivulet-rt/rivulet/fanout"
 	"github.com/rivulet-rt/rivulet/protocol"
+	"github.com/rivulet-rt/rivulet/session/limit"
 	"github.com/rivulet-rt/rivulet/session/socket"
 )
 
@@ -65,6 +66,8 @@ type Services struct {
 	// Slow reports whether Publisher may take long in a namespace, so that its publishes
 	// wait apart from those of others; nil is nowhere.
 	Slow func(namespace string) bool
+	// Limits hold callers to what each may do; nil limits nothing.
+	Limits *limit.Limiter
 }
 
 // Member is one connection, as the registry sees it.
@@ -159,6 +162,7 @@ func (r *Registry) Start(ctx context.Context) {
 	if r.durables != nil {
 		r.wg.Go(func() { r.durables.run(r.ctx) })
 	}
+	r.wg.Go(func() { r.services.Limits.Run(r.ctx, r.shedNewest) })
 }
 
 // Config returns what the registry was made with.
@@ -183,6 +187,7 @@ type Slot struct {
 	transport Transport
 	shard     uint8 // of Enter
 	done      atomic.Bool
+	caller    *Caller // nil where nobody's connections are counted
 }
 
 // Admit reserves a place, or returns ErrFull or ErrDraining. Every slot must be
@@ -223,6 +228,7 @@ func (s *Slot) Release() {
 	}
 	r := s.registry
 	r.metrics.connections.WithLabelValues(string(s.transport)).Dec()
+	s.caller.leave(r.services.Limits)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.count--

@@ -2,7 +2,6 @@ package session
 
 import (
 	"crypto/rand"
-	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"log/slog"
@@ -14,6 +13,7 @@ import (
 	"github.com/rivulet-rt/rivulet/auth"
 	"github.com/rivulet-rt/rivulet/fanout"
 	"github.com/rivulet-rt/rivulet/protocol"
+	"github.com/rivulet-rt/rivulet/session/limit"
 )
 
 // Handshake is what a transport knows about a client when its session begins.
@@ -26,7 +26,9 @@ type Handshake struct {
 	Told bool
 	// Browser clients get heartbeats that a page's script can see.
 	Browser bool
-	Caller  *Caller // of Registry.CallerOf
+	Peer    *Peer // of Registry.PeerOf
+	// Caller is of the slot; it may be nil.
+	Caller *Caller
 }
 
 // Session is one client's connection: it turns commands into calls and whatever
@@ -41,13 +43,18 @@ type Session struct {
 	id       [8]byte
 	born     int64 // Unix nanoseconds, as all times here
 	browser  bool
-	caller   *Caller // nil where nobody asks
+	peer     *Peer // nil where nobody asks
 
 	// Owned by the reading side.
-	opened  bool           // a command was answered: connect comes too late
-	pubs    *publishQueue  // made by the first publish or history
-	asking  *asking        // made by the first subscription that is asked about
-	durable *durable       // set by connect, before the first subscribe
+	opened  bool          // a command was answered: connect comes too late
+	pubs    *publishQueue // made by the first publish or history
+	asking  *asking       // made by the first subscription that is asked about
+	durable *durable      // set by connect, before the first subscribe
+	meter   limit.Meter
+	tight   int32 // commands a second that the token allows; 0 says nothing
+	from    *Caller
+	flooded bool           // by the client, which was closed for it
+	counted string         // the user as whose this connection is counted, unless the handshake told
 	work    sync.WaitGroup // what goes on after a command
 
 	ready   atomic.Bool  // the claims suffice
@@ -68,6 +75,8 @@ type Session struct {
 	subs   []joined
 	seats  *seats   // made by the first group
 	grants []*grant // of subscription tokens
+
+	pacer atomic.Pointer[limit.Pacer] // nil: deliveries are not paced
 }
 
 // question is what the hub was asked and has not answered.
@@ -97,8 +106,8 @@ var (
 // whoever embeds it: Drained is the Session's, Finished its own.
 func (s *Session) Init(r *Registry, codec Codec, h Handshake, o Owner) {
 	now := time.Now()
-	s.registry, s.codec, s.browser = r, codec, h.Browser
-	s.caller = h.Caller
+	s.registry, s.codec, s.browser, s.from = r, codec, h.Browser, h.Caller
+	s.peer = h.Peer
 	s.born, s.lastLife = now.UnixNano(), now.UnixNano()
 	// A crowd that connects at once is spread over the interval from its first ping on.
 	s.nextPing = now.Add(jitter(r.cfg.PingInterval)).UnixNano()
@@ -151,69 +160,6 @@ func (s *Session) Heard(now time.Time) { s.heard.Store(now.UnixNano()) }
 // noted before.
 func (s *Session) Receiving(since int64) (before int64) { return s.begun.Swap(since) }
 
-func (s *Session) admit(claims auth.Claims) {
-	h := holder{
-		subject: claims.Subject, key: claims.Key, info: claims.Info, tokenID: claims.TokenID,
-		issuedAt: claims.IssuedAt, capabilities: claims.Capabilities,
-	}
-	if !claims.Limits.IsZero() {
-		h.limits = &claims.Limits
-	}
-	end := int64(0)
-	if !claims.ExpiresAt.IsZero() {
-		end = claims.ExpiresAt.UnixNano()
-		h.warnAt = WarnAt(claims, time.Now()).UnixNano()
-	}
-	s.mu.Lock()
-	s.holder = h
-	s.expires.Store(end)
-	s.dueLocked()
-	s.mu.Unlock()
-	s.ready.Store(true)
-}
-
-// holder is what a session keeps of its claims; when they end is kept apart.
-type holder struct {
-	subject, key, info, tokenID string
-
-	issuedAt     time.Time
-	capabilities auth.Capabilities
-	limits       *auth.Limits // nil: none
-	warnAt       int64        // when a refresh is asked for; 0: it was, or need not be
-}
-
-// claimed are the session's claims, but for their Channels, which are subscribed to.
-func (s *Session) claimed() auth.Claims {
-	s.mu.Lock()
-	h := s.holder
-	s.mu.Unlock()
-	c := auth.Claims{
-		Subject: h.subject, Key: h.key, Info: h.info, TokenID: h.tokenID, IssuedAt: h.issuedAt, Capabilities: h.capabilities,
-	}
-	if h.limits != nil {
-		c.Limits = *h.limits
-	}
-	if at := s.expires.Load(); at != 0 {
-		c.ExpiresAt = time.Unix(0, at)
-	}
-	return c
-}
-
-// Identity makes the session a member of the channels it is subscribed to.
-func (s *Session) Identity() fanout.Identity {
-	claims := s.claimed()
-	return NewIdentity(fanout.ClientID(binary.BigEndian.Uint64(s.id[:])), claims)
-}
-
-// NewIdentity is who holds the claims, over the connection with the given ID.
-func NewIdentity(id fanout.ClientID, claims auth.Claims) fanout.Identity {
-	who := fanout.Identity{Client: id, User: claims.Subject}
-	if claims.Info != "" {
-		who.Info = []byte(claims.Info)
-	}
-	return who
-}
-
 // push sends an event that the client must get; one that reads nothing of what it
 // asked for is cut.
 func (s *Session) push(ev *protocol.Event) bool {
@@ -240,11 +186,7 @@ func (s *Session) Deliver(m *fanout.Message) bool {
 	if m.Exclude != "" && s.is(m.Exclude) {
 		return true // it is the publisher, who has it
 	}
-	if s.out.Deliver(s.codec.Message(m)) {
-		return true
-	}
-	s.registry.metrics.refused.Inc()
-	return false
+	return s.deliver(s.codec.Message(m))
 }
 
 // Notify takes a notice. Answers to commands are always taken while the connection
@@ -397,6 +339,8 @@ func (s *Session) End() {
 		c.Close()
 	}
 	s.leaveGroups(nil)
+	s.pacer.Load().Stop()
+	s.registry.services.Limits.RemoveUser(s.counted)
 	s.work.Wait()
 	if s.durable != nil {
 		s.durable.end()

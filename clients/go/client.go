@@ -25,6 +25,8 @@ type Client struct {
 	life context.Context //nolint:containedctx // run's, for what goes on beside it; set by Connect
 
 	tried string // run's own: the token of the last attempt to connect
+	// resumes is run's own: the client was connected before.
+	resumes bool
 
 	mu          sync.Mutex // guards the following
 	state       State

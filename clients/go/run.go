@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/gorilla/websocket"
@@ -62,6 +63,7 @@ func (c *Client) connectOnce(ctx context.Context, url string, failures *int) *lo
 	if err != nil {
 		return asLoss(err)
 	}
+	c.resumes = true
 	// The reads of a socket take no ctx: close it when ctx ends, in good manners.
 	said := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
@@ -93,6 +95,18 @@ func asLoss(err error) *lossError {
 	return loss
 }
 
+// resuming is url that says that the client was connected before, if it was: a node that
+// cannot take all who come back at once lets it in first.
+func (c *Client) resuming(url string) string {
+	switch {
+	case !c.resumes:
+		return url
+	case strings.Contains(url, "?"):
+		return url + "&resume=1"
+	}
+	return url + "?resume=1"
+}
+
 // dial opens a connection and waits for the node's `connected`.
 func (c *Client) dial(ctx context.Context, url string) (*link, *liveConn, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.opts.HandshakeTimeout)
@@ -118,7 +132,7 @@ func (c *Client) dial(ctx context.Context, url string) (*link, *liveConn, error)
 			return conn, nil
 		},
 	}
-	ws, resp, err := dialer.DialContext(ctx, url, c.handshake(token))
+	ws, resp, err := dialer.DialContext(ctx, c.resuming(url), c.handshake(token))
 	if err != nil {
 		guard()
 		return nil, nil, c.dialError(ctx, url, resp, err, again)

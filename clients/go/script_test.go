@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"sync"
 	"testing"
 	"time"
@@ -24,6 +25,7 @@ type peer struct {
 	t      testing.TB
 	ws     *websocket.Conn
 	header http.Header
+	query  url.Values
 	n      int // which connection of its node it is, from 1
 }
 
@@ -186,7 +188,7 @@ func playingIn(t testing.TB, script func(p *peer), subprotocols []string) http.H
 		}()
 		mu.Lock()
 		n++
-		p := &peer{t: t, ws: ws, header: r.Header, n: n}
+		p := &peer{t: t, ws: ws, header: r.Header, query: r.URL.Query(), n: n}
 		mu.Unlock()
 		script(p)
 	})

@@ -258,3 +258,25 @@ func TestPausesASubscriptionNobodyTakesFrom(t *testing.T) {
 		}
 	})
 }
+
+// TestAClientSaysThatItResumes: from its second handshake on.
+func TestAClientSaysThatItResumes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		said := make(chan string, 3)
+		opts := bubbled(t, func(p *peer) {
+			said <- p.query.Get("resume")
+			p.greet()
+			if p.n < 3 {
+				p.cutOff()
+				return
+			}
+			p.idle()
+		})
+		connect(t, opts)
+		for i, want := range []string{"", "1", "1"} {
+			if got := <-said; got != want {
+				t.Errorf("handshake %d says resume=%q, want %q", i+1, got, want)
+			}
+		}
+	})
+}

@@ -13,6 +13,7 @@ import (
 	"github.com/rivulet-rt/rivulet/fanout"
 	"github.com/rivulet-rt/rivulet/protocol"
 	"github.com/rivulet-rt/rivulet/session"
+	"github.com/rivulet-rt/rivulet/session/limit"
 )
 
 // Handler answers GET /v1/events.
@@ -40,7 +41,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.refuse(w, r, err)
 		return
 	}
-	slot, err := h.registry.Admit(session.SSE)
+	slot, err := h.registry.AdmitFrom(session.SSE, r, claims.Subject)
 	if err != nil {
 		h.refuse(w, r, err)
 		return
@@ -74,6 +75,9 @@ func (h *Handler) check(w http.ResponseWriter, r *http.Request, further ...strin
 		w.Header().Set("Access-Control-Allow-Origin", r.Header.Get("Origin"))
 		w.Header().Set("Vary", "Origin")
 	}
+	if err := h.registry.Await(r); err != nil {
+		return nil, auth.Claims{}, err
+	}
 	claims, _, err := h.registry.Handshake(r)
 	if err != nil {
 		return nil, claims, err
@@ -88,6 +92,9 @@ func (h *Handler) check(w http.ResponseWriter, r *http.Request, further ...strin
 	ctx, cancel := context.WithTimeout(r.Context(), h.registry.Config().CommandTimeout)
 	defer cancel()
 	for _, sub := range subs {
+		if err := h.registry.MayRead(ctx, claims, sub.request); err != nil {
+			return nil, claims, err
+		}
 		if err := h.registry.AskSubscribe(ctx, claims, "", sub.request.Channel); err != nil {
 			return nil, claims, err
 		}
@@ -162,8 +169,9 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
 		return
 	}
 	code := protocol.CloseInternal
+	_, limited := errors.AsType[*limit.Error](err)
 	switch {
-	case errors.Is(err, session.ErrFull):
+	case limited, errors.Is(err, session.ErrFull):
 		code = protocol.CloseOverloaded
 	case errors.Is(err, session.ErrDraining), errors.Is(err, fanout.ErrClosed):
 		code = protocol.CloseDraining

@@ -58,7 +58,7 @@ func (p *Poller) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		session.WriteHTTPError(w, err)
 		return
 	}
-	slot, err := registry.Admit(session.Poll)
+	slot, err := registry.AdmitFrom(session.Poll, r, claims.Subject)
 	if err != nil {
 		session.WriteHTTPError(w, err)
 		return

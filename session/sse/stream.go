@@ -13,6 +13,7 @@ import (
 	"github.com/rivulet-rt/rivulet/fanout"
 	"github.com/rivulet-rt/rivulet/protocol"
 	"github.com/rivulet-rt/rivulet/session"
+	"github.com/rivulet-rt/rivulet/session/limit"
 	"github.com/rivulet-rt/rivulet/session/socket"
 )
 
@@ -29,7 +30,8 @@ type stream struct {
 	who      fanout.Identity
 	born     time.Time
 	claims   auth.Claims
-	outcome  chan error // one value: nil when all channels are subscribed, or why one is not
+	pacer    *limit.Pacer // nil: deliveries are not paced
+	outcome  chan error   // one value: nil when all channels are subscribed, or why one is not
 
 	// Owned by the sink's caller.
 	places  []place
@@ -72,6 +74,7 @@ func newStream(r *session.Registry, log *slog.Logger, claims auth.Claims, subs [
 	s.lastLife = now.UnixNano()
 	r.Init(&s.out, s)
 	s.client = r.Services().NewClient(s)
+	s.pacer = r.Services().Limits.NewPacer(claims.Limits.OutboundBytes, s.Drained)
 	return s
 }
 
@@ -100,6 +103,9 @@ func (s *stream) Whose(user string) (session.Connection, bool) {
 	}
 	return c, true
 }
+
+// Born is when the connection began, in Unix nanoseconds.
+func (s *stream) Born() int64 { return s.born.UnixNano() }
 
 // Drained moves the subscriptions on that waited for room.
 func (s *stream) Drained() { s.client.Drained() }
@@ -131,8 +137,12 @@ func (s *stream) Uncork() { s.out.Uncork() }
 
 // Deliver takes a message, or nothing when there is no room.
 func (s *stream) Deliver(m *fanout.Message) bool {
-	if s.deliver(m) {
-		return true
+	size := len(m.Data)
+	if s.pacer.Take(size) {
+		if s.deliver(m) {
+			return true
+		}
+		s.pacer.Give(size)
 	}
 	s.registry.Deferred()
 	return false
@@ -271,5 +281,6 @@ func (s *stream) Abort() { s.out.Abort() }
 // closed then.
 func (s *stream) end() {
 	s.client.Close()
+	s.pacer.Stop()
 	s.out.End()
 }

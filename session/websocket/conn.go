@@ -131,10 +131,30 @@ func (c *conn) read(out passed) {
 
 // ping answers a ping, in order with everything else. A client that sends pings
 // and reads nothing is not read either.
-func (c *conn) ping(payload string) {
+func (c *conn) ping(payload string) error {
+	if !c.Frame() {
+		return c.flood()
+	}
 	if c.inline || c.Outbound().WaitRoom() {
 		c.Outbound().Push(control(opPong, []byte(payload)))
 	}
+	return nil
+}
+
+// pong takes a pong, which says nothing but that the client lives.
+func (c *conn) pong() error {
+	c.Frame()
+	return c.flood()
+}
+
+// errFlood: the client sent far too much, and was told.
+var errFlood = errors.New("websocket: the client does not slow down")
+
+func (c *conn) flood() error {
+	if c.Flooded() {
+		return errFlood
+	}
+	return nil
 }
 
 // message takes one message. While the connection is closing, what still comes is
@@ -157,12 +177,15 @@ func (c *conn) message(kind int, r io.Reader, compressed bool) error {
 	case c.Outbound().WaitRoom():
 		c.codec.receive(c, kind, buf.Bytes())
 	}
-	return nil
+	return c.flood()
 }
 
 // command does what a message of a codec's kind asks for.
 func (c *conn) command(frame []byte, decode func([]byte) (protocol.Command, error), text bool) {
 	cmd, err := decode(frame)
+	if err != nil && !c.Frame() {
+		return
+	}
 	switch {
 	case err == nil:
 		c.Handle(c.handler.registry.Context(), &cmd)
@@ -179,6 +202,10 @@ func (c *conn) leave(err error) {
 	closed, ok := errors.AsType[*websocket.CloseError](err)
 	_, corrupt := errors.AsType[flate.CorruptInputError](err)
 	switch {
+	case errors.Is(err, errFlood):
+		c.stopReading()
+		c.dropped = lingerBytes - floodBytes
+		c.endAs(hangUp)
 	case ok && closed.Code == websocket.CloseNoStatusReceived:
 		c.answer(closeFrame(0, ""))
 	case ok:
@@ -194,3 +221,6 @@ func (c *conn) leave(err error) {
 
 // lingerBytes bounds what is read and dropped of a client that broke the rules.
 const lingerBytes = 16 << 20
+
+// floodBytes is that of one that sent far too much.
+const floodBytes = 256 << 10

@@ -111,7 +111,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		return
 	}
-	slot, err := h.registry.Admit(session.WebSocket)
+	slot, err := h.registry.AdmitFrom(session.WebSocket, r, shake.Claims.Subject)
 	if err != nil {
 		session.WriteHTTPError(w, err)
 		return
@@ -132,6 +132,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.log.Debug("websocket upgrade failed", slog.Any("err", err))
 		return
 	}
+	shake.Caller = slot.Caller()
 	h.start(slot, ws.NetConn(), speaks, ps, shake)
 }
 
@@ -182,13 +183,16 @@ func (h *Handler) check(w http.ResponseWriter, r *http.Request) (session.Handsha
 		return none, session.BadRequest("Sec-WebSocket-Protocol", "none of %.128q is supported; offer %s, or none",
 			strings.Join(offered, ", "), strings.Join(spoken, " or "))
 	}
+	if err := h.registry.Await(r); err != nil {
+		return none, err
+	}
 	claims, given, err := h.registry.Handshake(r)
 	if err != nil && (given || !errors.Is(err, auth.ErrMissing)) {
 		return none, err
 	}
 	return session.Handshake{
 		Claims: claims, Given: given, Told: given && session.HasToken(r), Browser: r.Header.Get("Origin") != "",
-		Caller: h.registry.CallerOf(r),
+		Peer: h.registry.PeerOf(r),
 	}, nil
 }
 

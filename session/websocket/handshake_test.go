@@ -89,8 +89,14 @@ func wantRefusal(tb testing.TB, resp *http.Response, message string) {
 	}
 	if data, ok := body["data"]; !ok {
 		tb.Errorf("body %s has no data", raw)
-	} else if fields, ok := data.(map[string]any); data != nil && (!ok || !strings.HasPrefix(text, fmt.Sprint(fields["field"], ": "))) {
-		tb.Errorf("body %s, want data null or the field that the message begins with", raw)
+	} else if fields, ok := data.(map[string]any); data != nil {
+		_, temporary := fields["retry_after_ms"]
+		if !ok || !temporary && !strings.HasPrefix(text, fmt.Sprint(fields["field"], ": ")) {
+			tb.Errorf("body %s, want data null, when to try again, or the field that the message begins with", raw)
+		}
+		if temporary != (resp.Header.Get("Retry-After") != "") {
+			tb.Errorf("body %s, Retry-After %q: want both or none", raw, resp.Header.Get("Retry-After"))
+		}
 	}
 	if strings.Contains(text, "secretly") {
 		tb.Errorf("the text of an internal error got out: %s", raw)

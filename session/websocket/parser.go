@@ -51,8 +51,8 @@ func newParser(limit int64) (*parser, error) {
 		return nil, fmt.Errorf("websocket: make a parser: %w", err)
 	}
 	p.ws.SetReadLimit(limit)
-	p.ws.SetPingHandler(func(payload string) error { p.on.ping(payload); return nil })
-	p.ws.SetPongHandler(func(string) error { return nil })
+	p.ws.SetPingHandler(func(payload string) error { return p.on.ping(payload) })
+	p.ws.SetPongHandler(func(string) error { return p.on.pong() })
 	p.ws.SetCloseHandler(func(int, string) error { return nil }) // answered at the read's error
 	return p, nil
 }

@@ -34,7 +34,7 @@ func main() {
 	defer stop()
 	var o options
 	o.cfg = scenario.Config{Log: os.Stderr, Sizes: scenario.DefaultSizes()}
-	flag.StringVar(&o.scenarios, "scenario", "all", "`names`, separated by commas: "+strings.Join(scenario.Names(), ", ")+"; all leaves out the last three, which take minutes")
+	flag.StringVar(&o.scenarios, "scenario", "all", "`names`, separated by commas: "+strings.Join(scenario.Names(), ", ")+"; all leaves out the last four, which take minutes")
 	flag.IntVar(&o.runs, "runs", 1, "how often; medians are printed")
 	flag.BoolVar(&o.json, "json", false, "print JSON, with the figures of every run")
 	flag.StringVar(&o.cfg.URL, "url", "", "a node with --dev that runs already, as http://127.0.0.1:8080, instead of one started here")
@@ -47,8 +47,18 @@ func main() {
 	worker := flag.String("worker", "", "be a generator process of the crowd scenario, for the node at this `address`")
 	connections := flag.Int("connections", 1, "of -worker")
 	messages := flag.Int("messages", 1, "that -worker waits for")
+	way := flag.String("abuse", "", "be the abusive client of the abuse scenario, in this `way`, of the node at the address of -worker")
+	ns := flag.String("namespace", "", "of -abuse")
+	token := flag.String("token", "", "of -abuse")
 	flag.Parse()
 	debug.SetGCPercent(400) // the generator keeps little, and its collector would compete with the node
+	if *way != "" {
+		if err := beAbusive(ctx, *way, *worker, *ns, *token); err != nil {
+			fmt.Fprintln(os.Stderr, "load abuser:", err)
+			os.Exit(1) //nolint:gocritic // nothing is left to stop
+		}
+		return
+	}
 	if *worker != "" {
 		if err := work(ctx, *worker, *connections, *messages); err != nil {
 			fmt.Fprintln(os.Stderr, "load worker:", err)
@@ -68,6 +78,21 @@ func work(ctx context.Context, address string, connections, messages int) error 
 		return fmt.Errorf("-worker: %w", err)
 	}
 	return scenario.Worker(ctx, to, connections, messages, os.Stdout)
+}
+
+// beAbusive works until its parent closes its input, or ends.
+func beAbusive(ctx context.Context, way, address, ns, token string) error {
+	to, err := netip.ParseAddrPort(address)
+	if err != nil {
+		return fmt.Errorf("-worker: %w", err)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		_, _ = io.Copy(io.Discard, os.Stdin) // it ends with the parent
+		cancel()
+	}()
+	return scenario.Abuse(ctx, way, to, ns, token, os.Stdout)
 }
 
 // report is what -json prints.

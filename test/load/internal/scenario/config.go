@@ -33,6 +33,8 @@ type Config struct {
 	Secret string
 	// SessionStore, if set, is the namespace's session_store.
 	SessionStore string
+	// Limits, if set, is a key of the configuration and its value: "limits.commands=10".
+	Limits string
 	// Webhook, if set, is the node's only one, in YAML.
 	Webhook string
 	// Events is a gzipped file of JSON objects, one per line, that messages are made of.
@@ -86,6 +88,11 @@ type Sizes struct {
 	StormMissed   int // messages of each channel
 	StormLive     int // messages per second meanwhile, of the variant with live messages
 
+	AbuseRooms     int // channels of the clients that are not abusive
+	AbuseRoom      int // subscribers of each
+	AbusePerSecond int // messages, over all
+	AbuseFor       time.Duration
+
 	PresenceMembers int // connections that join one channel at once
 
 	WebhookEvents  int // that wait for a webhook when it begins to take them
@@ -104,6 +111,7 @@ func DefaultSizes() Sizes {
 		CrowdNodes: 6, CrowdConnections: 16_700, CrowdMessages: 5,
 		Sessions: []int{1000, 10_000}, GroupMessages: 50_000, SessionsSettle: 10 * time.Second,
 		StormClients: 2000, StormChannels: 20, StormMissed: 100, StormLive: 100,
+		AbuseRooms: 50, AbuseRoom: 4, AbusePerSecond: 200, AbuseFor: 5 * time.Second,
 		PresenceMembers: 5000,
 		WebhookEvents:   50_000, WebhookSingles: 100,
 	}
@@ -144,6 +152,8 @@ func all() []scenario {
 		{"presence", presence},
 		{"webhooks", webhooks},
 		{"conflate", conflate},
+		{"abuse", abuse},
+		{"bulkhead", bulkhead},
 		{"idle", idle},
 		{"crowd", crowd},
 	}
@@ -159,7 +169,7 @@ func Names() []string {
 }
 
 // Usual are those without the ones that take minutes or fill the machine.
-func Usual() []string { return Names()[:len(all())-3] }
+func Usual() []string { return Names()[:len(all())-4] }
 
 // Run runs a scenario once. The rows so far come with the error, if there is one.
 func Run(ctx context.Context, name string, cfg Config) ([]Row, error) {

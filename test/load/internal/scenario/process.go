@@ -195,7 +195,10 @@ func (n *node) start(ctx context.Context) error {
 	}
 	args := []string{
 		"serve", "--listen", "127.0.0.1:0", "--data", n.data, "--disk-budget", "8GiB", "--log-format", "json",
-		"--set", "namespaces={" + namespace + ": {" + limits + "}}",
+		"--set", "namespaces={" + namespace + ": {" + limits + "}" + n.second() + "}",
+	}
+	if n.cfg.Limits != "" {
+		args = append(args, "--set", n.cfg.Limits)
 	}
 	if n.cfg.NATSURL != "" {
 		args = append(args, "--nats-url", n.cfg.NATSURL)
@@ -225,6 +228,14 @@ func (n *node) start(ctx context.Context) error {
 	}
 	n.address, err = netip.ParseAddrPort(started.Address)
 	return err
+}
+
+// second is another namespace, where limits are what is measured.
+func (n *node) second() string {
+	if n.cfg.Limits == "" {
+		return ""
+	}
+	return ", " + floodNamespace + ": {max_bytes: 1GiB}"
 }
 
 // restart kills the node and starts it again on its log.

@@ -1,0 +1,59 @@
+package limit
+
+import (
+	"context"
+	"net/netip"
+	"time"
+)
+
+const (
+	// lingerFor is how long the answer to a caller over a limit waits. One who asks
+	// again at once is slowed down by it, and costs the node little.
+	lingerFor = 250 * time.Millisecond
+	// lingerMost answers wait at a time; more are given at once.
+	lingerMost = 1024
+)
+
+// linger holds the answer to a caller over a limit back for a moment, or until ctx ends.
+func (l *Limiter) linger(ctx context.Context) {
+	select {
+	case l.lingering <- struct{}{}:
+	default:
+		return
+	}
+	defer func() { <-l.lingering }()
+	timer := time.NewTimer(lingerFor)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// Who was closed for sending far too much is kept out for barFor: without that, a new
+// connection would come with a new burst.
+const barFor = 10
+
+func barRate() Rate { return Rate{PerSecond: 1, Burst: 1} }
+
+// Bar keeps a caller out for a while that was closed because it did not slow down: the
+// user, or where there is none the address.
+func (l *Limiter) Bar(user string, addr netip.Addr) {
+	if l == nil {
+		return
+	}
+	if user != "" {
+		l.barredUsers.Charge(user, barRate(), barFor)
+		return
+	}
+	if p, ok := l.caller(addr); ok {
+		l.barred.Charge(p, barRate(), barFor)
+	}
+}
+
+func (l *Limiter) refuseBarred(wait time.Duration) error {
+	return l.refuse(Error{
+		Reason: ReasonBarred, RetryAfter: spread(max(wait, leastRetry)),
+		Problem: "a connection was closed because it sent too many commands (4204); come back later, and slower",
+	})
+}

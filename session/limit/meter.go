@@ -1,0 +1,148 @@
+package limit
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Meter counts the commands of one connection. It belongs to the reading side, and its
+// zero value is ready.
+type Meter struct{ bucket bucket }
+
+// CommandCost is what an ordinary command costs. Answers to what the node has sent cost
+// less, reads more.
+const CommandCost = 10
+
+// Verdict is what becomes of a command.
+type Verdict uint8
+
+// The verdicts.
+const (
+	Pass   Verdict = iota
+	Refuse         // answer that it is too much, and when to try again
+	Close          // the client has gone on regardless
+)
+
+// Command counts a command of so much cost; tighter, unless 0, is the most a second that
+// the token allows. What is refused counts as well: a client that does not slow down at
+// all is to be closed when it has been refused as much as it may have at once.
+func (l *Limiter) Command(m *Meter, tighter int, cost int64) (v Verdict, retry time.Duration) {
+	if l == nil {
+		return Pass, 0
+	}
+	rate := l.cfg.Commands.Tighten(int64(tighter))
+	if rate.IsZero() {
+		return Pass, 0
+	}
+	rate = Rate{rate.PerSecond * CommandCost, rate.Burst * CommandCost}
+	now := l.clock.now()
+	if retry = m.bucket.take(now, rate, cost); retry == 0 {
+		return Pass, 0
+	}
+	m.bucket += bucket(rate.cost(cost))
+	l.metrics.refused[ReasonCommands].Inc()
+	if int64(m.bucket)-now > 2*rate.cost(max(rate.Burst, 1))+rate.cost(cost) {
+		return Close, 0
+	}
+	return Refuse, retry
+}
+
+// Pacer spreads what is delivered to one connection over time. One that is nil lets
+// everything pass.
+type Pacer struct {
+	// Static after NewPacer.
+	clock Clock
+	rate  Rate
+	met   *counters
+	wake  func()
+
+	bucket atomic.Int64
+
+	mu    sync.Mutex  // guards the following
+	timer *time.Timer // nil until something was put off
+	due   bool        // the timer runs
+	ended bool
+}
+
+// NewPacer returns the pacer of a connection that may get so many bytes a second, nil if
+// there is no limit; tighter, unless 0, is what the token allows. wake is called, from a
+// goroutine of its own, when there is room after a Take that had none.
+func (l *Limiter) NewPacer(tighter int64, wake func()) *Pacer {
+	if l == nil {
+		return nil
+	}
+	rate := Times(l.cfg.OutboundBytes, 1).Tighten(tighter)
+	if rate.IsZero() {
+		return nil
+	}
+	rate.Burst = rate.PerSecond
+	return &Pacer{clock: l.clock, rate: rate, met: l.metrics, wake: wake}
+}
+
+// Take takes n bytes, or nothing and returns false: wake is called later.
+func (p *Pacer) Take(n int) bool {
+	if p == nil {
+		return true
+	}
+	for {
+		old := p.bucket.Load()
+		b := bucket(old)
+		wait := b.take(p.clock.now(), p.rate, int64(n))
+		if wait > 0 {
+			p.later(wait)
+			return false
+		}
+		if p.bucket.CompareAndSwap(old, int64(b)) {
+			return true
+		}
+	}
+}
+
+// Give takes a Take back of what was not delivered after all.
+func (p *Pacer) Give(n int) {
+	if p != nil {
+		p.bucket.Add(-p.rate.cost(int64(n)))
+	}
+}
+
+// later has wake called when there is room. A short wait is made longer, so that a
+// connection is woken for a handful of messages and not for each.
+func (p *Pacer) later(wait time.Duration) {
+	const least = 20 * time.Millisecond
+	p.met.paced.Inc()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.due || p.ended {
+		return
+	}
+	p.due = true
+	if p.timer == nil {
+		p.timer = time.AfterFunc(max(wait, least), p.fire)
+		return
+	}
+	p.timer.Reset(max(wait, least))
+}
+
+func (p *Pacer) fire() {
+	p.mu.Lock()
+	ended := p.ended
+	p.due = false
+	p.mu.Unlock()
+	if !ended {
+		p.wake()
+	}
+}
+
+// Stop ends the pacer. A wake that has begun may still be running.
+func (p *Pacer) Stop() {
+	if p == nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.ended = true
+	if p.timer != nil {
+		p.timer.Stop()
+	}
+}

@@ -1,0 +1,119 @@
+package session
+
+import (
+	"context"
+	"slices"
+
+	"github.com/rivulet-rt/rivulet/auth"
+	"github.com/rivulet-rt/rivulet/fanout"
+	"github.com/rivulet-rt/rivulet/protocol"
+)
+
+func subscribe(ctx context.Context, s *Session, cmd *protocol.Command) error {
+	if cmd.Subscribe.Group != "" {
+		return s.subscribeGroup(ctx, cmd.ID, cmd.Subscribe)
+	}
+	req, err := ParseSubscribe(cmd.Subscribe)
+	if err != nil {
+		return err
+	}
+	given, err := s.authorise(ctx, req.Channel, cmd.Subscribe)
+	if err != nil {
+		return err
+	}
+	if asked, err := s.askFirst(ctx, cmd, req, given); asked || err != nil {
+		return err
+	}
+	defer s.exclude()()
+	return s.begin(ctx, cmd, req, given)
+}
+
+// begin begins a subscription that is allowed; its outcome comes as a notice.
+func (s *Session) begin(ctx context.Context, cmd *protocol.Command, req fanout.SubscribeRequest, given *grant) error {
+	// The end of a channel is read, too.
+	if err := s.registry.services.Limits.Read(ctx, s.claimed().Publisher(), s.ID(), backlog(req.Start)); err != nil {
+		return err
+	}
+	release, err := s.registry.Refine(&req, cmd.Subscribe)
+	if err != nil {
+		return err
+	}
+	defer release()
+	s.displace(req.Channel)
+	kept := passing
+	if cmd.Subscribe.Durable {
+		if err := s.mayJoin(req.Channel); err != nil {
+			return err // before the session gets a place
+		}
+		if kept, err = s.startDurable(ctx, &req); err != nil {
+			return err
+		}
+	}
+	mark := uint64(0)
+	if req.Presence {
+		mark = watching
+	}
+	client, token, err := s.join(req.Channel, cmd.ID, mark, kept, given)
+	if err != nil {
+		return err
+	}
+	req.Token = token
+	if err := client.Subscribe(req); err != nil {
+		s.forget(req.Channel, token)
+		s.answered(token)
+		return err
+	}
+	return nil
+}
+
+// joined returns the token of the subscription that nobody asked to end, if there is one.
+func (s *Session) joined(c fanout.Channel) (token uint64, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i := slices.IndexFunc(s.subs, func(j joined) bool { return j.channel == c })
+	if i < 0 {
+		return 0, false
+	}
+	return s.subs[i].token, true
+}
+
+// mayJoin reports why a subscription cannot begin, if it cannot.
+func (s *Session) mayJoin(c fanout.Channel) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.mayJoinLocked(c)
+}
+
+func (s *Session) mayJoinLocked(c fanout.Channel) error {
+	if slices.ContainsFunc(s.subs, func(j joined) bool { return j.channel == c }) {
+		return fanout.ErrAlreadySubscribed
+	}
+	most := s.registry.cfg.MaxSubscriptions
+	if l := s.holder.limits; l != nil {
+		most = auth.Tighten(most, l.Subscriptions)
+	}
+	if len(s.subs) >= most {
+		s.registry.services.Limits.Subscriptions()
+		return Forbidden("channel", "this connection has %d subscriptions, as many as it may; unsubscribe some, or use a pattern", len(s.subs))
+	}
+	return nil
+}
+
+// join notes a subscription before it begins, since its outcome may come at once.
+func (s *Session) join(c fanout.Channel, id, mark uint64, kept durability, given *grant) (client Subscriber, token uint64, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.mayJoinLocked(c); err != nil {
+		return nil, 0, err
+	}
+	if s.client == nil {
+		s.client = s.registry.services.NewClient(s)
+	}
+	token = s.askLocked(id, mark)
+	s.subs = append(s.subs, joined{c, token})
+	s.keepLocked(given, token)
+	if kept != passing {
+		s.durable.bind(c, token, kept)
+	}
+	return s.client, token, nil
+}
