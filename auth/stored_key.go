@@ -129,3 +129,6 @@ func (k StoredKey) hash() (h [sha256.Size]byte, err error) {
 	_, err = hex.Decode(h[:], []byte(k.SHA256))
 	return h, err
 }
+
+// Expired reports whether the key has ended at the time now.
+func (k StoredKey) Expired(now time.Time) bool { return !k.Expires.IsZero() && !now.Before(k.Expires) }

@@ -168,7 +168,11 @@ func (n *Node) setup(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("prepare filters: %w", err)
 	}
-	verifier, err := auth.New(n.auth, auth.Services{Log: n.log, Metrics: n.reg})
+	trust, err := n.startTrust(ctx, b)
+	if err != nil {
+		return err
+	}
+	verifier, err := auth.New(n.auth, auth.Services{Revocations: trust.store, Keys: trust.store, Log: n.log, Metrics: n.reg})
 	if err != nil {
 		return fmt.Errorf("prepare authentication: %w", err)
 	}
@@ -180,6 +184,7 @@ func (n *Node) setup(ctx context.Context) error {
 		Publisher:     b,
 		Auth:          verifier,
 		Subscriptions: verifier,
+		Revocations:   trust.store,
 		Durable:       b.Sessions(),
 		Presence:      presence,
 		Others:        control,
@@ -197,6 +202,7 @@ func (n *Node) setup(ctx context.Context) error {
 	}
 	registry.Start(ctx)
 	n.undo.push("sessions", registry.Drain)
+	n.undo.push("revocations", trust.enforce(ctx, registry))
 
 	var echo http.Handler
 	if n.cfg.Server.EchoEndpoint {
@@ -222,6 +228,7 @@ func (n *Node) setup(ctx context.Context) error {
 		Sessions:       b.Sessions(),
 		SessionControl: b.Sessions(),
 		Webhooks:       webhookView{hooks},
+		Trust:          trust,
 	}, n.log, n.reg))
 	n.log.Info("started", slog.String("address", n.addr.String()))
 	return nil

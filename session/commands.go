@@ -261,6 +261,7 @@ func subscribe(ctx context.Context, s *Session, cmd *protocol.Command) error {
 		s.answered(token)
 		return err
 	}
+	s.recheckGrant(given)
 	return nil
 }
 

@@ -53,7 +53,9 @@ type Services struct {
 	Auth      Authenticator
 	// Subscriptions verifies the tokens of single subscriptions; nil: there are none.
 	Subscriptions SubscriptionAuthenticator
-	Groups        Groups       // nil: there are none
+	// Revocations knows what holds no longer; nil: nothing is ever revoked.
+	Revocations auth.Revocations
+	Groups      Groups       // nil: there are none
 	Durable       DurableStore // nil keeps no durable sessions
 	Presence      Attendance   // nil where there is none
 	// Others asks the other nodes; nil on a node that is alone.
@@ -236,6 +238,7 @@ func (s *Slot) Enter(m Member) {
 	r.mu.Lock()
 	draining, count := r.draining, r.count
 	r.mu.Unlock()
+	r.recheck(m)
 	if draining { // it began since Admit, and may have missed this member
 		m.Disconnect(drainEvent(r.returnWindow(count)))
 	}

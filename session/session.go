@@ -166,6 +166,7 @@ func (s *Session) admit(claims auth.Claims) {
 	s.dueLocked()
 	s.mu.Unlock()
 	s.ready.Store(true)
+	s.registry.recheck(s)
 }
 
 // holder is what a session keeps of its claims; when they end is kept apart.
