@@ -7,7 +7,6 @@ import (
 	"strconv"
 
 	"github.com/go-chi/chi/v5"
-
 )
 
 // Webhooks are the services that are told of what happens in channels.

@@ -56,8 +56,8 @@ type Services struct {
 	// Revocations knows what holds no longer; nil: nothing is ever revoked.
 	Revocations auth.Revocations
 	Groups      Groups       // nil: there are none
-	Durable       DurableStore // nil keeps no durable sessions
-	Presence      Attendance   // nil where there is none
+	Durable     DurableStore // nil keeps no durable sessions
+	Presence    Attendance   // nil where there is none
 	// Others asks the other nodes; nil on a node that is alone.
 	Others  Asker
 	Filters Filters // nil: there are none
