@@ -234,6 +234,7 @@ func BenchmarkRevoked(b *testing.B) {
 			}
 			s.Apply(list, true)
 			b.ReportAllocs()
+			b.ResetTimer()
 			b.RunParallel(func(pb *testing.PB) {
 				for pb.Next() {
 					if s.Revoked(claims) {
