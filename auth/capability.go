@@ -31,7 +31,7 @@ const (
 	MaxPatterns     = 128 // per set of capabilities
 	MaxSubjectBytes = 255
 	MaxInfoBytes    = 1024 // of Claims.Info
-	MaxTokenIDBytes = 255
+	MaxTokenIDBytes = MaxSubjectBytes
 	// MaxTokenChannels bounds Claims.Channels.
 	MaxTokenChannels = 32
 	maxNameBytes     = 256 // of a pattern's name; a channel's has 200 and no variables

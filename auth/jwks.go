@@ -119,6 +119,10 @@ func (r *remoteKeys) run(ctx context.Context) {
 		if !r.refresh(ctx) {
 			next = jitter(fetchRetry)
 		}
+		select {
+		case <-r.wanted: // before it, or meanwhile: this fetch was theirs
+		default:
+		}
 		timer := time.NewTimer(next)
 		select {
 		case <-ctx.Done():

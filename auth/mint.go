@@ -64,10 +64,10 @@ func (s Signer) Mint(c Claims) (string, error) {
 }
 
 func (s Signer) payload(c *Claims) (jwt.MapClaims, error) {
-	if err := checkText(c.Subject, MaxSubjectBytes); err != nil {
+	if err := checkText(c.Subject); err != nil {
 		return nil, fmt.Errorf("subject: %w", err)
 	}
-	if err := checkText(c.TokenID, MaxTokenIDBytes); err != nil {
+	if err := checkText(c.TokenID); err != nil {
 		return nil, fmt.Errorf("token id: %w", err)
 	}
 	if c.ExpiresAt.IsZero() {
@@ -155,4 +155,16 @@ func ParsePrivateKey(text []byte) (crypto.PrivateKey, error) {
 		return key, nil
 	}
 	return nil, errors.New("auth: is a private key of another kind than RSA, EC and Ed25519")
+}
+
+// AlgorithmOf is the one algorithm that a private key signs with, "" for a key that has
+// several.
+func AlgorithmOf(key crypto.PrivateKey) string {
+	switch k := key.(type) {
+	case ed25519.PrivateKey:
+		return "EdDSA"
+	case *ecdsa.PrivateKey:
+		return map[string]string{"P-256": "ES256", "P-384": "ES384", "P-521": "ES512"}[k.Curve.Params().Name]
+	}
+	return ""
 }

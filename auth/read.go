@@ -22,8 +22,8 @@ func (t *tokens) claims(p *tokenPayload, from *issuer) (Claims, error) {
 		claim string
 		from  func(*Claims) error
 	}{
-		{"sub", func(c *Claims) error { return checkText(c.Subject, MaxSubjectBytes) }},
-		{"jti", func(c *Claims) error { return checkText(c.TokenID, MaxTokenIDBytes) }},
+		{"sub", func(c *Claims) error { return checkText(c.Subject) }},
+		{"jti", func(c *Claims) error { return checkText(c.TokenID) }},
 		{"exp", func(*Claims) error { return t.checkLifetime(p) }},
 		{"channel", p.readChannel},
 		{"caps", func(c *Claims) error { return t.readCaps(c, p, from) }},
@@ -235,9 +235,10 @@ func (p *tokenPayload) readLimits(c *Claims) error {
 
 const maxOutbound = 1 << 50
 
-func checkText(s string, most int) error {
-	if len(s) > most {
-		return fmt.Errorf("over %d bytes", most)
+// checkText checks a subject or a token's ID.
+func checkText(s string) error {
+	if len(s) > MaxSubjectBytes {
+		return fmt.Errorf("over %d bytes", MaxSubjectBytes)
 	}
 	if !plainText(s) {
 		return errors.New("must be UTF-8 without control characters")

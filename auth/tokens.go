@@ -5,6 +5,7 @@ import (
 	"crypto"
 	"errors"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -96,6 +97,9 @@ func newValidator(iss, audience string, leeway time.Duration) *jwt.Validator {
 // authenticate verifies a token and reads its claims. Errors wrap ErrInvalid, ErrExpired
 // or ErrUnavailable.
 func (t *tokens) authenticate(ctx context.Context, token string) (Claims, error) {
+	if strings.ContainsAny(token, "\r\n") { // base64 skips them: one signature would have many spellings
+		return Claims{}, translate(jwt.ErrTokenMalformed)
+	}
 	var payload tokenPayload
 	var from *issuer
 	var why error // what key has refused it for

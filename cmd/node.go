@@ -172,12 +172,10 @@ func (n *Node) setup(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	verifier, err := auth.New(n.auth, auth.Services{Revocations: trust.store, Keys: trust.store, Log: n.log, Metrics: n.reg})
+	verifier, err := n.startAuth(ctx, trust.store)
 	if err != nil {
-		return fmt.Errorf("prepare authentication: %w", err)
+		return err
 	}
-	verifier.Start(ctx)
-	n.undo.push("keys of issuers", verifier.Stop)
 	registry, err := session.NewRegistry(n.limits(), session.Services{
 		NewClient:     func(sink fanout.Sink) session.Subscriber { return hub.NewClient(sink) },
 		History:       hub,
@@ -232,6 +230,17 @@ func (n *Node) setup(ctx context.Context) error {
 	}, n.log, n.reg))
 	n.log.Info("started", slog.String("address", n.addr.String()))
 	return nil
+}
+
+// startAuth makes what verifies tokens, and has it keep the keys of issuers fresh.
+func (n *Node) startAuth(ctx context.Context, store *auth.Store) (*auth.Verifier, error) {
+	verifier, err := auth.New(n.auth, auth.Services{Revocations: store, Keys: store, Log: n.log, Metrics: n.reg})
+	if err != nil {
+		return nil, fmt.Errorf("prepare authentication: %w", err)
+	}
+	verifier.Start(ctx)
+	n.undo.push("keys of issuers", verifier.Stop)
+	return verifier, nil
 }
 
 // Limits of the HTTP server. Bodies and answers have theirs in api, sockets in session.

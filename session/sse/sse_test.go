@@ -221,22 +221,29 @@ func TestHeartbeatAndExpiry(t *testing.T) {
 	for name, http2 := range versions() {
 		t.Run(name, func(t *testing.T) {
 			ann := hubtest.May(t, "ann", map[string][]auth.Action{"chat:>": {auth.Subscribe}})
-			ann.ExpiresAt = time.Now().Add(time.Second)
+			ann.ExpiresAt, ann.Channels = time.Now().Add(time.Second), []string{"chat:a"}
 			n := start(t, http2, func(c *session.Config) { c.PingInterval = 50 * time.Millisecond },
 				hubtest.Tokens{Known: map[string]auth.Claims{"ann": ann}})
-			s := n.open(t, "channel=chat:a", http.Header{"Authorization": {"Bearer ann"}})
+			s := n.open(t, "", http.Header{"Authorization": {"Bearer ann"}}) // the token names the channel
 			s.want("subscribed", "chat:a")
 			for range 3 {
 				if ev, ok := s.next(); !ok || ev != (event{name: "comment"}) {
 					t.Fatalf("got %+v, want a heartbeat", ev)
 				}
 			}
+			told := 0
 			for {
 				ev, ok := s.next()
 				if !ok {
 					t.Fatal("the stream ended without a disconnect")
 				}
+				if ev.name == "expiring" {
+					told++
+				}
 				if ev.name == "disconnect" {
+					if told != 1 {
+						t.Errorf("told %d times that the token expires", told)
+					}
 					if !strings.Contains(ev.data, `"code":4006`) {
 						t.Errorf("got %+v", ev)
 					}
