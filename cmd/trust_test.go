@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -338,10 +339,60 @@ func TestRevokeCommands(t *testing.T) {
 	run(t, "", withToken(n, ann), "publish", "chat:a", "1").check(t, 0)
 	run(t, "", env, "revoke", "--undo", "--user", "ann").check(t, 1, "404")
 
+	// It is forgotten in its time.
+	carl := mint(t, auth.Claims{Subject: "carl"}, caps)
+	run(t, "", env, "revoke", "--user", "carl", "--expires", "2s", "--issued-before", "now").check(t, 0)
+	run(t, "", withToken(n, carl), "publish", "chat:a", "1").check(t, 1, "4401")
+	for ctx := testContext(t); run(t, "", withToken(n, carl), "publish", "chat:a", "1").code != 0; {
+		if ctx.Err() != nil {
+			t.Fatal("it is still revoked")
+		}
+	}
+
 	// Everybody, whoever revokes included.
 	run(t, "", env, "revoke", "--issued-before", "now").check(t, 0)
 	run(t, "", env, "revocations").check(t, 1, "401", "revoked")
 	run(t, "", env, "revoke").check(t, 2, "--user")
 	run(t, "", env, "revoke", "--issued-before", "soon").check(t, 2, "--issued-before")
 	run(t, "", env, "revoke", "--token-id", "x", "--user", "y").check(t, 2, "--token-id")
+}
+
+// TestKeysRace: whatever creations and revocations of one name come together, the key
+// that is listed in the end is the one that is accepted, and no other.
+func TestKeysRace(t *testing.T) {
+	n := startNode(t, guardedConfig(t))
+	admin := root(t)
+	var work sync.WaitGroup
+	var mu sync.Mutex
+	var made []string
+	for range 4 {
+		work.Go(func() {
+			for range 15 {
+				status, answer := request(t, n, "POST", "/v1/keys", admin, `{"name":"x","capabilities":{"chat:>":["publish"]}}`)
+				var a struct{ Data struct{ Key string } }
+				if err := json.Unmarshal([]byte(answer), &a); err != nil || status != 201 && status != 409 && status != 503 {
+					t.Errorf("create: %d %s", status, answer)
+				}
+				if status == 201 {
+					mu.Lock()
+					made = append(made, a.Data.Key)
+					mu.Unlock()
+				}
+				if status, answer := request(t, n, "DELETE", "/v1/keys/x", admin, ""); status != 200 && status != 404 && status != 503 {
+					t.Errorf("revoke: %d %s", status, answer)
+				}
+			}
+		})
+	}
+	work.Wait()
+	_, listed := request(t, n, "GET", "/v1/keys", admin, "")
+	good := 0
+	for _, key := range made {
+		if status, _ := request(t, n, "POST", "/v1/channels/chat:a/messages", key, `{"data":1}`); status == 201 {
+			good++
+		}
+	}
+	if want := strings.Count(listed, `"name":"x"`); good != want || len(made) == 0 {
+		t.Errorf("of %d keys %d are accepted, %d listed", len(made), good, want)
+	}
 }
