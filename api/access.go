@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -39,14 +40,15 @@ const (
 const everyChannel = "*:>"
 
 // grant checks the request's token, and that it allows what is needed.
-func (a *api) grant(x *exchange, n need) (err error) {
+func (a *api) grant(ctx context.Context, x *exchange, n need) (err error) {
 	if n.on == everybody {
 		return nil
 	}
-	if x.claims, err = a.deps.Auth.Authenticate(x.r.Context(), bearer(x.r.Header)); err != nil {
+	if x.claims, err = a.deps.Auth.Authenticate(ctx, bearer(x.r.Header)); err != nil {
 		return err
 	}
 	switch n.on {
+	case everybody:
 	case pathChannel:
 		x.channel, err = x.pathChannel(n.action)
 		return err

@@ -80,7 +80,7 @@ func (a *api) serve(ctx context.Context, rt route, x *exchange) error {
 	if x.r.ContentLength != 0 { // for a body that is refused unread as well: the server drains it
 		_ = conn.SetReadDeadline(time.Now().Add(a.cfg.BodyTimeout))
 	}
-	if err := a.grant(x, rt.need); err != nil {
+	if err := a.grant(ctx, x, rt.need); err != nil {
 		return err
 	}
 	if rt.maxBody > 0 {

@@ -23,7 +23,6 @@ import (
 	"github.com/rivulet-rt/rivulet/broker"
 	"github.com/rivulet-rt/rivulet/broker/webhook"
 	"github.com/rivulet-rt/rivulet/fanout"
-	"github.com/rivulet-rt/rivulet/fanout/filter"
 	"github.com/rivulet-rt/rivulet/session"
 	"github.com/rivulet-rt/rivulet/session/sse"
 	"github.com/rivulet-rt/rivulet/session/websocket"
@@ -164,19 +163,11 @@ func (n *Node) setup(ctx context.Context) error {
 	}
 	control := b.NewControl()
 	presence := n.startPresence(hub, control, hooks)
-	filters, err := filter.NewSet()
-	if err != nil {
-		return fmt.Errorf("prepare filters: %w", err)
-	}
-	trust, err := n.startTrust(ctx, b)
+	trust, verifier, err := n.startAuth(ctx, b)
 	if err != nil {
 		return err
 	}
-	verifier, err := n.startAuth(ctx, trust.store)
-	if err != nil {
-		return err
-	}
-	registry, err := session.NewRegistry(n.limits(), session.Services{
+	registry, err := n.newRegistry(session.Services{
 		NewClient:     func(sink fanout.Sink) session.Subscriber { return hub.NewClient(sink) },
 		History:       hub,
 		Publisher:     b,
@@ -187,10 +178,9 @@ func (n *Node) setup(ctx context.Context) error {
 		Presence:      presence,
 		Others:        control,
 		Groups:        b,
-		Filters:       filters,
-	}, n.log, n.reg)
+	})
 	if err != nil {
-		return fmt.Errorf("prepare sessions: %w", err)
+		return err
 	}
 	if err := b.Sessions().Serve(registry, sessionObserver(hooks)); err != nil {
 		return fmt.Errorf("serve durable sessions: %w", err)
@@ -202,10 +192,6 @@ func (n *Node) setup(ctx context.Context) error {
 	n.undo.push("sessions", registry.Drain)
 	n.undo.push("revocations", trust.enforce(ctx, registry))
 
-	var echo http.Handler
-	if n.cfg.Server.EchoEndpoint {
-		echo = websocket.NewEcho(registry, n.log)
-	}
 	n.serve(ctx, listener, api.New(api.DefaultConfig(), api.Deps{
 		Publisher: b,
 		Purger:    b,
@@ -221,7 +207,7 @@ func (n *Node) setup(ctx context.Context) error {
 		WebSocket: websocket.New(registry, n.log),
 		Events:    sse.New(registry, n.log),
 		Poll:      sse.NewPoller(registry, n.log),
-		Echo:      echo,
+		Echo:      n.echo(registry),
 
 		Sessions:       b.Sessions(),
 		SessionControl: b.Sessions(),
@@ -230,17 +216,6 @@ func (n *Node) setup(ctx context.Context) error {
 	}, n.log, n.reg))
 	n.log.Info("started", slog.String("address", n.addr.String()))
 	return nil
-}
-
-// startAuth makes what verifies tokens, and has it keep the keys of issuers fresh.
-func (n *Node) startAuth(ctx context.Context, store *auth.Store) (*auth.Verifier, error) {
-	verifier, err := auth.New(n.auth, auth.Services{Revocations: store, Keys: store, Log: n.log, Metrics: n.reg})
-	if err != nil {
-		return nil, fmt.Errorf("prepare authentication: %w", err)
-	}
-	verifier.Start(ctx)
-	n.undo.push("keys of issuers", verifier.Stop)
-	return verifier, nil
 }
 
 // Limits of the HTTP server. Bodies and answers have theirs in api, sockets in session.

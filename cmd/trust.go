@@ -23,6 +23,21 @@ type trust struct {
 	changed  chan struct{}   // size 1: something is revoked that was not
 }
 
+// startAuth begins to verify tokens and keys.
+func (n *Node) startAuth(ctx context.Context, b *broker.Broker) (*trust, *auth.Verifier, error) {
+	t, err := n.startTrust(ctx, b)
+	if err != nil {
+		return nil, nil, err
+	}
+	verifier, err := auth.New(n.auth, auth.Services{Revocations: t.store, Keys: t.store, Log: n.log, Metrics: n.reg})
+	if err != nil {
+		return nil, nil, fmt.Errorf("prepare authentication: %w", err)
+	}
+	verifier.Start(ctx)
+	n.undo.push("keys of issuers", verifier.Stop)
+	return t, verifier, nil
+}
+
 // startTrust returns when all keys and revocations are known.
 func (n *Node) startTrust(ctx context.Context, b *broker.Broker) (*trust, error) {
 	store, err := auth.NewStore(n.reg)

@@ -75,7 +75,7 @@ func request(t testing.TB, n *cmd.Node, method, target, token, body string) (sta
 			req.Header.Set(name, value)
 		}
 	}
-	res, err := http.DefaultClient.Do(req)
+	res, err := (&http.Client{Timeout: deadline}).Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,5 +8,5 @@ type TrustEntry struct {
 	Value      []byte // empty: it is gone
 }
 
-// ErrTrustFull: the log has no room for another API key or revocation.
+// ErrTrustFull is the error where the log has no room for another API key or revocation.
 var ErrTrustFull = errors.New("fanout: as many API keys or revocations as the log holds")

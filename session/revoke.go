@@ -15,6 +15,8 @@ type Revocable interface {
 	Revoke(revoked func(auth.Claims) bool)
 }
 
+var _ Revocable = (*Session)(nil)
+
 // revokeSlice is how many connections are looked at before others get their turn.
 const revokeSlice = 64
 

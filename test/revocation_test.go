@@ -91,7 +91,7 @@ func revoke(t *testing.T, n *node, body string) time.Time {
 	}
 	req.Header.Set("Authorization", "Bearer "+memberToken(t, "root", ""))
 	req.Header.Set("Content-Type", "application/json")
-	res, err := http.DefaultClient.Do(req)
+	res, err := newCaller(t).http.Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -127,7 +127,7 @@ func TestRevocationAcrossNodes(t *testing.T) {
 		}
 		req.Header.Set("Authorization", "Bearer "+ann)
 		others.Go(func() {
-			res, err := http.DefaultClient.Do(req)
+			res, err := newCaller(t).http.Do(req)
 			if err != nil {
 				t.Error(err)
 				return
@@ -203,7 +203,7 @@ func metricsOf(t *testing.T, n *node) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	res, err := http.DefaultClient.Do(req)
+	res, err := newCaller(t).http.Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}
