@@ -11,7 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/rivulet-rt/rivulet/auth"
 	"github.com/rivulet-rt/rivulet/fanout"
 	"github.com/rivulet-rt/rivulet/protocol"
 	"github.com/rivulet-rt/rivulet/session"
@@ -58,11 +57,7 @@ func (a *api) history(ctx context.Context, x *exchange) error {
 }
 
 func (x *exchange) historyQuery() (fanout.HistoryQuery, error) {
-	q := fanout.HistoryQuery{Limit: protocol.DefaultHistory}
-	var err error
-	if q.Channel, err = x.channel(auth.History); err != nil {
-		return q, err
-	}
+	q := fanout.HistoryQuery{Channel: x.channel, Limit: protocol.DefaultHistory}
 	params, err := x.query("after", "before", "since", "limit", "order", "fold")
 	if err != nil {
 		return q, err
@@ -151,16 +146,12 @@ func (a *api) purge(ctx context.Context, x *exchange) error {
 	if _, err := x.query(); err != nil {
 		return err
 	}
-	c, err := x.channel(auth.Manage)
-	if err != nil {
-		return err
-	}
-	receipt, err := a.deps.Purger.Purge(ctx, c)
+	receipt, err := a.deps.Purger.Purge(ctx, x.channel)
 	if err != nil {
 		return purgeError(err)
 	}
 	x.begin(http.StatusOK, "purged")
-	x.out = appendReceipt(x.out, c, receipt)
+	x.out = appendReceipt(x.out, x.channel, receipt)
 	x.end()
 	return nil
 }

@@ -44,10 +44,6 @@ func (a *api) readPublish(x *exchange) (*fanout.Publication, error) {
 	if _, err := x.query(); err != nil {
 		return nil, err
 	}
-	c, err := x.channel(auth.Publish)
-	if err != nil {
-		return nil, err
-	}
 	m, err := decodeMessage(x.body)
 	if err != nil {
 		return nil, err
@@ -58,7 +54,7 @@ func (a *api) readPublish(x *exchange) (*fanout.Publication, error) {
 		}
 		m.key = &header[0]
 	}
-	return m.publication(c, &x.claims)
+	return m.publication(x.channel, &x.claims)
 }
 
 // publishBatch serves POST /v1/messages.

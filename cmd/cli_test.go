@@ -324,7 +324,7 @@ func TestKeyFitsTheConfiguration(t *testing.T) {
 
 func TestEveryCommandHelps(t *testing.T) {
 	root := run(t, "", nil, "--help").check(t, 0)
-	for _, name := range []string{"serve", "publish", "subscribe", "token", "key", "migrate", "check", "bench", "version"} {
+	for _, name := range []string{"serve", "publish", "subscribe", "token", "revoke", "revocations", "migrate", "check", "bench", "version"} {
 		if !strings.Contains(root.out, "\n  "+name+" ") {
 			t.Errorf("rivulet --help does not list %s", name)
 		}

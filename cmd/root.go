@@ -102,6 +102,8 @@ is subscribed: in order, live, and after a disconnection from where they stopped
 		newConnections(s),
 		newToken(s),
 		newKey(s),
+		newRevoke(s),
+		newRevocations(s),
 		newMigrate(s),
 		newCheck(s),
 		newBench(s),

@@ -196,33 +196,6 @@ func endOf(why uint64) protocol.UnsubscribedEvent {
 	return protocol.UnsubscribedEvent{Code: code, Reason: code.Reason()}
 }
 
-// Revocable is a Member whose tokens may be revoked while it lasts.
-type Revocable interface {
-	// Revoke ends what rests on claims of which revoked says so: the connection, with
-	// 4206, or one subscription, with 4700. It does not wait, and may be called from any
-	// goroutine; revoked must return at once.
-	Revoke(revoked func(auth.Claims) bool)
-}
-
-// Revoke has all connections of this node end what rests on revoked claims. It returns
-// when all have been asked to.
-func (r *Registry) Revoke(revoked func(auth.Claims) bool) {
-	for _, m := range r.members() {
-		if k, ok := m.(Revocable); ok {
-			k.Revoke(revoked)
-		}
-	}
-}
-
-// Revoke implements Revocable.
-func (s *Session) Revoke(revoked func(auth.Claims) bool) {
-	if s.ready.Load() && revoked(s.claimed()) {
-		s.Disconnect(disconnect(protocol.CloseRevoked))
-		return
-	}
-	s.endGrants(withdrawn, revoked)
-}
-
 // Begin subscribes to what the token of the handshake names. The transport calls it once,
 // when the session is among the registry's members, and before it reads.
 func (s *Session) Begin(h Handshake) {

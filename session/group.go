@@ -87,6 +87,7 @@ func (s *Session) subscribeGroup(ctx context.Context, id uint64, cmd *protocol.S
 	}
 	req.Member = st
 	s.work.Go(func() { s.joinGroup(ctx, id, st, req) })
+	s.recheckGrant(given)
 	return nil
 }
 

@@ -99,7 +99,6 @@ var (
 	_ fanout.Identified = (*Session)(nil)
 	_ Member            = (*Session)(nil)
 	_ Owned             = (*Session)(nil)
-	_ Revocable         = (*Session)(nil)
 )
 
 // Init makes a zero Session one whose frames wait until Outbound().Start. The owner is

@@ -63,6 +63,7 @@ func (s *Session) begin(ctx context.Context, cmd *protocol.Command, req fanout.S
 		s.answered(token)
 		return err
 	}
+	s.recheckGrant(given)
 	return nil
 }
 
