@@ -132,6 +132,7 @@ func (n *Node) Start(ctx context.Context) error {
 		defer cancel()
 		return errors.Join(err, n.undo.run(ctx, n.log))
 	}
+	n.log.Info("started", slog.String("address", n.addr.String()))
 	return nil
 }
 

@@ -56,7 +56,7 @@ func root(t testing.TB) string {
 
 func withToken(n *cmd.Node, token string) []string { return append(at(n), "RIVULET_TOKEN="+token) }
 
-func request(t testing.TB, n *cmd.Node, method, target, token, body string) (status int, answer string) {
+func callAs(t testing.TB, n *cmd.Node, method, target, token, body string) (status int, answer string) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(testContext(t), method, n.URL()+target, strings.NewReader(body))
 	if err != nil {
@@ -153,7 +153,7 @@ func TestEveryRouteRefuses(t *testing.T) {
 	n := startNode(t, guardedConfig(t))
 	everything := map[string][]auth.Action{"*:>": auth.Actions()}
 	revoked := mint(t, auth.Claims{Subject: "ann", TokenID: "gone"}, everything)
-	if status, answer := request(t, n, "POST", "/v1/revocations", root(t), `{"token_id":"gone"}`); status != 201 {
+	if status, answer := callAs(t, n, "POST", "/v1/revocations", root(t), `{"token_id":"gone"}`); status != 201 {
 		t.Fatalf("revoke: %d %s", status, answer)
 	}
 	other, err := auth.Mint(auth.HMACConfig{Secret: auth.NewSecret(strings.Repeat("another secret ", 5))},
@@ -183,7 +183,7 @@ func TestEveryRouteRefuses(t *testing.T) {
 				t.Errorf("%s %s: public in the specification: %v", method, name, public)
 			}
 			if need.action == "" {
-				if status, _ := request(t, n, method, target, "", ""); status != 200 {
+				if status, _ := callAs(t, n, method, target, "", ""); status != 200 {
 					t.Errorf("%s %s is public, and answers %d", method, name, status)
 				}
 				continue
@@ -192,7 +192,7 @@ func TestEveryRouteRefuses(t *testing.T) {
 				if which == "no" && need.anonymous {
 					continue
 				}
-				if status, answer := request(t, n, method, target, token, need.body); status != 401 {
+				if status, answer := callAs(t, n, method, target, token, need.body); status != 401 {
 					t.Errorf("%s %s with %s credentials: %d %s", method, name, which, status, answer)
 				}
 			}
@@ -211,12 +211,12 @@ func TestEveryRouteRefuses(t *testing.T) {
 				if which == "elsewhere" && (name == "/v1/channels" || strings.HasPrefix(name, "/v1/schedules")) {
 					continue // what is not the caller's is not shown, which tests of api prove
 				}
-				status, answer := request(t, n, method, target, mint(t, auth.Claims{Subject: "bob"}, caps), need.body)
+				status, answer := callAs(t, n, method, target, mint(t, auth.Claims{Subject: "bob"}, caps), need.body)
 				if status != 403 {
 					t.Errorf("%s %s with the actions %q: %d %s", method, name, which, status, answer)
 				}
 			}
-			if status, answer := request(t, n, method, target, root(t), need.body); status == 401 || status == 403 {
+			if status, answer := callAs(t, n, method, target, root(t), need.body); status == 401 || status == 403 {
 				t.Errorf("%s %s with every right: %d %s", method, name, status, answer)
 			}
 		}
@@ -368,7 +368,7 @@ func TestKeysRace(t *testing.T) {
 	for range 4 {
 		work.Go(func() {
 			for range 15 {
-				status, answer := request(t, n, "POST", "/v1/keys", admin, `{"name":"x","capabilities":{"chat:>":["publish"]}}`)
+				status, answer := callAs(t, n, "POST", "/v1/keys", admin, `{"name":"x","capabilities":{"chat:>":["publish"]}}`)
 				var a struct{ Data struct{ Key string } }
 				if err := json.Unmarshal([]byte(answer), &a); err != nil || status != 201 && status != 409 && status != 503 {
 					t.Errorf("create: %d %s", status, answer)
@@ -378,17 +378,17 @@ func TestKeysRace(t *testing.T) {
 					made = append(made, a.Data.Key)
 					mu.Unlock()
 				}
-				if status, answer := request(t, n, "DELETE", "/v1/keys/x", admin, ""); status != 200 && status != 404 && status != 503 {
+				if status, answer := callAs(t, n, "DELETE", "/v1/keys/x", admin, ""); status != 200 && status != 404 && status != 503 {
 					t.Errorf("revoke: %d %s", status, answer)
 				}
 			}
 		})
 	}
 	work.Wait()
-	_, listed := request(t, n, "GET", "/v1/keys", admin, "")
+	_, listed := callAs(t, n, "GET", "/v1/keys", admin, "")
 	good := 0
 	for _, key := range made {
-		if status, _ := request(t, n, "POST", "/v1/channels/chat:a/messages", key, `{"data":1}`); status == 201 {
+		if status, _ := callAs(t, n, "POST", "/v1/channels/chat:a/messages", key, `{"data":1}`); status == 201 {
 			good++
 		}
 	}
