@@ -203,6 +203,7 @@ func (s *Sessions) HoldCount() (done func()) {
 	<-s.count.turn
 	return func() { s.count.turn <- struct{}{} }
 }
+
 // Window is the window of publishes in flight.
 type Window struct{ *window }
 
