@@ -157,7 +157,9 @@ func (b *Broker) connect(ctx context.Context) error {
 		}
 		b.replay = append(b.replay, m)
 	}
-	return nil
+	// A revocation must not wait behind what clients read that catch up.
+	b.trust.mux, err = b.openMux(ctx, "trust")
+	return err
 }
 
 func (b *Broker) connectControl(ctx context.Context) (err error) {

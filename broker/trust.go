@@ -46,6 +46,7 @@ type TrustListener interface {
 type Trust struct {
 	// Static after Start.
 	b        *Broker
+	mux      *mux // its own connection
 	listener TrustListener
 	wake     chan struct{} // size 1: something was written
 	told     atomic.Uint64 // up to what sequence, as the server has said
@@ -205,7 +206,7 @@ func (t *Trust) since(ctx context.Context, from uint64) (list []fanout.TrustEntr
 	for {
 		req := getRequest{Seq: next, Next: migrations.TrustWildcard, Batch: batchMost, MaxBytes: batchBytes}
 		call := &getCall{multi: true, done: make(chan struct{})}
-		out, err := t.b.send(ctx, t.b.replay[0], apiPrefix+"DIRECT.GET."+migrations.TrustStream, req, call)
+		out, err := t.b.send(ctx, t.mux, apiPrefix+"DIRECT.GET."+migrations.TrustStream, req, call)
 		if err != nil {
 			return nil, from, unavailable("read "+migrations.TrustStream, err)
 		}
