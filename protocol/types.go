@@ -332,6 +332,7 @@ const (
 	ReasonRetention  = "retention"   // aged out, or over a limit of the channel or the namespace
 	ReasonPurged     = "purged"      // the channel was emptied on request
 	ReasonLogChanged = "log_changed" // the log was recreated, restored or rolled back
+	ReasonReset      = "reset"       // a durable session was put to another place
 )
 
 // GapEvent says that messages before Position are gone; delivery goes on from there.
