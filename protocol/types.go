@@ -216,7 +216,7 @@ type SubscribedEvent struct {
 	Position  string   `json:"position,omitempty"`
 	Positions []string `json:"positions,omitempty"`
 	Recovered bool     `json:"recovered"`
-	// Reason says why Recovered is false: retention, purged or log_changed.
+	// Reason says why Recovered is false: retention, purged, log_changed or reset.
 	Reason string `json:"reason,omitempty"`
 	// Durable repeats the command's; Resumed says that the session had a position in
 	// the channel, where delivery goes on.
