@@ -239,6 +239,10 @@ func (a *api) methodNotAllowed(router *chi.Mux) func(context.Context, *exchange)
 			return a.notFound(ctx, x)
 		}
 		x.w.Header().Set("Allow", allow)
-		return &problem{status: http.StatusMethodNotAllowed, message: "the method is not one of " + allow}
+		message := "the method is not one of " + allow
+		if path := x.r.URL.EscapedPath() + "/messages"; router.Match(chi.NewRouteContext(), x.r.Method, path) {
+			message += "; " + x.r.Method + " is for " + clip(path)
+		}
+		return &problem{status: http.StatusMethodNotAllowed, message: message}
 	}
 }

@@ -68,7 +68,7 @@ func (x *exchange) historyQuery() (fanout.HistoryQuery, error) {
 	if q.Before, err = positionOf(params, "before"); err != nil {
 		return q, err
 	}
-	since, err := numberOf(params, "since", 0, math.MaxInt64/int64(time.Millisecond), 0)
+	since, err := sinceOf(params)
 	if err != nil {
 		return q, err
 	}
@@ -105,6 +105,16 @@ func positionOf(params url.Values, name string) (fanout.Position, error) {
 		return p, badInput(name, e.Problem)
 	}
 	return p, err
+}
+
+// sinceOf reads since, 0 where it is not given.
+func sinceOf(params url.Values) (int64, error) {
+	since, err := numberOf(params, "since", 0, math.MaxInt64/int64(time.Millisecond), 0)
+	if err != nil {
+		return 0, badInput("since", strconv.Quote(clip(params.Get("since")))+" must be a Unix time in milliseconds, as now is "+
+			strconv.FormatInt(time.Now().UnixMilli(), 10))
+	}
+	return since, nil
 }
 
 func numberOf(params url.Values, name string, least, most, otherwise int64) (int64, error) {

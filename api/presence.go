@@ -252,7 +252,7 @@ func (a *api) disconnect(ctx context.Context, x *exchange) error {
 	case len(ev.Reason) > maxCloseReason || !utf8.ValidString(ev.Reason) || strings.ContainsFunc(ev.Reason, func(r rune) bool { return r < ' ' }):
 		return badInput("reason", "must be UTF-8 of at most "+strconv.Itoa(maxCloseReason)+" bytes without control characters")
 	case ev.Reason == "":
-		ev.Reason = ev.Code.Reason()
+		ev.Reason = closeReason(ev.Code)
 	}
 	ev.Reconnect = ev.Code.Reconnect()
 	return x.answerUser("disconnected", user, a.deps.Users.DisconnectUser(ctx, user, ev))
@@ -269,6 +269,18 @@ func closeCode(s string) (protocol.Code, error) {
 		}
 	}
 	return 0, badInput("code", strconv.Quote(clip(s))+" must be 4003 (come back), 4006 (come back with a fresh token), 4201 (the token is not valid) or 4202 (stay away)")
+}
+
+// closeReason is what a client is told where the application gives no reason: what the
+// code stands for, unless that is about something that did not happen.
+func closeReason(c protocol.Code) string {
+	switch c {
+	case protocol.CloseOverloaded:
+		return "disconnected by an administrator, come back"
+	case protocol.CloseForbidden:
+		return "disconnected by an administrator"
+	}
+	return c.Reason()
 }
 
 // user reads the path's user.

@@ -206,9 +206,9 @@ func TestUserConnections(t *testing.T) {
 		status int
 		want   protocol.DisconnectEvent
 	}{
-		{"", 200, protocol.DisconnectEvent{Code: 4202, Reason: protocol.CloseForbidden.Reason()}},
+		{"", 200, protocol.DisconnectEvent{Code: 4202, Reason: "disconnected by an administrator"}},
 		{"?code=4006&reason=new%20rights", 200, protocol.DisconnectEvent{Code: 4006, Reason: "new rights", Reconnect: true}},
-		{"?code=4003", 200, protocol.DisconnectEvent{Code: 4003, Reason: protocol.CloseOverloaded.Reason(), Reconnect: true}},
+		{"?code=4003", 200, protocol.DisconnectEvent{Code: 4003, Reason: "disconnected by an administrator, come back", Reconnect: true}},
 		{"?code=4000", 400, protocol.DisconnectEvent{}},
 		{"?code=x", 400, protocol.DisconnectEvent{}},
 		{"?reason=" + strings.Repeat("a", 124), 400, protocol.DisconnectEvent{}},

@@ -118,7 +118,7 @@ func (a *api) listSessions(ctx context.Context, x *exchange) error {
 	}
 	page := struct {
 		Sessions []sessionJSON `json:"sessions"`
-		Next     uint64        `json:"next"`
+		Next     uint64        `json:"next,omitempty"`
 	}{Sessions: []sessionJSON{}, Next: next}
 	for _, r := range list {
 		page.Sessions = append(page.Sessions, showSession(r))

@@ -55,8 +55,9 @@ func usagef(format string, args ...any) error {
 // further problems under the first.
 func present(err error) string {
 	text := strings.TrimSpace(err.Error())
-	text = strings.TrimPrefix(strings.TrimPrefix(text, "rivulet: "), "cmd: ")
-	text = strings.ReplaceAll(text, ": rivulet: ", ": ")
+	for _, name := range []string{"rivulet", "cmd", "protocol"} {
+		text = strings.ReplaceAll(strings.TrimPrefix(text, name+": "), ": "+name+": ", ": ")
+	}
 	return strings.ReplaceAll(text, "\n", "\n  ")
 }
 
