@@ -20,6 +20,7 @@ func (a *api) publishAtomic(ctx context.Context, x *exchange, list []message) er
 			return a.refuseBatch(list, &fanout.BatchError{Index: i, Err: err})
 		}
 	}
+	x.lighten()
 	receipts, err := a.deps.Publisher.PublishAtomic(ctx, pubs)
 	if err != nil {
 		return a.refuseBatch(list, err)

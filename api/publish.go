@@ -16,6 +16,7 @@ func (a *api) publish(ctx context.Context, x *exchange) error {
 		a.metrics.published(err, false)
 		return err
 	}
+	x.lighten()
 	receipt, err := a.deps.Publisher.Publish(ctx, p)
 	err = publishError(err)
 	a.metrics.published(err, receipt.Duplicate)

@@ -221,5 +221,12 @@ func (w Window) TryAcquire(namespace string) bool { return w.tryAcquire(namespac
 // Release is release.
 func (w Window) Release(namespace string) { w.release(namespace) }
 
+// Turns is how many turns are waited for.
+func (w Window) Turns() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.turn)
+}
+
 // Drained is drained.
 func (w Window) Drained(ctx context.Context) error { return w.drained(ctx) }
