@@ -8,7 +8,6 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/rivulet-rt/rivulet/fanout"
@@ -224,7 +223,7 @@ func (l *lane) bury(ctx context.Context, list []ready, why outcome, attempts int
 	}
 	l.e.log.Warn("events become dead letters", slog.String("webhook", l.hook.Name), slog.Int("events", len(list)), slog.Any("err", why.err))
 	headers := map[string]string{
-		"webhook": l.hook.Name, "error": clip(why.err.Error()), "attempts": strconv.Itoa(attempts), "status": strconv.Itoa(why.status),
+		"webhook": l.hook.Name, "error": why.err.Error(), "attempts": strconv.Itoa(attempts), "status": strconv.Itoa(why.status),
 	}
 	for _, r := range list {
 		p := &fanout.Publication{Channel: to, Data: r.data, Headers: headers, Key: r.id, Publisher: "webhook " + l.hook.Name}
@@ -248,23 +247,6 @@ func (l *lane) bury(ctx context.Context, list []ready, why outcome, attempts int
 		}
 	}
 	return len(list), nil
-}
-
-// mostErrorText bounds what a dead letter says of why it is one: a receiver can put any
-// amount of text into an error.
-const mostErrorText = 512
-
-// clip is the beginning of an error's text, fit for a header.
-func clip(text string) string {
-	if len(text) > mostErrorText {
-		text = text[:mostErrorText] + "..."
-	}
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f {
-			return ' '
-		}
-		return r
-	}, strings.ToValidUTF8(text, "?"))
 }
 
 // hopeless reports whether a dead letter that was refused with err is refused whenever it

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -18,7 +19,12 @@ const (
 	mostAfter = time.Hour
 	// mostAnswer is what is read of an answer, so that its connection can be used again.
 	mostAnswer = 64 << 10
+	// mostHeader is what a receiver may send before that.
+	mostHeader = 32 << 10
 	idleConns  = 90 * time.Second
+	// mostErrorText bounds what is said of an error: a receiver can put any amount of text
+	// into one, and it goes into dead letters, leases and answers.
+	mostErrorText = 512
 )
 
 // outcome is how one request ended.
@@ -59,6 +65,8 @@ func newSender(h *Hook) *sender {
 		IdleConnTimeout:       idleConns,
 		TLSHandshakeTimeout:   h.Timeout,
 		ResponseHeaderTimeout: h.Timeout,
+
+		MaxResponseHeaderBytes: mostHeader,
 	}
 	return &sender{hook: h, now: time.Now, client: &http.Client{
 		Transport: t,
@@ -116,15 +124,29 @@ func (s *sender) send(ctx context.Context, events [][]byte, attempt int) outcome
 	}
 }
 
-// plain takes the URL, which may hold a secret, out of an error.
+// plain takes the URL, which may hold a secret, out of an error, and bounds its text.
 func plain(err error) error {
+	doing := "webhook: "
 	if e, ok := errors.AsType[*url.Error](err); ok {
 		if e.Timeout() {
-			return fmt.Errorf("webhook: no answer in time: %w", e.Err)
+			doing += "no answer in time: "
 		}
-		return fmt.Errorf("webhook: %w", e.Err)
+		err = e.Err
 	}
-	return fmt.Errorf("webhook: %w", err)
+	return errors.New(clip(doing + err.Error()))
+}
+
+// clip is the beginning of an error's text, fit for a header.
+func clip(text string) string {
+	if len(text) > mostErrorText {
+		text = text[:mostErrorText] + "..."
+	}
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(text, "?"))
 }
 
 // retryAfter reads the header in both of its forms. It counts with 429 and 503 only.
