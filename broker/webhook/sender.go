@@ -38,13 +38,13 @@ type outcome struct {
 func (o outcome) gone() bool { return o.status == http.StatusGone }
 
 // refused reports whether it is about the request itself, so that a part of it may be
-// taken.
+// taken, and sending all of it again will not help.
 func (o outcome) refused() bool {
 	switch o.status {
-	case http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusUnprocessableEntity:
-		return true
+	case http.StatusRequestTimeout, http.StatusGone, http.StatusTooEarly, http.StatusTooManyRequests:
+		return false
 	}
-	return false
+	return o.status >= 400 && o.status < 500
 }
 
 // sender makes the requests of one webhook. Its methods may be called concurrently.
