@@ -17,9 +17,11 @@ const (
 	reportGather = 25 * time.Millisecond
 	reportWait   = 5 * time.Second
 	reportRetry  = 500 * time.Millisecond
-	// mostReported bounds the changes of one report, and mostInfo the info of a member
-	// in it: a report stays far below what a NATS message may have.
+	// mostReported bounds the changes of one report, reportBytes their size unless it is
+	// one alone, and mostInfo the info of a member in it: a report stays far below what a
+	// NATS message may have.
 	mostReported = 512
+	reportBytes  = 256 << 10
 	mostInfo     = 1024
 )
 
@@ -37,10 +39,10 @@ type change struct {
 // report says what has changed on a node. One that begins with First and ends with Last
 // has all that is on.
 type report struct {
-	Node    string   `json:"node"`
-	First   bool     `json:"first,omitempty"`
-	Last    bool     `json:"last,omitempty"`
-	Changes []change `json:"changes,omitempty"`
+	Node    string            `json:"node"`
+	First   bool              `json:"first,omitempty"`
+	Last    bool              `json:"last,omitempty"`
+	Changes []json.RawMessage `json:"changes,omitempty"` // each a change
 }
 
 // What a holder answers to a report.
@@ -181,23 +183,41 @@ func (c *crowd) send(ctx context.Context, task int) {
 func (c *crowd) report(ctx context.Context, task int, everything bool) (all bool, err error) {
 	part := &c.parts[task]
 	changes := part.take(everything)
-	for from := 0; from == 0 || from < len(changes); from += mostReported {
-		to := min(from+mostReported, len(changes))
-		r := report{Node: c.node, Changes: changes[from:to], First: everything && from == 0, Last: everything && to == len(changes)}
-		answer, err := c.ask(ctx, task, &r)
+	for from := 0; ; {
+		r := report{Node: c.node, First: everything && from == 0}
+		answer := ""
+		if r.Changes, err = fill(changes[from:]); err == nil {
+			r.Last = everything && from+len(r.Changes) == len(changes)
+			answer, err = c.ask(ctx, task, &r)
+		}
 		if err != nil {
 			part.putBack(changes[from:])
 			return false, err
 		}
-		if answer == answerAll {
-			return true, nil
+		if from += len(r.Changes); answer == answerAll || from == len(changes) {
+			return answer == answerAll, nil
 		}
 	}
-	return false, nil
+}
+
+// fill encodes as many changes as fit into a report, and at least one.
+func fill(changes []change) (list []json.RawMessage, err error) {
+	size := 0
+	for i := range min(len(changes), mostReported) {
+		b, err := encode(&changes[i])
+		if err != nil {
+			return nil, err
+		}
+		if size += len(b) + 1; size > reportBytes && i > 0 {
+			break
+		}
+		list = append(list, b)
+	}
+	return list, nil
 }
 
 func (c *crowd) ask(ctx context.Context, task int, r *report) (string, error) {
-	body, err := json.Marshal(r)
+	body, err := encode(r)
 	if err != nil {
 		return "", err
 	}

@@ -134,7 +134,11 @@ func (d *decider) take(body []byte) []byte {
 	if r.First {
 		p.seen = map[place]struct{}{}
 	}
-	for _, ch := range r.Changes {
+	for _, raw := range r.Changes {
+		var ch change
+		if json.Unmarshal(raw, &ch) != nil {
+			continue // of no use either
+		}
 		at := place{ch.Channel, ch.Member}
 		d.setLocked(r.Node, p, at, ch.Who, ch.On, now)
 		if p.seen != nil && ch.On {
@@ -173,7 +177,7 @@ func (d *decider) setLocked(node string, p *peer, at place, who *Member, on bool
 	if on {
 		s.nodes[node], p.on[at] = struct{}{}, struct{}{}
 		if who != nil && !s.told {
-			s.who, _ = json.Marshal(who) // plain values, and an info that was JSON
+			s.who, _ = encode(who) // plain values, and an info that was JSON
 		}
 	} else {
 		delete(s.nodes, node)
