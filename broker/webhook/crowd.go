@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -57,6 +58,8 @@ type crowd struct {
 	e     *Engine
 	node  string
 	parts [Partitions]crowdPart
+
+	full bool // owned by measure
 }
 
 // crowdPart is one partition of it. send alone reports.
@@ -81,6 +84,31 @@ func newCrowd(e *Engine) *crowd {
 		c.parts[i].on, c.parts[i].dirty = map[place]*presence{}, map[place]struct{}{}
 	}
 	return c
+}
+
+// From ledgerFull on it is said that the ledger is full, once, until it was below
+// ledgerCalm again.
+const (
+	ledgerFull = 0.8
+	ledgerCalm = 0.7
+)
+
+// measure looks how full the ledger is. One goroutine does.
+func (c *crowd) measure(ctx context.Context) {
+	used, err := c.e.svc.Ledger.Used(ctx)
+	if err != nil {
+		c.e.log.Debug("the ledger of subscribers cannot be measured", slog.Any("err", err))
+		return
+	}
+	c.e.met.ledger.Set(used)
+	switch {
+	case used >= ledgerFull && !c.full:
+		c.full = true
+		c.e.log.Warn("the ledger of who is subscribed is almost full: when it is, those who came first are forgotten, and told of twice; "+
+			"raise events.max_bytes, of which it has a quarter", slog.Float64("used", used))
+	case used < ledgerCalm:
+		c.full = false
+	}
 }
 
 func (c *crowd) start() {
@@ -108,15 +136,29 @@ func (e *Engine) changed(c fanout.Channel, m *Member, by int, types ...Type) {
 	}
 	p := place{channel: c.String()}
 	if m != nil {
-		p.member = "c" + m.Client
+		p.member = keyClient + m.Client
 		if m.User != "" {
-			p.member, m.Client = "u"+m.User, ""
+			p.member, m.Client = keyUser+m.User, ""
 		}
 		if len(m.Info) > mostInfo {
 			m.Info = nil
 		}
 	}
 	e.crowd.parts[taskOf(p.channel)].change(p, m, by)
+}
+
+// What the key of a member begins with.
+const (
+	keyUser   = "u"
+	keyClient = "c"
+)
+
+// memberOf is what the key of a member says of them.
+func memberOf(key string) *Member {
+	if user, ok := strings.CutPrefix(key, keyUser); ok {
+		return &Member{User: user}
+	}
+	return &Member{Client: strings.TrimPrefix(key, keyClient)}
 }
 
 func (e *Engine) wantsAny(c fanout.Channel, types []Type) bool {

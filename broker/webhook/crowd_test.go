@@ -74,3 +74,63 @@ func TestReportsAreBounded(t *testing.T) {
 		}
 	})
 }
+
+// A holder that dies between the record that somebody is gone and the event is followed
+// by one that tells of it, also of whom, though the ledger keeps little of who is gone.
+func TestGoneIsToldByTheNext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		log := slog.New(slog.DiscardHandler)
+		first := w.engine(t, "first", true, log)
+		c := patterns(t, "chat:room")[0]
+		ann := webhook.Member{User: "ann", Client: "1", Info: []byte(`{"n":1}`)}
+		bob := webhook.Member{Client: "2"}
+		for _, m := range []webhook.Member{ann, bob} {
+			first.Joined(c, m)
+		}
+		time.Sleep(20 * time.Second)
+		w.set(func() { w.refuse = true })
+		for _, m := range []webhook.Member{ann, bob} {
+			first.Left(c, m)
+		}
+		time.Sleep(20 * time.Second)
+		if err := first.Stop(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		w.set(func() { w.refuse = false })
+		second := w.engine(t, "second", true, log)
+		time.Sleep(time.Second)
+		synctest.Wait()
+		got := w.types("chat:room")
+		slices.Sort(got)
+		if !slices.Equal(got, []string{"member.joined 2", "member.joined ann", "member.left 2", "member.left ann"}) {
+			t.Errorf("told of %q", got)
+		}
+		if err := second.Stop(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// A ledger that fills up is told of once.
+func TestFullLedgerIsToldOf(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		var said strings.Builder
+		e := w.engine(t, "a", true, slog.New(slog.NewTextHandler(&said, nil)))
+		for _, used := range []float64{0.79, 0.81, 0.9, 0.75, 0.85, 0.5, 0.8} {
+			w.set(func() { w.used = used })
+			time.Sleep(31 * time.Second)
+			synctest.Wait()
+		}
+		if got := w.gauge(t, "rivulet_webhook_ledger_used_ratio"); got != 0.8 {
+			t.Errorf("the gauge says %v", got)
+		}
+		if err := e.Stop(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if n := strings.Count(said.String(), "almost full"); n != 2 {
+			t.Errorf("said %d times: %s", n, said.String())
+		}
+	})
+}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"testing"
 
@@ -27,6 +28,8 @@ type world struct {
 	serving  [webhook.Partitions]func([]byte) []byte
 	reports  []int // their sizes
 	used     float64
+	reg      *prometheus.Registry // of the engine that was started last
+	refuse   bool                 // events
 }
 
 func newWorld() *world { return &world{ids: map[string]bool{}} }
@@ -37,9 +40,31 @@ func (w *world) engine(tb testing.TB, name string, leader bool, log *slog.Logger
 	cfg := webhook.DefaultConfig()
 	cfg.Node = name
 	cfg.Hooks = []webhook.Hook{hook(tb, "a", "http://127.0.0.1:1/", webhook.ChannelOccupied, webhook.ChannelVacated, webhook.MemberJoined, webhook.MemberLeft)}
-	e := webhook.New(cfg, webhook.Services{Log: w, Leases: fakeLeases(leader), Relay: w, Ledger: w}, log, prometheus.NewRegistry())
+	w.reg = prometheus.NewRegistry()
+	e := webhook.New(cfg, webhook.Services{Log: w, Leases: fakeLeases(leader), Relay: w, Ledger: w}, log, w.reg)
 	e.Start(tb.Context())
 	return e
+}
+
+func (w *world) set(f func()) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	f()
+}
+
+func (w *world) gauge(tb testing.TB, name string) float64 {
+	tb.Helper()
+	families, err := w.reg.Gather()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() == name {
+			return f.GetMetric()[0].GetGauge().GetValue()
+		}
+	}
+	tb.Fatalf("there is no metric %s", name)
+	return 0
 }
 
 func (w *world) types(channel string) []string {
@@ -65,6 +90,9 @@ func (l fakeLeases) Notes(_ context.Context, n int) ([][]byte, error) { return m
 func (w *world) WriteEvents(_ context.Context, list []webhook.Record) ([]bool, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.refuse {
+		return nil, fanout.ErrDiskFull
+	}
 	fresh := make([]bool, len(list))
 	for i, r := range list {
 		var e webhook.Event
@@ -126,10 +154,10 @@ func (w *world) Serve(ctx context.Context, p int, answer func([]byte) []byte) er
 	return nil
 }
 
-func (w *world) Recall(_ context.Context, p int) ([]webhook.Fact, error) {
+func (w *world) Recall(_ context.Context, p int) ([]webhook.Fact, uint64, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return append([]webhook.Fact(nil), w.facts[p]...), nil
+	return slices.Clone(w.facts[p]), w.told[p], nil
 }
 
 func (w *world) Record(_ context.Context, p int, facts []*webhook.Fact) error {
@@ -138,7 +166,23 @@ func (w *world) Record(_ context.Context, p int, facts []*webhook.Fact) error {
 	for _, f := range facts {
 		w.revision++
 		f.Revision = w.revision
-		w.facts[p] = append(w.facts[p], *f)
+		kept := *f
+		if w.facts[p] = append(w.facts[p], kept); !f.Present {
+			w.facts[p][len(w.facts[p])-1].Who = nil
+		}
 	}
 	return nil
+}
+
+func (w *world) Told(_ context.Context, p int, revision uint64) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.told[p] = revision
+	return nil
+}
+
+func (w *world) Used(context.Context) (float64, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.used, nil
 }
