@@ -12,6 +12,12 @@ import (
 	"github.com/rivulet-rt/rivulet/broker/webhook"
 )
 
+// pass lets time pass in a bubble, and what is due then happen.
+func pass(d time.Duration) {
+	time.Sleep(d) //nolint:forbidigo // the bubble's own time
+	synctest.Wait()
+}
+
 // A node that is no longer heard of counts as without subscribers, but not before: who is
 // silent for less has missed a report.
 func TestSilentNodeHasNobody(t *testing.T) {
@@ -21,21 +27,18 @@ func TestSilentNodeHasNobody(t *testing.T) {
 		holder, other := w.engine(t, "holder", true, log), w.engine(t, "other", false, log)
 		c := patterns(t, "chat:room")[0]
 		other.Occupied(c)
-		time.Sleep(time.Minute) // its reports say that it lives
-		synctest.Wait()
+		pass(time.Minute) // its reports say that it lives
 		if got := w.types("chat:room"); !slices.Equal(got, []string{"channel.occupied"}) {
 			t.Fatalf("told of %q", got)
 		}
 		if err := other.Stop(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(10 * time.Second)
-		synctest.Wait()
+		pass(10 * time.Second)
 		if got := w.types("chat:room"); len(got) != 1 {
 			t.Errorf("after ten seconds told of %q", got)
 		}
-		time.Sleep(15 * time.Second)
-		synctest.Wait()
+		pass(15 * time.Second)
 		if got := w.types("chat:room"); !slices.Equal(got, []string{"channel.occupied", "channel.vacated"}) {
 			t.Errorf("after 25 seconds told of %q", got)
 		}
@@ -59,8 +62,7 @@ func TestReportsAreBounded(t *testing.T) {
 		for i := range members {
 			other.Joined(c, webhook.Member{User: fmt.Sprintf("user-%d", i), Client: fmt.Sprint(i), Info: info})
 		}
-		time.Sleep(time.Minute)
-		synctest.Wait()
+		pass(time.Minute)
 		if got := w.types("chat:room"); len(got) != members+1 {
 			t.Errorf("told of %d", len(got))
 		}
@@ -88,19 +90,18 @@ func TestGoneIsToldByTheNext(t *testing.T) {
 		for _, m := range []webhook.Member{ann, bob} {
 			first.Joined(c, m)
 		}
-		time.Sleep(20 * time.Second)
+		pass(20 * time.Second)
 		w.set(func() { w.refuse = true })
 		for _, m := range []webhook.Member{ann, bob} {
 			first.Left(c, m)
 		}
-		time.Sleep(20 * time.Second)
+		pass(20 * time.Second)
 		if err := first.Stop(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		w.set(func() { w.refuse = false })
 		second := w.engine(t, "second", true, log)
-		time.Sleep(time.Second)
-		synctest.Wait()
+		pass(time.Second)
 		got := w.types("chat:room")
 		slices.Sort(got)
 		if !slices.Equal(got, []string{"member.joined 2", "member.joined ann", "member.left 2", "member.left ann"}) {
@@ -120,8 +121,7 @@ func TestFullLedgerIsToldOf(t *testing.T) {
 		e := w.engine(t, "a", true, slog.New(slog.NewTextHandler(&said, nil)))
 		for _, used := range []float64{0.79, 0.81, 0.9, 0.75, 0.85, 0.5, 0.8} {
 			w.set(func() { w.used = used })
-			time.Sleep(31 * time.Second)
-			synctest.Wait()
+			pass(31 * time.Second)
 		}
 		if got := w.gauge(t, "rivulet_webhook_ledger_used_ratio"); got != 0.8 {
 			t.Errorf("the gauge says %v", got)

@@ -142,7 +142,6 @@ func TestRefusedForGood(t *testing.T) {
 		400: true, 404: true, 422: true, 408: false, 425: false, 429: false,
 	} {
 		t.Run(strconv.Itoa(status), func(t *testing.T) {
-			t.Parallel()
 			rcv := receive(t, func(attempt int, events []webhook.Event, w http.ResponseWriter) {
 				if events[0].Channel == "chat:bad" && (refused || attempt <= 8) {
 					w.WriteHeader(status)

@@ -80,6 +80,7 @@ func (l *lane) readOn(ctx, calm context.Context, failures *int) (err error) {
 	if l.reader, err = l.open(ctx); err != nil {
 		return err
 	}
+	l.refused = 0 // it may begin with another event
 	if err := l.look(ctx); err != nil {
 		return err
 	}
