@@ -226,3 +226,19 @@ func HoldTime(m fanout.Membership) {
 		d.at = d.at.Add(time.Hour)
 	}
 }
+
+// ComesAgain is after how long a message that was given back comes again.
+func ComesAgain(m fanout.Membership, offset uint64) time.Duration {
+	g := m.(*membership).g
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return time.Until(g.again[offset].due)
+}
+
+// Spare is how many messages wait on the node because no member had room.
+func Spare(m fanout.Membership) int {
+	g := m.(*membership).g
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return len(g.spare)
+}

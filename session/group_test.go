@@ -142,7 +142,9 @@ type person struct {
 func worker(t *testing.T, o *office, gated bool) *person {
 	t.Helper()
 	all := hubtest.May(t, "ann", map[string][]auth.Action{"jobs:>": {auth.Subscribe}})
-	r := registry(t, session.DefaultConfig(), session.Services{Groups: o, Auth: hubtest.Tokens{Known: map[string]auth.Claims{
+	cfg := session.DefaultConfig()
+	cfg.MaxPublishes = 2 // so many words on messages may be on their way, too
+	r := registry(t, cfg, session.Services{Groups: o, Auth: hubtest.Tokens{Known: map[string]auth.Claims{
 		"narrow": hubtest.May(t, "ann", map[string][]auth.Action{"jobs:a": {auth.Subscribe}}),
 	}}})
 	p := &person{Session: new(session.Session), t: t, wire: newWire(gated)}
