@@ -242,3 +242,23 @@ func Spare(m fanout.Membership) int {
 	defer g.mu.Unlock()
 	return len(g.spare)
 }
+
+// LoseRequest has what the group of m asked for be lost, without a word.
+func LoseRequest(tb testing.TB, m fanout.Membership) {
+	tb.Helper()
+	g := m.(*membership).g
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	old := g.sub
+	if err := errors.Join(g.listen(), old.Unsubscribe(), g.mux.link.nc.Flush()); err != nil {
+		tb.Fatal(err)
+	}
+}
+
+// Reconnect has the connection of the groups be lost, and come back.
+func Reconnect(tb testing.TB, m fanout.Membership) {
+	tb.Helper()
+	if err := m.(*membership).g.mux.link.nc.ForceReconnect(); err != nil {
+		tb.Fatal(err)
+	}
+}

@@ -26,18 +26,14 @@ func TestGroupGoesByRoom(t *testing.T) {
 
 // The requests that a lost connection took with it are made again at once.
 func TestGroupAsksAgain(t *testing.T) {
-	srv := startRemote(t, remoteOptions(t, "n"))
-	b := open(t, config(t, func(c *broker.Config) { c.Data, c.NATSURL = "", srv.srv.ClientURL() }))
+	b := open(t, groupsConfig(t, broker.GroupConfig{}))
 	started(t, b)
 	w, _ := join(t, b, "t:a", "g", 10, fanout.Start{})
 	asks(t, b, 1)
-	srv.stop()
-	srv.start(t)
+	broker.LoseRequest(t, w.Membership)
+	publish(t, b, "t:a", `1`)
 	begin := time.Now()
-	eventually(t, "a publish", func() bool {
-		_, err := b.Publish(t.Context(), publication(t, "t:a", `1`))
-		return err == nil
-	})
+	broker.Reconnect(t, w.Membership)
 	eventually(t, "the message", func() bool { return w.count() > 0 })
 	if took := time.Since(begin); took > 15*time.Second { // requests last 20
 		t.Errorf("after %v", took)
