@@ -21,6 +21,7 @@ type lines struct{}
 func (lines) Event(ev *protocol.Event) []byte {
 	return append(protocol.JSON{}.AppendEvent(nil, ev), '\n')
 }
+
 func (c lines) Message(m *fanout.Message) []byte {
 	ev := session.MessageEvent(m)
 	return c.Event(&protocol.Event{Message: &ev})

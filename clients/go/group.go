@@ -175,7 +175,7 @@ func (g *Group) take(now time.Time) (*queued, *GapError) {
 	for len(g.jobs) > 0 {
 		q := g.jobs[0]
 		g.jobs[0] = nil
-		if g.jobs = g.jobs[1:]; q.Job.link == g.link && !q.Job.link.isLost() {
+		if g.jobs = g.jobs[1:]; q.link == g.link && !q.link.isLost() {
 			if len(g.jobs) > 0 {
 				notify(g.avail) // for another goroutine that ranges
 			}

@@ -88,7 +88,7 @@ func (g *Group) dropLate(now time.Time) {
 // renew asks for the time of a job anew. What the node answers is of no account if the
 // application has taken the job meanwhile.
 func (g *Group) renew(q *queued) {
-	l := q.Job.link
+	l := q.link
 	id := l.expect(func(e *protocol.Event) { g.renewed(q, e) })
 	// If it does not go out the link is gone, and the job with it.
 	_, _ = l.send(l.lost, &protocol.Command{ID: id, InProgress: &protocol.InProgressCommand{Channel: g.channel, Token: q.token}})

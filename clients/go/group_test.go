@@ -61,6 +61,9 @@ func wantJob(t testing.TB, g *rivulet.Group, offset uint64, attempt int) *rivule
 	return j
 }
 
+// pass lets time pass in a bubble.
+func pass(d time.Duration) { <-time.After(d) }
+
 // A job that waits in the client is kept until the application takes it, and not after.
 func TestGroupKeepsWhatWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -84,7 +87,7 @@ func TestGroupKeepsWhatWaits(t *testing.T) {
 		g := joinGroup(t, connect(t, opts))
 		first := wantJob(t, g, 1, 1)
 		for range 4 { // the application works, and shows it
-			time.Sleep(wait / 2)
+			pass(wait / 2)
 			if err := first.InProgress(t.Context()); err != nil {
 				t.Fatal(err)
 			}
@@ -104,7 +107,8 @@ func TestGroupKeepsWhatWaits(t *testing.T) {
 			t.Errorf("%d renewals of the job that waited for twice the time: %v", renewals, kept)
 		}
 		before := len(kept)
-		time.Sleep(wait - time.Millisecond)
+		pass(wait - time.Millisecond)
+		synctest.Wait()
 		if len(kept) > before {
 			t.Errorf("the job that was handed out is kept: %v", kept[before:])
 		}
@@ -134,12 +138,12 @@ func TestGroupDropsWhatIsNotItsOwn(t *testing.T) {
 						c = p.receive()
 					}
 					answer(p, c)
-					time.Sleep(wait)
+					pass(wait)
 					p.job(2, 1)
 					p.idle()
 				})
 				g := joinGroup(t, connect(t, opts))
-				time.Sleep(2 * wait)
+				pass(2 * wait)
 				wantJob(t, g, 2, 1)
 			})
 		})
@@ -164,7 +168,7 @@ func TestGroupThatStandsStillKeepsNothing(t *testing.T) {
 		})
 		begin := time.Now()
 		joinGroup(t, connect(t, opts))
-		time.Sleep(10 * wait)
+		pass(10 * wait)
 		synctest.Wait()
 		if kept := last.Sub(begin); kept <= 0 || kept > wait {
 			t.Errorf("kept for %v by an application that never took it", kept)
