@@ -139,7 +139,7 @@ func TestDeadLetters(t *testing.T) {
 // alone three times, the others not before it is too old.
 func TestRefusedForGood(t *testing.T) {
 	for status, refused := range map[int]bool{
-		400: true, 404: true, 422: true, 408: false, 425: false, 429: false,
+		400: true, 413: true, 422: true, 401: false, 404: false, 408: false, 425: false, 429: false,
 	} {
 		t.Run(strconv.Itoa(status), func(t *testing.T) {
 			rcv := receive(t, func(attempt int, events []webhook.Event, w http.ResponseWriter) {
