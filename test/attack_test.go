@@ -92,7 +92,7 @@ type visitor struct {
 
 func visit(t *testing.T, n *node) *visitor {
 	t.Helper()
-	transport := &http.Transport{DisableKeepAlives: true}
+	transport := &http.Transport{DisableKeepAlives: true, ExpectContinueTimeout: deadline}
 	return &visitor{t, n.url(), &http.Client{
 		Transport: transport, Timeout: deadline,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
