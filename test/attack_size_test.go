@@ -140,12 +140,16 @@ func TestAttackBodies(t *testing.T) {
 		"a million headers":           {path, `{"data":1,"headers":{"a":"b"` + strings.Repeat(`,"a":"b"`, most/8-20) + `}}`, nil, 400},
 		"a million unknown fields":    {path, `{"data":1` + strings.Repeat(`,"a":1`, most/6-20) + `}`, nil, 400},
 		"a million channels":          {"/v1/broadcast", `{"data":1,"channels":["t:a"` + strings.Repeat(`,"t:a"`, most/6-20) + `]}`, nil, 400},
-		"20 MB":                       {path, `{"data":"` + strings.Repeat("x", 20<<20) + `"}`, http.Header{"Expect": {"100-continue"}}, 413},
+		"20 MB":                       {path, `{"data":"` + strings.Repeat("x", 20<<20) + `"}`, nil, 413},
 		"a bomb of gzip":              {path, bomb.String(), http.Header{"Content-Encoding": {"gzip"}}, 415},
 		"a number of a million digits": {path, `{"data":1,"ttl":` + strings.Repeat("9", 1_000_000) + `}`, nil, 400},
 	} {
 		for range 5 {
-			if got, _, text := v.request(http.MethodPost, c.target, c.body, c.header); got != c.want {
+			header := http.Header{"Expect": {"100-continue"}} // not to write what the node has refused
+			for key, values := range c.header {
+				header[key] = values
+			}
+			if got, _, text := v.request(http.MethodPost, c.target, c.body, header); got != c.want {
 				t.Errorf("%s: %d %.200s, want %d", name, got, text, c.want)
 				break
 			}
@@ -153,7 +157,7 @@ func TestAttackBodies(t *testing.T) {
 	}
 	for name, target := range map[string]string{
 		"deep":           "/v1/events?channel=t:a&filter=" + url.QueryEscape(strings.Repeat("(", 2000)+"true"+strings.Repeat(")", 2000)),
-		"many channels":  "/v1/events?channel=t:a" + strings.Repeat("&channel=t:a", 500),
+		"many channels":  "/v1/events?" + manyChannels(500),
 		"a position of 8 KiB": fmt.Sprintf("/v1/poll?channel=t:a&position=%s", strings.Repeat("x", 8<<10)),
 	} {
 		if got, _, text := v.request(http.MethodGet, target, "", nil); got != http.StatusBadRequest {
