@@ -20,7 +20,7 @@ func NewApart(cfg Config, deps Deps, logger *slog.Logger, reg prometheus.Registe
 			continue
 		}
 		forClients = append(forClients, rt)
-		if !rt.private {
+		if rt.need.on == everybody {
 			forOperators = append(forOperators, rt)
 		}
 	}

@@ -89,6 +89,7 @@ type Deps struct {
 	Sessions       Sessions
 	SessionControl SessionControl
 	Webhooks       Webhooks
+	Trust          Trust
 	Poll           http.Handler // GET /v1/poll, likewise
 	Limits         Limits       // nil: there are none
 	Echo           http.Handler // GET /test/echo, for conformance suites; nil serves none
@@ -130,8 +131,8 @@ func (a *api) mount(routes []route) *chi.Mux {
 	for _, rt := range routes {
 		router.Method(rt.method, rt.pattern, a.handler(rt))
 	}
-	router.NotFound(a.handler(route{name: "none", serve: a.notFound}))
-	router.MethodNotAllowed(a.handler(route{name: "none", serve: a.methodNotAllowed(router)}))
+	router.NotFound(a.handler(route{name: "none", need: need{on: everybody}, serve: a.notFound}))
+	router.MethodNotAllowed(a.handler(route{name: "none", need: need{on: everybody}, serve: a.methodNotAllowed(router)}))
 	return router
 }
 
@@ -149,13 +150,13 @@ func (a *api) metricsPage() http.Handler {
 	return promhttp.HandlerFor(a.deps.Metrics, promhttp.HandlerOpts{})
 }
 
-// route is one operation. serve answers through the exchange or returns an error
+// route is one operation, and the table of them says who may do it. serve answers through the exchange or returns an error
 // for the table.
 type route struct {
 	name    string // in metrics and logs
 	method  string
 	pattern string
-	private bool  // authenticate before serve
+	need    need
 	maxBody int64 // read a JSON body of at most so many bytes before serve; 0: there is none
 	serve   func(ctx context.Context, x *exchange) error
 }
@@ -167,34 +168,41 @@ func (a *api) routes() []route {
 		userSessions = "/v1/users/{user}/sessions"
 		oneSession   = userSessions + "/{session}"
 	)
+	manage := func(on scope) need { return need{auth.Manage, on} }
 	return []route{
-		{"publish", http.MethodPost, messages, true, a.cfg.MaxBody, a.publish},
-		{"publish_batch", http.MethodPost, "/v1/messages", true, a.cfg.MaxBatchBody, a.publishBatch},
-		{"broadcast", http.MethodPost, "/v1/broadcast", true, a.cfg.MaxBody, a.broadcast},
-		{"history", http.MethodGet, messages, true, 0, a.history},
-		{"purge", http.MethodDelete, messages, true, 0, a.purge},
-		{"delete", http.MethodDelete, messages + "/{offset}", true, 0, a.deleteMessage},
-		{"schedules", http.MethodGet, schedules, true, 0, a.schedules},
-		{"schedule", http.MethodGet, schedules + "/{schedule}", true, 0, a.oneSchedule},
-		{"cancel", http.MethodDelete, schedules + "/{schedule}", true, 0, a.cancelSchedule},
-		{"groups", http.MethodGet, "/v1/channels/{channel}/groups", true, 0, a.groups},
-		{"group", http.MethodGet, "/v1/channels/{channel}/groups/{group}", true, 0, a.group},
-		{"delete_group", http.MethodDelete, "/v1/channels/{channel}/groups/{group}", true, 0, a.deleteGroup},
-		{"sessions", http.MethodGet, "/v1/sessions", true, 0, a.listSessions},
-		{"user_sessions", http.MethodGet, userSessions, true, 0, a.listSessions},
-		{"session", http.MethodGet, oneSession, true, 0, a.showOneSession},
-		{"session_delete", http.MethodDelete, oneSession, true, 0, a.deleteSession},
-		{"session_reset", http.MethodPost, oneSession + "/reset", true, maxResetBody, a.resetSession},
-		{"presence", http.MethodGet, "/v1/channels/{channel}/presence", true, 0, a.presence},
-		{"channel", http.MethodGet, "/v1/channels/{channel}", true, 0, a.channelInfo},
-		{"channels", http.MethodGet, "/v1/channels", true, 0, a.channels},
-		{"connections", http.MethodGet, "/v1/users/{user}/connections", true, 0, a.connections},
-		{"disconnect", http.MethodDelete, "/v1/users/{user}/connections", true, 0, a.disconnect},
-		{"webhooks", http.MethodGet, "/v1/webhooks", true, 0, a.listWebhooks},
-		{"webhook_test", http.MethodPost, "/v1/webhooks/{webhook}/test", true, 0, a.testWebhook},
-		{"healthz", http.MethodGet, "/healthz", false, 0, a.healthz},
-		{"readyz", http.MethodGet, "/readyz", false, 0, a.readyz},
-		{"openapi", http.MethodGet, "/openapi.yaml", false, 0, a.openapi},
+		{"publish", http.MethodPost, messages, need{auth.Publish, pathChannel}, a.cfg.MaxBody, a.publish},
+		{"publish_batch", http.MethodPost, "/v1/messages", need{auth.Publish, eachChannel}, a.cfg.MaxBatchBody, a.publishBatch},
+		{"broadcast", http.MethodPost, "/v1/broadcast", need{auth.Publish, eachChannel}, a.cfg.MaxBody, a.broadcast},
+		{"history", http.MethodGet, messages, need{auth.History, pathChannel}, 0, a.history},
+		{"purge", http.MethodDelete, messages, manage(pathChannel), 0, a.purge},
+		{"delete", http.MethodDelete, messages + "/{offset}", manage(pathChannel), 0, a.deleteMessage},
+		{"schedules", http.MethodGet, schedules, manage(eachChannel), 0, a.schedules},
+		{"schedule", http.MethodGet, schedules + "/{schedule}", manage(eachChannel), 0, a.oneSchedule},
+		{"cancel", http.MethodDelete, schedules + "/{schedule}", manage(eachChannel), 0, a.cancelSchedule},
+		{"groups", http.MethodGet, "/v1/channels/{channel}/groups", manage(pathChannel), 0, a.groups},
+		{"group", http.MethodGet, "/v1/channels/{channel}/groups/{group}", manage(pathChannel), 0, a.group},
+		{"delete_group", http.MethodDelete, "/v1/channels/{channel}/groups/{group}", manage(pathChannel), 0, a.deleteGroup},
+		{"sessions", http.MethodGet, "/v1/sessions", manage(everything), 0, a.listSessions},
+		{"user_sessions", http.MethodGet, userSessions, manage(everything), 0, a.listSessions},
+		{"session", http.MethodGet, oneSession, manage(everything), 0, a.showOneSession},
+		{"session_delete", http.MethodDelete, oneSession, manage(everything), 0, a.deleteSession},
+		{"session_reset", http.MethodPost, oneSession + "/reset", manage(everything), maxResetBody, a.resetSession},
+		{"presence", http.MethodGet, "/v1/channels/{channel}/presence", need{auth.Presence, pathChannel}, 0, a.presence},
+		{"channel", http.MethodGet, "/v1/channels/{channel}", need{auth.Presence, pathChannel}, 0, a.channelInfo},
+		{"channels", http.MethodGet, "/v1/channels", need{auth.Presence, eachChannel}, 0, a.channels},
+		{"connections", http.MethodGet, "/v1/users/{user}/connections", manage(everything), 0, a.connections},
+		{"disconnect", http.MethodDelete, "/v1/users/{user}/connections", manage(everything), 0, a.disconnect},
+		{"keys", http.MethodGet, "/v1/keys", manage(everything), 0, a.listKeys},
+		{"key_create", http.MethodPost, "/v1/keys", manage(everything), maxTrustBody, a.createKey},
+		{"key_revoke", http.MethodDelete, "/v1/keys/{key}", manage(everything), 0, a.revokeKey},
+		{"revocations", http.MethodGet, "/v1/revocations", manage(everything), 0, a.listRevocations},
+		{"revoke", http.MethodPost, "/v1/revocations", manage(everything), maxTrustBody, a.revoke},
+		{"restore", http.MethodDelete, "/v1/revocations", manage(everything), 0, a.restore},
+		{"webhooks", http.MethodGet, "/v1/webhooks", manage(everything), 0, a.listWebhooks},
+		{"webhook_test", http.MethodPost, "/v1/webhooks/{webhook}/test", manage(everything), 0, a.testWebhook},
+		{"healthz", http.MethodGet, "/healthz", need{on: everybody}, 0, a.healthz},
+		{"readyz", http.MethodGet, "/readyz", need{on: everybody}, 0, a.readyz},
+		{"openapi", http.MethodGet, "/openapi.yaml", need{on: everybody}, 0, a.openapi},
 	}
 }
 
@@ -231,6 +239,10 @@ func (a *api) methodNotAllowed(router *chi.Mux) func(context.Context, *exchange)
 			return a.notFound(ctx, x)
 		}
 		x.w.Header().Set("Allow", allow)
-		return &problem{status: http.StatusMethodNotAllowed, message: "the method is not one of " + allow}
+		message := "the method is not one of " + allow
+		if path := x.r.URL.EscapedPath() + "/messages"; router.Match(chi.NewRouteContext(), x.r.Method, path) {
+			message += "; " + x.r.Method + " is for " + clip(path)
+		}
+		return &problem{status: http.StatusMethodNotAllowed, message: message}
 	}
 }

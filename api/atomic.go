@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"github.com/rivulet-rt/rivulet/fanout"
 )
@@ -16,12 +17,13 @@ func (a *api) publishAtomic(ctx context.Context, x *exchange, list []message) er
 	for i := range list {
 		var err error
 		if pubs[i], err = list[i].addressed(&x.claims); err != nil {
-			return a.refuseBatch(len(list), &fanout.BatchError{Index: i, Err: err})
+			return a.refuseBatch(list, &fanout.BatchError{Index: i, Err: err})
 		}
 	}
+	x.lighten()
 	receipts, err := a.deps.Publisher.PublishAtomic(ctx, pubs)
 	if err != nil {
-		return a.refuseBatch(len(list), err)
+		return a.refuseBatch(list, err)
 	}
 	results := make([]result, len(list))
 	for i, r := range receipts {
@@ -32,9 +34,9 @@ func (a *api) publishAtomic(ctx context.Context, x *exchange, list []message) er
 	return nil
 }
 
-func (a *api) refuseBatch(messages int, err error) error {
+func (a *api) refuseBatch(list []message, err error) error {
 	err = publishError(err)
-	for range messages {
+	for range list {
 		a.metrics.published(err, false)
 	}
 	batch, ok := errors.AsType[*fanout.BatchError](err)
@@ -47,6 +49,10 @@ func (a *api) refuseBatch(messages int, err error) error {
 			"if every message has an idempotency key, send the batch again before retry_until"
 	}
 	if batch.Index >= 0 {
+		p.message = strings.TrimPrefix(p.message, p.field+": ")
+		if p.field == "deliver_at" && list[batch.Index].options.Delay != 0 { // which it came from
+			p.field = "delay"
+		}
 		name := "messages[" + strconv.Itoa(batch.Index) + "]"
 		if p.field != "" {
 			name += "." + p.field

@@ -123,6 +123,7 @@ func (a *api) publishEach(ctx context.Context, x *exchange, list []message) erro
 			pubs = append(pubs, results[i].pub)
 		}
 	}
+	x.lighten()
 	outcomes := a.deps.Publisher.PublishAll(ctx, pubs)
 	if len(outcomes) != len(pubs) {
 		return fmt.Errorf("api: %d outcomes for %d messages", len(outcomes), len(pubs))

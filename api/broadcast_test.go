@@ -32,14 +32,18 @@ func TestAtomicRefused(t *testing.T) {
 		field  string
 		says   string
 	}{
-		"a bad message":        {nil, `{"atomic":true,"messages":[{"channel":"chat:a","data":1},{"channel":"chat:a"}]}`, 400, "messages[1].data", "none of the batch is stored"},
-		"a bad channel":        {nil, `{"atomic":true,"messages":[{"channel":"chat:*","data":1}]}`, 400, "messages[0].channel", "none of the batch"},
-		"a key":                {&fanout.BatchError{Index: 1, Err: fanout.ErrKeyConflict}, body, 409, "messages[1].idempotency_key", "none of the batch"},
-		"an expected offset":   {&fanout.BatchError{Index: 0, Err: &fanout.ExpectedOffsetError{Last: 5}}, body, 409, "messages[0].expected_offset", "has the offset 5"},
-		"not known which":      {&fanout.BatchError{Index: -1, Err: fanout.ErrExpectedOffset}, body, 409, "expected_offset", "none of the batch"},
-		"an original":          {&fanout.BatchError{Index: 1, Err: fanout.ErrNoMessage}, body, 404, "messages[1].updates", "none of the batch"},
-		"many partitions":      {&fanout.BatchError{Index: 1, Err: fanout.ErrNotAtomic}, body, 422, "messages[1].channel", "one partition"},
-		"input":                {&fanout.BatchError{Index: 1, Err: &fanout.InputError{Field: "deliver_at", Problem: "no"}}, body, 400, "messages[1].deliver_at", "none of the batch"},
+		"a bad message":      {nil, `{"atomic":true,"messages":[{"channel":"chat:a","data":1},{"channel":"chat:a"}]}`, 400, "messages[1].data", "messages[1].data: is missing"},
+		"a bad channel":      {nil, `{"atomic":true,"messages":[{"channel":"chat:*","data":1}]}`, 400, "messages[0].channel", "none of the batch"},
+		"a key":              {&fanout.BatchError{Index: 1, Err: fanout.ErrKeyConflict}, body, 409, "messages[1].idempotency_key", "none of the batch"},
+		"an expected offset": {&fanout.BatchError{Index: 0, Err: &fanout.ExpectedOffsetError{Last: 5}}, body, 409, "messages[0].expected_offset", "has the offset 5"},
+		"not known which":    {&fanout.BatchError{Index: -1, Err: fanout.ErrExpectedOffset}, body, 409, "expected_offset", "none of the batch"},
+		"an original":        {&fanout.BatchError{Index: 1, Err: fanout.ErrNoMessage}, body, 404, "messages[1].updates", "none of the batch"},
+		"many partitions":    {&fanout.BatchError{Index: 1, Err: fanout.ErrNotAtomic}, body, 422, "messages[1].channel", "one partition"},
+		"input":              {&fanout.BatchError{Index: 1, Err: &fanout.InputError{Field: "deliver_at", Problem: "no"}}, body, 400, "messages[1].deliver_at", "messages[1].deliver_at: no; none of the batch"},
+		"a delay": {
+			&fanout.BatchError{Index: 0, Err: &fanout.InputError{Field: "deliver_at", Problem: "no"}},
+			`{"atomic":true,"messages":[{"channel":"chat:a","data":1,"delay":1000}]}`, 400, "messages[0].delay", "messages[0].delay: no; none of the batch",
+		},
 		"unavailable":          {&fanout.BatchError{Index: -1, Err: fanout.ErrUnavailable}, body, 503, "", "nothing was stored"},
 		"outcome unknown":      {&fanout.BatchError{Index: -1, Err: &fanout.OutcomeUnknownError{Cause: errors.New("lost")}}, body, 504, "", "all be stored, or none"},
 		"outcome open a while": {&fanout.BatchError{Index: -1, Err: &fanout.OutcomeUnknownError{RetryUntil: time.Now(), Cause: errors.New("lost")}}, body, 504, "", "retry_until"},

@@ -114,7 +114,7 @@ func (r *reader) open(bracket byte, field, kind string) error {
 	if err != nil {
 		return err
 	}
-	return wrong(field, "must be %s, not %s", kind, kindOf(raw))
+	return mustBe(field, kind, raw)
 }
 
 // next consumes the comma or the closing bracket after a value.
@@ -200,7 +200,7 @@ func (r *reader) text(field string) (string, error) {
 
 func textOf(raw []byte, field string) (string, error) {
 	if raw[0] != '"' {
-		return "", wrong(field, "must be a string, not %s", kindOf(raw))
+		return "", mustBe(field, "a string", raw)
 	}
 	if inner := raw[1 : len(raw)-1]; plain(inner) {
 		return string(inner), nil
@@ -236,7 +236,16 @@ func plain(inner []byte) bool {
 
 func isNull(raw []byte) bool { return bytes.Equal(raw, []byte("null")) }
 
-// kindOf names what a value is, for errors.
+// mustBe says of a value that it is of the wrong kind.
+func mustBe(field, kind string, raw []byte) error {
+	is := kindOf(raw)
+	if is == "" {
+		return wrong(field, "is not JSON; it must be %s", kind)
+	}
+	return wrong(field, "must be %s, not %s", kind, is)
+}
+
+// kindOf names what a value is, "" if it is none.
 func kindOf(raw []byte) string {
 	switch c := raw[0]; {
 	case c == '{':
@@ -252,5 +261,5 @@ func kindOf(raw []byte) string {
 	case c == '-', c >= '0' && c <= '9':
 		return "a number"
 	}
-	return "something that is not JSON"
+	return ""
 }

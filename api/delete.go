@@ -9,7 +9,6 @@ import (
 
 	"github.com/go-chi/chi/v5"
 
-	"github.com/rivulet-rt/rivulet/auth"
 	"github.com/rivulet-rt/rivulet/fanout"
 	"github.com/rivulet-rt/rivulet/protocol"
 )
@@ -19,10 +18,7 @@ func (a *api) deleteMessage(ctx context.Context, x *exchange) error {
 	if _, err := x.query(); err != nil {
 		return err
 	}
-	c, err := x.channel(auth.Manage)
-	if err != nil {
-		return err
-	}
+	c := x.channel
 	offset, err := offsetOf(chi.URLParam(x.r, "offset"))
 	if err != nil {
 		return err

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"encoding/json"
 	"strconv"
 	"time"
@@ -38,12 +39,16 @@ func appendReceipt(b []byte, c fanout.Channel, r fanout.Receipt) []byte {
 	return append(b, '}')
 }
 
-// appendString appends s as a JSON string; plain ASCII without allocation.
+// appendString appends s as a JSON string; plain ASCII without allocation. It leaves <, >
+// and & as they are: answers are JSON, and say that they are nothing else.
 func appendString(b []byte, s string) []byte {
 	for i := range len(s) {
 		if c := s[i]; c < 0x20 || c > 0x7e || c == '"' || c == '\\' {
-			quoted, _ := json.Marshal(s) // never fails for a string
-			return append(b, quoted...)
+			var quoted bytes.Buffer
+			enc := json.NewEncoder(&quoted)
+			enc.SetEscapeHTML(false)
+			_ = enc.Encode(s) // never fails for a string
+			return append(b, bytes.TrimSuffix(quoted.Bytes(), []byte("\n"))...)
 		}
 	}
 	b = append(b, '"')

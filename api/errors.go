@@ -66,7 +66,7 @@ type translation struct {
 func table() []translation {
 	const again = "; nothing was stored, send it again after Retry-After"
 	return []translation{
-		{fanout.ErrUnknownNamespace, problem{status: http.StatusNotFound, field: "channel", message: "the channel's namespace is not configured on this server"}},
+		{fanout.ErrUnknownNamespace, problem{status: http.StatusNotFound, field: "channel", message: "the channel's namespace is not configured on this server; add namespaces.<name> to its configuration"}},
 		{fanout.ErrNoPresence, problem{status: http.StatusUnprocessableEntity, field: "channel", message: "the channel's namespace has no presence; set namespaces.<name>.presence"}},
 		{fanout.ErrTooLarge, problem{status: http.StatusRequestEntityTooLarge, field: "data", message: "the message is over the size limit of its namespace"}},
 		{fanout.ErrKeyConflict, problem{status: http.StatusConflict, field: "idempotency_key", message: "the idempotency key was used before with other content; nothing was stored, use a new key for a new message"}},

@@ -6,10 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"runtime/debug"
-	"strconv"
 	"time"
-
-	"github.com/go-chi/chi/v5"
 
 	"github.com/rivulet-rt/rivulet/auth"
 	"github.com/rivulet-rt/rivulet/fanout"
@@ -30,6 +27,7 @@ type exchange struct {
 	route    string
 	id       string // of the request
 	claims   auth.Claims
+	channel  fanout.Channel // of the path, where the route has one
 	body     []byte
 	reserved int64  // of the body budget
 	out      []byte // response not yet written
@@ -87,11 +85,8 @@ func (a *api) serve(ctx context.Context, rt route, x *exchange) error {
 	if x.r.ContentLength != 0 { // for a body that is refused unread as well: the server drains it
 		_ = conn.SetReadDeadline(time.Now().Add(a.cfg.BodyTimeout))
 	}
-	if rt.private {
-		var err error
-		if x.claims, err = a.deps.Auth.Authenticate(ctx, bearer(x.r.Header)); err != nil {
-			return err
-		}
+	if err := a.grant(ctx, x, rt.need); err != nil {
+		return err
 	}
 	if err := a.readyToPublish(ctx, rt, x); err != nil {
 		return err
@@ -184,27 +179,6 @@ func (x *exchange) fail(p *problem) {
 	x.begin(p.status, p.message)
 	x.out = p.appendData(x.out)
 	x.end()
-}
-
-// channel reads the path's channel and checks that the claims allow action on it.
-func (x *exchange) channel(action auth.Action) (fanout.Channel, error) {
-	// The path was matched as it was sent, so this is its only decoding.
-	name, err := url.PathUnescape(chi.URLParam(x.r, "channel"))
-	if err != nil {
-		return fanout.Channel{}, &problem{status: http.StatusBadRequest, field: "channel", message: "the path has a broken % escape"}
-	}
-	return authorize(&x.claims, action, name)
-}
-
-func authorize(claims *auth.Claims, action auth.Action, name string) (fanout.Channel, error) {
-	c, err := fanout.ParseChannel(name)
-	if err != nil {
-		return c, err
-	}
-	if !claims.Allows(action, c.String()) {
-		return c, &problem{status: http.StatusForbidden, field: "channel", message: "the token does not allow " + string(action) + " on " + strconv.Quote(c.String())}
-	}
-	return c, nil
 }
 
 // query returns the parameters, which must be among names and given once.

@@ -8,7 +8,6 @@ import (
 
 	"github.com/go-chi/chi/v5"
 
-	"github.com/rivulet-rt/rivulet/auth"
 	"github.com/rivulet-rt/rivulet/fanout"
 )
 
@@ -25,11 +24,7 @@ func (a *api) groups(ctx context.Context, x *exchange) error {
 	if _, err := x.query(); err != nil {
 		return err
 	}
-	c, err := x.channel(auth.Manage)
-	if err != nil {
-		return err
-	}
-	list, err := a.deps.Groups.Groups(ctx, c)
+	list, err := a.deps.Groups.Groups(ctx, x.channel)
 	if err != nil {
 		return readError(err)
 	}
@@ -84,15 +79,11 @@ func (x *exchange) group() (fanout.Channel, string, error) {
 	if _, err := x.query(); err != nil {
 		return fanout.Channel{}, "", err
 	}
-	c, err := x.channel(auth.Manage)
-	if err != nil {
-		return c, "", err
-	}
 	name := chi.URLParam(x.r, "group")
 	if bad := fanout.CheckGroup(name); bad != nil {
-		return c, "", bad
+		return fanout.Channel{}, "", bad
 	}
-	return c, name, nil
+	return x.channel, name, nil
 }
 
 func groupError(err error) error {

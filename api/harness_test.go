@@ -169,6 +169,7 @@ type harness struct {
 
 	sessions fakeSessions
 	webhooks fakeWebhooks
+	trust    fakeTrust
 	doc      *openapi3.T
 }
 
@@ -192,7 +193,7 @@ func newHarness(tb testing.TB, change ...func(*harness)) *harness {
 		Publisher: h.log, Purger: h.log, Scheduler: h.log, Groups: h.log, History: h.log, Readiness: h.log, Auth: h.auth,
 		Presence: h.people, Tail: h.people, Users: h.people,
 		Metrics: h.reg, WebSocket: elsewhere("websocket"), Events: elsewhere("events"), Poll: elsewhere("poll"),
-		Sessions: &h.sessions, SessionControl: &h.sessions, Webhooks: &h.webhooks,
+		Sessions: &h.sessions, SessionControl: &h.sessions, Webhooks: &h.webhooks, Trust: &h.trust,
 	}, slog.New(slog.NewTextHandler(&h.logged, &slog.HandlerOptions{Level: slog.LevelDebug})), h.reg)
 	return h
 }
@@ -292,7 +293,7 @@ func (h *harness) checkAgainstSpec(tb testing.TB, r *http.Request, res *response
 		tb.Fatalf("%s %s is not in the specification", r.Method, rctx.RoutePattern())
 	}
 	params := map[string]string{}
-	for _, name := range []string{"channel", "offset", "schedule", "group", "user", "session", "webhook"} {
+	for _, name := range []string{"channel", "offset", "schedule", "group", "user", "session", "webhook", "key"} {
 		var err error
 		if params[name], err = url.PathUnescape(rctx.URLParam(name)); err != nil {
 			tb.Fatal(err)

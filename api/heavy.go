@@ -60,8 +60,11 @@ func (h *heavy) enter(ctx context.Context, caller string) error {
 	}
 }
 
-func (h *heavy) leave(caller string) {
-	<-h.slots
+// rest gives the processor back, and leaves the caller its turn.
+func (h *heavy) rest() { <-h.slots }
+
+// end gives the caller's turn back.
+func (h *heavy) end(caller string) {
 	h.mu.Lock()
 	c := h.callers[caller]
 	h.mu.Unlock()
@@ -87,15 +90,16 @@ func (a *api) served(ctx context.Context, rt route, x *exchange) error {
 		return err
 	}
 	x.heavy = a.heavy
+	defer a.heavy.end(caller)
 	defer x.lighten()
 	return rt.serve(ctx, x)
 }
 
-// lighten ends the request's turn: when it is done, or is about to write to a client, who
-// may be slow. Once is enough.
+// lighten lets others have the processor: when the body is read, and what follows is to
+// wait for a hook or for the log, or to write to a client, who may be slow. Once is enough.
 func (x *exchange) lighten() {
 	if x.heavy != nil {
-		x.heavy.leave(x.claims.Publisher())
+		x.heavy.rest()
 		x.heavy = nil
 	}
 }

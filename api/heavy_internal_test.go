@@ -21,7 +21,8 @@ func TestHeavyRequestsTakeTurns(t *testing.T) {
 			wg.Go(func() {
 				if h.enter(t.Context(), "flood") == nil {
 					time.Sleep(10 * time.Millisecond) //nolint:forbidigo // the bubble's clock
-					h.leave("flood")
+					h.rest()
+					h.end("flood")
 				}
 			})
 		}
@@ -34,7 +35,8 @@ func TestHeavyRequestsTakeTurns(t *testing.T) {
 			if wait := time.Since(begin); wait > 20*time.Millisecond {
 				t.Errorf("waited %v, want one request's 10ms", wait)
 			}
-			h.leave("other")
+			h.rest()
+			h.end("other")
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 		defer cancel()

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/rivulet-rt/rivulet/auth"
 	"github.com/rivulet-rt/rivulet/fanout"
 	"github.com/rivulet-rt/rivulet/protocol"
 	"github.com/rivulet-rt/rivulet/session"
@@ -58,11 +57,7 @@ func (a *api) history(ctx context.Context, x *exchange) error {
 }
 
 func (x *exchange) historyQuery() (fanout.HistoryQuery, error) {
-	q := fanout.HistoryQuery{Limit: protocol.DefaultHistory}
-	var err error
-	if q.Channel, err = x.channel(auth.History); err != nil {
-		return q, err
-	}
+	q := fanout.HistoryQuery{Channel: x.channel, Limit: protocol.DefaultHistory}
 	params, err := x.query("after", "before", "since", "limit", "order", "fold")
 	if err != nil {
 		return q, err
@@ -73,7 +68,7 @@ func (x *exchange) historyQuery() (fanout.HistoryQuery, error) {
 	if q.Before, err = positionOf(params, "before"); err != nil {
 		return q, err
 	}
-	since, err := numberOf(params, "since", 0, math.MaxInt64/int64(time.Millisecond), 0)
+	since, err := sinceOf(params)
 	if err != nil {
 		return q, err
 	}
@@ -110,6 +105,16 @@ func positionOf(params url.Values, name string) (fanout.Position, error) {
 		return p, badInput(name, e.Problem)
 	}
 	return p, err
+}
+
+// sinceOf reads since, 0 where it is not given.
+func sinceOf(params url.Values) (int64, error) {
+	since, err := numberOf(params, "since", 0, math.MaxInt64/int64(time.Millisecond), 0)
+	if err != nil {
+		return 0, badInput("since", strconv.Quote(clip(params.Get("since")))+" must be a Unix time in milliseconds, as now is "+
+			strconv.FormatInt(time.Now().UnixMilli(), 10))
+	}
+	return since, nil
 }
 
 func numberOf(params url.Values, name string, least, most, otherwise int64) (int64, error) {
@@ -151,16 +156,12 @@ func (a *api) purge(ctx context.Context, x *exchange) error {
 	if _, err := x.query(); err != nil {
 		return err
 	}
-	c, err := x.channel(auth.Manage)
-	if err != nil {
-		return err
-	}
-	receipt, err := a.deps.Purger.Purge(ctx, c)
+	receipt, err := a.deps.Purger.Purge(ctx, x.channel)
 	if err != nil {
 		return purgeError(err)
 	}
 	x.begin(http.StatusOK, "purged")
-	x.out = appendReceipt(x.out, c, receipt)
+	x.out = appendReceipt(x.out, x.channel, receipt)
 	x.end()
 	return nil
 }

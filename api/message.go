@@ -123,7 +123,7 @@ func (r *reader) messageField(m *message, bit int, name string) error {
 		return nil
 	}
 	if bit == fieldHeaders {
-		return wrong(name, "must be an object of strings, not %s", kindOf(raw))
+		return mustBe(name, "an object of strings", raw)
 	}
 	if bit&fieldsNumber != 0 {
 		return m.numberField(bit, raw, name)
@@ -148,7 +148,7 @@ func (r *reader) messageField(m *message, bit int, name string) error {
 }
 
 func (m *message) numberField(bit int, raw []byte, name string) error {
-	n, err := wholeNumber(raw, name)
+	n, err := wholeNumber(raw, name, mostOf(bit))
 	if err != nil {
 		return err
 	}
@@ -168,14 +168,25 @@ func (m *message) numberField(bit int, raw []byte, name string) error {
 	return nil
 }
 
+// mostOf is what errors say that a field has at most; whether it does is checked later.
+func mostOf(bit int) int64 {
+	switch bit {
+	case fieldTTL:
+		return int64(fanout.MaxTTL / time.Second)
+	case fieldDelay:
+		return fanout.MaxAhead.Milliseconds()
+	}
+	return protocol.MaxID
+}
+
 // wholeNumber reads a number that is not negative, and exact in JavaScript.
-func wholeNumber(raw []byte, field string) (int64, error) {
+func wholeNumber(raw []byte, field string, most int64) (int64, error) {
 	if c := raw[0]; c != '-' && (c < '0' || c > '9') {
-		return 0, wrong(field, "must be a number, not %s", kindOf(raw))
+		return 0, mustBe(field, "a number", raw)
 	}
 	n, err := strconv.ParseInt(string(raw), 10, 64)
 	if err != nil || n < 0 || n > protocol.MaxID || raw[0] == '-' || raw[0] == '0' && len(raw) > 1 {
-		return 0, wrong(field, "%s must be a whole number from 0 to %d", clip(string(raw)), int64(protocol.MaxID))
+		return 0, wrong(field, "%s must be a whole number from 0 to %d", clip(string(raw)), most)
 	}
 	return n, nil
 }
@@ -288,7 +299,7 @@ func (r *reader) boolean(field string) (bool, error) {
 	case bytes.Equal(raw, []byte("false")), isNull(raw):
 		return false, nil
 	}
-	return false, wrong(field, "must be true or false, not %s", kindOf(raw))
+	return false, mustBe(field, "true or false", raw)
 }
 
 // publication checks m and makes it what is stored.

@@ -40,7 +40,7 @@ func TestDeliverAt(t *testing.T) {
 	for body, want := range map[string]int64{
 		fmt.Sprintf(`{"data":1,"deliver_at":%d}`, at): at,
 		`{"data":1,"delay":3600000}`:                  at,
-		`{"data":1,"deliver_at":1000}`:                0, // in the past: now
+		`{"data":1,"deliver_at":1000000000000}`:       0, // in the past: now
 	} {
 		res := h.do(t, "POST", lobby, body)
 		if want == 0 {

@@ -52,10 +52,7 @@ type presenceData struct {
 
 // presence serves GET /v1/channels/{channel}/presence.
 func (a *api) presence(ctx context.Context, x *exchange) error {
-	c, err := x.channel(auth.Presence)
-	if err != nil {
-		return err
-	}
+	c := x.channel
 	params, err := x.query("limit", "after", "counts")
 	if err != nil {
 		return err
@@ -92,13 +89,17 @@ func (a *api) presence(ctx context.Context, x *exchange) error {
 
 // answer writes data as JSON.
 func (x *exchange) answer(message string, data any) error {
+	return x.answerWith(http.StatusOK, message, data)
+}
+
+func (x *exchange) answerWith(status int, message string, data any) error {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false) // as on the other wires
 	if err := enc.Encode(data); err != nil {
 		return err
 	}
-	x.begin(http.StatusOK, message)
+	x.begin(status, message)
 	x.out = append(x.out, bytes.TrimSuffix(b.Bytes(), []byte{'\n'})...)
 	x.end()
 	return nil
@@ -120,10 +121,7 @@ type occupancyData struct {
 
 // channelInfo serves GET /v1/channels/{channel}.
 func (a *api) channelInfo(ctx context.Context, x *exchange) error {
-	c, err := x.channel(auth.Presence)
-	if err != nil {
-		return err
-	}
+	c := x.channel
 	if _, err := x.query(); err != nil {
 		return err
 	}
@@ -254,7 +252,7 @@ func (a *api) disconnect(ctx context.Context, x *exchange) error {
 	case len(ev.Reason) > maxCloseReason || !utf8.ValidString(ev.Reason) || strings.ContainsFunc(ev.Reason, func(r rune) bool { return r < ' ' }):
 		return badInput("reason", "must be UTF-8 of at most "+strconv.Itoa(maxCloseReason)+" bytes without control characters")
 	case ev.Reason == "":
-		ev.Reason = ev.Code.Reason()
+		ev.Reason = closeReason(ev.Code)
 	}
 	ev.Reconnect = ev.Code.Reconnect()
 	return x.answerUser("disconnected", user, a.deps.Users.DisconnectUser(ctx, user, ev))
@@ -273,8 +271,19 @@ func closeCode(s string) (protocol.Code, error) {
 	return 0, badInput("code", strconv.Quote(clip(s))+" must be 4003 (come back), 4006 (come back with a fresh token), 4201 (the token is not valid) or 4202 (stay away)")
 }
 
-// user reads the path's user and checks that the claims allow to manage all channels: a
-// connection is no one channel's.
+// closeReason is what a client is told where the application gives no reason: what the
+// code stands for, unless that is about something that did not happen.
+func closeReason(c protocol.Code) string {
+	switch c {
+	case protocol.CloseOverloaded:
+		return "disconnected by an administrator, come back"
+	case protocol.CloseForbidden:
+		return "disconnected by an administrator"
+	}
+	return c.Reason()
+}
+
+// user reads the path's user.
 func (x *exchange) user() (string, error) {
 	user, err := url.PathUnescape(chi.URLParam(x.r, "user"))
 	switch {
@@ -282,8 +291,6 @@ func (x *exchange) user() (string, error) {
 		return "", &problem{status: http.StatusBadRequest, field: "user", message: "the path has a broken % escape"}
 	case user == "" || len(user) > auth.MaxSubjectBytes || !utf8.ValidString(user):
 		return "", badInput("user", "must be 1 to "+strconv.Itoa(auth.MaxSubjectBytes)+" bytes of UTF-8")
-	case !x.claims.Allows(auth.Manage, "*:>"):
-		return "", &problem{status: http.StatusForbidden, field: "user", message: `the token does not allow manage on all channels ("*:>"), which this needs`}
 	}
 	return user, nil
 }

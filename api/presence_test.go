@@ -122,8 +122,8 @@ func TestPresenceRefuses(t *testing.T) {
 		{"GET", "/v1/channels?prefix=" + strings.Repeat("a", 234), "prefix", 400},
 		{"GET", "/v1/channels?prefix=%ff", "prefix", 400},
 		{"GET", "/v1/channels?after=" + strings.Repeat("a", 234), "after", 400},
-		{"GET", "/v1/users/ann/connections", "user", 403},
-		{"DELETE", "/v1/users/ann/connections", "user", 403},
+		{"GET", "/v1/users/ann/connections", "", 403},
+		{"DELETE", "/v1/users/ann/connections", "", 403},
 	} {
 		if res := h.do(t, tc.method, tc.target, ""); res.status != tc.status || res.field != tc.field || res.message == "" {
 			t.Errorf("%s %s: %d %s, want %d on %q", tc.method, tc.target, res.status, res.body, tc.status, tc.field)
@@ -206,9 +206,9 @@ func TestUserConnections(t *testing.T) {
 		status int
 		want   protocol.DisconnectEvent
 	}{
-		{"", 200, protocol.DisconnectEvent{Code: 4202, Reason: protocol.CloseForbidden.Reason()}},
+		{"", 200, protocol.DisconnectEvent{Code: 4202, Reason: "disconnected by an administrator"}},
 		{"?code=4006&reason=new%20rights", 200, protocol.DisconnectEvent{Code: 4006, Reason: "new rights", Reconnect: true}},
-		{"?code=4003", 200, protocol.DisconnectEvent{Code: 4003, Reason: protocol.CloseOverloaded.Reason(), Reconnect: true}},
+		{"?code=4003", 200, protocol.DisconnectEvent{Code: 4003, Reason: "disconnected by an administrator, come back", Reconnect: true}},
 		{"?code=4000", 400, protocol.DisconnectEvent{}},
 		{"?code=x", 400, protocol.DisconnectEvent{}},
 		{"?reason=" + strings.Repeat("a", 124), 400, protocol.DisconnectEvent{}},

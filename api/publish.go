@@ -16,6 +16,7 @@ func (a *api) publish(ctx context.Context, x *exchange) error {
 		a.metrics.published(err, false)
 		return err
 	}
+	x.lighten()
 	receipt, err := a.deps.Publisher.Publish(ctx, p)
 	err = publishError(err)
 	a.metrics.published(err, receipt.Duplicate)
@@ -44,10 +45,6 @@ func (a *api) readPublish(x *exchange) (*fanout.Publication, error) {
 	if _, err := x.query(); err != nil {
 		return nil, err
 	}
-	c, err := x.channel(auth.Publish)
-	if err != nil {
-		return nil, err
-	}
 	m, err := decodeMessage(x.body)
 	if err != nil {
 		return nil, err
@@ -58,7 +55,7 @@ func (a *api) readPublish(x *exchange) (*fanout.Publication, error) {
 		}
 		m.key = &header[0]
 	}
-	return m.publication(c, &x.claims)
+	return m.publication(x.channel, &x.claims)
 }
 
 // publishBatch serves POST /v1/messages.

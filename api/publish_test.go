@@ -90,7 +90,7 @@ func TestPublishRefuses(t *testing.T) {
 	}
 	for _, tc := range []struct{ name, body, field, says string }{
 		{"empty", ` `, "body", "ends at byte 1"},
-		{"not JSON", `hello`, "body", "must be an object, not something that is not JSON"},
+		{"not JSON", `hello`, "body", "body: is not JSON; it must be an object"},
 		{"string", `"hello"`, "body", "must be an object, not a string"},
 		{"array", `[1]`, "body", "must be an object, not an array"},
 		{"number", `12`, "body", "must be an object, not a number"},
@@ -153,10 +153,12 @@ func TestPublishRefuses(t *testing.T) {
 		{"ttl is text", `{"data":1,"ttl":"60"}`, "ttl", "must be a number, not a string"},
 		{"ttl is negative", `{"data":1,"ttl":-1}`, "ttl", "-1 must be a whole number from 0"},
 		{"ttl has a fraction", `{"data":1,"ttl":1.5}`, "ttl", "1.5 must be a whole number"},
+		{"ttl is less than a second", `{"data":1,"ttl":0.5}`, "ttl", "0.5 must be a whole number from 0 to 315360000"},
 		{"ttl has an exponent", `{"data":1,"ttl":1e3}`, "ttl", "1e3 must be a whole number"},
 		{"ttl is too long", `{"data":1,"ttl":315360001}`, "ttl", "from 1 to 315360000 seconds"},
 		{"ttl twice", `{"data":1,"ttl":1,"ttl":1}`, "ttl", "given twice"},
 		{"deliver_at is an object", `{"data":1,"deliver_at":{}}`, "deliver_at", "must be a number, not an object"},
+		{"deliver_at is in seconds", `{"data":1,"deliver_at":1795443363}`, "deliver_at", "deliver_at is in milliseconds"},
 		{"deliver_at is too far", `{"data":1,"deliver_at":9007199254740991}`, "deliver_at", "at most a year from now"},
 		{"deliver_at is beyond numbers", `{"data":1,"deliver_at":9007199254740992}`, "deliver_at", "whole number from 0 to 9007199254740991"},
 		{"delay is negative", `{"data":1,"delay":-5}`, "delay", "whole number"},

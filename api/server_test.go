@@ -151,6 +151,27 @@ func TestUnknownPathsAndMethods(t *testing.T) {
 	}
 }
 
+// Who forgets a part of the path is told which.
+func TestWrongMethodNamesThePath(t *testing.T) {
+	h := newHarness(t)
+	for target, want := range map[string]string{
+		"/v1/channels/chat:a": "the method is not one of GET, HEAD; POST is for /v1/channels/chat:a/messages",
+		"/healthz":            "the method is not one of GET, HEAD",
+	} {
+		if res := h.do(t, "POST", target, ""); res.status != 405 || res.message != want {
+			t.Errorf("%s: %s", target, res.body)
+		}
+	}
+}
+
+func TestErrorsAreReadable(t *testing.T) {
+	h := newHarness(t)
+	res := h.do(t, "POST", "/v1/channels/chat:%3E/messages", `{"data":1}`)
+	if res.status != 400 || !strings.Contains(string(res.body), "* and > are for patterns") {
+		t.Errorf("%d %s", res.status, res.body)
+	}
+}
+
 func TestEmptyChannelIsRefused(t *testing.T) {
 	h := newHarness(t)
 	if res := h.do(t, "POST", "/v1/channels//messages", `{"data":1}`); res.status != 400 && res.status != 404 || len(h.log.stored) != 0 {

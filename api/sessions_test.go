@@ -31,6 +31,9 @@ func (f *fakeSessions) record(name string) *fanout.SessionRecord {
 
 func (f *fakeSessions) List(_ context.Context, user string, after uint64, limit int) ([]*fanout.SessionRecord, uint64, error) {
 	f.asked = fmt.Sprint(user, " ", after, " ", limit)
+	if after >= 12 {
+		return nil, 0, nil
+	}
 	return []*fanout.SessionRecord{f.record("phone-1"), f.record("tablet")}, 12, nil
 }
 
@@ -91,6 +94,7 @@ func TestSessions(t *testing.T) {
 		want                 string // in the body; of an error, its field
 	}{
 		{"GET", "/v1/sessions?limit=2&after=5", "", 200, `"next":12`},
+		{"GET", "/v1/sessions?after=12", "", 200, `"data":{"sessions":[]}`},
 		{"GET", "/v1/users/a%2Fb/sessions", "", 200, `"session":"tablet","connected":true`},
 		{"GET", one, "", 200, `{"channel":"chat:lobby","position":"3fGk2a0b-7-d5stjzvb4idx","offset":7,"lag":3},{"channel":"chat:lost","lag":10}`},
 		{"GET", "/v1/users/alice/sessions/other", "", 404, "session"},

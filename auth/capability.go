@@ -159,6 +159,15 @@ func (c Capabilities) Allows(action Action, channel, subject string) bool {
 	return false
 }
 
+// AllowsSome reports whether the action is allowed on any channel at all.
+func (c Capabilities) AllowsSome(action Action) bool {
+	bit := actionBit(action)
+	if c.set == nil || bit == 0 {
+		return false
+	}
+	return c.set.everything || slices.ContainsFunc(c.set.rules, func(r rule) bool { return r.actions&bit != 0 })
+}
+
 func (r *rule) covers(name, subject string) bool {
 	if r.sub && !literalSegment(subject) {
 		return false

@@ -120,7 +120,7 @@ func (c HMACConfig) problems() []error {
 // Validate reports every problem.
 func (c KeyConfig) Validate() error {
 	var errs []error
-	if !validKeyName(c.Name) {
+	if !ValidKeyName(c.Name) {
 		errs = append(errs, fmt.Errorf("name: %q must have 1 to 64 of A-Z, a-z, 0-9, _ and -", clip(c.Name)))
 	}
 	// The bad value is not repeated: it may be the key itself, put there by mistake.
@@ -164,7 +164,8 @@ func validateKeys(keys []KeyConfig) error {
 	return errors.Join(errs...)
 }
 
-func validKeyName(s string) bool {
+// ValidKeyName reports whether s may be the name of an API key.
+func ValidKeyName(s string) bool {
 	ok := s != "" && len(s) <= 64
 	for i := range len(s) {
 		b := s[i]

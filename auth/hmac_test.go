@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -46,7 +47,10 @@ func hs256(tb testing.TB, payload string) string {
 	return sign(tb, "HS256", `{"alg":"HS256","typ":"JWT"}`, payload, hmacSecret)
 }
 
-func future() int64 { return time.Now().Add(time.Hour).Unix() }
+// future is one time for all tests: a token is changed by the text of its claims.
+func future() int64 { return inAnHour() }
+
+var inAnHour = sync.OnceValue(func() int64 { return time.Now().Add(time.Hour).Unix() })
 
 func TestMintAndAuthenticate(t *testing.T) {
 	for _, alg := range []string{"", "HS256", "HS384", "HS512"} {

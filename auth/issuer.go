@@ -40,7 +40,7 @@ func (c IssuerConfig) Validate() error {
 // build makes the issuer; without metrics it is only checked.
 func (c IssuerConfig) build(log *slog.Logger, m *keyMetrics) (*issuer, error) {
 	var errs []error
-	if !validKeyName(c.Name) {
+	if !ValidKeyName(c.Name) {
 		errs = append(errs, fmt.Errorf("name: %q must have 1 to 64 of A-Z, a-z, 0-9, _ and -", clip(c.Name)))
 	}
 	if c.Leeway < 0 || c.Leeway > maxLeeway {

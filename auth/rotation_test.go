@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,9 +18,20 @@ import (
 )
 
 // keyHost answers fetches in a bubble; nil is away.
-type keyHost struct{ text []byte }
+type keyHost struct {
+	mu   sync.Mutex // guards the following
+	text []byte
+}
+
+func (h *keyHost) say(text []byte) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.text = text
+}
 
 func (h *keyHost) RoundTrip(*http.Request) (*http.Response, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	if h.text == nil {
 		return nil, errors.New("connection refused")
 	}
@@ -61,25 +73,25 @@ func TestRotationAndOutage(t *testing.T) {
 			synctest.Wait()
 		}
 		want("away from the start", "old", auth.ErrUnavailable)
-		host.text = first
+		host.say(first)
 		pass(11 * time.Second)
 		want("back", "old", nil)
 		pass(11 * time.Second)
 		want("before it is published", "new", auth.ErrInvalid)
-		host.text = overlap
+		host.say(overlap)
 		pass(11 * time.Second)
 		want("published", "new", nil)
 		want("overlap", "old", nil)
-		host.text = last
+		host.say(last)
 		pass(6 * time.Minute)
 		want("withdrawn", "old", auth.ErrInvalid)
-		host.text = nil
+		host.say(nil)
 		pass(23 * time.Hour)
 		want("away for long", "new", nil)
 		want("away, another key", "old", auth.ErrUnavailable)
 		pass(2 * time.Hour)
 		want("away too long", "new", auth.ErrUnavailable)
-		host.text = last
+		host.say(last)
 		pass(time.Minute)
 		want("back again", "new", nil)
 	})

@@ -51,6 +51,7 @@ type Broker struct {
 	sessions *Sessions
 	disk     *disk // nil with a remote server
 	timer    *timer
+	trust    *Trust
 
 	// ctx ends the broker's own goroutines, which wg counts.
 	ctx    context.Context //nolint:containedctx // the lifetime of the broker's goroutines, not of a call
@@ -94,6 +95,7 @@ func newBroker(ctx context.Context, cfg Config, log *slog.Logger, reg prometheus
 	b.groups = newGroups(b)
 	b.sessions = newSessions(b)
 	b.timer = newTimer(b)
+	b.trust = newTrust(b)
 	return b, nil
 }
 
@@ -155,7 +157,9 @@ func (b *Broker) connect(ctx context.Context) error {
 		}
 		b.replay = append(b.replay, m)
 	}
-	return nil
+	// A revocation must not wait behind what clients read that catch up.
+	b.trust.mux, err = b.openMux(ctx, "trust")
+	return err
 }
 
 func (b *Broker) connectControl(ctx context.Context) (err error) {

@@ -67,7 +67,7 @@ const (
 	mostInFlight  = 1 << 16
 	mostFeed      = 1 << 20
 	defaultBudget = 16 << 30
-	leastBudget   = 112 << 20 // what is not a namespace reserves 89 MiB
+	leastBudget   = 120 << 20 // what is not a namespace reserves 97 MiB
 )
 
 // DefaultConfig is an embedded broker without namespaces.

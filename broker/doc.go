@@ -26,7 +26,8 @@
 // bus (Control.Start), one for each group that connections of this node are members of,
 // one keeper that heals what changed under the node (connections, deleted streams, epochs,
 // free disk), one that looks for expired durable sessions (Sessions.Serve; on a remote
-// server also some that give sessions up to other nodes), one timer that stores
-// scheduled messages when they are due, one sender per stream that gathers atomic batches where every write is synced, and those of the
+// server also some that give sessions up to other nodes), one that reads API keys and
+// revocations (Trust.Start), one timer that stores scheduled messages when they are due,
+// one sender per stream that gathers atomic batches where every write is synced, and those of the
 // NATS client and server. Methods may be called concurrently.
 package broker

@@ -203,6 +203,7 @@ func (s *Sessions) HoldCount() (done func()) {
 	<-s.count.turn
 	return func() { s.count.turn <- struct{}{} }
 }
+
 // Window is the window of publishes in flight.
 type Window struct{ *window }
 
@@ -219,6 +220,13 @@ func (w Window) TryAcquire(namespace string) bool { return w.tryAcquire(namespac
 
 // Release is release.
 func (w Window) Release(namespace string) { w.release(namespace) }
+
+// Turns is how many turns are waited for.
+func (w Window) Turns() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.turn)
+}
 
 // Drained is drained.
 func (w Window) Drained(ctx context.Context) error { return w.drained(ctx) }

@@ -203,7 +203,7 @@ func TestPurgeIsAMarker(t *testing.T) {
 
 func TestOpenNodeCreatesNamespaces(t *testing.T) {
 	b := open(t, config(t, func(c *broker.Config) {
-		c.Open, c.DiskBudget = true, 288<<20
+		c.Open, c.DiskBudget = true, 320<<20
 		c.Defaults = broker.NamespaceSpec{Partitions: 2, MaxBytes: 150 << 20}
 	}))
 	h := started(t, b)

@@ -26,6 +26,7 @@ type metrics struct {
 	groups          *groupMetrics
 	sessionsExpired prometheus.Counter
 	sessionsGarbled prometheus.Counter
+	trustCurrent    prometheus.Gauge
 
 	scheduled   prometheus.Gauge
 	fired       *prometheus.CounterVec // by result
@@ -123,6 +124,8 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	m.groups = newGroupMetrics(reg)
 	m.sessionsGarbled = counter("sessions_unreadable_total", "Reads of records of durable sessions that cannot be read and were skipped.")
 	m.sessionsExpired = counter("sessions_expired_total", "Durable sessions that this node ended because they had expired.")
+	m.trustCurrent = gauge("trust_current", "1 while API keys and revocations are read from the log; else the last known ones hold.")
+	reg.MustRegister(m.trustCurrent)
 	m.scheduled = gauge("schedules", "Scheduled messages that this node is to store when they are due.")
 	m.fired = vec("schedules_due_total", "Scheduled messages that were due, by result.", "result", firedStored, firedRetried, firedDropped)
 	m.lateSeconds = seconds("schedule_delay_seconds", "Time from when a message was due until it was stored.")

@@ -3,6 +3,7 @@ package broker
 import (
 	"container/list"
 	"context"
+	"slices"
 	"sync"
 )
 
@@ -77,6 +78,9 @@ func (w *window) acquire(ctx context.Context, namespace string) error {
 		w.release(namespace)
 	default:
 		l.waiting.Remove(place)
+		if l.waiting.Len() == 0 { // or a caller that gives up at once would have turn after turn
+			w.turn = slices.DeleteFunc(w.turn, func(o *lane) bool { return o == l })
+		}
 		w.settleLocked()
 		w.mu.Unlock()
 	}

@@ -122,3 +122,23 @@ func TestWindowAllocatesNothing(t *testing.T) {
 		t.Errorf("%v allocations", n)
 	}
 }
+
+// Who gives up takes no turns with it.
+func TestWindowForgetsWhoGaveUp(t *testing.T) {
+	w := broker.NewWindow(2)
+	for _, ns := range []string{"x", "y"} {
+		if !w.TryAcquire(ns) {
+			t.Fatal("the window is full")
+		}
+	}
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	for range 100 {
+		if err := w.Acquire(over, "a"); !errors.Is(err, context.Canceled) {
+			t.Fatal(err)
+		}
+	}
+	if n := w.Turns(); n != 0 {
+		t.Errorf("%d turns of nobody", n)
+	}
+}

@@ -132,7 +132,7 @@ func TestPublishNamesTheBadLine(t *testing.T) {
 	n := startNode(t, devConfig(t))
 	big := `"` + strings.Repeat("x", 300<<10) + `"`
 	for _, tc := range []struct{ name, in, want, stored string }{
-		{"not JSON", "1\n\n2\n{\"a\":\n5\n", "line 4: ", "stored 2 messages"},
+		{"not JSON", "1\n\n2\n{\"a\":\n5\n", "line 4: data: is not JSON", "stored 2 messages"},
 		{"first line", "nope\n1\n", "line 1: ", "stored 0 messages"},
 		{"too deep", "1\n" + strings.Repeat("[", 70) + strings.Repeat("]", 70) + "\n", "line 2: ", "stored 1 message in"},
 		{"too large for the namespace", "1\n" + big + "\n", "line 2: 4413", "stored 1 message in"},
@@ -248,7 +248,8 @@ func TestUsageErrors(t *testing.T) {
 		{"unquoted JSON", []string{"publish", "a", "{x:", "1}"}, "quote it for the shell"},
 		{"bad channel", []string{"publish", "a..b", "1"}, "empty segment"},
 		{"pattern", []string{"publish", "a.*", "1"}, "patterns"},
-		{"not JSON", []string{"publish", "a", "hello"}, "write JSON, or give --raw for text"},
+		{"not JSON", []string{"publish", "a", "hello"}, "rivulet: data: is not JSON"},
+		{"not JSON, a way out", []string{"publish", "a", "hello"}, "write JSON, or give --raw for text"},
 		{"bad header", []string{"publish", "a", "1", "--header", "x"}, `--header "x": write name=value`},
 		{"bad batch", []string{"publish", "a", "--batch", "5000"}, "--batch 5000: must be from 1 to 1000"},
 		{"bad url", []string{"publish", "a", "1", "--url", "localhost"}, `--url "localhost": write for example http://127.0.0.1:8080`},
@@ -268,6 +269,9 @@ func TestUsageErrors(t *testing.T) {
 		{"one session of nobody", []string{"sessions", "show", "alice"}, "show takes a user and a session"},
 		{"negative limit", []string{"sessions", "list", "--limit", "-1"}, "--limit -1: must not be negative"},
 		{"bad since", []string{"subscribe", "a", "--since", "yesterday"}, `--since "yesterday": write a span like 10m`},
+		{"since in seconds", []string{"subscribe", "a", "--since", "1795443363"}, `--since "1795443363": write a span like 10m or 7d, a time like`},
+		{"history of nothing", []string{"history", "a", "--last", "0"}, "--last 0: must be from 1 to 100000"},
+		{"options of many", []string{"publish", "a", "--updates", "1"}, "are for one message"},
 		{"two positions", []string{"subscribe", "a", "--position", "x", "--position", "y"}, "only a pattern has several"},
 		{"token and file", []string{"subscribe", "a", "--token", "x", "--token-file", "y"}, "exclude each other"},
 		{"bad set", []string{"serve", "--set", "x"}, `--set "x": write key=value`},
@@ -293,6 +297,9 @@ func TestPublishGivesUp(t *testing.T) {
 	// The time may be over between two attempts or in the middle of one.
 	if !strings.Contains(r.err, "4503") && !strings.Contains(r.err, "4504") {
 		t.Errorf("the error has no code:\n%s", r.err)
+	}
+	if strings.Count(r.err, "the node cannot be reached: dial tcp 127.0.0.1:1: ") != 1 || !strings.Contains(r.err, "; trying again for up to 300ms\n") {
+		t.Errorf("nothing, or too much, was said meanwhile:\n%s", r.err)
 	}
 	if !strings.Contains(r.err, "no answer within 300ms") || strings.Contains(r.err, "deadline") {
 		t.Errorf("the error does not say how long it was tried:\n%s", r.err)
@@ -324,7 +331,7 @@ func TestKeyFitsTheConfiguration(t *testing.T) {
 
 func TestEveryCommandHelps(t *testing.T) {
 	root := run(t, "", nil, "--help").check(t, 0)
-	for _, name := range []string{"serve", "publish", "subscribe", "token", "key", "migrate", "check", "bench", "version"} {
+	for _, name := range []string{"serve", "publish", "subscribe", "history", "groups", "token", "key", "revoke", "revocations", "migrate", "check", "bench", "version"} {
 		if !strings.Contains(root.out, "\n  "+name+" ") {
 			t.Errorf("rivulet --help does not list %s", name)
 		}

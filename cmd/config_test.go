@@ -245,7 +245,7 @@ func TestBadConfigurationsAreNamed(t *testing.T) {
 		},
 		{
 			name: "over the budget", file: "broker: {disk_budget: 2GiB}\nnamespaces: {a: {max_bytes: 1GiB}, b: {}}",
-			want: []string{"broker.disk_budget: is 2GiB; the max_bytes of the namespaces add up to 2GiB, and 112MiB more are needed"},
+			want: []string{"broker.disk_budget: is 2GiB; the max_bytes of the namespaces add up to 2GiB, and 120MiB more are needed"},
 		},
 		{
 			name: "webhook without anything", file: "webhooks: [{name: a}]",

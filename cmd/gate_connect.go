@@ -55,6 +55,7 @@ func (g *connectGate) Authenticate(ctx context.Context, token string, from sessi
 			return claims, auth.ErrMissing
 		}
 		q.Token = token
+		claims.IssuedAt = time.Now() // by the hook: a revocation is of what was before
 	} else {
 		if claims, err = g.verifier.Authenticate(ctx, token); err != nil {
 			return claims, err

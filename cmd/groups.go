@@ -15,7 +15,15 @@ func newGroups(s Streams) *cobra.Command {
 		Use:   "groups",
 		Short: "List, show and delete the durable groups of a channel",
 		Long: `The members of a durable group share the messages of a channel. These commands show how
-far a group is, and remove one with its place in the channel.`,
+far a group is, and remove one with its place in the channel. Of a group they print
+
+  pending      messages that no member has had
+  in_flight    messages that a member has, and has not settled
+  redelivered  messages of these that have had more than one attempt
+  waiting      nodes that ask for more`,
+		Example: `  rivulet groups list jobs:todo
+  rivulet groups show jobs:todo crew
+  rivulet groups delete jobs:todo crew`,
 		Args: arguments(0, 0, "list, show or delete"),
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}

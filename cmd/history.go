@@ -44,6 +44,9 @@ the original.`,
 			if err != nil {
 				return err
 			}
+			if cmd.Flags().Changed("last") && f.last == 0 {
+				return usagef("--last 0: must be from 1 to %d; without it, everything is printed", mostLast)
+			}
 			query, err := f.query(args[0])
 			if err != nil {
 				return err
@@ -54,7 +57,7 @@ the original.`,
 	f.client.add(cmd)
 	fs := cmd.Flags()
 	fs.IntVar(&f.last, "last", 0, "print the newest `n` messages only")
-	fs.StringVar(&f.since, "since", "", "begin with the first message stored at this `time`: how long ago, like 1h, or Unix milliseconds")
+	fs.StringVar(&f.since, "since", "", "begin with the first message stored since this `time`: "+sinceForms)
 	fs.StringVar(&f.after, "after", "", "begin after this `position`")
 	fs.StringVar(&f.before, "before", "", "end before this `position`")
 	fs.BoolVar(&f.latest, "latest", false, "print each message once, as its newest version")
@@ -76,11 +79,11 @@ func (f *historyFlags) query(channel string) (url.Values, error) {
 		query.Set("order", "desc")
 	}
 	if f.since != "" {
-		at, err := sinceMillis(f.since, time.Now())
+		at, err := parseSince(f.since, time.Now())
 		if err != nil {
 			return nil, err
 		}
-		query.Set("since", strconv.FormatInt(at, 10))
+		query.Set("since", strconv.FormatInt(at.UnixMilli(), 10))
 	}
 	if f.after != "" {
 		query.Set("after", f.after)
@@ -92,18 +95,6 @@ func (f *historyFlags) query(channel string) (url.Values, error) {
 		query.Set("fold", "latest")
 	}
 	return query, nil
-}
-
-// sinceMillis reads how long ago, or a Unix time in milliseconds.
-func sinceMillis(s string, now time.Time) (int64, error) {
-	if at, err := strconv.ParseInt(s, 10, 64); err == nil && at >= 0 {
-		return at, nil
-	}
-	var ago Duration
-	if err := ago.UnmarshalText([]byte(s)); err != nil || ago < 0 {
-		return 0, usagef("--since %q: write how long ago, like 90s, 1h or 7d, or a Unix time in milliseconds", s)
-	}
-	return now.Add(-time.Duration(ago)).UnixMilli(), nil
 }
 
 // historyPage is a page as the node answers it.

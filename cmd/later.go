@@ -15,7 +15,9 @@ import (
 const laterRetry = time.Second
 
 // optioned reports whether the message has options that go with one message only.
-func (f *publishFlags) optioned() bool { return f.delay != 0 || f.ttl != 0 }
+func (f *publishFlags) optioned() bool {
+	return f.delay != 0 || f.ttl != 0 || f.conflationKey != "" || f.updates != 0 || f.expects || f.exclude != ""
+}
 
 func (f *publishFlags) checkOptions() error {
 	switch {
@@ -43,7 +45,18 @@ func (f *publishFlags) later(ctx context.Context, n *node, p *publishing, out io
 		Headers map[string]string `json:"headers,omitempty"`
 		TTL     int64             `json:"ttl,omitempty"`
 		At      int64             `json:"deliver_at,omitempty"`
-	}{Data: data, Key: key, Headers: p.headers, TTL: int64(time.Duration(f.ttl) / time.Second)}
+
+		ConflationKey string  `json:"conflation_key,omitempty"`
+		Updates       uint64  `json:"updates,omitempty"`
+		Expected      *uint64 `json:"expected_offset,omitempty"`
+		Exclude       string  `json:"exclude,omitempty"`
+	}{
+		Data: data, Key: key, Headers: p.headers, TTL: int64(time.Duration(f.ttl) / time.Second),
+		ConflationKey: f.conflationKey, Updates: f.updates, Exclude: f.exclude,
+	}
+	if f.expects {
+		body.Expected = &f.expected
+	}
 	if f.delay > 0 {
 		body.At = time.Now().Add(time.Duration(f.delay)).UnixMilli()
 	}

@@ -13,7 +13,7 @@ import (
 const (
 	// bucketBytes is what the log needs of the disk budget beside the namespaces: for
 	// its records, durable sessions and scheduled messages.
-	bucketBytes Bytes = 112 << 20
+	bucketBytes Bytes = 120 << 20
 	// mostBudget is what a disk budget that is not set can be.
 	mostBudget Bytes = 16 << 30
 )

@@ -25,7 +25,6 @@ import (
 	"github.com/rivulet-rt/rivulet/broker/webhook"
 	"github.com/rivulet-rt/rivulet/cmd/edge"
 	"github.com/rivulet-rt/rivulet/fanout"
-	"github.com/rivulet-rt/rivulet/fanout/filter"
 	"github.com/rivulet-rt/rivulet/session"
 	"github.com/rivulet-rt/rivulet/session/limit"
 	"github.com/rivulet-rt/rivulet/session/sse"
@@ -133,6 +132,7 @@ func (n *Node) Start(ctx context.Context) error {
 		defer cancel()
 		return errors.Join(err, n.undo.run(ctx, n.log))
 	}
+	n.log.Info("started", slog.String("address", n.addr.String()))
 	return nil
 }
 
@@ -175,11 +175,7 @@ func (n *Node) setup(ctx context.Context) error {
 	}
 	control := b.NewControl()
 	presence := n.startPresence(hub, control, hooks)
-	filters, err := filter.NewSet()
-	if err != nil {
-		return fmt.Errorf("prepare filters: %w", err)
-	}
-	verifier, err := n.startAuth(ctx)
+	trust, verifier, err := n.startAuth(ctx, b)
 	if err != nil {
 		return err
 	}
@@ -193,14 +189,14 @@ func (n *Node) setup(ctx context.Context) error {
 		return err
 	}
 	publisher, reader := limit.NewPublisher(gates.publisher(b), limits), limit.NewReader(hub, limits)
-	registry, err := session.NewRegistry(n.limits(), session.Services{
+	registry, err := n.newRegistry(session.Services{
 		NewClient: func(sink fanout.Sink) session.Subscriber { return hub.NewClient(sink) },
-		History:   reader, Publisher: publisher, Limits: limits, Auth: callers, Subscriptions: verifier,
+		History:   reader, Publisher: publisher, Limits: limits, Auth: callers, Subscriptions: verifier, Revocations: trust.store,
 		Connect: gates.connect(), Subscribe: gates.subscribe(), Slow: gates.slow(),
-		Durable: b.Sessions(), Presence: presence, Others: control, Groups: b, Filters: filters,
-	}, n.log, n.reg)
+		Durable: b.Sessions(), Presence: presence, Others: control, Groups: b,
+	})
 	if err != nil {
-		return fmt.Errorf("prepare sessions: %w", err)
+		return err
 	}
 	if err := b.Sessions().Serve(registry, sessionObserver(hooks)); err != nil {
 		return fmt.Errorf("serve durable sessions: %w", err)
@@ -210,11 +206,8 @@ func (n *Node) setup(ctx context.Context) error {
 	}
 	registry.Start(ctx)
 	n.undo.push("sessions", registry.Drain)
+	n.undo.push("revocations", trust.enforce(ctx, registry))
 
-	var echo http.Handler
-	if n.cfg.Server.EchoEndpoint {
-		echo = websocket.NewEcho(registry, n.log)
-	}
 	n.serveAPI(ctx, doors, api.Deps{
 		Publisher: publisher,
 		Purger:    b,
@@ -231,25 +224,15 @@ func (n *Node) setup(ctx context.Context) error {
 		WebSocket: websocket.New(registry, n.log),
 		Events:    sse.New(registry, n.log),
 		Poll:      sse.NewPoller(registry, n.log),
-		Echo:      echo,
+		Echo:      n.echo(registry),
 
 		Sessions:       b.Sessions(),
 		SessionControl: b.Sessions(),
 		Webhooks:       webhookView{hooks},
+		Trust:          trust,
 	})
 	n.log.Info("started", slog.String("address", n.addr.String()))
 	return nil
-}
-
-// startAuth makes what verifies tokens, and has it keep the keys of issuers fresh.
-func (n *Node) startAuth(ctx context.Context) (*auth.Verifier, error) {
-	verifier, err := auth.New(n.auth, auth.Services{Log: n.log, Metrics: n.reg})
-	if err != nil {
-		return nil, fmt.Errorf("prepare authentication: %w", err)
-	}
-	verifier.Start(ctx)
-	n.undo.push("keys of issuers", verifier.Stop)
-	return verifier, nil
 }
 
 // Limits of the HTTP server. Bodies and answers have theirs in api, sockets in session.

@@ -1,13 +1,17 @@
 package cmd
 
 import (
+	"fmt"
 	"log/slog"
 	"math"
+	"net/http"
 
 	"github.com/rivulet-rt/rivulet/broker"
 	"github.com/rivulet-rt/rivulet/broker/webhook"
 	"github.com/rivulet-rt/rivulet/fanout"
+	"github.com/rivulet-rt/rivulet/fanout/filter"
 	"github.com/rivulet-rt/rivulet/session"
+	"github.com/rivulet-rt/rivulet/session/websocket"
 )
 
 // answerers are who answers what other nodes ask.
@@ -27,6 +31,28 @@ func (n *Node) startPresence(hub *fanout.Hub, control *broker.Control, hooks *we
 	who := n.cfg.presenceConfig(n.name)
 	who.Observer = n.presenceObserver(hooks)
 	return hub.StartPresence(who, bus, n.log, n.reg)
+}
+
+// newRegistry is where connections are, with filters of its own.
+func (n *Node) newRegistry(s session.Services) (*session.Registry, error) {
+	filters, err := filter.NewSet()
+	if err != nil {
+		return nil, fmt.Errorf("prepare filters: %w", err)
+	}
+	s.Filters = filters
+	registry, err := session.NewRegistry(n.limits(), s, n.log, n.reg)
+	if err != nil {
+		return nil, fmt.Errorf("prepare sessions: %w", err)
+	}
+	return registry, nil
+}
+
+// echo is what conformance suites talk to, nil where it is off.
+func (n *Node) echo(registry *session.Registry) http.Handler {
+	if !n.cfg.Server.EchoEndpoint {
+		return nil
+	}
+	return websocket.NewEcho(registry, n.log)
 }
 
 // limits are those of the connections, within the descriptors that there are.

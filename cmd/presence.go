@@ -75,8 +75,16 @@ func listMembers(ctx context.Context, s Streams, client *clientFlags, channel st
 			break
 		}
 	}
-	fmt.Fprintf(s.Err, "%d connections of %d users%s\n", page.Clients, page.Users, partially(page.Partial))
+	fmt.Fprintf(s.Err, "%s of %s%s\n", plural(page.Clients, "connection"), plural(page.Users, "user"), partially(page.Partial))
 	return nil
+}
+
+// plural is n with a noun that takes an s.
+func plural(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return strconv.Itoa(n) + " " + noun + "s"
 }
 
 func partially(partial bool) string {
@@ -95,7 +103,8 @@ func newConnections(s Streams) *cobra.Command {
 		Use:   "connections USER",
 		Short: "List a user's connections, or disconnect them",
 		Long: `Prints one line of JSON for each of the user's connections, on all nodes. With
---disconnect they are closed; a token that is still valid lets the user come back.
+--disconnect they are closed, and the clients stay away until they are started anew,
+unless --code says otherwise; a token that is still valid lets the user come back.
 It needs the action manage on all channels, "*:>".`,
 		Example: `  rivulet connections ann
   rivulet connections ann --disconnect --reason 'the account was closed'`,
@@ -120,7 +129,7 @@ It needs the action manage on all channels, "*:>".`,
 	client.add(cmd)
 	cmd.Flags().BoolVar(&disconnect, "disconnect", false, "close them")
 	cmd.Flags().IntVar(&code, "code", 4202, "close `code`: 4003 come back, 4006 come back with a fresh token, 4201 the token is not valid, 4202 stay away")
-	cmd.Flags().StringVar(&reason, "reason", "", "`text` that the client is told")
+	cmd.Flags().StringVar(&reason, "reason", "", "`text` that the client is told, instead of \"disconnected by an administrator\"")
 	return cmd
 }
 
@@ -144,6 +153,6 @@ func listConnections(ctx context.Context, s Streams, client *clientFlags, method
 	if answer.More {
 		more = " and more"
 	}
-	fmt.Fprintf(s.Err, "%d connections%s%s\n", len(answer.Connections), more, partially(answer.Partial))
+	fmt.Fprintf(s.Err, "%s%s%s\n", plural(len(answer.Connections), "connection"), more, partially(answer.Partial))
 	return nil
 }

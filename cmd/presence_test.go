@@ -21,7 +21,7 @@ func TestPresenceCommand(t *testing.T) {
 	if _, err := client.Subscribe(testContext(t), "chat:x", rivulet.SubscribeOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	r := run(t, "", at(n), "presence", "chat:x").check(t, 0, "1 connections of 0 users")
+	r := run(t, "", at(n), "presence", "chat:x").check(t, 0, "1 connection of 0 users")
 	if lines := decodeLines(t, r.out); len(lines) != 1 || len(lines[0]["client"].(string)) != 16 || lines[0]["since"] == nil {
 		t.Errorf("printed %s", r.out)
 	}

@@ -3,6 +3,7 @@ package cmd
 import (
 	"fmt"
 	"io"
+	"maps"
 	"net/url"
 	"slices"
 	"strings"
@@ -20,6 +21,13 @@ func printConfig(w io.Writer, cfg Config) error {
 	cfg.Webhooks = slices.Clone(cfg.Webhooks)
 	for i := range cfg.Webhooks {
 		cfg.Webhooks[i].URL = redactURLs(cfg.Webhooks[i].URL)
+	}
+	cfg.Auth.ConnectHook.Hook.URL = redactURLs(cfg.Auth.ConnectHook.Hook.URL)
+	cfg.Namespaces = maps.Clone(cfg.Namespaces)
+	for name, n := range cfg.Namespaces {
+		n.Hooks.Subscribe.URL = redactURLs(n.Hooks.Subscribe.URL)
+		n.Hooks.Publish.URL = redactURLs(n.Hooks.Publish.URL)
+		cfg.Namespaces[name] = n
 	}
 	enc := yaml.NewEncoder(w)
 	enc.SetIndent(2)

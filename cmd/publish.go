@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"strings"
 	"time"
 
@@ -27,6 +28,12 @@ type publishFlags struct {
 	batch   int
 	delay   Duration
 	ttl     Duration
+
+	conflationKey string
+	updates       uint64
+	expected      uint64
+	expects       bool // expected was given: 0 is an empty channel
+	exclude       string
 }
 
 func newPublish(s Streams) *cobra.Command {
@@ -46,11 +53,13 @@ short can be run again within the namespace's window and stores nothing twice.`,
   rivulet publish chat:lobby --raw 'hello, as a JSON string'
   rivulet publish orders:eu.de '{"id":4711}' --key order-4711 --header source=shop
   rivulet publish chat:lobby '{"text":"time for lunch"}' --delay 30m
+  rivulet publish chat:lobby '{"text":"hullo"}' --updates 1
   rivulet publish readings < readings.jsonl
   tail -f app.log | rivulet publish logs:app --raw`,
 		Args: arguments(1, 2, "a channel and at most one JSON value (quote it for the shell)"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			p, err := f.publisher(s.Environ, args[0])
+			f.expects = cmd.Flags().Changed("expected-offset")
+			p, err := f.publisher(s, args[0])
 			if err != nil {
 				return err
 			}
@@ -60,9 +69,10 @@ short can be run again within the namespace's window and stores nothing twice.`,
 				if err != nil {
 					return err
 				}
+				n.http = p.http
 				return f.later(cmd.Context(), n, p, s.Out, args[1])
 			case f.optioned():
-				return usagef("--delay and --ttl are for one message; give it as the second argument")
+				return usagef("--delay, --ttl, --conflation-key, --updates, --expected-offset and --exclude are for one message; give it as the second argument")
 			case len(args) == 2:
 				return p.one(cmd.Context(), s.Out, args[1])
 			}
@@ -77,6 +87,10 @@ short can be run again within the namespace's window and stores nothing twice.`,
 	fs.TextVar(&f.timeout, "timeout", f.timeout, "`time` to try for one message or batch while the node is away")
 	fs.TextVar(&f.delay, "delay", f.delay, "store the message in the channel after this `time`, at most a year; see: rivulet schedule")
 	fs.TextVar(&f.ttl, "ttl", f.ttl, "have the message gone after this `time`")
+	fs.StringVar(&f.conflationKey, "conflation-key", "", "`key` of which this is the newest message, for those who subscribe with --conflate key")
+	fs.Uint64Var(&f.updates, "updates", 0, "`offset` of the message of which this is a new version")
+	fs.Uint64Var(&f.expected, "expected-offset", 0, "store the message only if the channel's last one has this `offset`; 0: if the channel is empty")
+	fs.StringVar(&f.exclude, "exclude", "", "`client` that does not get the message, a connection as presence lists it")
 	fs.IntVar(&f.batch, "batch", f.batch, "send at most `n` lines in one request; with 1, order is kept even while the node refuses some for a moment")
 	return cmd
 }
@@ -93,10 +107,11 @@ type publishing struct {
 	raw       bool
 	timeout   time.Duration
 	batch     int
+	http      *http.Client
 }
 
-func (f *publishFlags) publisher(environ []string, channel string) (*publishing, error) {
-	if err := f.client.resolve(environ); err != nil {
+func (f *publishFlags) publisher(s Streams, channel string) (*publishing, error) {
+	if err := f.client.resolve(s.Environ); err != nil {
 		return nil, err
 	}
 	if _, err := fanout.ParseChannel(channel); err != nil {
@@ -122,8 +137,9 @@ func (f *publishFlags) publisher(environ []string, channel string) (*publishing,
 		}
 		p.headers[name] = value
 	}
+	p.http = &http.Client{Timeout: requestTimeout, Transport: &patience{next: http.DefaultTransport, err: s.Err, timeout: p.timeout}}
 	var err error
-	if p.publisher, err = rivulet.NewPublisher(f.client.url, rivulet.PublisherOptions{Token: f.client.token}); err != nil {
+	if p.publisher, err = rivulet.NewPublisher(f.client.url, rivulet.PublisherOptions{Token: f.client.token, Client: p.http}); err != nil {
 		return nil, usagef("%w", err)
 	}
 	return p, nil
@@ -264,11 +280,7 @@ func (s *summary) add(p rivulet.Published) {
 
 func (s *summary) print(w io.Writer) {
 	took := time.Since(s.began)
-	noun := "messages"
-	if s.stored == 1 {
-		noun = "message"
-	}
-	fmt.Fprintf(w, "stored %d %s in %s in %v (%.0f per second)", s.stored, noun, s.channel, took.Round(time.Millisecond), float64(s.stored)/took.Seconds())
+	fmt.Fprintf(w, "stored %s in %s in %v (%.0f per second)", plural(s.stored, "message"), s.channel, took.Round(time.Millisecond), float64(s.stored)/took.Seconds())
 	if s.duplicates > 0 {
 		fmt.Fprintf(w, ", %d of them were stored before", s.duplicates)
 	}

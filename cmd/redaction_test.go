@@ -119,7 +119,14 @@ func TestNothingRevealsSecrets(t *testing.T) {
 
 // TestCommandsRevealNoSecrets: neither what they print nor what they complain of.
 func TestCommandsRevealNoSecrets(t *testing.T) {
-	file := writeFile(t, "rivulet.yaml", `auth: {hmac: {secret: `+hmacSecret+`}}
+	file := writeFile(t, "rivulet.yaml", `auth:
+  hmac: {secret: `+hmacSecret+`}
+  connect_hook: {hook: {url: 'https://hush-user:hush-pass@example.com/x?k=hush-query', secret: `+webhookSecret+`}}
+namespaces:
+  default:
+    hooks:
+      subscribe: {url: 'https://hush-user:hush-pass@example.com/x?k=hush-query', secret: `+webhookSecret+`}
+      publish: {url: 'https://hush-user:hush-pass@example.com/x?k=hush-query', secret: `+webhookSecret+`}
 broker: {nats_url: 'nats://`+natsUser+`:`+natsPassword+`@127.0.0.1:1'}
 webhooks: [{name: a, url: 'https://hush-user:hush-pass@example.com/x?k=hush-query', secret: `+webhookSecret+`, events: [message.published], channels: ['default:>']}]
 `)

@@ -55,8 +55,9 @@ func usagef(format string, args ...any) error {
 // further problems under the first.
 func present(err error) string {
 	text := strings.TrimSpace(err.Error())
-	text = strings.TrimPrefix(strings.TrimPrefix(text, "rivulet: "), "cmd: ")
-	text = strings.ReplaceAll(text, ": rivulet: ", ": ")
+	for _, name := range []string{"rivulet", "cmd", "protocol"} {
+		text = strings.ReplaceAll(strings.TrimPrefix(text, name+": "), ": "+name+": ", ": ")
+	}
 	return strings.ReplaceAll(text, "\n", "\n  ")
 }
 
@@ -102,6 +103,8 @@ is subscribed: in order, live, and after a disconnection from where they stopped
 		newConnections(s),
 		newToken(s),
 		newKey(s),
+		newRevoke(s),
+		newRevocations(s),
 		newMigrate(s),
 		newCheck(s),
 		newBench(s),

@@ -36,6 +36,21 @@ func TestHistoryCommand(t *testing.T) {
 	run(t, "", []string{"RIVULET_URL=http://127.0.0.1:1"}, "history", "chat:x").check(t, 1, "cannot be reached")
 }
 
+func TestPublishOptions(t *testing.T) {
+	n := startNode(t, devConfig(t))
+	since := fmt.Sprint(time.Now().Add(-time.Minute).UnixMilli())
+	offset := fmt.Sprint(decodeLines(t, run(t, "", at(n), "publish", "chat:x", "1", "--expected-offset", "0").check(t, 0).out)[0]["offset"])
+	run(t, "", at(n), "publish", "chat:x", "1", "--expected-offset", "0").check(t, 1, "409", "has the offset "+offset)
+	run(t, "", at(n), "publish", "chat:x", "2", "--updates", "4711").check(t, 1, "404")
+	run(t, "", at(n), "publish", "chat:x", "2", "--updates", offset, "--conflation-key", "k", "--exclude", "0123456789abcdef").check(t, 0)
+	for _, args := range [][]string{{"history", "chat:x", "--since", since}, {"subscribe", "chat:x", "--since", since, "--count", "2"}} {
+		got := decodeLines(t, run(t, "", at(n), args...).check(t, 0).out)
+		if len(got) != 2 || got[0]["updates"] != nil || fmt.Sprint(got[1]["updates"]) != offset || got[1]["conflation_key"] != "k" {
+			t.Errorf("%v printed %v", args, got)
+		}
+	}
+}
+
 func TestDeleteCommand(t *testing.T) {
 	n := startNode(t, devConfig(t))
 	stored := decodeLines(t, run(t, "", at(n), "publish", "chat:x", "1").check(t, 0).out)[0]

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -73,7 +75,7 @@ pattern takes --since and --position, but not --last.`,
 	f.client.add(cmd)
 	fs := cmd.Flags()
 	fs.IntVar(&f.last, "last", 0, "start with the newest `n` messages, 1 to 1000; of one channel, not of a pattern")
-	fs.StringVar(&f.since, "since", "", "start with what was stored since this `time`: a span back like 10m or 7d, or 2006-01-02T15:04:05Z")
+	fs.StringVar(&f.since, "since", "", "start with what was stored since this `time`: "+sinceForms)
 	fs.StringArrayVar(&f.positions, "position", nil, "go on after this `position`, as it was printed; may be repeated for a pattern")
 	fs.StringVar(&f.filter, "filter", "", "only messages for which this `expression` is true, over headers, user and client: headers.kind == 'alert'")
 	fs.StringVar(&f.conflate, "conflate", "", "leave out what is outdated: only the newest `of` each conflation key (key), or the newest alone (last)")
@@ -133,13 +135,24 @@ func (f *subscribeFlags) options(channel string, now time.Time) (rivulet.Subscri
 	return opts, err
 }
 
+// sinceForms says what parseSince reads.
+const sinceForms = "a span back like 10m or 7d, 2006-01-02T15:04:05Z, or Unix milliseconds"
+
+// leastMillis is what the milliseconds of a time have at least, 2001-09-09: less is
+// seconds, in a year of this century.
+const leastMillis = 1e12
+
 func parseSince(s string, now time.Time) (time.Time, error) {
 	if t, err := time.Parse(time.RFC3339, s); err == nil {
 		return t, nil
 	}
+	if ms, err := strconv.ParseInt(s, 10, 64); err == nil && ms >= leastMillis && ms <= math.MaxInt64/int64(time.Millisecond) {
+		return time.UnixMilli(ms), nil
+	}
 	var d Duration
 	if err := d.UnmarshalText([]byte(s)); err != nil || d <= 0 {
-		return time.Time{}, usagef("--since %q: write a span like 10m or 7d, or a time like %s", s, now.UTC().Format(time.RFC3339))
+		return time.Time{}, usagef("--since %q: write a span like 10m or 7d, a time like %s, or one in Unix milliseconds, like %d",
+			s, now.UTC().Format(time.RFC3339), now.UnixMilli())
 	}
 	return now.Add(-time.Duration(d)), nil
 }
@@ -223,6 +236,7 @@ func (f *subscribeFlags) line(dst []byte, m *rivulet.Message) []byte {
 	event := protocol.MessageEvent{
 		Channel: m.Channel, Offset: m.Offset, Position: m.Position, Time: m.Time.UnixMilli(),
 		ID: m.ID, User: m.User, Client: m.Client, Headers: m.Headers, Data: m.Data,
+		ConflationKey: m.ConflationKey, Updates: m.Updates,
 	}
 	if m.Data == nil {
 		event.DataBase64 = new(base64.StdEncoding.EncodeToString(m.Bytes))
@@ -250,6 +264,8 @@ func (f *subscribeFlags) tellState(w io.Writer, change rivulet.StateChange) {
 func (f *subscribeFlags) tellUpdate(w io.Writer, u rivulet.Update) {
 	gap := u.Gap()
 	switch {
+	case gap != nil && gap.Reason == protocol.ReasonReset:
+		f.tell(w, "reset: the durable session was put to another place in %s; delivery goes on there", gap.Channel)
 	case gap != nil:
 		f.tell(w, "gap: messages of %s are gone (%s); delivery goes on after them", gap.Channel, gap.Reason)
 	case f.quiet:
@@ -265,9 +281,27 @@ func (f *subscribeFlags) tellPosition(w io.Writer, sub *rivulet.Subscription) {
 	if f.quiet || len(positions) == 0 {
 		return
 	}
+	where := " --position " + strings.Join(positions, " --position ")
 	if f.durable {
-		f.tell(w, "go on with: rivulet subscribe '%s' --durable --session %s", sub.Channel(), f.session)
-		return
+		where = " --durable --session " + f.session
 	}
-	f.tell(w, "go on with: rivulet subscribe '%s' --position %s", sub.Channel(), strings.Join(positions, " --position "))
+	f.tell(w, "go on with: rivulet subscribe %s%s%s", shellQuote(sub.Channel()), where, f.refinements())
 }
+
+// refinements are the flags that a subscription has to give again to go on as it was.
+func (f *subscribeFlags) refinements() string {
+	flags := ""
+	if f.filter != "" {
+		flags += " --filter " + shellQuote(f.filter)
+	}
+	if f.conflate != "" {
+		flags += " --conflate " + f.conflate
+	}
+	if f.maxRate != 0 {
+		flags += " --max-rate " + strconv.Itoa(f.maxRate)
+	}
+	return flags
+}
+
+// shellQuote has a shell take s as one word.
+func shellQuote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }

@@ -198,12 +198,18 @@ func newKey(s Streams) *cobra.Command {
 	var allow []string
 	cmd := &cobra.Command{
 		Use:   "key NAME --allow PATTERN=ACTIONS",
-		Short: "Make an API key for a publisher",
-		Long: `Makes a random API key for a back end that publishes. It prints the key, which is
-shown only here, and the entry for auth.keys of the configuration, which has only
-the key's hash.`,
-		Example: `  rivulet key shop --allow 'orders:>=publish'`,
-		Args:    arguments(1, 1, "the name of the key"),
+		Short: "Make, list and revoke API keys of publishers",
+		Long: `Looks after API keys of back ends that publish. With create, list and revoke it is
+about those that running nodes keep in the log.
+
+With a NAME alone it speaks to no node: it makes a random key, prints it, which is shown
+only here, and the entry for auth.keys of the configuration, which has only the key's
+hash.`,
+		Example: `  rivulet key create --name shop --allow 'orders:>=publish'
+  rivulet key list
+  rivulet key revoke shop
+  rivulet key shop --allow 'orders:>=publish'   # for the configuration`,
+		Args: arguments(1, 1, "the name of the key"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			caps, err := parseAllow(allow)
 			if err != nil {
@@ -218,6 +224,7 @@ the key's hash.`,
 		},
 	}
 	cmd.Flags().StringArrayVar(&allow, "allow", nil, "what it may do, as `pattern=actions`; may be repeated")
+	cmd.AddCommand(keyCommands(s)...)
 	return cmd
 }
 

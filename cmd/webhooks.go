@@ -213,6 +213,7 @@ func (n NamespaceConfig) undeliveredProblems(flush Duration) []error {
 func (c Config) webhookConfig(node string) (webhook.Config, error) {
 	cfg := webhook.DefaultConfig()
 	cfg.Node = node
+	cfg.Alone = c.Broker.NATSURL == ""
 	cfg.VacatedAfter = time.Duration(c.Events.VacatedAfter)
 	cfg.Undelivered = map[string]time.Duration{}
 	var errs []error

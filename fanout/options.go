@@ -11,6 +11,9 @@ import (
 const (
 	MaxTTL   = 10 * 365 * 24 * time.Hour // of one message
 	MaxAhead = 365 * 24 * time.Hour      // of a scheduled message
+	// leastDeliverAt, 2001-09-09, is above every time in seconds of this age: a publisher
+	// who sends those is told so, rather than taken to mean 1970.
+	leastDeliverAt = 1e12
 	// clientIDBytes is the length of a connection's ID, in hexadecimal.
 	clientIDBytes = 16
 )
@@ -56,12 +59,12 @@ func (o *PublishOptions) check() error {
 	switch {
 	case o.TTL < 0 || o.TTL > int64(MaxTTL/time.Second):
 		return badInput("ttl", "is %d, must be from 1 to %d seconds", o.TTL, int64(MaxTTL/time.Second))
-	case o.DeliverAt < 0:
-		return badInput("deliver_at", "is %d, must be a Unix time in milliseconds", o.DeliverAt)
 	case o.Delay < 0 || o.Delay > MaxAhead.Milliseconds():
 		return badInput("delay", "is %d, must be from 1 to %d milliseconds, a year", o.Delay, MaxAhead.Milliseconds())
 	case o.DeliverAt != 0 && o.Delay != 0:
 		return badInput("delay", "cannot be given together with deliver_at")
+	case o.DeliverAt != 0 && o.DeliverAt < leastDeliverAt:
+		return badInput("deliver_at", "is %d, which is no time after 2001: deliver_at is in milliseconds, %d for now", o.DeliverAt, time.Now().UnixMilli())
 	case o.Updates > protocol.MaxID:
 		return badInput("updates", "is %d, must be the offset of a message, at most %d", o.Updates, uint64(protocol.MaxID))
 	case o.ExpectedOffset != nil && *o.ExpectedOffset > protocol.MaxID:

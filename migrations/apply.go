@@ -67,6 +67,7 @@ func steps() []Step {
 		{Version: 3, Name: "schedules", run: createSchedules},
 		{Version: 4, Name: "sessions", run: createSessions},
 		{Version: 5, Name: "events", run: createEvents},
+		{Version: 6, Name: "trust", run: createTrust},
 	}
 }
 

@@ -228,7 +228,7 @@ type SubscribedEvent struct {
 	Position  string   `json:"position,omitempty"`
 	Positions []string `json:"positions,omitempty"`
 	Recovered bool     `json:"recovered"`
-	// Reason says why Recovered is false: retention, purged or log_changed.
+	// Reason says why Recovered is false: retention, purged, log_changed or reset.
 	Reason string `json:"reason,omitempty"`
 	// Durable repeats the command's; Resumed says that the session had a position in
 	// the channel, where delivery goes on.
@@ -344,6 +344,7 @@ const (
 	ReasonRetention  = "retention"   // aged out, or over a limit of the channel or the namespace
 	ReasonPurged     = "purged"      // the channel was emptied on request
 	ReasonLogChanged = "log_changed" // the log was recreated, restored or rolled back
+	ReasonReset      = "reset"       // a durable session was put to another place
 )
 
 // GapEvent says that messages before Position are gone; delivery goes on from there.

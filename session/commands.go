@@ -150,11 +150,15 @@ func connect(ctx context.Context, s *Session, cmd *protocol.Command) error {
 // supersede takes claims in place of those of the handshake, whose channels may have
 // been subscribed to already.
 func (s *Session) supersede(claims auth.Claims) {
+	defer s.exclude()()
 	before, had := s.claimed(), s.ready.Load()
 	s.admit(claims)
 	switch {
 	case !had:
 	case before.Publisher() != claims.Publisher():
+		if s.asking != nil {
+			clear(s.asking.waiting) // a hook that allows the one does not allow the other
+		}
 		s.revokeUnallowed(auth.Claims{}) // another user's subscriptions are none of this one's
 	default:
 		s.revokeUnallowed(claims)

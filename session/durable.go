@@ -291,7 +291,7 @@ func yieldEvent(why fanout.YieldReason) protocol.DisconnectEvent {
 		}
 	case fanout.YieldDeleted:
 		ev := disconnect(protocol.CloseSuperseded)
-		ev.Reason = "the durable session was deleted"
+		ev.Reason = "the durable session was deleted; connect again to begin a new one"
 		return ev
 	case fanout.YieldTaken:
 	}

@@ -218,4 +218,4 @@ func (s *Session) durableEvent(ev *protocol.SubscribedEvent, c fanout.Channel, r
 }
 
 // ReasonReset is the reason of a subscription that begins where an operator put it.
-const ReasonReset = "reset"
+const ReasonReset = protocol.ReasonReset

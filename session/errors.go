@@ -39,7 +39,7 @@ type refusal struct {
 func refusals() []refusal {
 	return []refusal{
 		{err: fanout.ErrOutcomeUnknown, code: protocol.ErrorOutcomeUnknown, retry: time.Second},
-		{err: fanout.ErrUnknownNamespace, code: protocol.ErrorNotFound, text: "the channel's namespace is not configured", field: "channel"},
+		{err: fanout.ErrUnknownNamespace, code: protocol.ErrorNotFound, text: "the channel's namespace is not configured on this server; add namespaces.<name> to its configuration", field: "channel"},
 		{err: fanout.ErrUnavailable, code: protocol.ErrorUnavailable, text: "the log cannot be reached; nothing was stored", retry: time.Second},
 		{err: fanout.ErrTooBusy, code: protocol.ErrorTooManyRequests, text: "the log is busy; nothing was stored", retry: 500 * time.Millisecond},
 		{err: fanout.ErrDiskFull, code: protocol.ErrorUnavailable, text: "the log is out of disk space; nothing was stored", retry: 5 * time.Second},

@@ -31,8 +31,10 @@ const (
 	lapsed
 	// withdrawn ends one whose subscription token was revoked.
 	withdrawn
-	// unasked marks the tokens of subscriptions that the connection's token names.
+	// unasked marks the tokens of subscriptions that the connection's token names, took
+	// those of the client's own that take the place of one.
 	unasked uint64 = 1 << 61
+	took    uint64 = 1 << 60
 )
 
 // authorise is what lets a subscription begin: the connection's own claims, or those of
@@ -196,33 +198,6 @@ func endOf(why uint64) protocol.UnsubscribedEvent {
 	return protocol.UnsubscribedEvent{Code: code, Reason: code.Reason()}
 }
 
-// Revocable is a Member whose tokens may be revoked while it lasts.
-type Revocable interface {
-	// Revoke ends what rests on claims of which revoked says so: the connection, with
-	// 4206, or one subscription, with 4700. It does not wait, and may be called from any
-	// goroutine; revoked must return at once.
-	Revoke(revoked func(auth.Claims) bool)
-}
-
-// Revoke has all connections of this node end what rests on revoked claims. It returns
-// when all have been asked to.
-func (r *Registry) Revoke(revoked func(auth.Claims) bool) {
-	for _, m := range r.members() {
-		if k, ok := m.(Revocable); ok {
-			k.Revoke(revoked)
-		}
-	}
-}
-
-// Revoke implements Revocable.
-func (s *Session) Revoke(revoked func(auth.Claims) bool) {
-	if s.ready.Load() && revoked(s.claimed()) {
-		s.Disconnect(disconnect(protocol.CloseRevoked))
-		return
-	}
-	s.endGrants(withdrawn, revoked)
-}
-
 // Begin subscribes to what the token of the handshake names. The transport calls it once,
 // when the session is among the registry's members, and before it reads.
 func (s *Session) Begin(h Handshake) {
@@ -283,23 +258,6 @@ func notBegun(channel string, err error) *protocol.UnsubscribedEvent {
 	return &protocol.UnsubscribedEvent{Channel: channel, Code: code, Reason: ev.Message}
 }
 
-// displace ends the subscription to a channel that the connection's token has named, so
-// that the client's own can begin; the client hears nothing of it but that.
-func (s *Session) displace(c fanout.Channel) {
-	s.mu.Lock()
-	client := s.client
-	i := slices.IndexFunc(s.subs, func(j joined) bool { return j.channel == c && j.token&unasked != 0 })
-	if i >= 0 {
-		token := s.subs[i].token
-		s.subs = slices.Delete(s.subs, i, i+1)
-		s.asked = slices.DeleteFunc(s.asked, func(q question) bool { return q.token == token })
-	}
-	s.mu.Unlock()
-	if i >= 0 {
-		_ = client.Unsubscribe(replaced, c) // fails if it has ended by itself meanwhile
-	}
-}
-
 // unaskedAnswer handles what the hub says of subscriptions that no command stands for;
 // false is for answer.
 func (s *Session) unaskedAnswer(n fanout.Notice) (done, ok bool) {
@@ -310,7 +268,7 @@ func (s *Session) unaskedAnswer(n fanout.Notice) (done, ok bool) {
 		if n.Kind == fanout.NoticeFailed {
 			return true, true // it ended by itself before, and the client knows
 		}
-		s.forget(n.Channel, 0)
+		// It is not among the subscriptions any more: one that is there came after it.
 		ev := endOf(n.Token)
 		ev.Channel = n.Channel.String()
 		return true, s.push(&protocol.Event{Unsubscribed: &ev})

@@ -80,13 +80,21 @@ func (s *Session) subscribeGroup(ctx context.Context, id uint64, cmd *protocol.S
 	if err != nil {
 		return err
 	}
-	s.displace(req.Channel)
-	st := &seat{session: s, channel: req.Channel, group: req.Group}
-	if err := s.reserve(st, given); err != nil {
+	// The end of a channel is read, too.
+	if err := s.registry.services.Limits.Read(ctx, s.claimed().Publisher(), s.ID(), backlog(req.Start)); err != nil {
 		return err
+	}
+	st := &seat{session: s, channel: req.Channel, group: req.Group}
+	client, err := s.reserve(st, given)
+	if err != nil {
+		return err
+	}
+	if st.token&took != 0 {
+		_ = client.Unsubscribe(replaced, req.Channel) // fails if it has ended by itself meanwhile
 	}
 	req.Member = st
 	s.work.Go(func() { s.joinGroup(ctx, id, st, req) })
+	s.recheckGrant(given)
 	return nil
 }
 
@@ -117,25 +125,31 @@ func parseGroup(cmd *protocol.SubscribeCommand) (fanout.GroupRequest, error) {
 	return req, nil
 }
 
-// reserve notes a membership among the subscriptions, before it begins.
-func (s *Session) reserve(st *seat, given *grant) error {
+// reserve notes a membership among the subscriptions, before it begins. client is that of
+// the subscription whose place it takes, if its token has the mark took.
+func (s *Session) reserve(st *seat, given *grant) (client Subscriber, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if slices.ContainsFunc(s.subs, func(j joined) bool { return j.channel == st.channel }) {
-		return fanout.ErrAlreadySubscribed
-	}
-	if len(s.subs) >= s.registry.cfg.MaxSubscriptions {
-		return Forbidden("channel", "this connection has %d subscriptions, as many as it may; unsubscribe some", len(s.subs))
+	takes, err := s.mayJoinLocked(st.channel)
+	if err != nil {
+		return nil, err
 	}
 	if s.seats == nil {
 		s.seats = &seats{settling: make(chan struct{}, s.registry.cfg.MaxPublishes)}
 	}
+	if len(s.seats.joining) >= maxAsked {
+		return nil, refuse(protocol.ErrorTooManyRequests, "channel", "%d memberships have not begun yet; wait for some of them", maxAsked)
+	}
 	s.tokens++
 	st.token = s.tokens
+	if takes >= 0 {
+		s.dropLocked(takes)
+		st.token |= took
+	}
 	s.subs = append(s.subs, joined{channel: st.channel, token: st.token})
 	s.seats.joining = append(s.seats.joining, st)
 	s.keepLocked(given, st.token)
-	return nil
+	return s.client, nil
 }
 
 func (s *Session) joinGroup(ctx context.Context, id uint64, st *seat, req fanout.GroupRequest) {
@@ -149,6 +163,7 @@ func (s *Session) joinGroup(ctx context.Context, id uint64, st *seat, req fanout
 			err = refuse(protocol.ErrorNotFound, "channel", "unsubscribed before it began")
 		}
 		s.refuse(id, ReadErrorEvent(err), err)
+		s.tookInVain(st.channel, st.token)
 		return
 	}
 	if s.push(&protocol.Event{ID: id, Subscribed: &protocol.SubscribedEvent{

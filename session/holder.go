@@ -28,6 +28,7 @@ func (s *Session) admit(claims auth.Claims) {
 	s.mu.Unlock()
 	s.tighten(claims.Limits)
 	s.ready.Store(true)
+	s.registry.recheck(s)
 }
 
 // holder is what a session keeps of its claims; when they end is kept apart.

@@ -54,9 +54,11 @@ type Services struct {
 	Auth      Authenticator
 	// Subscriptions verifies the tokens of single subscriptions; nil: there are none.
 	Subscriptions SubscriptionAuthenticator
-	Groups        Groups       // nil: there are none
-	Durable       DurableStore // nil keeps no durable sessions
-	Presence      Attendance   // nil where there is none
+	// Revocations knows what holds no longer; nil: nothing is ever revoked.
+	Revocations auth.Revocations
+	Groups      Groups       // nil: there are none
+	Durable     DurableStore // nil keeps no durable sessions
+	Presence    Attendance   // nil where there is none
 	// Others asks the other nodes; nil on a node that is alone.
 	Others  Asker
 	Filters Filters // nil: there are none
@@ -248,6 +250,7 @@ func (s *Slot) Enter(m Member) {
 	r.mu.Lock()
 	draining, count := r.draining, r.count
 	r.mu.Unlock()
+	r.recheck(m)
 	if draining { // it began since Admit, and may have missed this member
 		m.Disconnect(drainEvent(r.returnWindow(count)))
 	}

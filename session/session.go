@@ -70,6 +70,7 @@ type Session struct {
 	mu     sync.Mutex // guards the following
 	holder holder
 	client Subscriber // made by the first subscribe
+	ended  bool       // nothing is subscribed to any more
 	tokens uint64     // counts what the hub is asked
 	asked  []question
 	subs   []joined
@@ -99,7 +100,6 @@ var (
 	_ fanout.Identified = (*Session)(nil)
 	_ Member            = (*Session)(nil)
 	_ Owned             = (*Session)(nil)
-	_ Revocable         = (*Session)(nil)
 )
 
 // Init makes a zero Session one whose frames wait until Outbound().Start. The owner is
@@ -231,6 +231,7 @@ func (s *Session) answer(n fanout.Notice) bool {
 			return true // it ended by itself before it was revoked, and the client knows
 		}
 		s.forget(n.Channel, n.Token)
+		defer s.tookInVain(n.Channel, n.Token)
 		s.registry.metrics.errors.WithLabelValues(label(ErrorEvent(n.Err).Code)).Inc()
 	}
 	kept := passing
@@ -335,7 +336,11 @@ func (s *Session) Abort() { s.out.Abort() }
 // End ends the subscriptions and waits for all that the session started and for
 // the last frame. The reading goroutine calls it last; the wire is closed then.
 func (s *Session) End() {
-	if c := s.subscriber(); c != nil {
+	s.mu.Lock()
+	s.ended = true // what a hook still thinks about does not begin any more
+	c := s.client
+	s.mu.Unlock()
+	if c != nil {
 		c.Close()
 	}
 	s.leaveGroups(nil)

@@ -39,7 +39,6 @@ func (s *Session) begin(ctx context.Context, cmd *protocol.Command, req fanout.S
 		return err
 	}
 	defer release()
-	s.displace(req.Channel)
 	kept := passing
 	if cmd.Subscribe.Durable {
 		if err := s.mayJoin(req.Channel); err != nil {
@@ -57,12 +56,17 @@ func (s *Session) begin(ctx context.Context, cmd *protocol.Command, req fanout.S
 	if err != nil {
 		return err
 	}
+	if token&took != 0 {
+		_ = client.Unsubscribe(replaced, req.Channel) // fails if it has ended by itself meanwhile
+	}
 	req.Token = token
 	if err := client.Subscribe(req); err != nil {
 		s.forget(req.Channel, token)
 		s.answered(token)
+		s.tookInVain(req.Channel, token)
 		return err
 	}
+	s.recheckGrant(given)
 	return nil
 }
 
@@ -77,16 +81,26 @@ func (s *Session) joined(c fanout.Channel) (token uint64, ok bool) {
 	return s.subs[i].token, true
 }
 
-// mayJoin reports why a subscription cannot begin, if it cannot.
+// mayJoin reports why a subscription of the client's own cannot begin, if it cannot.
 func (s *Session) mayJoin(c fanout.Channel) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.mayJoinLocked(c)
+	_, err := s.mayJoinLocked(c)
+	return err
 }
 
-func (s *Session) mayJoinLocked(c fanout.Channel) error {
-	if slices.ContainsFunc(s.subs, func(j joined) bool { return j.channel == c }) {
-		return fanout.ErrAlreadySubscribed
+// mayJoinLocked returns the index of the subscription whose place a new one takes, one that
+// the connection's token named, or -1. s.mu is held.
+func (s *Session) mayJoinLocked(c fanout.Channel) (takes int, err error) {
+	if s.ended {
+		return -1, fanout.ErrClosed
+	}
+	takes = slices.IndexFunc(s.subs, func(j joined) bool { return j.channel == c })
+	if takes >= 0 {
+		if s.subs[takes].token&unasked == 0 {
+			return -1, fanout.ErrAlreadySubscribed
+		}
+		return takes, nil
 	}
 	most := s.registry.cfg.MaxSubscriptions
 	if l := s.holder.limits; l != nil {
@@ -94,17 +108,25 @@ func (s *Session) mayJoinLocked(c fanout.Channel) error {
 	}
 	if len(s.subs) >= most {
 		s.registry.services.Limits.Subscriptions()
-		return Forbidden("channel", "this connection has %d subscriptions, as many as it may; unsubscribe some, or use a pattern", len(s.subs))
+		return -1, Forbidden("channel", "this connection has %d subscriptions, as many as it may; unsubscribe some, or use a pattern", len(s.subs))
 	}
-	return nil
+	return -1, nil
 }
 
-// join notes a subscription before it begins, since its outcome may come at once.
+// join notes a subscription before it begins, since its outcome may come at once. Where it
+// takes the place of one that the connection's token named, its token has the mark took.
 func (s *Session) join(c fanout.Channel, id, mark uint64, kept durability, given *grant) (client Subscriber, token uint64, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.mayJoinLocked(c); err != nil {
+	takes, err := s.mayJoinLocked(c)
+	switch {
+	case err != nil:
 		return nil, 0, err
+	case takes >= 0 && mark&unasked != 0:
+		return nil, 0, fanout.ErrAlreadySubscribed
+	case takes >= 0:
+		s.dropLocked(takes)
+		mark |= took
 	}
 	if s.client == nil {
 		s.client = s.registry.services.NewClient(s)
@@ -116,4 +138,20 @@ func (s *Session) join(c fanout.Channel, id, mark uint64, kept durability, given
 		s.durable.bind(c, token, kept)
 	}
 	return s.client, token, nil
+}
+
+// dropLocked takes out a subscription of which nobody shall hear any more. s.mu is held.
+func (s *Session) dropLocked(i int) {
+	token := s.subs[i].token
+	s.subs = slices.Delete(s.subs, i, i+1)
+	s.asked = slices.DeleteFunc(s.asked, func(q question) bool { return q.token == token })
+}
+
+// tookInVain tells of the subscription whose place another has taken that did not begin.
+func (s *Session) tookInVain(c fanout.Channel, token uint64) {
+	if token&took != 0 {
+		s.push(&protocol.Event{Unsubscribed: &protocol.UnsubscribedEvent{
+			Channel: c.String(), Code: protocol.ErrorResubscribe, Reason: "a subscribe that did not begin took its place",
+		}})
+	}
 }

@@ -160,11 +160,9 @@ func TestHangingHookHoldsUpNothingElse(t *testing.T) {
 	if e := w.until(102)[102]; e.Unsubscribed == nil {
 		t.Errorf("unsubscribe while the hook is asked: %+v", e)
 	}
-	resp, err := http.Get(n.url() + "/readyz") //nolint:noctx // a test's
-	if err != nil || resp.StatusCode != http.StatusOK {
-		t.Errorf("readyz: %v, %v", resp, err)
+	if status := statusOf(t, n, http.MethodGet, "/readyz", ""); status != http.StatusOK {
+		t.Errorf("readyz: %d", status)
 	}
-	_ = resp.Body.Close()
 	if took := time.Since(begun); took > 4*time.Second {
 		t.Errorf("all that needs no hook took %v, as long as the hook's timeout", took)
 	}
@@ -201,7 +199,7 @@ func TestHookedPublishesKeepTheirOrder(t *testing.T) {
 			}
 			results = append(results, text)
 		}
-		time.Sleep(time.Duration(asked%7) * time.Millisecond) // the hook's own time
+		time.Sleep(time.Duration(asked%7) * time.Millisecond) //nolint:forbidigo // the hook's own time
 		return `{"results":[` + strings.Join(results, ",") + `]}`
 	})))
 	w := talk(t, n, nil)
@@ -226,13 +224,8 @@ func TestHookedPublishesKeepTheirOrder(t *testing.T) {
 		}
 	}
 	for body, want := range map[string]int{`{"data":1}`: http.StatusCreated, `{"data":13}`: http.StatusForbidden} {
-		resp, err := http.Post(n.url()+"/v1/channels/slow:y/messages", "application/json", strings.NewReader(body)) //nolint:noctx // a test's
-		if err != nil {
-			t.Fatal(err)
-		}
-		_ = resp.Body.Close()
-		if resp.StatusCode != want {
-			t.Errorf("%s: %d, want %d", body, resp.StatusCode, want)
+		if status := statusOf(t, n, http.MethodPost, "/v1/channels/slow:y/messages", body); status != want {
+			t.Errorf("%s: %d, want %d", body, status, want)
 		}
 	}
 }
@@ -278,4 +271,21 @@ auth: {connect_hook: {instead_of_token: true, headers: [X-Tenant], grants: {"fre
 	if e := late.until(1)[1]; e.Connected == nil {
 		t.Errorf("%+v", e.Error)
 	}
+}
+
+func statusOf(t *testing.T, n *node, method, path, body string) int {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, n.url()+path, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	client := http.Client{Timeout: 20 * time.Second}
+	defer client.CloseIdleConnections()
+	resp, err := client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	return resp.StatusCode
 }

@@ -55,8 +55,8 @@ func TestREADME(t *testing.T) {
 		"docs/scheduling.md":       4,
 		"docs/subscribing.md":      6,
 		"docs/durable-sessions.md": 7,
-		"docs/presence.md":         3,
-		"docs/webhooks.md":         1,
+		"docs/presence.md":         4,
+		"docs/webhooks.md":         2,
 		"docs/hooks.md":            1,
 		"docs/conflation.md":       3,
 		"docs/filters.md":          3,
@@ -112,8 +112,12 @@ func (r *reader) follow(t *testing.T, page string, b block) {
 		r.environ = append(r.environ, "RIVULET_URL=http://"+r.address)
 	case b.mark == "run":
 		r.finish(t, b, r.environ, "bash", "-c", "set -o pipefail; "+command)
+	case b.mark == "is a configuration":
+		script := "cd '" + filepath.Dir(temporary(t, "rivulet.yaml", command)) + "'; " +
+			"export RIVULET_AUTH_HMAC_SECRET=$(seq 1 64 | tee hook.secret | tr -d '\\n'); rivulet check --config rivulet.yaml"
+		r.finish(t, b, append(ownNode(t), r.path), "bash", "-c", script)
 	case b.mark == "run as a Go program":
-		r.finish(t, b, r.environ, "go", "run", goProgram(t, command))
+		r.finish(t, b, r.environ, "go", "run", temporary(t, "main.go", command))
 	case b.mark == "run with a node of its own":
 		command = strings.ReplaceAll(command, "127.0.0.1:9000", ownAddress(t)) // of a receiver
 		script := "set -e; cd '" + t.TempDir() + "'; trap 'kill $!; wait' EXIT; " + withOpenSSL(command)
@@ -138,10 +142,10 @@ func (r *reader) finish(t *testing.T, b block, environ []string, name string, ar
 	}
 }
 
-// goProgram writes a program to a file of its own, which go run takes.
-func goProgram(t *testing.T, text string) string {
+// temporary writes a file in a folder of its own.
+func temporary(t *testing.T, name, text string) string {
 	t.Helper()
-	file := filepath.Join(t.TempDir(), "main.go")
+	file := filepath.Join(t.TempDir(), name)
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -90,7 +90,7 @@ func (h *Hook) settings() gobreaker.Settings {
 	b := h.cfg.Breaker
 	return gobreaker.Settings{
 		Name:         h.cfg.Name,
-		MaxRequests:  uint32(b.HalfOpen), //nolint:gosec // Validate bounds it
+		MaxRequests:  uint32(b.HalfOpen),
 		Interval:     b.Window,
 		BucketPeriod: b.Window / buckets,
 		Timeout:      b.OpenFor,

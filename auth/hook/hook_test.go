@@ -214,7 +214,7 @@ func TestBreakerOpensHalfOpensAndCloses(t *testing.T) {
 // ask asks until something has come true.
 func ask(t *testing.T, h *hook.Hook, until func() bool) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !until(); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(20 * time.Second); !until(); time.Sleep(time.Millisecond) { //nolint:forbidigo // between two questions
 		if time.Now().After(end) {
 			t.Fatal("it did not come")
 		}

@@ -50,6 +50,9 @@ type Config struct {
 	// Grace is how long after it took over a partition a holder waits for the nodes to
 	// tell what they have before it takes anybody for gone.
 	Grace time.Duration
+	// Alone says that there is no other node. Then the grace is for those alone who were
+	// there before this process began, and may come back.
+	Alone bool
 }
 
 // Bounds and defaults.

@@ -44,6 +44,8 @@ type standing struct {
 	nodes map[string]struct{}
 	who   json.RawMessage
 	since time.Time // of the last change of present
+	// recalled says that a holder before has told of it, and no node has reported it since.
+	recalled bool
 }
 
 func (s *standing) present() bool { return len(s.nodes) > 0 }
@@ -109,7 +111,7 @@ func (d *decider) recall(ctx context.Context) error {
 	for _, f := range facts {
 		if f.Present {
 			at := place{f.Channel, f.Member}
-			d.facts[at] = &standing{told: true, nodes: map[string]struct{}{}, who: f.Who, since: d.start}
+			d.facts[at] = &standing{told: true, nodes: map[string]struct{}{}, who: f.Who, since: d.start, recalled: true}
 			d.open[at] = struct{}{}
 		}
 	}
@@ -172,6 +174,7 @@ func (d *decider) setLocked(node string, p *peer, at place, who *Member, on bool
 	before := s.present()
 	if on {
 		s.nodes[node], p.on[at] = struct{}{}, struct{}{}
+		s.recalled = false
 		if who != nil && !s.told {
 			s.who, _ = json.Marshal(who) // plain values, and an info that was JSON
 		}
@@ -239,7 +242,7 @@ func (d *decider) due(now time.Time) []decision {
 		when := s.since
 		if !s.present() {
 			when = s.since.Add(d.e.cfg.VacatedAfter)
-			if grace := d.start.Add(d.e.cfg.Grace); when.Before(grace) {
+			if grace := d.start.Add(d.e.cfg.Grace); when.Before(grace) && (s.recalled || !d.e.cfg.Alone) {
 				when = grace
 			}
 		}

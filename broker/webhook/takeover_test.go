@@ -227,6 +227,30 @@ func (l fullLog) WriteEvents(context.Context, []webhook.Record) ([]bool, error) 
 	return nil, fanout.ErrDiskFull
 }
 
+// A node that is alone knows who is gone: it waits only for those who were there before
+// it was restarted.
+func TestOccupancyAlone(t *testing.T) {
+	rcv := receive(t, nil)
+	bcfg := brokerConfig(t)
+	cfg := quick(crowdHook(t, rcv.URL))
+	cfg.Alone, cfg.Grace = true, time.Hour
+	n := run(t, bcfg, cfg)
+	goes, away := patterns(t, "chat:goes")[0], patterns(t, "chat:away")[0]
+	n.Occupied(away)
+	n.Occupied(goes)
+	rcv.awaitTypes("chat:away", "channel.occupied")
+	rcv.awaitTypes("chat:goes", "channel.occupied")
+	n.Vacated(goes)
+	rcv.awaitTypes("chat:goes", "channel.occupied", "channel.vacated")
+	n.stop()
+	n = run(t, bcfg, cfg)
+	n.Occupied(goes)
+	rcv.awaitTypes("chat:goes", "channel.occupied", "channel.vacated", "channel.occupied")
+	n.Vacated(goes)
+	rcv.awaitTypes("chat:goes", "channel.occupied", "channel.vacated", "channel.occupied", "channel.vacated")
+	rcv.awaitTypes("chat:away", "channel.occupied") // it may come back yet
+}
+
 // A holder that dies between its decision and the event is followed by one that writes
 // the event, once, before what has happened since.
 func TestOccupancyIsDecidedOnce(t *testing.T) {

@@ -178,13 +178,13 @@ func (s *Subscription) Flush(ctx context.Context) error {
 		moved := a.moved
 		s.mu.Unlock()
 		if err != nil {
-			return fmt.Errorf("rivulet: flush %s: %w", s.channel, err)
+			return doing(err, "flush %s", s.channel)
 		}
 		select {
 		case <-moved:
 		case <-s.done:
 		case <-ctx.Done():
-			return fmt.Errorf("rivulet: flush %s: %w", s.channel, ctx.Err())
+			return doing(ctx.Err(), "flush %s", s.channel)
 		}
 	}
 }

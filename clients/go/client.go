@@ -177,7 +177,7 @@ func (c *Client) Subscribe(ctx context.Context, channel string, opts SubscribeOp
 		case <-s.began: // it began, and ended since: for its range to tell
 			return s, nil
 		default:
-			return nil, fmt.Errorf("rivulet: subscribe %s: %w", s.channel, s.Err())
+			return nil, doing(s.Err(), "subscribe %s", s.channel)
 		}
 	case <-ctx.Done():
 		if l, asked := s.end(ctx.Err(), true); l != nil && opts.Durable {
@@ -187,7 +187,7 @@ func (c *Client) Subscribe(ctx context.Context, channel string, opts SubscribeOp
 		} else if !asked {
 			c.remove(s)
 		}
-		return nil, fmt.Errorf("rivulet: subscribe %s: %w", s.channel, ctx.Err())
+		return nil, doing(ctx.Err(), "subscribe %s", s.channel)
 	}
 }
 
@@ -201,8 +201,8 @@ func (c *Client) register(s *Subscription) error {
 		return c.reason
 	case StateConnecting, StateConnected, StateRetrying:
 	}
-	if c.find(s.channel) != nil || c.groups[s.channel] != nil {
-		return fmt.Errorf("%w: %s", ErrAlreadySubscribed, s.channel)
+	if err := c.takenLocked(s.channel, false); err != nil {
+		return err
 	}
 	if s.opts.callbacks() && !c.dispatching {
 		c.dispatching = true

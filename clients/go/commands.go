@@ -3,7 +3,6 @@ package rivulet
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/rivulet-rt/rivulet/protocol"
@@ -47,7 +46,7 @@ func (c *Client) History(ctx context.Context, channel string, opts HistoryOption
 	}
 	e, err := c.repeat(ctx, func() *protocol.Command { return &protocol.Command{History: cmd} })
 	if err != nil {
-		return nil, fmt.Errorf("rivulet: history of %s: %w", cmd.Channel, err)
+		return nil, doing(err, "history of %s", cmd.Channel)
 	}
 	h := e.History
 	if h == nil {
@@ -74,7 +73,7 @@ func (c *Client) Refresh(ctx context.Context) error {
 	if _, err = c.repeat(ctx, func() *protocol.Command {
 		return &protocol.Command{Refresh: &protocol.RefreshCommand{Token: token}}
 	}); err != nil {
-		return fmt.Errorf("rivulet: refresh: %w", err)
+		return doing(err, "refresh")
 	}
 	return nil
 }

@@ -66,16 +66,20 @@ func (e *Error) Error() string {
 func (e *Error) Unwrap() error { return e.cause }
 
 // GapError tells that messages of a subscription are gone for good: the log no
-// longer has them. It does not end the subscription.
+// longer has them. After a reset of a durable session none may be gone, and some come
+// again: delivery does not go on where it was. It does not end the subscription.
 type GapError struct {
 	Channel string
-	// Reason is retention, purged or log_changed (protocol.Reason…).
+	// Reason is retention, purged, log_changed or reset (protocol.Reason…).
 	Reason string
 	// Positions is where delivery goes on; one entry for a channel.
 	Positions []string
 }
 
 func (e *GapError) Error() string {
+	if e.Reason == protocol.ReasonReset {
+		return fmt.Sprintf("rivulet: the durable session was put to another place in %s (reset); delivery goes on there", e.Channel)
+	}
 	return fmt.Sprintf("rivulet: messages of %s are gone (%s); delivery goes on after them", e.Channel, e.Reason)
 }
 
@@ -88,6 +92,32 @@ func errorFrom(e *protocol.ErrorEvent) *Error {
 		Remedy:     remedy(e.Code),
 	}
 }
+
+// closeRemedy is the remedy for the end of a connection. A node that tells a reason of
+// its own, and not the code's, says there what it is about.
+func closeRemedy(c protocol.Code, reason string) string {
+	own := reason == "" || reason == c.Reason()
+	if !own && (c == protocol.CloseForbidden || c == protocol.CloseSuperseded) {
+		return ""
+	}
+	return remedy(c)
+}
+
+// doing says what failed with err, whose own prefix is not repeated.
+func doing(err error, format string, args ...any) error {
+	return &doingError{what: fmt.Sprintf(format, args...), err: err}
+}
+
+type doingError struct {
+	what string
+	err  error
+}
+
+func (e *doingError) Error() string {
+	return "rivulet: " + e.what + ": " + strings.TrimPrefix(e.err.Error(), "rivulet: ")
+}
+
+func (e *doingError) Unwrap() error { return e.err }
 
 // maxRetryAfter bounds what a node can ask a client to wait.
 const maxRetryAfter = 5 * time.Minute

@@ -80,10 +80,10 @@ func (c *Client) Join(ctx context.Context, channel, group string, opts GroupOpti
 	case <-g.began:
 		return g, nil
 	case <-g.done:
-		return nil, fmt.Errorf("rivulet: join %s of %s: %w", group, g.channel, g.Err())
+		return nil, doing(g.Err(), "join %s of %s", group, g.channel)
 	case <-ctx.Done():
 		g.end(ctx.Err())
-		return nil, fmt.Errorf("rivulet: join %s of %s: %w", group, g.channel, ctx.Err())
+		return nil, doing(ctx.Err(), "join %s of %s", group, g.channel)
 	}
 }
 
@@ -97,11 +97,25 @@ func (c *Client) registerGroup(g *Group) error {
 		return c.reason
 	case StateConnecting, StateConnected, StateRetrying:
 	}
-	if c.find(g.channel) != nil || c.groups[g.channel] != nil {
-		return fmt.Errorf("%w: %s", ErrAlreadySubscribed, g.channel)
+	if err := c.takenLocked(g.channel, true); err != nil {
+		return err
 	}
 	c.groups[g.channel] = g
 	return nil
+}
+
+// takenLocked is why the client can neither subscribe to a channel nor join a group of it,
+// nil where it can.
+func (c *Client) takenLocked(channel string, join bool) error {
+	switch group := c.groups[channel]; {
+	case group != nil:
+		return fmt.Errorf("%w: this client is a member of the group %s of %s; use another Client", ErrAlreadySubscribed, group.name, channel)
+	case c.find(channel) == nil:
+		return nil
+	case join:
+		return fmt.Errorf("%w: %s; to be a member of a group of it as well, use another Client", ErrAlreadySubscribed, channel)
+	}
+	return fmt.Errorf("%w: %s", ErrAlreadySubscribed, channel)
 }
 
 func (c *Client) groupOf(channel string) *Group {
@@ -197,10 +211,10 @@ func (g *Group) Leave(ctx context.Context) error {
 	}
 	_, _, err := l.call(ctx, &protocol.Command{Unsubscribe: &protocol.UnsubscribeCommand{Channel: g.channel}}, g.client.opts.ReplyTimeout)
 	if ctx.Err() != nil {
-		return fmt.Errorf("rivulet: leave %s of %s: %w", g.name, g.channel, ctx.Err())
+		return doing(ctx.Err(), "leave %s of %s", g.name, g.channel)
 	}
 	if _, refused := err.(*Error); refused { //nolint:errorlint // call returns it unwrapped
-		return fmt.Errorf("rivulet: leave %s of %s: %w", g.name, g.channel, err)
+		return doing(err, "leave %s of %s", g.name, g.channel)
 	}
 	return nil
 }
@@ -227,7 +241,7 @@ func (j *Job) InProgress(ctx context.Context) error {
 
 func (j *Job) settle(ctx context.Context, what string, c *protocol.Command) error {
 	if _, _, err := j.link.call(ctx, c, j.group.client.opts.ReplyTimeout); err != nil {
-		return fmt.Errorf("rivulet: %s of message %d of %s: %w", what, j.Offset, j.group.channel, err)
+		return doing(err, "%s of message %d of %s", what, j.Offset, j.group.channel)
 	}
 	return nil
 }

@@ -217,14 +217,14 @@ func (l *link) ended(err error) error {
 	l.mu.Unlock()
 	if d := l.disconnect; d != nil {
 		return &lossError{
-			err:   &Error{Code: d.Code, Message: d.Reason, Temporary: d.Reconnect, RetryAfter: retryAfter(d.RetryAfterMS), Remedy: remedy(d.Code)},
+			err:   &Error{Code: d.Code, Message: d.Reason, Temporary: d.Reconnect, RetryAfter: retryAfter(d.RetryAfterMS), Remedy: closeRemedy(d.Code, d.Reason)},
 			fatal: !d.Reconnect, retryAfter: retryAfter(d.RetryAfterMS),
 		}
 	}
 	if ce, ok := errors.AsType[*websocket.CloseError](err); ok {
 		code := protocol.Code(ce.Code)
 		return &lossError{
-			err:   &Error{Code: code, Message: ce.Text, Temporary: code.Reconnect(), Remedy: remedy(code)},
+			err:   &Error{Code: code, Message: ce.Text, Temporary: code.Reconnect(), Remedy: closeRemedy(code, ce.Text)},
 			fatal: !code.Reconnect(),
 		}
 	}

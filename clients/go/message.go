@@ -29,6 +29,9 @@ type Message struct {
 	Data json.RawMessage
 	// Bytes is the message as bytes; nil where it is JSON.
 	Bytes []byte
+	// ConflationKey and Updates are the publisher's: see PublishOptions.
+	ConflationKey string
+	Updates       uint64
 
 	life uint64 // of a durable subscription: see acks
 }
@@ -48,6 +51,7 @@ func newMessage(e *protocol.MessageEvent) (*Message, error) {
 	m := &Message{
 		Channel: canonical(e.Channel), Offset: e.Offset, Position: e.Position, Time: time.UnixMilli(e.Time),
 		ID: e.ID, User: e.User, Client: e.Client, Headers: e.Headers, Data: e.Data,
+		ConflationKey: e.ConflationKey, Updates: e.Updates,
 	}
 	if e.DataBase64 == nil {
 		m.Bytes = e.Bytes

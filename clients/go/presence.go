@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -54,7 +53,7 @@ func (c *Client) Presence(ctx context.Context, channel string, opts PresenceOpti
 	cmd := &protocol.PresenceCommand{Channel: canonical(channel), Limit: opts.Limit, After: opts.After, Counts: opts.Counts}
 	e, err := c.repeat(ctx, func() *protocol.Command { return &protocol.Command{Presence: cmd} })
 	if err != nil {
-		return nil, fmt.Errorf("rivulet: presence of %s: %w", cmd.Channel, err)
+		return nil, doing(err, "presence of %s", cmd.Channel)
 	}
 	if e.Presence == nil {
 		return nil, errUnexpectedReply

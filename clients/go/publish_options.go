@@ -38,6 +38,9 @@ type PublishOptions struct {
 	Updates uint64
 }
 
+// leastDeliverAt, Unix milliseconds, is what nodes take: what is below is in seconds.
+const leastDeliverAt = 1e12
+
 // put writes all but the key and the headers to c.
 func (o *PublishOptions) put(c *protocol.PublishCommand) error {
 	switch {
@@ -47,8 +50,8 @@ func (o *PublishOptions) put(c *protocol.PublishCommand) error {
 		return invalid("delay", fmt.Sprintf("%v is not a number of whole milliseconds, from 1 ms", o.Delay))
 	case !o.DeliverAt.IsZero() && o.Delay != 0:
 		return invalid("deliver_at", "at most one of DeliverAt and Delay may be set")
-	case !o.DeliverAt.IsZero() && o.DeliverAt.UnixMilli() <= 0:
-		return invalid("deliver_at", fmt.Sprintf("%v is before 1970", o.DeliverAt))
+	case !o.DeliverAt.IsZero() && o.DeliverAt.UnixMilli() < leastDeliverAt:
+		return invalid("deliver_at", fmt.Sprintf("%v is before %v", o.DeliverAt, time.UnixMilli(leastDeliverAt).UTC()))
 	case o.ExpectedOffset != nil && (o.Delay != 0 || !o.DeliverAt.IsZero()):
 		return invalid("expected_offset", "is not for a scheduled message; set neither DeliverAt nor Delay")
 	}

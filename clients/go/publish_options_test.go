@@ -32,6 +32,7 @@ func TestPublishOptions(t *testing.T) {
 		"too fine":   {opts: rivulet.PublishOptions{Delay: time.Microsecond}, field: "delay"},
 		"both":       {opts: rivulet.PublishOptions{DeliverAt: at, Delay: time.Second}, field: "deliver_at"},
 		"of old":     {opts: rivulet.PublishOptions{DeliverAt: time.Unix(-5, 0)}, field: "deliver_at"},
+		"in seconds": {opts: rivulet.PublishOptions{DeliverAt: time.UnixMilli(1795443363)}, field: "deliver_at"},
 		"no compare": {opts: rivulet.PublishOptions{Delay: time.Second, ExpectedOffset: new(uint64(1))}, field: "expected_offset"},
 	} {
 		t.Run(name, func(t *testing.T) {

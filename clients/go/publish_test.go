@@ -255,7 +255,8 @@ func TestErrorTexts(t *testing.T) {
 	}{
 		{&rivulet.Error{Code: 4403, Field: "channel", Message: "no", Remedy: "ask"}, []string{"rivulet: ", "4403", "channel", "no", "ask"}},
 		{&rivulet.Error{Code: 4503}, []string{"4503", "log unavailable"}},
-		{&rivulet.GapError{Channel: "a:b", Reason: "retention"}, []string{"a:b", "retention"}},
+		{&rivulet.GapError{Channel: "a:b", Reason: "retention"}, []string{"a:b", "are gone", "retention"}},
+		{&rivulet.GapError{Channel: "a:b", Reason: "reset"}, []string{"put to another place in a:b", "reset"}},
 	}
 	for _, tt := range tests {
 		for _, part := range tt.want {

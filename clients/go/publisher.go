@@ -182,7 +182,7 @@ func (p *Publisher) PublishBatch(ctx context.Context, batch []Outgoing) ([]Outco
 	for i, o := range batch {
 		m, err := newWireMessage(o.Channel, o.Data, o.PublishOptions)
 		if err != nil {
-			return nil, fmt.Errorf("rivulet: message %d of the batch: %w", i, err)
+			return nil, doing(err, "message %d of the batch", i)
 		}
 		messages[i] = m
 		left = append(left, i)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -145,7 +144,7 @@ func (c *Client) dial(ctx context.Context, url string) (*link, *liveConn, error)
 		err = c.greet(l, conn, token)
 	}
 	if !guard() {
-		err = fmt.Errorf("rivulet: connect to %s: no `connected` in time: %w", url, ctx.Err())
+		err = doing(ctx.Err(), "connect to %s: no `connected` in time", url)
 	}
 	if err != nil {
 		_ = ws.Close() // err says why
@@ -219,7 +218,7 @@ func (c *Client) dialError(ctx context.Context, url string, resp *http.Response,
 		if ctx.Err() != nil {
 			err = errors.Join(ctx.Err(), err)
 		}
-		return fmt.Errorf("rivulet: connect to %s: %w", url, err)
+		return doing(err, "connect to %s", url)
 	}
 	defer resp.Body.Close()
 	e := answerError(resp)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 
 	rivulet "github.com/rivulet-rt/rivulet/clients/go"
@@ -218,6 +219,9 @@ func TestMessageGoesToOneSubscription(t *testing.T) {
 	if _, err := c.Subscribe(limit(t), "orders:eu", rivulet.SubscribeOptions{}); !errors.Is(err, rivulet.ErrAlreadySubscribed) {
 		t.Errorf("second subscription: %v", err)
 	}
+	if _, err := c.Join(limit(t), "orders:eu", "crew", rivulet.GroupOptions{}); !errors.Is(err, rivulet.ErrAlreadySubscribed) || !strings.Contains(err.Error(), "use another Client") {
+		t.Errorf("a member of a channel that it is subscribed to: %v", err)
+	}
 	if got := take(t, exact, 2); got[1] != "orders:eu@21" {
 		t.Errorf("exact got %q", got)
 	}
@@ -285,6 +289,9 @@ func TestSubscribeErrors(t *testing.T) {
 			e, ended := errors.AsType[*rivulet.Error](err)
 			if ended != (tt.want != 0) || ended && e.Code != tt.want {
 				t.Fatalf("error %v, want code %d", err, tt.want)
+			}
+			if n := strings.Count(err.Error(), "rivulet: "); ended && n != 1 {
+				t.Errorf("%q has its prefix %d times", err, n)
 			}
 			if s != nil && ended && !errors.Is(s.Err(), e) {
 				t.Errorf("Err() is %v", s.Err())

@@ -318,7 +318,7 @@ func (s *Subscription) Unsubscribe(ctx context.Context) error {
 		case <-l.lost:
 		case <-timer.C:
 		case <-ctx.Done():
-			return fmt.Errorf("rivulet: unsubscribe %s: %w", s.channel, ctx.Err())
+			return doing(ctx.Err(), "unsubscribe %s", s.channel)
 		}
 	}
 	return nil

@@ -148,6 +148,10 @@ func TestCertificateIsReloaded(t *testing.T) {
 		if got := s.serial(t, a); got.Cmp(first) != 0 {
 			t.Errorf("%s: the certificate was replaced", name)
 		}
+		// What is bad must be told from what was bad before, of which a part may still be seen.
+		loaded := s.value(t, "rivulet_edge_certificate_reloads_total", "loaded")
+		f.Put(t)(cert, key)
+		eventually(t, "the good files are back", func() bool { return s.value(t, "rivulet_edge_certificate_reloads_total", "loaded") > loaded })
 	}
 	f.Put(t)(newCert, newKey)
 	eventually(t, "the new certificate is shown", func() bool { return s.serial(t, a).Cmp(first) != 0 })

@@ -2,6 +2,7 @@ package filter
 
 import (
 	"fmt"
+	"strings"
 	"sync"
 	"unicode/utf8"
 
@@ -157,7 +158,19 @@ func problem(expression string, issues *cel.Issues) error {
 	if first.Location.Line() < 1 { // of the expression as a whole
 		where = "in all"
 	}
-	return badInput("%s of %s: %s", where, quote(expression), first.Message)
+	return badInput("%s of %s: %s%s", where, quote(expression), first.Message, hint(first.Message))
+}
+
+// hint says what is meant to be where a common slip is reported.
+func hint(problem string) string {
+	switch {
+	case strings.Contains(problem, "token recognition error at: '=") || strings.Contains(problem, "token recognition error at: '&") ||
+		strings.Contains(problem, "token recognition error at: '|"):
+		return "; write == for equal, && for and, || for or"
+	case strings.Contains(problem, "undeclared reference"):
+		return "; there are headers, user and client, and the standard functions of CEL; texts are in quotes"
+	}
+	return ""
 }
 
 // quote bounds what an error repeats of its input.

@@ -66,7 +66,7 @@ func PollForTest(r *session.Registry, requests []fanout.SubscribeRequest) (fanou
 	for _, req := range requests {
 		subs = append(subs, subscription{request: req, hash: channelHash(req.Channel)})
 	}
-	s := newPoll(r, subs)
+	s := newPoll(r, auth.Claims{}, subs)
 	return s, func() (bool, string) {
 		s.client.Close()
 		select {

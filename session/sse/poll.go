@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/rivulet-rt/rivulet/auth"
 	"github.com/rivulet-rt/rivulet/fanout"
 	"github.com/rivulet-rt/rivulet/protocol"
 	"github.com/rivulet-rt/rivulet/session"
@@ -73,7 +74,7 @@ func (p *Poller) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer release()
-	s := newPoll(registry, subs)
+	s := newPoll(registry, claims, subs)
 	slot.Serve(s, func(ctx context.Context) {
 		err = s.run(ctx, r.Context(), subs, wait)
 	})
@@ -107,7 +108,7 @@ func (p *Poller) answer(w http.ResponseWriter, s *poll) {
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(http.StatusOK)
-	if _, err := w.Write(s.body()); err != nil {
+	if _, err := w.Write(s.body()); err != nil { //nolint:gosec // JSON, and sent as such
 		p.log.Debug("poll not answered", slog.Any("err", err))
 	}
 }
@@ -117,10 +118,11 @@ func (p *Poller) answer(w http.ResponseWriter, s *poll) {
 type poll struct {
 	// Static after newPoll.
 	client  session.Subscriber
+	claims  auth.Claims
 	limit   time.Duration // of the begin
 	settled chan struct{} // closed when all there was has come
 	news    chan struct{} // size 1: there is something to answer
-	failed  chan error    // size 1: why a subscription did not begin
+	failed  chan error    // size 1: why a subscription did not begin, or that the token is revoked
 	ended   chan struct{} // size 1: the node ends the connection
 
 	// Owned by the sink's caller.
@@ -136,14 +138,16 @@ type poll struct {
 }
 
 var (
-	_ fanout.Sink    = (*poll)(nil)
-	_ fanout.Corker  = (*poll)(nil)
-	_ session.Member = (*poll)(nil)
+	_ fanout.Sink       = (*poll)(nil)
+	_ fanout.Corker     = (*poll)(nil)
+	_ session.Member    = (*poll)(nil)
+	_ session.Revocable = (*poll)(nil)
 )
 
-func newPoll(r *session.Registry, subs []subscription) *poll {
+func newPoll(r *session.Registry, claims auth.Claims, subs []subscription) *poll {
 	s := &poll{
-		limit: r.Config().CommandTimeout, settled: make(chan struct{}), news: make(chan struct{}, 1),
+		claims: claims,
+		limit:  r.Config().CommandTimeout, settled: make(chan struct{}), news: make(chan struct{}, 1),
 		failed: make(chan error, 1), ended: make(chan struct{}, 1),
 	}
 	for _, sub := range subs {
@@ -202,6 +206,8 @@ func (s *poll) await(node, request context.Context, subs []subscription, wait ti
 	defer timer.Stop()
 	select { // whichever it is, the answer says where to go on
 	case <-s.news:
+	case err := <-s.failed:
+		return err
 	case <-timer.C:
 	case <-s.ended:
 	case <-request.Done():
@@ -312,7 +318,18 @@ func (s *poll) Sweep(time.Time) {}
 // Disconnect has the request answered with what there is.
 func (s *poll) Disconnect(protocol.DisconnectEvent) { signal(s.ended) }
 
-// Abort does the same: net/http has the socket.
+// Revoke implements session.Revocable.
+func (s *poll) Revoke(revoked func(auth.Claims) bool) {
+	if !revoked(s.claims) {
+		return
+	}
+	select {
+	case s.failed <- auth.ErrRevoked:
+	default:
+	}
+}
+
+// Abort does the same as Disconnect: net/http has the socket.
 func (s *poll) Abort() { signal(s.ended) }
 
 // body is the answer.

@@ -175,7 +175,7 @@ func parseStart(r *http.Request, query url.Values, channels int) (start fanout.S
 	}
 	since, err := number(query, "since")
 	if err != nil {
-		return start, resume, err
+		return start, resume, session.BadRequest("since", "%.32q must be a Unix time in milliseconds", query.Get("since"))
 	}
 	cmd.Since = int64(since)
 	if query.Has("last") && cmd.Last == 0 {

@@ -18,6 +18,7 @@ func TestPublishOptionsBadInput(t *testing.T) {
 		{"ttl has a fraction", `"ttl":1.5`, "ttl"},
 		{"ttl is too long", `"ttl":315360001`, "ttl"},
 		{"deliver_at is negative", `"deliver_at":-1`, "deliver_at"},
+		{"deliver_at is in seconds", `"deliver_at":1795443363`, "deliver_at"},
 		{"deliver_at is too far", `"deliver_at":9007199254740991`, "deliver_at"},
 		{"delay is negative", `"delay":-1`, "delay"},
 		{"delay is too long", `"delay":31536000001`, "delay"},
@@ -76,7 +77,7 @@ func TestPublishLater(t *testing.T) {
 			t.Errorf("%s: got %s", fields, show(ev))
 		}
 	}
-	c.send(`{"id":9,"publish":{"channel":"chat:a","data":1,"deliver_at":1000}}`)
+	c.send(`{"id":9,"publish":{"channel":"chat:a","data":1,"deliver_at":1000000000000}}`)
 	if ev := c.next(); ev.Published == nil || ev.Published.Schedule != "" || ev.Published.Offset == 0 {
 		t.Errorf("due in the past: got %s", show(ev))
 	}

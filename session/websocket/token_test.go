@@ -2,7 +2,9 @@ package websocket_test
 
 import (
 	"context"
+	"errors"
 	"net/http"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -130,16 +132,13 @@ func TestNamedChannels(t *testing.T) {
 					}
 				}
 			}
-			for {
-				c.command(protocol.Command{ID: 2, Subscribe: &protocol.SubscribeCommand{Channel: "chat:a"}})
-				ev := c.event()
-				if ev.CaughtUp != nil {
-					ev = c.event()
-				}
-				if ev.ID != 2 || ev.Error == nil || ev.Error.Code != protocol.ErrorConflict {
-					t.Fatalf("got %s, want a conflict: the client's own is not replaced", show(ev))
-				}
-				break
+			c.command(protocol.Command{ID: 2, Subscribe: &protocol.SubscribeCommand{Channel: "chat:a"}})
+			again := c.event()
+			if again.CaughtUp != nil {
+				again = c.event()
+			}
+			if again.ID != 2 || again.Error == nil || again.Error.Code != protocol.ErrorConflict {
+				t.Fatalf("got %s, want a conflict: the client's own is not replaced", show(again))
 			}
 			c.command(protocol.Command{ID: 3, Refresh: &protocol.RefreshCommand{Token: "second"}})
 			if ev := c.event(); ev.ID != 3 || ev.Connected == nil {
@@ -308,4 +307,57 @@ func TestKeysAway(t *testing.T) {
 	if resp.StatusCode != http.StatusServiceUnavailable || resp.Header.Get("Retry-After") == "" {
 		t.Errorf("%d %v", resp.StatusCode, resp.Header)
 	}
+}
+
+// late verifies tokens as Tokens does, and then, when it is too late, says that they are
+// revoked: a revocation came while they were being verified.
+type late struct{ hubtest.Tokens }
+
+func (late) Revoked(c auth.Claims) bool { return strings.HasPrefix(c.TokenID, "gone") }
+
+// TestRevokedWhileItBegins: no connection and no subscription slips through between the
+// verification of its token and the registry's knowledge of it.
+func TestRevokedWhileItBegins(t *testing.T) {
+	all := map[string][]auth.Action{"chat:>": {auth.Subscribe}}
+	ann, gone, secret := hubtest.May(t, "ann", all), hubtest.May(t, "ann", all), one(t, "ann", "chat:secret", auth.Subscribe)
+	gone.TokenID, secret.TokenID = "gone1", "gone2"
+	n := start(t, nil, late{hubtest.Tokens{Known: map[string]auth.Claims{"ann": ann, "gone": gone, "secret": secret}}})
+	end := func(c *client) {
+		t.Helper()
+		for {
+			var ev protocol.Event
+			if err := c.ReadJSON(&ev); err != nil {
+				if e, ok := errors.AsType[*gorilla.CloseError](err); !ok || e.Code != int(protocol.CloseRevoked) {
+					t.Errorf("ended with %v", err)
+				}
+				return
+			}
+		}
+	}
+	t.Run("handshake", func(*testing.T) { end(n.dial(t, "?token=gone", nil)) })
+	t.Run("connect", func(*testing.T) {
+		c := n.dial(t, "", nil)
+		c.send(`{"id":1,"connect":{"token":"gone"}}`)
+		end(c)
+	})
+	t.Run("refresh", func(*testing.T) {
+		c := n.dial(t, "?token=ann", nil)
+		c.next()
+		c.send(`{"id":1,"refresh":{"token":"gone"}}`)
+		end(c)
+	})
+	t.Run("subscription", func(*testing.T) {
+		c := n.dial(t, "?token=ann", nil)
+		c.next()
+		c.send(`{"id":1,"subscribe":{"channel":"chat:secret","token":"secret"}}`)
+		for {
+			ev := c.next()
+			if ev.Unsubscribed != nil {
+				if ev.Unsubscribed.Code != protocol.ErrorRevoked {
+					t.Errorf("got %s", show(ev))
+				}
+				return
+			}
+		}
+	})
 }

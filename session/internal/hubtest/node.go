@@ -67,8 +67,10 @@ func May(tb testing.TB, subject string, by map[string][]auth.Action) auth.Claims
 func (h *Hub) Start(tb testing.TB, cfg session.Config, a session.Authenticator) *session.Registry {
 	tb.Helper()
 	subscriptions, _ := a.(session.SubscriptionAuthenticator)
-	r, err := session.NewRegistry(cfg, session.Services{NewClient: h.NewClient, History: h, Publisher: h, Auth: a, Subscriptions: subscriptions},
-		slog.New(slog.DiscardHandler), prometheus.NewRegistry())
+	revocations, _ := a.(auth.Revocations)
+	r, err := session.NewRegistry(cfg, session.Services{
+		NewClient: h.NewClient, History: h, Publisher: h, Auth: a, Subscriptions: subscriptions, Revocations: revocations,
+	}, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
 	if err != nil {
 		tb.Fatal(err)
 	}
