@@ -49,10 +49,10 @@ limits: {connections_per_ip: 2, exempt: [127.0.0.99/32, 203.0.113.99/32]}
 		through bool               // the proxy, which has written the last address
 		let     bool               // the third: each is another client, or one without a limit
 	}{
-		"nothing":                       {lines: func(int) string { return "" }},
-		"another address each":          {lines: func(i int) string { return fmt.Sprintf("X-Forwarded-For: 198.51.100.%d\r\n", i) }},
-		"one without limits":            {lines: func(int) string { return "X-Forwarded-For: 127.0.0.99\r\n" }},
-		"the proxy's":                   {lines: func(i int) string { return fmt.Sprintf("X-Forwarded-For: 198.51.100.%d, 127.0.0.2\r\n", i) }},
+		"nothing":              {lines: func(int) string { return "" }},
+		"another address each": {lines: func(i int) string { return fmt.Sprintf("X-Forwarded-For: 198.51.100.%d\r\n", i) }},
+		"one without limits":   {lines: func(int) string { return "X-Forwarded-For: 127.0.0.99\r\n" }},
+		"the proxy's":          {lines: func(i int) string { return fmt.Sprintf("X-Forwarded-For: 198.51.100.%d, 127.0.0.2\r\n", i) }},
 		"every header there is": {lines: func(i int) string {
 			var lines strings.Builder
 			for _, h := range []string{"X-Real-IP", "X-Client-IP", "True-Client-IP", "CF-Connecting-IP", "X-Cluster-Client-IP", "Fastly-Client-IP", "X-Originating-IP", "X-Remote-Addr"} {
@@ -65,15 +65,21 @@ limits: {connections_per_ip: 2, exempt: [127.0.0.99/32, 203.0.113.99/32]}
 			return fmt.Sprintf("X-Forwarded-For: 198.51.100.%d\r\nX-Forwarded-For: 203.0.113.2\r\n", i)
 		}},
 		"through, as one without limits": {through: true, lines: func(int) string { return "X-Forwarded-For: 203.0.113.99, 203.0.113.3\r\n" }},
-		"through, as the proxy":          {through: true, lines: func(i int) string { return fmt.Sprintf("X-Forwarded-For: 198.51.100.%d, 127.0.0.2, 203.0.113.4\r\n", i) }},
-		"through, rubbish":               {through: true, lines: func(i int) string { return fmt.Sprintf("X-Forwarded-For: %d,, \",;for=x, 203.0.113.5\r\n", i) }},
-		"through, the other header":      {through: true, lines: func(i int) string { return fmt.Sprintf("X-Forwarded-For: 203.0.113.6\r\nForwarded: for=198.51.100.%d\r\n", i) }},
-		"through, a /64 of one's own":    {through: true, lines: func(i int) string { return fmt.Sprintf("X-Forwarded-For: 2001:db8:0:1::%x\r\n", i+1) }},
-		"through, IPv4 in IPv6":          {through: true, lines: func(i int) string { return []string{"X-Forwarded-For: ::ffff:203.0.113.7\r\n", "X-Forwarded-For: 203.0.113.7\r\n", "X-Forwarded-For: ::FFFF:CB00:7107\r\n"}[i] }},
-		"through, with ports":            {through: true, lines: func(i int) string { return fmt.Sprintf("X-Forwarded-For: 203.0.113.8:%d\r\n", 1000+i) }},
-		"through, different clients":     {through: true, let: true, lines: func(i int) string { return fmt.Sprintf("X-Forwarded-For: 192.0.2.%d\r\n", i+1) }},
-		"through, another /64 each":      {through: true, let: true, lines: func(i int) string { return fmt.Sprintf("X-Forwarded-For: 2001:db8:1:%x::1\r\n", i+1) }},
-		"through, one without limits":    {through: true, let: true, lines: func(int) string { return "X-Forwarded-For: 203.0.113.99\r\n" }},
+		"through, as the proxy": {through: true, lines: func(i int) string {
+			return fmt.Sprintf("X-Forwarded-For: 198.51.100.%d, 127.0.0.2, 203.0.113.4\r\n", i)
+		}},
+		"through, rubbish": {through: true, lines: func(i int) string { return fmt.Sprintf("X-Forwarded-For: %d,, \",;for=x, 203.0.113.5\r\n", i) }},
+		"through, the other header": {through: true, lines: func(i int) string {
+			return fmt.Sprintf("X-Forwarded-For: 203.0.113.6\r\nForwarded: for=198.51.100.%d\r\n", i)
+		}},
+		"through, a /64 of one's own": {through: true, lines: func(i int) string { return fmt.Sprintf("X-Forwarded-For: 2001:db8:0:1::%x\r\n", i+1) }},
+		"through, IPv4 in IPv6": {through: true, lines: func(i int) string {
+			return []string{"X-Forwarded-For: ::ffff:203.0.113.7\r\n", "X-Forwarded-For: 203.0.113.7\r\n", "X-Forwarded-For: ::FFFF:CB00:7107\r\n"}[i]
+		}},
+		"through, with ports":         {through: true, lines: func(i int) string { return fmt.Sprintf("X-Forwarded-For: 203.0.113.8:%d\r\n", 1000+i) }},
+		"through, different clients":  {through: true, let: true, lines: func(i int) string { return fmt.Sprintf("X-Forwarded-For: 192.0.2.%d\r\n", i+1) }},
+		"through, another /64 each":   {through: true, let: true, lines: func(i int) string { return fmt.Sprintf("X-Forwarded-For: 2001:db8:1:%x::1\r\n", i+1) }},
+		"through, one without limits": {through: true, let: true, lines: func(int) string { return "X-Forwarded-For: 203.0.113.99\r\n" }},
 	} {
 		address := proxy
 		if !c.through {

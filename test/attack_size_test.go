@@ -129,19 +129,19 @@ func TestAttackBodies(t *testing.T) {
 		header       http.Header
 		want         int
 	}{
-		"arrays without an end":       {path, `{"data":` + strings.Repeat("[", most), nil, 400},
-		"objects without an end":      {path, strings.Repeat(`{"data":`, most/8), nil, 400},
-		"arrays 100,000 deep":         {path, `{"data":` + strings.Repeat("[", 100_000) + strings.Repeat("]", 100_000) + `}`, nil, 400},
-		"depth in a header":           {path, `{"data":1,"headers":` + strings.Repeat(`{"a":`, 100_000) + `1` + strings.Repeat("}", 100_000) + `}`, nil, 400},
-		"depth beside what is known":  {path, `{"data":1,"x":` + strings.Repeat("[", 100_000) + strings.Repeat("]", 100_000) + `}`, nil, 400},
-		"a batch of batches":          {"/v1/messages", strings.Repeat(`{"messages":[`, 100_000), nil, 400},
-		"a batch of 3 million zeros":  {"/v1/messages", `{"messages":[` + strings.Repeat("0,", most/2-20) + `0]}`, nil, 400},
-		"a million empty messages":    {"/v1/messages", `{"messages":[` + strings.Repeat("{},", most/3-20) + `{}]}`, nil, 400},
-		"a million headers":           {path, `{"data":1,"headers":{"a":"b"` + strings.Repeat(`,"a":"b"`, most/8-20) + `}}`, nil, 400},
-		"a million unknown fields":    {path, `{"data":1` + strings.Repeat(`,"a":1`, most/6-20) + `}`, nil, 400},
-		"a million channels":          {"/v1/broadcast", `{"data":1,"channels":["t:a"` + strings.Repeat(`,"t:a"`, most/6-20) + `]}`, nil, 400},
-		"20 MB":                       {path, `{"data":"` + strings.Repeat("x", 20<<20) + `"}`, nil, 413},
-		"a bomb of gzip":              {path, bomb.String(), http.Header{"Content-Encoding": {"gzip"}}, 415},
+		"arrays without an end":        {path, `{"data":` + strings.Repeat("[", most), nil, 400},
+		"objects without an end":       {path, strings.Repeat(`{"data":`, most/8), nil, 400},
+		"arrays 100,000 deep":          {path, `{"data":` + strings.Repeat("[", 100_000) + strings.Repeat("]", 100_000) + `}`, nil, 400},
+		"depth in a header":            {path, `{"data":1,"headers":` + strings.Repeat(`{"a":`, 100_000) + `1` + strings.Repeat("}", 100_000) + `}`, nil, 400},
+		"depth beside what is known":   {path, `{"data":1,"x":` + strings.Repeat("[", 100_000) + strings.Repeat("]", 100_000) + `}`, nil, 400},
+		"a batch of batches":           {"/v1/messages", strings.Repeat(`{"messages":[`, 100_000), nil, 400},
+		"a batch of 3 million zeros":   {"/v1/messages", `{"messages":[` + strings.Repeat("0,", most/2-20) + `0]}`, nil, 400},
+		"a million empty messages":     {"/v1/messages", `{"messages":[` + strings.Repeat("{},", most/3-20) + `{}]}`, nil, 400},
+		"a million headers":            {path, `{"data":1,"headers":{"a":"b"` + strings.Repeat(`,"a":"b"`, most/8-20) + `}}`, nil, 400},
+		"a million unknown fields":     {path, `{"data":1` + strings.Repeat(`,"a":1`, most/6-20) + `}`, nil, 400},
+		"a million channels":           {"/v1/broadcast", `{"data":1,"channels":["t:a"` + strings.Repeat(`,"t:a"`, most/6-20) + `]}`, nil, 400},
+		"20 MB":                        {path, `{"data":"` + strings.Repeat("x", 20<<20) + `"}`, nil, 413},
+		"a bomb of gzip":               {path, bomb.String(), http.Header{"Content-Encoding": {"gzip"}}, 415},
 		"a number of a million digits": {path, `{"data":1,"ttl":` + strings.Repeat("9", 1_000_000) + `}`, nil, 400},
 	} {
 		for range 5 {
@@ -156,8 +156,8 @@ func TestAttackBodies(t *testing.T) {
 		}
 	}
 	for name, target := range map[string]string{
-		"deep":           "/v1/events?channel=t:a&filter=" + url.QueryEscape(strings.Repeat("(", 2000)+"true"+strings.Repeat(")", 2000)),
-		"many channels":  "/v1/events?" + manyChannels(500),
+		"deep":                "/v1/events?channel=t:a&filter=" + url.QueryEscape(strings.Repeat("(", 2000)+"true"+strings.Repeat(")", 2000)),
+		"many channels":       "/v1/events?" + manyChannels(500),
 		"a position of 8 KiB": fmt.Sprintf("/v1/poll?channel=t:a&position=%s", strings.Repeat("x", 8<<10)),
 	} {
 		if got, _, text := v.request(http.MethodGet, target, "", nil); got != http.StatusBadRequest {

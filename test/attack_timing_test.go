@@ -113,11 +113,22 @@ func called(c *ast.CallExpr) string {
 	return ""
 }
 
-// sources are the files under root that are no tests.
-func sources(t *testing.T, root string) (paths []string) {
+// sources are the Go files under root that are no tests.
+func sources(t *testing.T, root string) []string {
+	t.Helper()
+	return goFiles(t, root, func(name string) bool { return !strings.HasSuffix(name, "_test.go") })
+}
+
+// testFiles are those of all rooms.
+func testFiles(t *testing.T) []string {
+	t.Helper()
+	return goFiles(t, "..", func(name string) bool { return strings.HasSuffix(name, "_test.go") })
+}
+
+func goFiles(t *testing.T, root string, wanted func(name string) bool) (paths []string) {
 	t.Helper()
 	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
-		if err == nil && !d.IsDir() && strings.HasSuffix(path, ".go") && !strings.HasSuffix(path, "_test.go") {
+		if err == nil && !d.IsDir() && strings.HasSuffix(path, ".go") && wanted(path) {
 			paths = append(paths, path)
 		}
 		return err

@@ -107,7 +107,7 @@ func TestBreaker(t *testing.T) {
 	log := f.stderr.String()
 	for _, a := range list {
 		for _, change := range []string{`"from":"closed","to":"open"`, `"from":"open","to":"half-open"`, `"from":"half-open","to":"open"`, `"from":"half-open","to":"closed"`} {
-			if !regexp.MustCompile(`"hook changed its state".*` + change).MatchString(log) || !strings.Contains(log, `"publish:`+a.name+`"`) {
+			if !regexp.MustCompile(`"hook changed its state".*`+change).MatchString(log) || !strings.Contains(log, `"publish:`+a.name+`"`) {
 				t.Errorf("%s: the log does not say %s", a.name, change)
 			}
 		}
