@@ -2,6 +2,7 @@
 # Every check there is, in the order of what fails fastest. Steps can be named:
 #   ./test.sh              all of them
 #   ./test.sh fmt lint     only these
+#   ./test.sh security     gosec, the licenses of dependencies, and the attacks, alone
 #   ./test.sh fix          formats the code in place
 # Needs go and a C compiler (for the race detector); the tools it installs are
 # pinned here and in tools/go.mod. Extra arguments for `go test` go into TESTFLAGS.
@@ -39,11 +40,18 @@ run_test() {
 		-race -shuffle=on ${TESTFLAGS:-} ./...
 }
 
+# What lint (gosec) and test (licenses, attacks) have about security, alone.
+run_security() {
+	"$(linter)" run --allow-serial-runners --enable-only gosec ./...
+	go test ./test -count=1 -run 'TestLicenses|TestSecurityPage|TestAttack|TestBreaker|Flood'
+	go test ./auth -count=1 -run 'Attack|Escapes'
+}
+
 steps=("$@")
 [ ${#steps[@]} -gt 0 ] || steps=(fmt build vet lint test)
 for name in "${steps[@]}"; do
 	if ! declare -F "run_$name" >/dev/null; then
-		printf 'test.sh: no step %q; the steps are fmt, fix, build, vet, lint, test\n' "$name" >&2
+		printf 'test.sh: no step %q; the steps are fmt, fix, build, vet, lint, security, test\n' "$name" >&2
 		exit 2
 	fi
 	step "$name"

@@ -86,6 +86,9 @@ func (n *Node) surround(handler http.Handler, encrypted, proxied bool) http.Hand
 	if t := n.cfg.trusted(); proxied && len(t) > 0 {
 		handler = t.Middleware(n.cfg.Server.ForwardedHeader, handler)
 	}
+	if n.cfg.Dev {
+		handler = edge.LocalHosts(handler)
+	}
 	return edge.SecurityHeaders(encrypted, handler)
 }
 
