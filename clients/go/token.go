@@ -25,6 +25,8 @@ func (o *Options) token(ctx context.Context) (string, error) {
 // renew gives the node of l a fresh token before the old one ends, in left. Where that
 // fails to the end, the node closes the connection, and the client comes back with a
 // fresh token.
+//
+//nolint:contextcheck,nolintlint // it outlives its caller, as the client does; the linter sees that only sometimes
 func (c *Client) renew(l *link, left time.Duration) {
 	if c.opts.TokenFunc == nil {
 		return
@@ -62,6 +64,8 @@ func (c *Client) refreshOn(ctx context.Context, l *link) error {
 
 // sendWithToken gets the subscription's own token and sends c with it, beside the read
 // loop, which does not wait for the application.
+//
+//nolint:contextcheck,nolintlint // it outlives its caller, as the client does; the linter sees that only sometimes
 func (s *Subscription) sendWithToken(l *link, request uint64, c *protocol.SubscribeCommand) {
 	s.client.after(0, func() {
 		ctx, cancel := context.WithTimeout(s.client.life, s.client.opts.HandshakeTimeout)
