@@ -230,3 +230,62 @@ func (w Window) Turns() int {
 
 // Drained is drained.
 func (w Window) Drained(ctx context.Context) error { return w.drained(ctx) }
+
+// GroupConsumer is the name of the consumer that is a group.
+var GroupConsumer = consumerName
+
+// TimeIsUp has the time for all that m has be over, before the group notices.
+func TimeIsUp(m fanout.Membership) {
+	g := m.(*membership).g
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, d := range m.(*membership).inFlight {
+		d.at = d.at.Add(-g.cfg.AckWait)
+	}
+}
+
+// HoldTime has the time for all that m has never be over, as far as the group notices.
+func HoldTime(m fanout.Membership) {
+	g := m.(*membership).g
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, d := range m.(*membership).inFlight {
+		d.at = d.at.Add(time.Hour)
+	}
+}
+
+// ComesAgain is after how long a message that was given back comes again.
+func ComesAgain(m fanout.Membership, offset uint64) time.Duration {
+	g := m.(*membership).g
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return time.Until(g.again[offset].due)
+}
+
+// Spare is how many messages wait on the node because no member had room.
+func Spare(m fanout.Membership) int {
+	g := m.(*membership).g
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return len(g.spare)
+}
+
+// LoseRequest has what the group of m asked for be lost, without a word.
+func LoseRequest(tb testing.TB, m fanout.Membership) {
+	tb.Helper()
+	g := m.(*membership).g
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	old := g.sub
+	if err := errors.Join(g.listen(), old.Unsubscribe(), g.mux.link.nc.Flush()); err != nil {
+		tb.Fatal(err)
+	}
+}
+
+// Reconnect has the connection of the groups be lost, and come back.
+func Reconnect(tb testing.TB, m fanout.Membership) {
+	tb.Helper()
+	if err := m.(*membership).g.mux.link.nc.ForceReconnect(); err != nil {
+		tb.Fatal(err)
+	}
+}

@@ -105,6 +105,7 @@ func (b *Broker) JoinGroup(ctx context.Context, req fanout.GroupRequest) (fanout
 	if err := b.groups.add(ctx, g, m); err != nil {
 		return nil, joined, fmt.Errorf("group %s of %s: %w", req.Group, req.Channel, err)
 	}
+	joined.AckWait = m.g.cfg.AckWait
 	return m, joined, nil
 }
 

@@ -17,6 +17,8 @@ type retry struct {
 	// unoffered is how often this node gave it back without a member having been offered
 	// it: the consumer counts an attempt for that, and nobody else shall.
 	unoffered int
+	// reason is a dead letter's that could not be stored.
+	reason string
 }
 
 // spareFor is how long a message waits on a node whose members have no room, before
@@ -29,13 +31,14 @@ func (g *group) waits(d *delivery, delay time.Duration, unoffered int) {
 	if !known && len(g.again) >= g.cfg.MaxInFlight {
 		return
 	}
-	r.due, r.unoffered = time.Now().Add(delay), r.unoffered+unoffered
+	r.due, r.unoffered, r.reason = time.Now().Add(delay), r.unoffered+unoffered, d.reason
 	g.again[d.msg.Offset()] = r
 }
 
 // came corrects the attempt of a message that has come, maybe again.
 func (g *group) came(d *delivery) {
 	r, known := g.again[d.msg.Offset()]
+	d.reason = r.reason
 	switch {
 	case !known:
 	case r.unoffered == 0:

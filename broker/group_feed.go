@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -66,7 +67,7 @@ func (g *group) receive(m *nats.Msg) {
 	case !ok || msg.Kind != fanout.KindData:
 		g.settle(d.reply, []byte(ackBody), func(error) {}) // nothing to work on
 	case d.attempt > g.cfg.MaxDeliver:
-		g.bury(d, reasonAttempts, func(error) {})
+		g.bury(d, cmp.Or(d.reason, reasonAttempts), func(error) {})
 	case len(g.spare) > 0 || !g.offer(d):
 		g.spare = append(g.spare, d)
 		g.unfit()
@@ -153,6 +154,10 @@ func (g *group) bury(d *delivery, reason string, done func(error)) {
 		if err := g.publishDead(ctx, d, reason); err != nil {
 			g.b.log.Error("a dead letter cannot be published, its message is tried again",
 				slog.String("channel", g.key.channel.String()), slog.String("group", g.key.name), slog.Uint64("offset", d.msg.Offset()), slog.Any("err", err))
+			d.reason = reason // which nobody would know any more
+			g.mu.Lock()
+			g.waits(d, buryRetry, 0)
+			g.mu.Unlock()
 			g.giveBack(d, buryRetry)
 			done(err)
 			return

@@ -42,6 +42,7 @@ type delivery struct {
 	reply   string // where the consumer is told of it
 	attempt int
 	at      time.Time // when the time for it began
+	reason  string    // why it is a dead letter that could not be stored yet; else empty
 }
 
 // token is under which a member settles d.
@@ -101,6 +102,26 @@ func (m *membership) take(token string) *delivery {
 	return d
 }
 
+// inTimeLocked returns what waits under token and may be worked on still. What may not
+// stays until it is expired.
+func (m *membership) inTimeLocked(token string, now time.Time) *delivery {
+	if d := m.inFlight[token]; d != nil && now.Sub(d.at) < m.g.cfg.AckWait {
+		return d
+	}
+	return nil
+}
+
+// takeInTime removes and returns what waits under token and may be worked on still.
+func (m *membership) takeInTime(token string) *delivery {
+	m.g.mu.Lock()
+	defer m.g.mu.Unlock()
+	d := m.inTimeLocked(token, time.Now())
+	if d != nil {
+		delete(m.inFlight, token)
+	}
+	return d
+}
+
 // over forgets a message that does not come again.
 func (g *group) over(d *delivery) {
 	g.mu.Lock()
@@ -108,7 +129,8 @@ func (g *group) over(d *delivery) {
 	delete(g.again, d.msg.Offset())
 }
 
-// Ack implements fanout.Membership.
+// Ack implements fanout.Membership. The work is done: also late, that is better known than
+// not. The consumer takes it for the message, whichever attempt it is at.
 func (m *membership) Ack(token string, done func(error)) {
 	d := m.take(token)
 	if d == nil {
@@ -120,9 +142,10 @@ func (m *membership) Ack(token string, done func(error)) {
 	m.g.poke()
 }
 
-// Nak implements fanout.Membership.
+// Nak implements fanout.Membership. A late one would take the message away from whoever
+// has it by now.
 func (m *membership) Nak(token string, delay time.Duration, reason string, done func(error)) {
-	d := m.take(token)
+	d := m.takeInTime(token)
 	if d == nil {
 		done(noToken(token))
 		return
@@ -144,12 +167,13 @@ func (m *membership) Nak(token string, delay time.Duration, reason string, done 
 	m.g.poke()
 }
 
-// InProgress implements fanout.Membership.
+// InProgress implements fanout.Membership. A late one would speak of another attempt.
 func (m *membership) InProgress(token string, done func(error)) {
 	m.g.mu.Lock()
-	d := m.inFlight[token]
+	now := time.Now()
+	d := m.inTimeLocked(token, now)
 	if d != nil {
-		d.at = time.Now()
+		d.at = now
 	}
 	m.g.mu.Unlock()
 	if d == nil {

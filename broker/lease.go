@@ -19,6 +19,9 @@ import (
 const (
 	// leaseRetry is how often a node tries to get a lease that another has.
 	leaseRetry = 500 * time.Millisecond
+	// mostLease bounds what is written into a lease: all of them lie in one small bucket,
+	// and a lease that cannot be written is lost.
+	mostLease = 64 << 10
 	// firstNote is after how long a holder writes its first note.
 	firstNote = 300 * time.Millisecond
 )
@@ -76,7 +79,7 @@ type holding struct {
 
 func (h *holding) value() []byte {
 	b, err := json.Marshal(leaseValue{Node: h.e.b.cfg.Node, Note: h.note()})
-	if err != nil { // a note that is no JSON
+	if err != nil || len(b) > mostLease { // a note that is no JSON, or too long
 		b, _ = json.Marshal(leaseValue{Node: h.e.b.cfg.Node})
 	}
 	return b

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -48,28 +49,36 @@ func (e *Events) Serve(ctx context.Context, partition int, answer func([]byte) [
 }
 
 // Recall implements webhook.Ledger.
-func (e *Events) Recall(ctx context.Context, partition int) ([]webhook.Fact, error) {
-	var facts []webhook.Fact
+func (e *Events) Recall(ctx context.Context, partition int) (facts []webhook.Fact, told uint64, err error) {
+	marker := migrations.OccupancyTold(partition)
 	for from := uint64(1); ; {
 		req := getRequest{Seq: from, Next: migrations.OccupancyAll(partition), Batch: batchMost, MaxBytes: batchBytes}
 		call := &getCall{multi: true, done: make(chan struct{})}
 		out, err := e.b.send(ctx, e.b.replay[0], apiPrefix+"DIRECT.GET."+migrations.OccupancyStream, req, call)
 		if err != nil {
-			return nil, unavailable("read who was subscribed", err)
+			return nil, 0, unavailable("read who was subscribed", err)
 		}
 		for _, m := range out.list {
 			from = m.seq + 1
 			f := webhook.Fact{Revision: m.seq}
-			if len(m.data) == 0 {
-				continue // the server's marker of one that has expired
+			switch {
+			case len(m.data) == 0: // the server's marker of one that has expired
+				continue
+			case m.subject == marker:
+				mark := toldMark{}
+				err = json.Unmarshal(m.data, &mark)
+				told = mark.Told
+			default:
+				if err = json.Unmarshal(m.data, &f); err == nil {
+					facts = append(facts, f)
+				}
 			}
-			if err := json.Unmarshal(m.data, &f); err != nil {
-				return nil, fmt.Errorf("read who was subscribed: %w: at %d: %w", errMalformed, m.seq, err)
+			if err != nil {
+				return nil, 0, fmt.Errorf("read who was subscribed: %w: at %d: %w", errMalformed, m.seq, err)
 			}
-			facts = append(facts, f)
 		}
 		if out.pending == 0 {
-			return facts, nil
+			return facts, told, nil
 		}
 	}
 }
@@ -78,7 +87,7 @@ func (e *Events) Recall(ctx context.Context, partition int) ([]webhook.Fact, err
 func (e *Events) Record(ctx context.Context, partition int, facts []*webhook.Fact) error {
 	acks := make([]jetstream.PubAckFuture, len(facts))
 	for i, f := range facts {
-		data, err := json.Marshal(f)
+		data, err := encodeFact(f)
 		if err != nil {
 			return fmt.Errorf("record who is subscribed: %w", err)
 		}
@@ -106,4 +115,49 @@ func (e *Events) Record(ctx context.Context, partition int, facts []*webhook.Fac
 		}
 	}
 	return nil
+}
+
+// encodeFact keeps a fact short: who is gone has left nothing but a name, and nothing is
+// escaped that need not be.
+func encodeFact(f *webhook.Fact) ([]byte, error) {
+	short := *f
+	if !f.Present {
+		short.Who = nil
+	}
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	err := enc.Encode(&short)
+	return bytes.TrimSuffix(b.Bytes(), []byte{'\n'}), err
+}
+
+// toldMark is what is remembered of Told; earlier versions read a fact that says nothing.
+type toldMark struct {
+	Told uint64 `json:"told"`
+}
+
+// Told implements webhook.Ledger.
+func (e *Events) Told(ctx context.Context, partition int, revision uint64) error {
+	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
+	defer cancel()
+	data, err := json.Marshal(toldMark{Told: revision})
+	if err != nil {
+		return err
+	}
+	if _, err := e.js.PublishMsg(ctx, &nats.Msg{Subject: migrations.OccupancyTold(partition), Data: data}); err != nil {
+		return unavailable("remember what was told", err)
+	}
+	return nil
+}
+
+// Used implements webhook.Ledger.
+func (e *Events) Used(ctx context.Context) (float64, error) {
+	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
+	defer cancel()
+	s, err := e.js.Stream(ctx, migrations.OccupancyStream)
+	if err != nil {
+		return 0, unavailable("look at who was subscribed", err)
+	}
+	info := s.CachedInfo()
+	return float64(info.State.Bytes) / float64(max(info.Config.MaxBytes, 1)), nil
 }

@@ -248,6 +248,10 @@ func TestBadConfigurationsAreNamed(t *testing.T) {
 			want: []string{"broker.disk_budget: is 2GiB; the max_bytes of the namespaces add up to 2GiB, and 120MiB more are needed"},
 		},
 		{
+			name: "over the budget with webhooks", file: "broker: {disk_budget: 2GiB}\nnamespaces: {default: {max_bytes: 1GiB}}\nevents: {max_bytes: 1GiB}\n" + oneWebhook("url: 'https://a.example'"),
+			want: []string{"broker.disk_budget: is 2GiB; the max_bytes of the namespaces add up to 1GiB, and 1360MiB more are needed"},
+		},
+		{
 			name: "webhook without anything", file: "webhooks: [{name: a}]",
 			want: []string{"webhooks.a: url is not set", "webhooks.a: secret is not set", "webhooks.a: events is empty", "webhooks.a: channels is empty"},
 		},

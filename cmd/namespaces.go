@@ -14,6 +14,9 @@ const (
 	// bucketBytes is what the log needs of the disk budget beside the namespaces: for
 	// its records, durable sessions and scheduled messages.
 	bucketBytes Bytes = 120 << 20
+	// plainBytes is what there is of that beside the events of webhooks and the ledger of
+	// who is subscribed.
+	plainBytes Bytes = 88 << 20
 	// mostBudget is what a disk budget that is not set can be.
 	mostBudget Bytes = 16 << 30
 )
@@ -123,7 +126,8 @@ func (c Config) budgetProblems() []error {
 	}
 	more := bucketBytes
 	if len(c.Webhooks) > 0 {
-		more += c.Events.MaxBytes
+		ledger := Bytes(migrations.OccupancyBytes(int64(c.Events.MaxBytes)))
+		more = c.Events.MaxBytes + max(bucketBytes, plainBytes+ledger)
 	}
 	if sum < 0 || sum+more > budget {
 		return []error{fmt.Errorf("broker.disk_budget: is %s; the max_bytes of the namespaces add up to %v, and %v more are needed; "+

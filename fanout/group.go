@@ -61,6 +61,8 @@ type Joined struct {
 	// says why.
 	Recovered bool
 	Reason    string
+	// AckWait is how long a member may take over a message before another gets it.
+	AckWait time.Duration
 }
 
 // Settler says what became of a group's messages. Its methods may be called

@@ -70,6 +70,10 @@ func OccupancySubject(p int, channel, member string) string {
 // OccupancyAll matches what is remembered of partition p.
 func OccupancyAll(p int) string { return occupancyPrefix + strconv.Itoa(p) + "." + anyRest }
 
+// OccupancyTold is where it is remembered up to which record of partition p the events are
+// written. No OccupancySubject is the same: they have a token more.
+func OccupancyTold(p int) string { return occupancyPrefix + strconv.Itoa(p) + ".told" }
+
 // createEvents is step 5: where events wait for their webhooks, who works on them, and
 // what was told of who is subscribed.
 func createEvents(ctx context.Context, js jetstream.JetStream, opts Options) error {
@@ -134,10 +138,18 @@ func (s EventsSpec) stream(p int) jetstream.StreamConfig {
 	}
 }
 
-// EnsureEvents brings the limits of the events' streams to what spec says. Errors wrap
-// ErrNoRoom, ErrLocked or what JetStream answered.
+// OccupancyBytes is the room for who is subscribed, beside MaxBytes of events.
+func OccupancyBytes(maxBytes int64) int64 { return max(occupancyBytes, maxBytes/4) }
+
+// EnsureEvents brings the limits of the events' streams to what spec says, and that of who
+// is subscribed, which follows: where the disk budget has no room for that, or less is
+// wanted than what it holds needs, it stays as it is. Errors wrap ErrNoRoom, ErrLocked or
+// what JetStream answered.
 func EnsureEvents(ctx context.Context, js jetstream.JetStream, spec EventsSpec, by string) error {
-	same := true
+	ledger, same, err := spec.occupancy(ctx, js)
+	if err != nil {
+		return err
+	}
 	for p := range EventPartitions {
 		ok, err := spec.inPlace(ctx, js, p)
 		if err != nil {
@@ -158,8 +170,26 @@ func EnsureEvents(ctx context.Context, js jetstream.JetStream, spec EventsSpec, 
 				return fmt.Errorf("ensure stream %s: %w", EventStream(p), noRoom(err))
 			}
 		}
+		if _, err := js.UpdateStream(ctx, ledger); err != nil && !errors.Is(noRoom(err), ErrNoRoom) {
+			return fmt.Errorf("ensure stream %s: %w", OccupancyStream, err)
+		}
 		return nil
 	})
+}
+
+// occupancy is the configuration that the stream of who is subscribed should have, and
+// reports whether it has it.
+func (s EventsSpec) occupancy(ctx context.Context, js jetstream.JetStream) (cfg jetstream.StreamConfig, same bool, err error) {
+	have, err := js.Stream(ctx, OccupancyStream)
+	if err != nil {
+		return cfg, false, fmt.Errorf("look at stream %s: %w", OccupancyStream, err)
+	}
+	info := have.CachedInfo()
+	cfg = info.Config
+	if want := OccupancyBytes(s.MaxBytes); want > cfg.MaxBytes || want >= 2*int64(info.State.Bytes) {
+		cfg.MaxBytes = want
+	}
+	return cfg, cfg.MaxBytes == info.Config.MaxBytes, nil
 }
 
 // inPlace reports whether partition p's stream is as it should be.

@@ -134,6 +134,7 @@ func (e *SubscribedEvent) append(dst []byte) []byte {
 	o.optTrue("durable", e.Durable)
 	o.optTrue("resumed", e.Resumed)
 	o.optText("group", e.Group)
+	o.optInteger("ack_wait_ms", e.AckWaitMS)
 	return o.end()
 }
 

@@ -138,6 +138,8 @@ func (e *SubscribedEvent) set(name []byte, v value) *DecodeError {
 		return v.boolean("resumed", &e.Resumed)
 	case "group":
 		return v.text("group", &e.Group)
+	case "ack_wait_ms":
+		return v.integer("ack_wait_ms", &e.AckWaitMS)
 	}
 	return nil
 }

@@ -158,6 +158,7 @@ func (e *SubscribedEvent) wire(w *wire) {
 	w.boolean(6, "durable", &e.Durable)
 	w.boolean(7, "resumed", &e.Resumed)
 	w.text(8, "group", &e.Group)
+	w.integer(9, "ack_wait_ms", &e.AckWaitMS)
 }
 
 func (e *UnsubscribedEvent) wire(w *wire) {

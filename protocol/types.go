@@ -235,6 +235,8 @@ type SubscribedEvent struct {
 	Durable bool   `json:"durable,omitempty"`
 	Resumed bool   `json:"resumed,omitempty"`
 	Group   string `json:"group,omitempty"`
+	// AckWaitMS is how many milliseconds a member of the group has for a message.
+	AckWaitMS int64 `json:"ack_wait_ms,omitempty"`
 }
 
 // UnsubscribedEvent answers UnsubscribeCommand; pushed without ID when the node

@@ -168,6 +168,7 @@ func (s *Session) joinGroup(ctx context.Context, id uint64, st *seat, req fanout
 	}
 	if s.push(&protocol.Event{ID: id, Subscribed: &protocol.SubscribedEvent{
 		Channel: st.channel.String(), Group: st.group, Resumed: found.Known, Recovered: found.Recovered, Reason: found.Reason,
+		AckWaitMS: found.AckWait.Milliseconds(),
 	}}) {
 		st.open.Store(true)
 		m.Ready()

@@ -263,3 +263,50 @@ func deadLetters(ctx context.Context, t *testing.T, urls []string, want int) map
 	}
 	return dead
 }
+
+// TestGroupsPatientWorker: what waits in the client of one slow worker for longer than
+// the time for a message costs it no attempts, and becomes no dead letter.
+func TestGroupsPatientWorker(t *testing.T) {
+	t.Parallel()
+	n := serve(t, t.TempDir(), "127.0.0.1:0", "--set", `namespaces={jobs: {group_ack_wait: 1s, group_max_deliver: 3, group_backoff: [10ms]}}`)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*deadline)
+	defer cancel()
+	c, err := rivulet.New(n.url(), rivulet.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if err := c.Connect(ctx); err != nil {
+		t.Fatal(err)
+	}
+	g, err := c.Join(ctx, "jobs:slow", "crew", rivulet.GroupOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const total = 24
+	for n := range total {
+		if _, err := c.Publish(ctx, "jobs:slow", n, rivulet.PublishOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	done := 0
+	for j, err := range g.Jobs(ctx) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if j.Attempt != 1 {
+			t.Errorf("message %d: attempt %d", j.Offset, j.Attempt)
+		}
+		wait(ctx, 200*time.Millisecond) // the work
+		if err := j.Ack(ctx); err != nil {
+			t.Errorf("message %d, after the work was done: %v", j.Offset, err)
+		}
+		if done++; done == total {
+			break
+		}
+	}
+	page, err := c.History(ctx, "jobs:dead-letters.crew", rivulet.HistoryOptions{})
+	if err != nil || len(page.Messages) > 0 {
+		t.Errorf("%d dead letters of work that went well, %v", len(page.Messages), err)
+	}
+}

@@ -167,9 +167,10 @@ type node struct {
 }
 
 // serve starts a node and waits until it listens.
-func serve(t *testing.T, data, listen string) *node {
+func serve(t *testing.T, data, listen string, args ...string) *node {
 	t.Helper()
-	p := start(t, nil, binary(t), "serve", "--dev", "--listen", listen, "--data", data, "--disk-budget", "4GiB")
+	args = append([]string{"serve", "--dev", "--listen", listen, "--data", data, "--disk-budget", "4GiB"}, args...)
+	p := start(t, nil, binary(t), args...)
 	var started struct{ Address string }
 	line := p.stderr.waitFor(t, `"msg":"started"`)
 	if err := json.Unmarshal([]byte(line), &started); err != nil {

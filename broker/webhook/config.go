@@ -61,7 +61,8 @@ const (
 	DefaultMaxAge      = 24 * time.Hour
 	DefaultBatch       = 100
 	DefaultConcurrency = 8
-	// LeastAttempts is how often an event is sent at least before it is given up.
+	// LeastAttempts is how often an event is sent at least before it is given up, and how
+	// often one alone is that the receiver refuses for good.
 	LeastAttempts = 3
 
 	leastTimeout = 100 * time.Millisecond

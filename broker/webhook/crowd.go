@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -17,9 +18,11 @@ const (
 	reportGather = 25 * time.Millisecond
 	reportWait   = 5 * time.Second
 	reportRetry  = 500 * time.Millisecond
-	// mostReported bounds the changes of one report, and mostInfo the info of a member
-	// in it: a report stays far below what a NATS message may have.
+	// mostReported bounds the changes of one report, reportBytes their size unless it is
+	// one alone, and mostInfo the info of a member in it: a report stays far below what a
+	// NATS message may have.
 	mostReported = 512
+	reportBytes  = 256 << 10
 	mostInfo     = 1024
 )
 
@@ -37,10 +40,10 @@ type change struct {
 // report says what has changed on a node. One that begins with First and ends with Last
 // has all that is on.
 type report struct {
-	Node    string   `json:"node"`
-	First   bool     `json:"first,omitempty"`
-	Last    bool     `json:"last,omitempty"`
-	Changes []change `json:"changes,omitempty"`
+	Node    string            `json:"node"`
+	First   bool              `json:"first,omitempty"`
+	Last    bool              `json:"last,omitempty"`
+	Changes []json.RawMessage `json:"changes,omitempty"` // each a change
 }
 
 // What a holder answers to a report.
@@ -55,6 +58,8 @@ type crowd struct {
 	e     *Engine
 	node  string
 	parts [Partitions]crowdPart
+
+	full bool // owned by measure
 }
 
 // crowdPart is one partition of it. send alone reports.
@@ -79,6 +84,31 @@ func newCrowd(e *Engine) *crowd {
 		c.parts[i].on, c.parts[i].dirty = map[place]*presence{}, map[place]struct{}{}
 	}
 	return c
+}
+
+// From ledgerFull on it is said that the ledger is full, once, until it was below
+// ledgerCalm again.
+const (
+	ledgerFull = 0.8
+	ledgerCalm = 0.7
+)
+
+// measure looks how full the ledger is. One goroutine does.
+func (c *crowd) measure(ctx context.Context) {
+	used, err := c.e.svc.Ledger.Used(ctx)
+	if err != nil {
+		c.e.log.Debug("the ledger of subscribers cannot be measured", slog.Any("err", err))
+		return
+	}
+	c.e.met.ledger.Set(used)
+	switch {
+	case used >= ledgerFull && !c.full:
+		c.full = true
+		c.e.log.Warn("the ledger of who is subscribed is almost full: when it is, those who came first are forgotten, and told of twice; "+
+			"raise events.max_bytes, of which it has a quarter", slog.Float64("used", used))
+	case used < ledgerCalm:
+		c.full = false
+	}
 }
 
 func (c *crowd) start() {
@@ -106,15 +136,29 @@ func (e *Engine) changed(c fanout.Channel, m *Member, by int, types ...Type) {
 	}
 	p := place{channel: c.String()}
 	if m != nil {
-		p.member = "c" + m.Client
+		p.member = keyClient + m.Client
 		if m.User != "" {
-			p.member, m.Client = "u"+m.User, ""
+			p.member, m.Client = keyUser+m.User, ""
 		}
 		if len(m.Info) > mostInfo {
 			m.Info = nil
 		}
 	}
 	e.crowd.parts[taskOf(p.channel)].change(p, m, by)
+}
+
+// What the key of a member begins with.
+const (
+	keyUser   = "u"
+	keyClient = "c"
+)
+
+// memberOf is what the key of a member says of them.
+func memberOf(key string) *Member {
+	if user, ok := strings.CutPrefix(key, keyUser); ok {
+		return &Member{User: user}
+	}
+	return &Member{Client: strings.TrimPrefix(key, keyClient)}
 }
 
 func (e *Engine) wantsAny(c fanout.Channel, types []Type) bool {
@@ -181,23 +225,41 @@ func (c *crowd) send(ctx context.Context, task int) {
 func (c *crowd) report(ctx context.Context, task int, everything bool) (all bool, err error) {
 	part := &c.parts[task]
 	changes := part.take(everything)
-	for from := 0; from == 0 || from < len(changes); from += mostReported {
-		to := min(from+mostReported, len(changes))
-		r := report{Node: c.node, Changes: changes[from:to], First: everything && from == 0, Last: everything && to == len(changes)}
-		answer, err := c.ask(ctx, task, &r)
+	for from := 0; ; {
+		r := report{Node: c.node, First: everything && from == 0}
+		answer := ""
+		if r.Changes, err = fill(changes[from:]); err == nil {
+			r.Last = everything && from+len(r.Changes) == len(changes)
+			answer, err = c.ask(ctx, task, &r)
+		}
 		if err != nil {
 			part.putBack(changes[from:])
 			return false, err
 		}
-		if answer == answerAll {
-			return true, nil
+		if from += len(r.Changes); answer == answerAll || from == len(changes) {
+			return answer == answerAll, nil
 		}
 	}
-	return false, nil
+}
+
+// fill encodes as many changes as fit into a report, and at least one.
+func fill(changes []change) (list []json.RawMessage, err error) {
+	size := 0
+	for i := range min(len(changes), mostReported) {
+		b, err := encode(&changes[i])
+		if err != nil {
+			return nil, err
+		}
+		if size += len(b) + 1; size > reportBytes && i > 0 {
+			break
+		}
+		list = append(list, b)
+	}
+	return list, nil
 }
 
 func (c *crowd) ask(ctx context.Context, task int, r *report) (string, error) {
-	body, err := json.Marshal(r)
+	body, err := encode(r)
 	if err != nil {
 		return "", err
 	}

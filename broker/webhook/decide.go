@@ -19,13 +19,17 @@ const (
 	// decideAtOnce is how many facts are recorded before their events are written. So many
 	// events at most may be missing when a holder dies, and the next one writes them.
 	decideAtOnce = 256
+	// unsureFor is for how long it is unsure whether the event of a fact was written where
+	// the ledger, of an earlier version, does not tell.
+	unsureFor = 24 * time.Hour
 )
 
 // decider decides for one partition who came and who went, while this node holds it.
 //
 // A fact is recorded before its event is written, and the event's ID is made of the
 // record's number. So the next holder finds out what was decided, and writes the events
-// of the last records again: those that were written are refused, as their IDs are.
+// of the last records that the ledger does not have as told: those that were written all
+// the same are refused, as their IDs are.
 type decider struct {
 	e     *Engine
 	task  int
@@ -91,21 +95,22 @@ func (c *crowd) decide(ctx context.Context, task int) {
 
 // recall learns what the holder before has decided, and finishes what it may have begun.
 func (d *decider) recall(ctx context.Context) error {
-	facts, err := d.e.svc.Ledger.Recall(ctx, d.task)
+	facts, told, err := d.e.svc.Ledger.Recall(ctx, d.task)
 	if err != nil {
 		return err
 	}
 	last := facts[max(0, len(facts)-decideAtOnce):]
-	old := time.Now().Add(-FactTTL).UnixMilli()
+	old := time.Now().Add(-unsureFor).UnixMilli()
 	var unsure []*Fact
 	for i := range last {
-		if last[i].Time >= old {
-			unsure = append(unsure, &last[i])
+		if f := &last[i]; f.Revision > told && (told > 0 || f.Time >= old) {
+			unsure = append(unsure, f)
 		}
 	}
 	if err := d.tell(ctx, unsure); err != nil {
 		return err
 	}
+	d.told(ctx, unsure)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, f := range facts {
@@ -136,7 +141,11 @@ func (d *decider) take(body []byte) []byte {
 	if r.First {
 		p.seen = map[place]struct{}{}
 	}
-	for _, ch := range r.Changes {
+	for _, raw := range r.Changes {
+		var ch change
+		if json.Unmarshal(raw, &ch) != nil {
+			continue // of no use either
+		}
 		at := place{ch.Channel, ch.Member}
 		d.setLocked(r.Node, p, at, ch.Who, ch.On, now)
 		if p.seen != nil && ch.On {
@@ -176,7 +185,7 @@ func (d *decider) setLocked(node string, p *peer, at place, who *Member, on bool
 		s.nodes[node], p.on[at] = struct{}{}, struct{}{}
 		s.recalled = false
 		if who != nil && !s.told {
-			s.who, _ = json.Marshal(who) // plain values, and an info that was JSON
+			s.who, _ = encode(who) // plain values, and an info that was JSON
 		}
 	} else {
 		delete(s.nodes, node)
@@ -285,6 +294,7 @@ func (d *decider) settle(ctx context.Context, list []decision) {
 	if !d.until(ctx, "write events", func() error { return d.tell(ctx, facts) }) {
 		return
 	}
+	d.told(ctx, facts)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, one := range list {
@@ -346,6 +356,21 @@ func (d *decider) tell(ctx context.Context, facts []*Fact) error {
 	return nil
 }
 
+// told has the ledger remember that the events of the facts are written. Where that fails
+// the next holder writes them again, which harms only where the log has lost them since.
+func (d *decider) told(ctx context.Context, facts []*Fact) {
+	last := uint64(0)
+	for _, f := range facts {
+		last = max(last, f.Revision)
+	}
+	if last == 0 {
+		return
+	}
+	if err := d.e.svc.Ledger.Told(ctx, d.task, last); err != nil {
+		d.e.log.Debug("it is not remembered what was told of subscribers", slog.Int("partition", d.task), slog.Any("err", err))
+	}
+}
+
 func (f *Fact) event() *Event {
 	e := &Event{Type: ChannelVacated, Channel: f.Channel, Time: f.Time}
 	switch f.rank() {
@@ -359,7 +384,7 @@ func (f *Fact) event() *Event {
 	if f.Member != "" {
 		e.Member = &Member{}
 		if json.Unmarshal(f.Who, e.Member) != nil {
-			e.Member = &Member{} // it was recorded from one
+			e.Member = memberOf(f.Member) // the ledger has no more of who is gone
 		}
 	}
 	e.ID = eventID(e.Type, f.Channel, f.Member, strconv.FormatUint(f.Revision, 10))

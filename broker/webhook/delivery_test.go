@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -103,7 +104,6 @@ func TestDeadLetters(t *testing.T) {
 		}
 	})
 	h := hook(t, "a", rcv.URL, webhook.MessagePublished)
-	h.MaxAge = time.Second
 	h.Channels = append(h.Channels, patterns(t, "default:>")...)
 	cfg := brokerConfig(t)
 	cfg.Namespaces[1].Partitions = 1
@@ -132,6 +132,65 @@ func TestDeadLetters(t *testing.T) {
 		if e.Channel == h.DeadLetters.String() {
 			t.Error("the dead letter was delivered")
 		}
+	}
+}
+
+// Which answers are about the event: those make it a dead letter when it was refused
+// alone three times, the others not before it is too old.
+func TestRefusedForGood(t *testing.T) {
+	for status, refused := range map[int]bool{
+		400: true, 413: true, 422: true, 401: false, 404: false, 408: false, 425: false, 429: false,
+	} {
+		t.Run(strconv.Itoa(status), func(t *testing.T) {
+			rcv := receive(t, func(attempt int, events []webhook.Event, w http.ResponseWriter) {
+				if events[0].Channel == "chat:bad" && (refused || attempt <= 8) {
+					w.WriteHeader(status)
+				}
+			})
+			cfg := brokerConfig(t)
+			cfg.Namespaces[1].Partitions = 1
+			h := hook(t, "a", rcv.URL, webhook.MessagePublished)
+			h.Batch = 1
+			n := run(t, cfg, quick(h))
+			n.publish(t, "chat:bad", 0, 1)
+			n.publish(t, "chat:good", 0, 1)
+			eventually(t, 20*time.Second, func() (bool, string) {
+				got := types(rcv.events(), "chat:good")
+				return len(got) == 1, fmt.Sprint("the good one waits; ", got)
+			})
+			rcv.mu.Lock()
+			requests := rcv.requests
+			rcv.mu.Unlock()
+			dead, want := n.counter(t, "rivulet_webhook_dead_total", "a"), 8+2
+			if refused {
+				want = webhook.LeastAttempts + 1
+			}
+			if (dead == 1) != refused || requests != want {
+				t.Errorf("%v dead letters, %d requests, want %d", dead, requests, want)
+			}
+		})
+	}
+}
+
+// An event that is too old before anybody could take it is sent three times all the same.
+func TestTooOldIsSentThreeTimes(t *testing.T) {
+	rcv := receive(t, func(attempt int, _ []webhook.Event, w http.ResponseWriter) {
+		if attempt == 1 {
+			time.Sleep(1100 * time.Millisecond) //nolint:forbidigo // until it is too old
+		}
+		w.WriteHeader(http.StatusInternalServerError)
+	})
+	h := hook(t, "a", rcv.URL, webhook.MessagePublished)
+	h.MaxAge = time.Second
+	n := run(t, brokerConfig(t), quick(h))
+	n.publish(t, "chat:a", 0, 1)
+	eventually(t, 20*time.Second, func() (bool, string) {
+		return n.counter(t, "rivulet_webhook_dead_total", "a") == 1, "no dead letter"
+	})
+	rcv.mu.Lock()
+	defer rcv.mu.Unlock()
+	if rcv.requests != webhook.LeastAttempts {
+		t.Errorf("%d requests", rcv.requests)
 	}
 }
 

@@ -12,8 +12,8 @@
 // written a second time: they are read from the streams of their channels, so that
 // publishing knows nothing of webhooks. Each (webhook, stream) is a lane: a durable
 // place in the stream, read in order, in batches, with one request under way. A batch
-// that fails is sent again, with growing pauses, until its events are too old; then it
-// goes to a channel of dead letters. A place is moved only when a batch is done.
+// that fails is sent again, with growing pauses, until its events are too old, or one of
+// them alone was refused for good; then it goes to a channel of dead letters. A place is moved only when a batch is done.
 //
 // It promises: each event that was stored is sent at least once, until it was taken or
 // is a dead letter, always with the same ID; the events of a channel are sent in order,

@@ -308,9 +308,15 @@ func (e *Engine) write(ctx context.Context, key string, events ...*Event) error 
 // measureEvery is how often the lag is brought into the metrics.
 const measureEvery = 2 * time.Second
 
-// measure keeps the gauges of the lag.
+// ledgerEvery is after how many of these it is measured how full the ledger is.
+const ledgerEvery = 15
+
+// measure keeps the gauges of the lag and of the ledger.
 func (e *Engine) measure() {
-	for pause(e.ctx, measureEvery) == nil {
+	for n := 0; pause(e.ctx, measureEvery) == nil; n++ {
+		if e.crowd != nil && n%ledgerEvery == 0 {
+			e.crowd.measure(e.ctx)
+		}
 		sums := map[string]uint64{}
 		for task := range Partitions {
 			lanes, _ := e.lanes.of(task)

@@ -126,12 +126,13 @@ func (e *Event) record(key string) (Record, error) {
 	return Record{ID: e.ID, Key: key, Data: data}, err
 }
 
-// encode writes an event in JSON, the data of its message as it is.
-func encode(e *Event) ([]byte, error) {
+// encode writes in JSON, and does not make what is JSON already longer: the data of a
+// message, the info of a member.
+func encode(v any) ([]byte, error) {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
-	if err := enc.Encode(e); err != nil {
+	if err := enc.Encode(v); err != nil {
 		return nil, err
 	}
 	return bytes.TrimSuffix(b.Bytes(), []byte{'\n'}), nil

@@ -8,7 +8,6 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/rivulet-rt/rivulet/fanout"
@@ -37,8 +36,9 @@ type lane struct {
 	state laneState
 
 	// Owned by run.
-	reader Reader
-	most   int // events of the next request: fewer after one was refused
+	reader  Reader
+	most    int // events of the next request: fewer after one was refused
+	refused int // how often the first event was refused alone
 }
 
 // ready is an event that is to be sent.
@@ -80,6 +80,7 @@ func (l *lane) readOn(ctx, calm context.Context, failures *int) (err error) {
 	if l.reader, err = l.open(ctx); err != nil {
 		return err
 	}
+	l.refused = 0 // it may begin with another event
 	if err := l.look(ctx); err != nil {
 		return err
 	}
@@ -160,6 +161,7 @@ func (l *lane) attempt(ctx, calm context.Context, list []ready, attempt int) (do
 		return 0, err
 	}
 	if out.err == nil {
+		l.refused = 0
 		l.state.sent()
 		l.hook.delivered.Add(float64(len(part)))
 		l.most = min(2*l.most, l.hook.Batch)
@@ -178,7 +180,8 @@ func (l *lane) attempt(ctx, calm context.Context, list []ready, attempt int) (do
 		return 0, nil
 	}
 	l.hook.retried.Inc()
-	if dead := l.tooOld(part, attempt); dead > 0 {
+	if dead := l.hopeless(part, out, attempt); dead > 0 {
+		l.refused = 0
 		return l.bury(ctx, part[:dead], out, attempt)
 	}
 	wait := max(out.after, backoff(attempt, l.e.cfg.RetryLeast, l.e.cfg.RetryMost))
@@ -201,8 +204,14 @@ func (l *lane) cut(list []ready) []ready {
 	return list[:n]
 }
 
-// tooOld is how many of the first events are given up.
-func (l *lane) tooOld(list []ready, attempt int) int {
+// hopeless is how many of the first events are given up: those that are too old, and one
+// alone that was refused often enough, which the others of its partition wait for.
+func (l *lane) hopeless(list []ready, out outcome, attempt int) int {
+	if out.refused() && len(list) == 1 {
+		if l.refused++; l.refused >= LeastAttempts {
+			return 1
+		}
+	}
 	if attempt < LeastAttempts {
 		return 0
 	}
@@ -224,7 +233,7 @@ func (l *lane) bury(ctx context.Context, list []ready, why outcome, attempts int
 	}
 	l.e.log.Warn("events become dead letters", slog.String("webhook", l.hook.Name), slog.Int("events", len(list)), slog.Any("err", why.err))
 	headers := map[string]string{
-		"webhook": l.hook.Name, "error": clip(why.err.Error()), "attempts": strconv.Itoa(attempts), "status": strconv.Itoa(why.status),
+		"webhook": l.hook.Name, "error": why.err.Error(), "attempts": strconv.Itoa(attempts), "status": strconv.Itoa(why.status),
 	}
 	for _, r := range list {
 		p := &fanout.Publication{Channel: to, Data: r.data, Headers: headers, Key: r.id, Publisher: "webhook " + l.hook.Name}
@@ -234,7 +243,7 @@ func (l *lane) bury(ctx context.Context, list []ready, why outcome, attempts int
 				l.hook.dead.Inc()
 				break
 			}
-			if hopeless(err) {
+			if buriedNever(err) {
 				l.e.met.dropped.WithLabelValues(l.hook.Name).Inc()
 				l.e.log.Error("an event is lost: its channel of dead letters will never take it",
 					slog.String("webhook", l.hook.Name), slog.String("event", r.id), slog.Any("err", err))
@@ -250,26 +259,9 @@ func (l *lane) bury(ctx context.Context, list []ready, why outcome, attempts int
 	return len(list), nil
 }
 
-// mostErrorText bounds what a dead letter says of why it is one: a receiver can put any
-// amount of text into an error.
-const mostErrorText = 512
-
-// clip is the beginning of an error's text, fit for a header.
-func clip(text string) string {
-	if len(text) > mostErrorText {
-		text = text[:mostErrorText] + "..."
-	}
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f {
-			return ' '
-		}
-		return r
-	}, strings.ToValidUTF8(text, "?"))
-}
-
-// hopeless reports whether a dead letter that was refused with err is refused whenever it
-// is tried: nothing else shall wait for it.
-func hopeless(err error) bool {
+// buriedNever reports whether a dead letter that was refused with err is refused whenever
+// it is tried: nothing else shall wait for it.
+func buriedNever(err error) bool {
 	_, bad := errors.AsType[*fanout.InputError](err)
 	return bad || errors.Is(err, fanout.ErrTooLarge)
 }

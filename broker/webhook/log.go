@@ -83,15 +83,20 @@ type Relay interface {
 // Ledger remembers what was told of who is subscribed.
 type Ledger interface {
 	// Recall returns what is remembered of a partition, in the order in which it was
-	// recorded.
-	Recall(ctx context.Context, partition int) ([]Fact, error)
+	// recorded, and the revision of the last Told; 0 where there is none.
+	Recall(ctx context.Context, partition int) (facts []Fact, told uint64, err error)
 	// Record remembers facts and sets their Revision. After an error some may be recorded.
-	// Who is gone is forgotten after FactTTL.
+	// Who is gone is forgotten after FactTTL, and what there is to say of them at once.
 	Record(ctx context.Context, partition int, facts []*Fact) error
+	// Told remembers that the events of all facts up to a revision are written.
+	Told(ctx context.Context, partition int, revision uint64) error
+	// Used is how much of its room is used, 0 to 1. Over it the oldest facts are forgotten.
+	Used(ctx context.Context) (float64, error)
 }
 
-// FactTTL is how long it is remembered that somebody is gone.
-const FactTTL = 24 * time.Hour
+// FactTTL is how long it is remembered that somebody is gone: until the holder, or the
+// next one, has written the event.
+const FactTTL = 5 * time.Minute
 
 // Fact says whether a channel is occupied or, with a Member, whether that is in it.
 type Fact struct {

@@ -14,6 +14,7 @@ type metrics struct {
 	lag       *prometheus.GaugeVec
 	disabled  *prometheus.GaugeVec
 	seconds   *prometheus.HistogramVec
+	ledger    prometheus.Gauge
 }
 
 func newMetrics(reg prometheus.Registerer, hooks []Hook) *metrics {
@@ -51,6 +52,10 @@ func newMetrics(reg prometheus.Registerer, hooks []Hook) *metrics {
 		discarded: counter("discarded_total", "Events that the log discarded, as too many or too old, before they were read.", label, values),
 		lag:       gauge("lag_events", "Events and messages that wait, in the streams that this node works on."),
 		disabled:  gauge("disabled", "1 where the receiver answered 410 Gone: nothing is sent until the node restarts."),
+		ledger: prometheus.NewGauge(prometheus.GaugeOpts{
+			Namespace: ns, Subsystem: sub, Name: "ledger_used_ratio",
+			Help: "How much is used of the room for what was told of subscribers, 0 to 1; over it the oldest is forgotten.",
+		}),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Namespace: ns, Subsystem: sub, Name: "request_seconds", Help: "Time of one request.",
 			Buckets: prometheus.ExponentialBuckets(0.001, 3, 11), // 1 ms to 59 s
@@ -59,6 +64,6 @@ func newMetrics(reg prometheus.Registerer, hooks []Hook) *metrics {
 	for _, v := range values {
 		m.seconds.WithLabelValues(v)
 	}
-	reg.MustRegister(m.written, m.delivered, m.retried, m.dead, m.dropped, m.discarded, m.lag, m.disabled, m.seconds)
+	reg.MustRegister(m.written, m.delivered, m.retried, m.dead, m.dropped, m.discarded, m.lag, m.disabled, m.seconds, m.ledger)
 	return m
 }

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/rivulet-rt/rivulet/auth/signature"
@@ -20,7 +21,12 @@ const (
 	mostAfter = time.Hour
 	// mostAnswer is what is read of an answer, so that its connection can be used again.
 	mostAnswer = 64 << 10
+	// mostHeader is what a receiver may send before that.
+	mostHeader = 32 << 10
 	idleConns  = 90 * time.Second
+	// mostErrorText bounds what is said of an error: a receiver can put any amount of text
+	// into one, and it goes into dead letters, leases and answers.
+	mostErrorText = 512
 )
 
 // outcome is how one request ended.
@@ -34,10 +40,10 @@ type outcome struct {
 func (o outcome) gone() bool { return o.status == http.StatusGone }
 
 // refused reports whether it is about the request itself, so that a part of it may be
-// taken.
+// taken, and sending all of it again will not help.
 func (o outcome) refused() bool {
 	switch o.status {
-	case http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusUnprocessableEntity:
+	case http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType, http.StatusUnprocessableEntity:
 		return true
 	}
 	return false
@@ -61,6 +67,8 @@ func newSender(h *Hook) *sender {
 		IdleConnTimeout:       idleConns,
 		TLSHandshakeTimeout:   h.Timeout,
 		ResponseHeaderTimeout: h.Timeout,
+
+		MaxResponseHeaderBytes: mostHeader,
 	}
 	return &sender{hook: h, now: time.Now, client: &http.Client{
 		Transport: t,
@@ -118,15 +126,29 @@ func (s *sender) send(ctx context.Context, events [][]byte, attempt int) outcome
 	}
 }
 
-// plain takes the URL, which may hold a secret, out of an error.
+// plain takes the URL, which may hold a secret, out of an error, and bounds its text.
 func plain(err error) error {
+	doing := "webhook: "
 	if e, ok := errors.AsType[*url.Error](err); ok {
 		if e.Timeout() {
-			return fmt.Errorf("webhook: no answer in time: %w", e.Err)
+			doing += "no answer in time: "
 		}
-		return fmt.Errorf("webhook: %w", e.Err)
+		err = e.Err
 	}
-	return fmt.Errorf("webhook: %w", err)
+	return errors.New(clip(doing + err.Error()))
+}
+
+// clip is the beginning of an error's text, fit for a header.
+func clip(text string) string {
+	if len(text) > mostErrorText {
+		text = text[:mostErrorText] + "..."
+	}
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(text, "?"))
 }
 
 // retryAfter reads the header in both of its forms. It counts with 429 and 503 only.

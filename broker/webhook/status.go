@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/url"
+	"strings"
 	"sync"
 	"time"
 )
@@ -39,7 +40,7 @@ func (s *laneState) sent() {
 func (s *laneState) failed(err error, retryAt time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.note.err, s.note.errAt, s.note.retryAt = err.Error(), time.Now(), retryAt
+	s.note.err, s.note.errAt, s.note.retryAt = clip(err.Error()), time.Now(), retryAt
 }
 
 // logFailed notes that the log could not be read: the error's text may name inner parts
@@ -130,7 +131,12 @@ func (n *hookNote) merge(o hookNote) {
 	}
 }
 
-// noteOf is what this node notes of a partition that it holds, in JSON.
+// mostNote bounds a note: the notes of all partitions lie in one small bucket, and one
+// that is too large would cost its lease.
+const mostNote = 32 << 10
+
+// noteOf is what this node notes of a partition that it holds, in JSON. Where there are
+// many errors it has only the beginning of each.
 func (e *Engine) noteOf(task int) []byte {
 	notes := map[string]*hookNote{}
 	lanes, complete := e.lanes.of(task)
@@ -140,11 +146,18 @@ func (e *Engine) noteOf(task int) []byte {
 	for _, l := range lanes {
 		notes[l.hook.Name].note(l.state.get())
 	}
-	b, err := json.Marshal(notes)
-	if err != nil { // plain values
-		return nil
+	for most := mostErrorText; ; most /= 2 {
+		b, err := json.Marshal(notes)
+		if err != nil { // plain values
+			return nil
+		}
+		if len(b) <= mostNote || most == 0 {
+			return b
+		}
+		for _, n := range notes {
+			n.Err = strings.ToValidUTF8(n.Err[:min(len(n.Err), most)], "")
+		}
 	}
-	return b
 }
 
 // Status returns how the webhooks are doing, in the order of the configuration. Errors

@@ -14,8 +14,8 @@ import (
 	"github.com/rivulet-rt/rivulet/fanout"
 )
 
-// shared starts a NATS server and returns how nodes of any name use it.
-func shared(tb testing.TB) func(name string) broker.Config {
+// natsServer starts a NATS server.
+func natsServer(tb testing.TB) *server.Server {
 	tb.Helper()
 	srv, err := server.NewServer(&server.Options{
 		ServerName: "nats", Host: "127.0.0.1", Port: -1, NoSigs: true, JetStream: true, StoreDir: tb.TempDir(),
@@ -31,6 +31,13 @@ func shared(tb testing.TB) func(name string) broker.Config {
 		srv.Shutdown()
 		srv.WaitForShutdown()
 	})
+	return srv
+}
+
+// shared starts a NATS server and returns how nodes of any name use it.
+func shared(tb testing.TB) func(name string) broker.Config {
+	tb.Helper()
+	srv := natsServer(tb)
 	cfg := brokerConfig(tb)
 	cfg.Data, cfg.DiskBudget, cfg.NATSURL = "", 0, srv.ClientURL()
 	return func(name string) broker.Config {

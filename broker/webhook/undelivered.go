@@ -90,6 +90,10 @@ func (b *inbox) readOn(ctx context.Context, failures *int) error {
 			return err
 		}
 		*failures = 0
+		seen := time.Now().UnixNano()
+		for i := range items { // the clock of whoever stored it may have been ahead
+			items[i].Time = min(items[i].Time, seen)
+		}
 		for len(items) > 0 {
 			due, err := b.wait(ctx, items)
 			if err != nil {

@@ -228,3 +228,38 @@ func TestUndeliveredWithSessions(t *testing.T) {
 		})
 	}
 }
+
+// aheadLog has messages that seem to have been stored by a clock that was ahead.
+type aheadLog struct{ webhook.Log }
+
+type aheadReader struct{ webhook.Reader }
+
+func (l aheadLog) ReadMessages(ctx context.Context, id fanout.StreamID, filter fanout.Channel, name string) (webhook.Reader, error) {
+	r, err := l.Log.ReadMessages(ctx, id, filter, name)
+	return aheadReader{r}, err
+}
+
+func (r aheadReader) Fetch(ctx context.Context, most int) ([]webhook.Item, error) {
+	items, err := r.Reader.Fetch(ctx, most)
+	for i := range items {
+		items[i].Time += int64(time.Hour)
+	}
+	return items, err
+}
+
+// A clock that was ahead holds nothing up for longer than a message may wait anyway, all
+// of a batch together.
+func TestUndeliveredFromTheFuture(t *testing.T) {
+	rcv := receive(t, nil)
+	const after = time.Second
+	acks := &acked{complete: make(chan struct{}), through: map[string]fanout.Position{}}
+	close(acks.complete)
+	n := run(t, brokerConfig(t), undelivered(hook(t, "a", rcv.URL, webhook.MessageUndelivered), after), func(s *webhook.Services) {
+		s.Acknowledged, s.Log = acks, aheadLog{s.Log}
+	})
+	n.publish(t, "user:ann", 0, 100)
+	start := time.Now()
+	if rcv.await(100); time.Since(start) < after || time.Since(start) > 20*after {
+		t.Errorf("told after %v", time.Since(start))
+	}
+}

@@ -38,15 +38,21 @@ type Group struct {
 	asked    *link      // where it was asked for, and has not begun
 	failures int
 	started  bool
-	jobs     []*Job
+	jobs     []*queued
+	wait     time.Duration // that the node has for a job; 0 if it does not say
+	acted    time.Time     // when the application last took or settled a job
+	keeping  bool          // a timer runs for the jobs that wait
 	gaps     []*GapError
 	ended    bool
 	err      error
 }
 
 // Job is one attempt at one message of a group. It must be settled, by Ack or Nak,
-// within the namespace's ack wait (30 s by default, begun anew by InProgress), or
-// another member gets the message. So it does when the connection is lost.
+// within the namespace's ack wait (30 s by default), or another member gets the message.
+// So it does when the connection is lost. When Jobs yields it, at least five sixths of that
+// are left: the client begins the time anew for those that wait in it, as long as the
+// application takes or settles others. Work that takes longer calls InProgress, at about
+// every third of the ack wait.
 type Job struct {
 	*Message
 
@@ -138,15 +144,16 @@ func (c *Client) groupFor(group, channel string) *Group {
 func (g *Group) Jobs(ctx context.Context) iter.Seq2[*Job, error] {
 	return func(yield func(*Job, error) bool) {
 		for {
-			j, gap := g.take()
+			q, gap := g.take(time.Now())
 			switch {
 			case gap != nil:
 				if !yield(nil, gap) {
 					return
 				}
 				continue
-			case j != nil:
-				if !yield(j, nil) {
+			case q != nil:
+				g.full(q, time.Now())
+				if !yield(q.Job, nil) {
 					return
 				}
 				continue
@@ -167,7 +174,7 @@ func (g *Group) Jobs(ctx context.Context) iter.Seq2[*Job, error] {
 }
 
 // take removes the next job, leaving out those that are another member's now.
-func (g *Group) take() (*Job, *GapError) {
+func (g *Group) take(now time.Time) (*queued, *GapError) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.ended {
@@ -178,14 +185,16 @@ func (g *Group) take() (*Job, *GapError) {
 		g.gaps = g.gaps[1:]
 		return nil, gap
 	}
+	g.dropLate(now)
 	for len(g.jobs) > 0 {
-		j := g.jobs[0]
+		q := g.jobs[0]
 		g.jobs[0] = nil
-		if g.jobs = g.jobs[1:]; j.link == g.link && !j.link.isLost() {
+		if g.jobs = g.jobs[1:]; q.link == g.link && !q.link.isLost() {
 			if len(g.jobs) > 0 {
 				notify(g.avail) // for another goroutine that ranges
 			}
-			return j, nil
+			g.acted = now
+			return q, nil
 		}
 	}
 	return nil, nil
@@ -234,12 +243,14 @@ func (j *Job) Nak(ctx context.Context, delay time.Duration, reason string) error
 	}})
 }
 
-// InProgress begins the time for the job anew.
+// InProgress begins the time for the job anew. An error with code 4404 says that it was
+// up, and the job is another member's now.
 func (j *Job) InProgress(ctx context.Context) error {
 	return j.settle(ctx, "in_progress", &protocol.Command{InProgress: &protocol.InProgressCommand{Channel: j.group.channel, Token: j.token}})
 }
 
 func (j *Job) settle(ctx context.Context, what string, c *protocol.Command) error {
+	j.group.active()
 	if _, _, err := j.link.call(ctx, c, j.group.client.opts.ReplyTimeout); err != nil {
 		return doing(err, "%s of message %d of %s", what, j.Offset, j.group.channel)
 	}

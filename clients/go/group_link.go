@@ -1,6 +1,10 @@
 package rivulet
 
-import "github.com/rivulet-rt/rivulet/protocol"
+import (
+	"time"
+
+	"github.com/rivulet-rt/rivulet/protocol"
+)
 
 // This file is a group's side of the wire.
 
@@ -48,6 +52,7 @@ func (g *Group) begin(l *link, e *protocol.SubscribedEvent) bool {
 		return false
 	}
 	g.asked, g.link, g.failures = nil, l, 0
+	g.wait = time.Duration(e.AckWaitMS) * time.Millisecond
 	g.jobs = nil // of an earlier link: other members have them
 	switch {
 	case !e.Recovered:
@@ -83,10 +88,15 @@ func (g *Group) refused(l *link, err *Error) {
 	g.client.after(wait, func() { g.ask(g.client.current()) })
 }
 
-// deliver takes a message of the group. It runs in the read loop and does not wait: the
-// node sends no more than MaxInFlight that are not settled, and what is older than the
-// newest so many was not settled in time.
+// deliver takes a message of the group. It runs in the read loop.
 func (g *Group) deliver(l *link, m *Message, e *protocol.MessageEvent) {
+	g.queue(l, m, e)
+	g.keepLater()
+}
+
+// queue does not wait: the node sends no more than MaxInFlight that are not settled, and
+// what is older than the newest so many was not settled in time.
+func (g *Group) queue(l *link, m *Message, e *protocol.MessageEvent) {
 	most := g.opts.MaxInFlight
 	if most == 0 {
 		most = protocol.DefaultInFlight
@@ -99,7 +109,10 @@ func (g *Group) deliver(l *link, m *Message, e *protocol.MessageEvent) {
 	if len(g.jobs) >= most {
 		g.jobs = g.jobs[1:]
 	}
-	g.jobs = append(g.jobs, &Job{Message: m, Attempt: e.Attempt, group: g, link: l, token: e.AckToken})
+	now := time.Now()
+	g.jobs = append(g.jobs, &queued{
+		Job: &Job{Message: m, Attempt: e.Attempt, group: g, link: l, token: e.AckToken}, came: now, begun: now,
+	})
 	notify(g.avail)
 }
 

@@ -42,29 +42,32 @@ func (p *Publisher) Publish(ctx context.Context, m *fanout.Publication) (fanout.
 // PublishAll stores messages, each for itself: those over a limit have it as their
 // outcome.
 func (p *Publisher) PublishAll(ctx context.Context, list []*fanout.Publication) []fanout.Outcome {
-	out := make([]fanout.Outcome, len(list))
 	if err := p.limits.batch(len(list), size(list)); err != nil {
+		out := make([]fanout.Outcome, len(list))
 		for i := range out {
 			out[i].Err = err
 		}
 		return out
 	}
 	passed := list
+	var out []fanout.Outcome // nil until one is refused
 	for i, m := range list {
-		if out[i].Err = p.limits.Publish(m, 1); out[i].Err != nil {
-			if len(passed) == len(list) {
-				passed = append(make([]*fanout.Publication, 0, len(list)), list[:i]...)
-			}
-			continue
-		}
-		if len(passed) < len(list) {
+		err := p.limits.Publish(m, 1)
+		switch {
+		case err != nil && out == nil:
+			out = make([]fanout.Outcome, len(list))
+			passed = append(make([]*fanout.Publication, 0, len(list)), list[:i]...)
+			out[i].Err = err
+		case err != nil:
+			out[i].Err = err
+		case out != nil:
 			passed = append(passed, m)
 		}
 	}
-	switch len(passed) {
-	case len(list):
+	switch {
+	case out == nil:
 		return p.store.PublishAll(ctx, list)
-	case 0:
+	case len(passed) == 0:
 		p.limits.hold(ctx, out[0].Err)
 		return out
 	}
