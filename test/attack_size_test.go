@@ -87,11 +87,14 @@ func thrown(t *testing.T, base string, d *websocket.Dialer, kind int, message st
 		}
 		return err
 	}
-	sent := make(chan error, 1)
-	go func() { sent <- write() }() // fails where the node has closed before it has read all
+	sent := make(chan struct{})
+	go func() {
+		defer close(sent)
+		_ = write() // fails where the node has closed before it has read all
+	}()
 	defer func() {
 		_ = conn.Close()
-		<-sent // whatever became of it
+		<-sent
 	}()
 	for {
 		_, text, err := conn.ReadMessage()

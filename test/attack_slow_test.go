@@ -99,8 +99,13 @@ func crawl(t *testing.T, base, begin, trickle string) int {
 	upgraded := strings.Contains(begin, "Upgrade")
 	if upgraded {
 		resp, err := http.ReadResponse(r, nil)
-		if err != nil || resp.StatusCode != http.StatusSwitchingProtocols {
-			t.Errorf("handshake: %v, %v", resp, err)
+		if err != nil {
+			t.Errorf("handshake: %v", err)
+			return 0
+		}
+		_ = resp.Body.Close() // there is none
+		if resp.StatusCode != http.StatusSwitchingProtocols {
+			t.Errorf("handshake: %d", resp.StatusCode)
 			return 0
 		}
 	}
