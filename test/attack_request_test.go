@@ -74,9 +74,9 @@ func TestAttackRequests(t *testing.T) {
 		"10,000 headers":                {get + strings.Repeat("A: b\r\n", 10_000) + "\r\n", 431},
 		"a path of 64 KiB":              {"GET /" + strings.Repeat("x", 64<<10) + " HTTP/1.1\r\n" + host + "\r\n", 431},
 		"a body in gzip":                {post + "Content-Encoding: gzip\r\nContent-Length: 10\r\n\r\n" + body, 415},
-		"CONNECT":                       {"CONNECT 169.254.169.254:80 HTTP/1.1\r\nHost: 169.254.169.254:80\r\n\r\n", 404},
+		"CONNECT":                       {"CONNECT 169.254.169.254:80 HTTP/1.1\r\nHost: 169.254.169.254:80\r\n\r\n", 403},
 		"TRACE":                         {"TRACE " + path + " HTTP/1.1\r\n" + host + "\r\n", 405},
-		"a proxy's request":             {"GET http://169.254.169.254/latest/meta-data HTTP/1.1\r\n" + host + "\r\n", 404},
+		"a proxy's request":             {"GET http://169.254.169.254/latest/meta-data HTTP/1.1\r\n" + host + "\r\n", 403},
 		"HTTP/2 without TLS":            {"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 404},
 	} {
 		if got, _ := raw(t, f.url(), c.request); got != c.want {

@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -86,9 +87,15 @@ func thrown(t *testing.T, base string, d *websocket.Dialer, kind int, message st
 		}
 		return err
 	}
-	sent := make(chan error, 1)
-	go func() { sent <- write() }() // fails where the node has closed before it has read all
-	defer func() { _ = conn.Close(); <-sent }()
+	sent := make(chan struct{})
+	go func() {
+		defer close(sent)
+		_ = write() // fails where the node has closed before it has read all
+	}()
+	defer func() {
+		_ = conn.Close()
+		<-sent
+	}()
 	for {
 		_, text, err := conn.ReadMessage()
 		if closed, ok := err.(*websocket.CloseError); ok { //nolint:errorlint // gorilla's own
@@ -146,9 +153,7 @@ func TestAttackBodies(t *testing.T) {
 	} {
 		for range 5 {
 			header := http.Header{"Expect": {"100-continue"}} // not to write what the node has refused
-			for key, values := range c.header {
-				header[key] = values
-			}
+			maps.Copy(header, c.header)
 			if got, _, text := v.request(http.MethodPost, c.target, c.body, header); got != c.want {
 				t.Errorf("%s: %d %.200s, want %d", name, got, text, c.want)
 				break

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"os"
@@ -111,9 +112,7 @@ func (v *visitor) request(method, target, body string, header http.Header) (stat
 	if body != "" {
 		req.Header.Set("Content-Type", "application/json")
 	}
-	for name, values := range header {
-		req.Header[name] = values
-	}
+	maps.Copy(req.Header, header)
 	resp, err := v.client.Do(req)
 	if err != nil {
 		v.t.Fatalf("%s %.200s: %v", method, target, err)

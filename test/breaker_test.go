@@ -115,6 +115,7 @@ func TestBreaker(t *testing.T) {
 }
 
 func publishFree(t *testing.T, v *visitor) time.Duration {
+	t.Helper()
 	begun := time.Now()
 	if status, _, text := v.request(http.MethodPost, messagesPath("free:x"), `{"data":1}`, nil); status != http.StatusCreated {
 		t.Errorf("elsewhere: %d %s", status, text)
@@ -124,6 +125,7 @@ func publishFree(t *testing.T, v *visitor) time.Duration {
 
 // fails follows one hook from its failure until it is well again.
 func fails(t *testing.T, v *visitor, a *ailing) {
+	t.Helper()
 	publish := func() int {
 		status, head, _ := v.request(http.MethodPost, messagesPath(a.name+":x"), `{"data":1}`, nil)
 		if status == http.StatusServiceUnavailable && head.Get("Retry-After") == "" {
@@ -172,11 +174,13 @@ func fails(t *testing.T, v *visitor, a *ailing) {
 }
 
 func hookState(t *testing.T, v *visitor, namespace string) string {
+	t.Helper()
 	return metric(t, v, `rivulet_hook_breaker_state{hook="publish:`+namespace+`"}`)
 }
 
 // metric is the value of a series, "" where there is none.
 func metric(t *testing.T, v *visitor, series string) string {
+	t.Helper()
 	_, _, text := v.request(http.MethodGet, "/metrics", "", nil)
 	for line := range strings.Lines(text) {
 		if value, ok := strings.CutPrefix(line, series+" "); ok {
