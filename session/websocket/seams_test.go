@@ -70,7 +70,7 @@ func TestGoneWhileAHookThinks(t *testing.T) {
 		c := n.dial(t, "", nil)
 		c.send(`{"id":1,"subscribe":{"channel":"chat:a"}}`)
 		<-g.asked
-		c.Close()
+		_ = c.Close()
 		time.AfterFunc(5*time.Millisecond, func() { close(g.answer) })
 		for end := time.Now().Add(20 * time.Second); n.registry.Len() > 0; time.Sleep(time.Millisecond) { //nolint:forbidigo // between two looks
 			if time.Now().After(end) {
