@@ -249,7 +249,7 @@ func TestBadConfigurationsAreNamed(t *testing.T) {
 		},
 		{
 			name: "over the budget with webhooks", file: "broker: {disk_budget: 2GiB}\nnamespaces: {default: {max_bytes: 1GiB}}\nevents: {max_bytes: 1GiB}\n" + oneWebhook("url: 'https://a.example'"),
-			want: []string{"broker.disk_budget: is 2GiB; the max_bytes of the namespaces add up to 1GiB, and 1360MiB more are needed"},
+			want: []string{"broker.disk_budget: is 2GiB; the max_bytes of the namespaces add up to 1GiB, and 1368MiB more are needed"},
 		},
 		{
 			name: "webhook without anything", file: "webhooks: [{name: a}]",

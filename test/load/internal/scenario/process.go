@@ -36,12 +36,17 @@ type process struct {
 	tail []string   // the last lines, for errors
 }
 
-const keptLines = 10
+// keptLines are shown where a process fails; unreadLines wait for whoever awaits one, more
+// than a server says at its start.
+const (
+	keptLines   = 10
+	unreadLines = 256
+)
 
 // launch starts a program whose stderr, or else whose stdout, is read, with more in
 // its environment than this process has.
 func launch(ctx context.Context, stderr bool, env []string, name string, args ...string) (*process, error) {
-	p := &process{cmd: exec.CommandContext(ctx, name, args...), lines: make(chan string, 16)} //nolint:gosec // our own binaries
+	p := &process{cmd: exec.CommandContext(ctx, name, args...), lines: make(chan string, unreadLines)} //nolint:gosec // our own binaries
 	p.cmd.Env = append(os.Environ(), env...)
 	in, err := p.cmd.StdinPipe()
 	if err != nil {
@@ -73,9 +78,21 @@ func (p *process) read(out io.Reader) {
 		p.tail = append(p.tail, s.Text())
 		p.tail = p.tail[max(0, len(p.tail)-keptLines):]
 		p.mu.Unlock()
+		p.offer(s.Text())
+	}
+}
+
+// offer adds a line to those that are awaited, in place of the oldest where nobody reads.
+func (p *process) offer(line string) {
+	for {
 		select {
-		case p.lines <- s.Text():
-		default: // nobody waits for it
+		case p.lines <- line:
+			return
+		default:
+		}
+		select {
+		case <-p.lines:
+		default:
 		}
 	}
 }
