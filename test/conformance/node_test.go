@@ -35,6 +35,7 @@ func startNode(t *testing.T, changes ...func(*cmd.Config)) *node {
 	cfg.Broker.Data = t.TempDir()
 	cfg.Broker.DiskBudget = 4 << 30
 	cfg.Session.DrainWindow = cmd.Duration(50 * time.Millisecond)
+	cfg.Limits.Commands = 0 // the suite asks for more than a node lets one client
 	cfg.Namespaces = map[string]cmd.NamespaceConfig{"t": {Partitions: 1, MaxBytes: 512 << 20}}
 	for _, change := range changes {
 		change(&cfg)
