@@ -120,8 +120,8 @@ func (s *Session) Born() int64 { return s.born }
 const (
 	// answerCost is that of an answer to what the node has sent: there are as many as that.
 	answerCost = 1
-	// historyPart of a history's messages cost as much as one unit.
-	historyPart = 5
+	// messageCost is that of each message which a history asks for.
+	messageCost = limit.CommandCost / 50
 )
 
 // costOf a command, so that one that makes the node work counts for more.
@@ -130,11 +130,11 @@ func costOf(cmd *protocol.Command) int64 {
 	case cmd.Ack != nil, cmd.Nak != nil, cmd.InProgress != nil, cmd.Pong != nil:
 		return answerCost
 	case cmd.History != nil:
-		return limit.CommandCost + int64(clampHistory(cmd.History.Limit))/historyPart
+		return limit.CommandCost + int64(clampHistory(cmd.History.Limit))*messageCost
 	case cmd.Subscribe != nil && cmd.Subscribe.Last > 0:
-		return limit.CommandCost + int64(clampHistory(cmd.Subscribe.Last))/historyPart
+		return limit.CommandCost + int64(clampHistory(cmd.Subscribe.Last))*messageCost
 	case cmd.Subscribe != nil && cmd.Subscribe.Since > 0:
-		return limit.CommandCost + fanout.MaxLast/historyPart
+		return limit.CommandCost + fanout.MaxLast*messageCost
 	}
 	return limit.CommandCost
 }

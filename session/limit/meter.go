@@ -12,7 +12,7 @@ type Meter struct{ bucket bucket }
 
 // CommandCost is what an ordinary command costs. Answers to what the node has sent cost
 // less, reads more.
-const CommandCost = 10
+const CommandCost = 1000
 
 // Verdict is what becomes of a command.
 type Verdict uint8
