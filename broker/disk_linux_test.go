@@ -37,7 +37,7 @@ func TestDiskFull(t *testing.T) {
 	}
 	out, err := cmd.CombinedOutput()
 	if errors.Is(err, syscall.EPERM) {
-		t.Skip("this system lets no one but root mount")
+		t.Skip("this system lets no one but root mount") // a small disk cannot be made otherwise
 	}
 	if err != nil {
 		t.Errorf("%v\n%s", err, out)

@@ -45,7 +45,7 @@ func nginxConfig(t *testing.T, dir, listen, node string) string {
 func TestBehindNginx(t *testing.T) {
 	nginx, err := exec.LookPath("nginx")
 	if err != nil {
-		t.Skip("nginx is not installed")
+		t.Skip("nginx is not installed") // ./test.sh installs it, and says so where it cannot
 	}
 	cfg := devConfig(t)
 	cfg.Server.TrustedProxies = []string{"127.0.0.1"}

@@ -181,7 +181,7 @@ func TestFoldOfNothingLeft(t *testing.T) {
 
 func TestFoldOfTooMuch(t *testing.T) {
 	if testing.Short() {
-		t.Skip("stores 100,001 messages")
+		t.Skip("stores 100,001 messages") // left out only where -short asks for it; the test command does not
 	}
 	t.Parallel()
 	n := newNode(t, calm(0, 1), true, func(cfg *fanout.HubConfig) { cfg.ReadBatch = 1000 })
