@@ -1,0 +1,65 @@
+// The one error class of the SDK, and what each code asks of an application.
+
+/** What an application can do about a code, by its range (PROTOCOL.md, P-6.1). */
+export function advice(code: number): string {
+	return known[code] ?? ranges.find(([from]) => code >= from)?.[1] ?? "";
+}
+
+const known: Record<number, string> = {
+	1009: "Send smaller messages.",
+	4201: "Get a fresh token from your back end and make a new client.",
+	4202: "Ask whoever issues your tokens for the capability to connect.",
+	4205: "Another client continues this session; close one of them.",
+	4206: "The token was revoked; sign in again.",
+	4401: "Get a fresh token from your back end.",
+	4403: "Ask for a token whose capabilities cover this action on this channel.",
+	4404: "Check the name.",
+	4408: "Try again, with the same idempotency key.",
+	4409: "Read the newest state, then decide anew.",
+	4413: "Send less.",
+	4429: "Wait retryAfterMs, then try again.",
+	4503: "Nothing was stored; try again after retryAfterMs.",
+	4504: "It may be stored or not; try again with the same idempotency key.",
+};
+
+const ranges: [number, string][] = [
+	[4700, "Do not subscribe again; tell the user."],
+	[4600, "The client subscribes again by itself."],
+	[4500, "Try again later."],
+	[4400, "Correct the request; the same one fails again."],
+	[4200, "Do not connect again with the same client; tell the user."],
+	[4000, "The client reconnects by itself."],
+];
+
+/** Every error of the SDK. */
+export class RivuletError extends Error {
+	override readonly name: string = "RivuletError";
+	/** 4000 to 4799: PROTOCOL.md, section 6. */
+	readonly code: number;
+	/** The field of the command at fault. */
+	readonly field: string | undefined;
+	/** The same may succeed later, not before `retryAfterMs`. */
+	readonly temporary: boolean;
+	readonly retryAfterMs: number;
+	/** What to do now, in a sentence. */
+	readonly advice: string;
+
+	constructor(
+		code: number,
+		message: string,
+		more: {
+			field?: string | undefined;
+			temporary?: boolean | undefined;
+			retryAfterMs?: number | undefined;
+			advice?: string | undefined;
+			cause?: unknown;
+		} = {},
+	) {
+		super(message, more.cause === undefined ? undefined : { cause: more.cause });
+		this.code = code;
+		this.field = more.field;
+		this.temporary = more.temporary ?? (code >= 4500 && code < 4600);
+		this.retryAfterMs = more.retryAfterMs ?? 0;
+		this.advice = more.advice ?? advice(code);
+	}
+}
