@@ -156,8 +156,8 @@ func (s *Session) supersede(claims auth.Claims) {
 	switch {
 	case !had:
 	case before.Publisher() != claims.Publisher():
-		if s.asking != nil {
-			clear(s.asking.waiting) // a hook that allows the one does not allow the other
+		if s.hooked != nil {
+			clear(s.hooked.waiting) // a hook that allows the one does not allow the other
 		}
 		s.revokeUnallowed(auth.Claims{}) // another user's subscriptions are none of this one's
 	default:
@@ -185,7 +185,7 @@ func refresh(ctx context.Context, s *Session, cmd *protocol.Command) error {
 	if cmd.Refresh.Token == "" {
 		return BadRequest("token", "is missing")
 	}
-	claims, err := s.registry.authenticate(ctx, cmd.Refresh.Token, s.peer)
+	claims, err := s.registry.authenticate(ctx, cmd.Refresh.Token, s.peer())
 	if err != nil {
 		return err
 	}
@@ -281,17 +281,14 @@ func unsubscribe(ctx context.Context, s *Session, cmd *protocol.Command) error {
 		s.leaveGroup(cmd.ID, st, protocol.UnsubscribedEvent{})
 		return nil
 	}
-	if s.unask(c) {
-		s.push(&protocol.Event{ID: cmd.ID, Unsubscribed: &protocol.UnsubscribedEvent{Channel: c.String()}})
-		return nil
-	}
-	defer s.exclude()()
+	waited := s.unask(c)
+	defer s.excludeDurable()() // one that a hook has allowed may just be getting its place
 	kept, err := s.endDurable(ctx, c)
 	if err != nil {
 		return err
 	}
 	client := s.subscriber()
-	if _, here := s.joined(c); kept && !here { // it was subscribed in an earlier connection
+	if _, here := s.joined(c); !here && (waited || kept) { // it was subscribed in an earlier connection
 		s.push(&protocol.Event{ID: cmd.ID, Unsubscribed: &protocol.UnsubscribedEvent{Channel: c.String()}})
 		return nil
 	}
