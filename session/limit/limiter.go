@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -142,17 +143,37 @@ func New(cfg Config, logger *slog.Logger, reg prometheus.Registerer) (*Limiter, 
 	return l, nil
 }
 
-// Run watches memory until ctx ends. shed closes one in so many connections, the newest,
-// and returns how many it has closed.
+// Run watches memory, and forgets callers who are idle, until ctx ends. shed closes one in
+// so many connections, the newest, and returns how many it has closed.
 func (l *Limiter) Run(ctx context.Context, shed func(part int) int) {
 	if l == nil {
 		return
 	}
+	var wg sync.WaitGroup
+	wg.Go(func() { l.forget(ctx) })
 	l.memory.run(ctx, func(part int) int {
 		n := shed(part)
 		l.metrics.shed.Add(float64(n))
 		return n
 	})
+	wg.Wait()
+}
+
+func (l *Limiter) forget(ctx context.Context) {
+	tick := time.NewTicker(sweepEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		for _, t := range []interface{ Forget() }{
+			l.handshakes, l.publishers, l.readers, l.channels, l.namespaces, l.barred, l.barredUsers,
+		} {
+			t.Forget()
+		}
+	}
 }
 
 // Stage is what is shed for want of memory.
