@@ -156,8 +156,8 @@ func (s *Session) supersede(claims auth.Claims) {
 	switch {
 	case !had:
 	case before.Publisher() != claims.Publisher():
-		if s.asking != nil {
-			clear(s.asking.waiting) // a hook that allows the one does not allow the other
+		if s.hooked != nil {
+			clear(s.hooked.waiting) // a hook that allows the one does not allow the other
 		}
 		s.revokeUnallowed(auth.Claims{}) // another user's subscriptions are none of this one's
 	default:
@@ -185,7 +185,7 @@ func refresh(ctx context.Context, s *Session, cmd *protocol.Command) error {
 	if cmd.Refresh.Token == "" {
 		return BadRequest("token", "is missing")
 	}
-	claims, err := s.registry.authenticate(ctx, cmd.Refresh.Token, s.peer)
+	claims, err := s.registry.authenticate(ctx, cmd.Refresh.Token, s.peer())
 	if err != nil {
 		return err
 	}

@@ -79,10 +79,11 @@ func (r *Registry) authenticate(ctx context.Context, token string, from *Peer) (
 
 // called is who connects, with what the command tells of them.
 func (s *Session) called(c *protocol.ConnectCommand) *Peer {
-	if s.peer == nil {
+	peer := s.peer()
+	if peer == nil {
 		return nil
 	}
-	from := *s.peer
+	from := *peer
 	from.Name, from.Version = c.Name, c.Version
 	return &from
 }
@@ -97,8 +98,19 @@ func (r *Registry) AskSubscribe(ctx context.Context, claims auth.Claims, client 
 	return g.Allow(ctx, claims, client, c)
 }
 
-// asking are the subscriptions of a connection that wait for the gate.
-type asking struct {
+// peer is who connects, nil where no ConnectGate asks.
+func (s *Session) peer() *Peer {
+	if s.hooked == nil {
+		return nil
+	}
+	return s.hooked.peer
+}
+
+// hooked is what only connections have that hooks are asked about: who connects, and the
+// subscriptions that wait for the gate.
+type hooked struct {
+	peer *Peer // static; nil where no ConnectGate asks
+
 	// held while a subscription begins or ends, so that an answer that comes late finds
 	// what was decided meanwhile. Nothing is asked with it.
 	mu      sync.Mutex // guards the following
@@ -111,7 +123,10 @@ type asking struct {
 const named uint64 = 1 << 63
 
 // markLocked notes a channel as one that waits.
-func (a *asking) markLocked(c fanout.Channel, kind uint64) (mark uint64) {
+func (a *hooked) markLocked(c fanout.Channel, kind uint64) (mark uint64) {
+	if a.waiting == nil {
+		a.waiting = map[fanout.Channel]uint64{}
+	}
 	a.count++
 	mark = a.count | kind
 	a.waiting[c] = mark
@@ -119,13 +134,14 @@ func (a *asking) markLocked(c fanout.Channel, kind uint64) (mark uint64) {
 }
 
 // exclude keeps answers of the gate from taking effect until the returned function is
-// called. It costs nothing on a connection that has never asked. The reading side calls it.
+// called. It costs nothing on a connection that no hook was asked about. The reading side
+// calls it.
 func (s *Session) exclude() (release func()) {
-	if s.asking == nil {
+	if s.hooked == nil {
 		return func() {}
 	}
-	s.asking.mu.Lock()
-	return s.asking.mu.Unlock
+	s.hooked.mu.Lock()
+	return s.hooked.mu.Unlock
 }
 
 // askFirst begins to ask about a subscription, and reports false where none need be asked.
@@ -153,11 +169,11 @@ func (s *Session) askFirst(ctx context.Context, cmd *protocol.Command, req fanou
 }
 
 // asks are made by the reading side, with the first that is asked.
-func (s *Session) asks() *asking {
-	if s.asking == nil {
-		s.asking = &asking{waiting: map[fanout.Channel]uint64{}}
+func (s *Session) asks() *hooked {
+	if s.hooked == nil {
+		s.hooked = &hooked{}
 	}
-	return s.asking
+	return s.hooked
 }
 
 // askNamed asks about a channel that the connection's token names, of which there are so
@@ -195,7 +211,7 @@ func (s *Session) askNamed(c fanout.Channel) {
 func (s *Session) answeredBy(ctx context.Context, cmd *protocol.Command, req fanout.SubscribeRequest, given *grant, mark uint64) error {
 	claims := s.claimed()
 	err := s.registry.services.Subscribe.Allow(ctx, claims, s.ID(), req.Channel)
-	a := s.asking
+	a := s.hooked
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.waiting[req.Channel] != mark {
@@ -213,13 +229,13 @@ func (s *Session) answeredBy(ctx context.Context, cmd *protocol.Command, req fan
 
 // unask takes back a subscription that waits for the gate.
 func (s *Session) unask(c fanout.Channel) (waited bool) {
-	if s.asking == nil {
+	if s.hooked == nil {
 		return false
 	}
-	s.asking.mu.Lock()
-	defer s.asking.mu.Unlock()
-	_, waited = s.asking.waiting[c]
-	delete(s.asking.waiting, c)
+	s.hooked.mu.Lock()
+	defer s.hooked.mu.Unlock()
+	_, waited = s.hooked.waiting[c]
+	delete(s.hooked.waiting, c)
 	return waited
 }
 

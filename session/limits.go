@@ -39,15 +39,6 @@ func resumes(req *http.Request) bool {
 	return query.Get("position") != "" || query.Get("resume") == "1"
 }
 
-// Caller returns what AdmitFrom counts, for a Handshake.
-func (s *Slot) Caller() *Caller { return s.caller }
-
-// Caller is whose connection a slot is of.
-type Caller struct {
-	addr netip.Addr
-	user string
-}
-
 // AdmitFrom is Admit for a client that is counted: by its address, and by its user where
 // the handshake told it. Errors are also *limit.Error.
 func (r *Registry) AdmitFrom(t Transport, req *http.Request, user string) (*Slot, error) {
@@ -55,32 +46,60 @@ func (r *Registry) AdmitFrom(t Transport, req *http.Request, user string) (*Slot
 	if err != nil || r.services.Limits == nil {
 		return slot, err
 	}
-	c := &Caller{ClientAddr(req), user}
-	if err := c.enter(r.services.Limits); err != nil {
+	if addr := ClientAddr(req); addr.IsValid() {
+		slot.addr, slot.known = addr.As16(), true
+	}
+	if err := slot.count(user); err != nil {
 		slot.Release()
 		r.metrics.rejected.WithLabelValues("limit").Inc()
 		return nil, err
 	}
-	slot.caller = c
 	return slot, nil
 }
 
-func (c *Caller) enter(l *limit.Limiter) error {
-	if err := l.AddAddress(c.addr); err != nil {
+// Addr is the client's address; zero where it is not known, or nothing is limited.
+func (s *Slot) Addr() netip.Addr {
+	if s == nil || !s.known {
+		return netip.Addr{}
+	}
+	return netip.AddrFrom16(s.addr).Unmap()
+}
+
+// count counts the connection as one of its address's and of the user's.
+func (s *Slot) count(user string) error {
+	l := s.registry.services.Limits
+	if err := l.AddAddress(s.Addr()); err != nil {
 		return err
 	}
-	if err := l.AddUser(c.user); err != nil {
-		l.RemoveAddress(c.addr)
+	if err := l.AddUser(user); err != nil {
+		l.RemoveAddress(s.Addr())
 		return err
 	}
+	s.user, s.counted = user, true
 	return nil
 }
 
-func (c *Caller) leave(l *limit.Limiter) {
-	if c != nil {
-		l.RemoveAddress(c.addr)
-		l.RemoveUser(c.user)
+// countAs counts the connection as one of another user's.
+func (s *Slot) countAs(user string) error {
+	l := s.registry.services.Limits
+	if s == nil || !s.counted {
+		return nil
 	}
+	if err := l.AddUser(user); err != nil {
+		return err
+	}
+	l.RemoveUser(s.user)
+	s.user = user
+	return nil
+}
+
+// uncount takes back what count and countAs did.
+func (s *Slot) uncount() {
+	if !s.counted {
+		return
+	}
+	s.registry.services.Limits.RemoveAddress(s.Addr())
+	s.registry.services.Limits.RemoveUser(s.user)
 }
 
 // shedLeast and shedReturn are how many connections are closed at least when memory is
@@ -181,7 +200,7 @@ func (s *Session) count(id uint64, cost int64) bool {
 	case limit.Close:
 		s.flooded = true
 		if s.out.Open() {
-			s.registry.services.Limits.Bar(s.claimed().Subject, s.addr())
+			s.registry.services.Limits.Bar(s.claimed().Subject, s.slot.Addr())
 		}
 		s.Reject(protocol.CloseTooMany, "too many commands; after 4429 wait for retry_after_ms")
 	case limit.Refuse:
@@ -193,14 +212,6 @@ func (s *Session) count(id uint64, cost int64) bool {
 		}
 	}
 	return false
-}
-
-// addr is the client's, where it is known.
-func (s *Session) addr() netip.Addr {
-	if s.from == nil {
-		return netip.Addr{}
-	}
-	return s.from.addr
 }
 
 // tighten holds the session to what its token allows, from now on.
@@ -222,13 +233,7 @@ func (s *Session) countUser(user string) error {
 	if s.ready.Load() && s.claimed().Subject == user {
 		return nil // it is counted
 	}
-	limits := s.registry.services.Limits
-	if err := limits.AddUser(user); err != nil {
-		return err
-	}
-	limits.RemoveUser(s.counted)
-	s.counted = user
-	return nil
+	return s.slot.countAs(user)
 }
 
 // deliver hands a frame to the buffer unless the connection has had as much as it may for

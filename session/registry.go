@@ -183,13 +183,19 @@ func (r *Registry) Len() int {
 	return r.count
 }
 
-// Slot is one admitted connection's place.
+// Slot is one admitted connection's place. It is small, as every connection has one.
 type Slot struct {
-	registry  *Registry
-	transport Transport
+	// Static after AdmitFrom.
+	registry *Registry
+	addr     [16]byte // the client's, as netip.Addr.As16 has it
+	known    bool     // addr is
+	counted  bool     // the connection is, as the address's and the user's
+
+	transport transportIndex
 	shard     uint8 // of Enter
 	done      atomic.Bool
-	caller    *Caller // nil where nobody's connections are counted
+
+	user string // as whose the connection is counted; owned by who serves it
 }
 
 // Admit reserves a place, or returns ErrFull or ErrDraining. Every slot must be
@@ -208,7 +214,7 @@ func (r *Registry) Admit(t Transport) (*Slot, error) {
 	r.count++
 	r.metrics.opened.WithLabelValues(string(t)).Inc()
 	r.metrics.connections.WithLabelValues(string(t)).Inc()
-	return &Slot{registry: r, transport: t}, nil
+	return &Slot{registry: r, transport: indexOf(t)}, nil
 }
 
 // Rejected counts a handshake that was refused before Admit.
@@ -229,8 +235,8 @@ func (s *Slot) Release() {
 		return
 	}
 	r := s.registry
-	r.metrics.connections.WithLabelValues(string(s.transport)).Dec()
-	s.caller.leave(r.services.Limits)
+	r.metrics.connections.WithLabelValues(string(s.transport.of())).Dec()
+	s.uncount()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.count--

@@ -103,8 +103,8 @@ func (s *Session) mayJoinLocked(c fanout.Channel) (takes int, err error) {
 		return takes, nil
 	}
 	most := s.registry.cfg.MaxSubscriptions
-	if l := s.holder.limits; l != nil {
-		most = auth.Tighten(most, l.Subscriptions)
+	if m := s.holder.more; m != nil {
+		most = auth.Tighten(most, m.limits.Subscriptions)
 	}
 	if len(s.subs) >= most {
 		s.registry.services.Limits.Subscriptions()
