@@ -281,17 +281,14 @@ func unsubscribe(ctx context.Context, s *Session, cmd *protocol.Command) error {
 		s.leaveGroup(cmd.ID, st, protocol.UnsubscribedEvent{})
 		return nil
 	}
-	if s.unask(c) {
-		s.push(&protocol.Event{ID: cmd.ID, Unsubscribed: &protocol.UnsubscribedEvent{Channel: c.String()}})
-		return nil
-	}
-	defer s.exclude()()
+	waited := s.unask(c)
+	defer s.excludeDurable()() // one that a hook has allowed may just be getting its place
 	kept, err := s.endDurable(ctx, c)
 	if err != nil {
 		return err
 	}
 	client := s.subscriber()
-	if _, here := s.joined(c); kept && !here { // it was subscribed in an earlier connection
+	if _, here := s.joined(c); !here && (waited || kept) { // it was subscribed in an earlier connection
 		s.push(&protocol.Event{ID: cmd.ID, Unsubscribed: &protocol.UnsubscribedEvent{Channel: c.String()}})
 		return nil
 	}

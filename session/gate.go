@@ -111,8 +111,12 @@ func (s *Session) peer() *Peer {
 type hooked struct {
 	peer *Peer // static; nil where no ConnectGate asks
 
-	// held while a subscription begins or ends, so that an answer that comes late finds
-	// what was decided meanwhile. Nothing is asked with it.
+	// places is held from where a durable subscription looks for its place in the log until
+	// it has begun, and while one ends. Whoever has it may take mu.
+	places sync.Mutex
+
+	// mu is held while a subscription is noted or rights change, so that an answer that
+	// comes late finds what was decided meanwhile. Nothing waits with it.
 	mu      sync.Mutex // guards the following
 	waiting map[fanout.Channel]uint64
 	count   uint64
@@ -144,6 +148,16 @@ func (s *Session) exclude() (release func()) {
 	return s.hooked.mu.Unlock
 }
 
+// excludeDurable keeps durable subscriptions that a hook has allowed from beginning until
+// the returned function is called, as exclude does, but may be held while the log is written.
+func (s *Session) excludeDurable() (release func()) {
+	if s.hooked == nil || s.durable == nil {
+		return func() {}
+	}
+	s.hooked.places.Lock()
+	return s.hooked.places.Unlock
+}
+
 // askFirst begins to ask about a subscription, and reports false where none need be asked.
 func (s *Session) askFirst(ctx context.Context, cmd *protocol.Command, req fanout.SubscribeRequest, given *grant) (asked bool, err error) {
 	g := s.registry.services.Subscribe
@@ -159,9 +173,9 @@ func (s *Session) askFirst(ctx context.Context, cmd *protocol.Command, req fanou
 	if len(a.waiting) >= maxAsked {
 		return true, refuse(protocol.ErrorTooManyRequests, "channel", "%d subscriptions wait for the answer of a hook; wait for some of them", maxAsked)
 	}
-	mark := a.markLocked(req.Channel, 0)
+	b := beginning{cmd, req, given, a.markLocked(req.Channel, 0)}
 	s.work.Go(func() {
-		if err := s.answeredBy(ctx, cmd, req, given, mark); err != nil {
+		if err := s.answeredBy(ctx, b); err != nil {
 			s.refuse(cmd.ID, ReadErrorEvent(err), err)
 		}
 	})
@@ -206,25 +220,47 @@ func (s *Session) askNamed(c fanout.Channel) {
 	})
 }
 
-// answeredBy waits for the gate and begins the subscription, if it is still wanted and the
-// claims, which a refresh may have changed meanwhile, still cover it.
-func (s *Session) answeredBy(ctx context.Context, cmd *protocol.Command, req fanout.SubscribeRequest, given *grant, mark uint64) error {
-	claims := s.claimed()
-	err := s.registry.services.Subscribe.Allow(ctx, claims, s.ID(), req.Channel)
-	a := s.hooked
+// answeredBy waits for the gate and begins the subscription, if it is still wanted.
+func (s *Session) answeredBy(ctx context.Context, b beginning) error {
+	if err := s.registry.services.Subscribe.Allow(ctx, s.claimed(), s.ID(), b.req.Channel); err != nil {
+		if !s.hooked.forget(b) {
+			return errTakenBack
+		}
+		return err
+	}
+	err := s.begin(ctx, b)
+	if err != nil {
+		s.hooked.forget(b)
+	}
+	return err
+}
+
+// errTakenBack is what becomes of a subscribe that an unsubscribe has overtaken.
+var errTakenBack = refuse(protocol.ErrorNotFound, "channel", "unsubscribed before it began")
+
+// forget ends the waiting of a subscription, if it waits.
+func (a *hooked) forget(b beginning) (waited bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.waiting[req.Channel] != mark {
-		return refuse(protocol.ErrorNotFound, "channel", "unsubscribed before it began")
+	if a.waiting[b.req.Channel] != b.mark {
+		return false
 	}
-	delete(a.waiting, req.Channel)
-	if err != nil {
-		return err
+	delete(a.waiting, b.req.Channel)
+	return true
+}
+
+// stillWanted reports why a subscription that a gate was asked about shall not begin any
+// more: nobody wants it, or the claims, which a refresh may have changed meanwhile, do not
+// cover it. The caller has excluded others; the subscription waits no longer.
+func (s *Session) stillWanted(b beginning) error {
+	if b.mark == 0 {
+		return nil
 	}
-	if err := s.mayBegin(req.Channel, req.Presence, given); err != nil {
-		return err
+	if s.hooked.waiting[b.req.Channel] != b.mark {
+		return errTakenBack
 	}
-	return s.begin(ctx, cmd, req, given)
+	delete(s.hooked.waiting, b.req.Channel)
+	return s.mayBegin(b.req.Channel, b.req.Presence, b.given)
 }
 
 // unask takes back a subscription that waits for the gate.
