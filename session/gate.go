@@ -228,6 +228,9 @@ func (s *Session) answeredBy(ctx context.Context, b beginning) error {
 		}
 		return err
 	}
+	if !s.hooked.waits(b) {
+		return errTakenBack // begin would only look for its place in vain
+	}
 	err := s.begin(ctx, b)
 	if err != nil {
 		s.hooked.forget(b)
@@ -237,6 +240,12 @@ func (s *Session) answeredBy(ctx context.Context, b beginning) error {
 
 // errTakenBack is what becomes of a subscribe that an unsubscribe has overtaken.
 var errTakenBack = refuse(protocol.ErrorNotFound, "channel", "unsubscribed before it began")
+
+func (a *hooked) waits(b beginning) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.waiting[b.req.Channel] == b.mark
+}
 
 // forget ends the waiting of a subscription, if it waits.
 func (a *hooked) forget(b beginning) (waited bool) {
@@ -250,8 +259,8 @@ func (a *hooked) forget(b beginning) (waited bool) {
 }
 
 // stillWanted reports why a subscription that a gate was asked about shall not begin any
-// more: nobody wants it, or the claims, which a refresh may have changed meanwhile, do not
-// cover it. The caller has excluded others; the subscription waits no longer.
+// more: nobody wants it, or the claims, which a refresh or a revocation may have changed
+// meanwhile, do not cover it. The caller has excluded others; the subscription waits no longer.
 func (s *Session) stillWanted(b beginning) error {
 	if b.mark == 0 {
 		return nil
@@ -260,6 +269,9 @@ func (s *Session) stillWanted(b beginning) error {
 		return errTakenBack
 	}
 	delete(s.hooked.waiting, b.req.Channel)
+	if all := s.registry.services.Revocations; b.given != nil && all != nil && all.Revoked(b.given.claims) {
+		return auth.ErrRevoked
+	}
 	return s.mayBegin(b.req.Channel, b.req.Presence, b.given)
 }
 
