@@ -147,11 +147,9 @@ func overHTTP(s *site, path string, channels ...string) refusal {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(s.t.Context(), deadline)
 	defer cancel()
-	target := s.base + path + "?" + url.Values{"channel": channels}.Encode()
-	if path == "/v1/poll" {
-		target += "&timeout=0"
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, target, nil)
+	path, query, _ := strings.Cut(path, "?")
+	query += "&" + url.Values{"channel": channels}.Encode()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.base+path+"?"+strings.TrimPrefix(query, "&"), nil)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -191,9 +189,9 @@ func TestSubscribeHookOfEveryWay(t *testing.T) {
 		"events":            {subscribe: func(c string) refusal { return overHTTP(n.site, "/v1/events", c) }},
 		"events, two":       {subscribe: func(c string) refusal { return overHTTP(n.site, "/v1/events", "t:a", c) }},
 		"events pattern":    {subscribe: func(c string) refusal { return overHTTP(n.site, "/v1/events", c+".>") }, pattern: true},
-		"poll":              {subscribe: func(c string) refusal { return overHTTP(n.site, "/v1/poll", c) }},
-		"poll, two":         {subscribe: func(c string) refusal { return overHTTP(n.site, "/v1/poll", "t:a", c) }},
-		"poll pattern":      {subscribe: func(c string) refusal { return overHTTP(n.site, "/v1/poll", c+".*") }, pattern: true},
+		"poll":              {subscribe: func(c string) refusal { return overHTTP(n.site, "/v1/poll?timeout=0", c) }},
+		"poll, two":         {subscribe: func(c string) refusal { return overHTTP(n.site, "/v1/poll?timeout=0", "t:a", c) }},
+		"poll pattern":      {subscribe: func(c string) refusal { return overHTTP(n.site, "/v1/poll?timeout=0", c+".*") }, pattern: true},
 	} {
 		for channel, want := range map[string]refusal{
 			"slow:yes": {}, "slow:no": {4403, "not you"}, "slow:away": {4503, "hook"},

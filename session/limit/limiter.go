@@ -308,16 +308,22 @@ func (l *Limiter) History(messages int) error {
 
 // Read takes n stored messages that a caller wants to read, or returns an *Error. Callers
 // are told apart by who they are, as auth.Claims.Publisher has it, or where they have no
-// name by their connection; without either there is no limit.
-func (l *Limiter) Read(ctx context.Context, publisher, client string, n int) error {
+// name by their address, over whatever they come; where that is exempt, by their connection.
+// Without any of these there is no limit.
+func (l *Limiter) Read(ctx context.Context, publisher string, addr netip.Addr, client string, n int) error {
 	if l == nil || l.cfg.Reads.IsZero() {
 		return nil
 	}
 	if publisher == anonymous {
-		if client == "" {
+		p, ok := l.caller(addr)
+		switch {
+		case ok:
+			publisher = "address:" + p.String()
+		case client != "":
+			publisher = "client:" + client
+		default:
 			return nil
 		}
-		publisher = "client:" + client
 	}
 	wait := l.readers.Take(publisher, l.cfg.Reads, int64(max(n, leastRead)))
 	if wait == 0 {
