@@ -56,7 +56,7 @@ func (n *Node) openDoors(ctx context.Context) (d doors, err error) {
 		})
 		d.publicTLS = t.Config()
 		// Whoever reaches the loopback sees everything anyway, and no certificate names it.
-		if host, _, err := net.SplitHostPort(n.cfg.Server.AdminListen); err == nil && !isLoopback(host) {
+		if !n.adminIsLocal() {
 			d.adminTLS = t.Config()
 		}
 	}
@@ -86,10 +86,19 @@ func (n *Node) surround(handler http.Handler, encrypted, proxied bool) http.Hand
 	if t := n.cfg.trusted(); proxied && len(t) > 0 {
 		handler = t.Middleware(n.cfg.Server.ForwardedHeader, handler)
 	}
-	if n.cfg.Dev {
-		handler = edge.LocalHosts(handler)
+	switch {
+	case n.cfg.Dev:
+		handler = edge.LocalHosts("with --dev only it may be asked; use 127.0.0.1 or localhost, or configure auth", handler)
+	case !proxied && n.adminIsLocal(): // metrics and profiles ask for no token
+		handler = edge.LocalHosts("this listener is on the loopback; ask for 127.0.0.1 or localhost", handler)
 	}
 	return edge.SecurityHeaders(encrypted, handler)
+}
+
+// adminIsLocal reports whether the operators' listener, if there is one, is on the loopback.
+func (n *Node) adminIsLocal() bool {
+	host, _, err := net.SplitHostPort(n.cfg.Server.AdminListen)
+	return err == nil && isLoopback(host)
 }
 
 // authenticator is the verifier, and the certificates where there are some.
