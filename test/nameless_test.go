@@ -20,7 +20,7 @@ func TestNamelessReadsAreLimited(t *testing.T) {
 	n := startLocal(t, cfg)
 	n.publish("t:a", 1)
 	history := func() refusal {
-		return refusalOf(n.site.call(http.MethodGet, messagesPath("t:a")+"?limit=150", nil, nil))
+		return refusalOf(n.call(http.MethodGet, messagesPath("t:a")+"?limit=150", nil, nil))
 	}
 	for name, read := range map[string]func() refusal{
 		"history": history,
