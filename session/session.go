@@ -52,8 +52,8 @@ type Session struct {
 	durable *durable      // set by connect, before the first subscribe
 	meter   limit.Meter
 	tight   int32 // commands a second that the token allows; 0 says nothing
+	flooded bool  // by the client, which was closed for it
 	from    *Caller
-	flooded bool           // by the client, which was closed for it
 	counted string         // the user as whose this connection is counted, unless the handshake told
 	work    sync.WaitGroup // what goes on after a command
 
