@@ -59,7 +59,11 @@ func of(cmd *protocol.Command) command {
 func (s *Session) Handle(ctx context.Context, cmd *protocol.Command) {
 	c := of(cmd)
 	s.registry.metrics.commands.WithLabelValues(c.name).Inc()
-	if !s.count(cmd.ID, costOf(cmd)) {
+	cost := costOf(cmd)
+	if cmd.Publish != nil {
+		cost += s.pubs.owes()
+	}
+	if !s.count(cmd.ID, cost) {
 		return
 	}
 	if !c.open {
@@ -305,7 +309,11 @@ func unsubscribe(ctx context.Context, s *Session, cmd *protocol.Command) error {
 }
 
 func publish(ctx context.Context, s *Session, cmd *protocol.Command) error {
-	return s.publish(ctx, cmd.ID, cmd.Publish)
+	err := s.publish(ctx, cmd.ID, cmd.Publish)
+	if err != nil {
+		s.queue().refused()
+	}
+	return err
 }
 
 func ping(_ context.Context, s *Session, cmd *protocol.Command) error {

@@ -139,7 +139,8 @@ func (s *Session) Born() int64 { return s.born }
 const (
 	// answerCost is that of an answer to what the node has sent: there are as many as that.
 	answerCost = 1
-	// messageCost is that of each message which a history asks for.
+	// messageCost is that of each message which a history asks for, or which is stored:
+	// publishes have limits of their own, which none that is lower shall stand before.
 	messageCost = limit.CommandCost / 50
 )
 
@@ -148,6 +149,8 @@ func costOf(cmd *protocol.Command) int64 {
 	switch {
 	case cmd.Ack != nil, cmd.Nak != nil, cmd.InProgress != nil, cmd.Pong != nil:
 		return answerCost
+	case cmd.Publish != nil:
+		return messageCost
 	case cmd.History != nil:
 		return limit.CommandCost + int64(clampHistory(cmd.History.Limit))*messageCost
 	case cmd.Subscribe != nil && cmd.Subscribe.Last > 0:
@@ -216,7 +219,7 @@ func (s *Session) count(id uint64, cost int64) bool {
 	case limit.Refuse:
 		if id != 0 {
 			s.reply(id, &limit.Error{
-				Reason: limit.ReasonCommands, RetryAfter: max(retry, time.Millisecond),
+				Reason: limit.ReasonCommands, RetryAfter: retry,
 				Problem: "this connection sends too many commands; nothing was done, send it again after retry_after_ms",
 			})
 		}
@@ -271,6 +274,7 @@ func limited(e *limit.Error) *protocol.ErrorEvent {
 		code = protocol.ErrorUnavailable
 	}
 	return &protocol.ErrorEvent{
-		Code: code, Field: e.Field, Message: e.Problem, Temporary: true, RetryAfterMS: max(1, e.RetryAfter.Milliseconds()),
+		Code: code, Field: e.Field, Message: e.Problem, Temporary: true,
+		RetryAfterMS: max(1, (e.RetryAfter + time.Millisecond - 1).Milliseconds()), // who comes earlier is refused again
 	}
 }
