@@ -114,6 +114,8 @@ type AuthConfig struct {
 	Keys   []KeyConfig    `yaml:"keys"`
 	// MaxTokenLifetime refuses tokens that live longer.
 	MaxTokenLifetime Duration `yaml:"max_token_lifetime"`
+	// IATOptional takes tokens that do not say when they were issued.
+	IATOptional bool `yaml:"iat_optional"`
 	// ConnectHook is asked about every connection of a client.
 	ConnectHook ConnectHookConfig `yaml:"connect_hook"`
 	// Certificates are publishers known by their client certificates.

@@ -87,8 +87,8 @@ func TestAttackRedirects(t *testing.T) {
 		&namespaces, attackSecret, &issuers, &webhooks))
 	v := visit(t, f.node)
 	token := func(issuer, alg string, key any) string {
-		return forged(t, alg, fmt.Sprintf(`{"alg":%q,"kid":"k"}`, alg), fmt.Sprintf(`{"iss":%q,"sub":"ann","exp":%d,"caps":{"*:>":["publish","subscribe"]}}`,
-			issuer, time.Now().Add(time.Hour).Unix()), key)
+		return forged(t, alg, fmt.Sprintf(`{"alg":%q,"kid":"k"}`, alg), fmt.Sprintf(`{"iss":%q,"sub":"ann","iat":%d,"exp":%d,"caps":{"*:>":["publish","subscribe"]}}`,
+			issuer, time.Now().Unix(), time.Now().Add(time.Hour).Unix()), key)
 	}
 	good := http.Header{"Authorization": {"Bearer " + token("app", "HS256", []byte(attackSecret))}}
 	if status, _, text := v.request(http.MethodPost, messagesPath("told:x"), `{"data":1}`, good); status != http.StatusCreated {

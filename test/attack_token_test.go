@@ -59,7 +59,11 @@ auth:
 	defer n.stands(t, 64<<20)
 	v := visit(t, n.node)
 	payload := func(issuer string, exp time.Time, more string) string {
-		return fmt.Sprintf(`{"iss":%q,"sub":"ann","exp":%d,"caps":{"t:>":["subscribe","publish","history","manage"]}%s}`, issuer, exp.Unix(), more)
+		iat := fmt.Sprintf(`"iat":%d,`, time.Now().Unix())
+		if strings.Contains(more, `"iat"`) {
+			iat = ""
+		}
+		return fmt.Sprintf(`{"iss":%q,"sub":"ann",%s"exp":%d,"caps":{"t:>":["subscribe","publish","history","manage"]}%s}`, issuer, iat, exp.Unix(), more)
 	}
 	soon, secret := time.Now().Add(time.Hour), []byte(attackSecret)
 	hs := func(exp time.Time, more string) string {
@@ -96,8 +100,9 @@ auth:
 		"expired":                           hs(time.Now().Add(-time.Hour), ""),
 		"not yet":                           hs(soon, fmt.Sprintf(`,"nbf":%d`, time.Now().Add(30*time.Minute).Unix())),
 		"issued in the future":              hs(soon, fmt.Sprintf(`,"iat":%d`, time.Now().Add(30*time.Minute).Unix())),
+		"issued at no time":                 hs(soon, `,"iat":null`),
 		"for ever":                          hs(time.Now().AddDate(50, 0, 0), ""),
-		"no end":                            forged(t, "HS256", `{"alg":"HS256"}`, `{"iss":"app","sub":"ann","caps":{"t:>":["publish"]}}`, secret),
+		"no end":                            forged(t, "HS256", `{"alg":"HS256"}`, `{"iss":"app","sub":"ann","iat":1,"caps":{"t:>":["publish"]}}`, secret),
 		"the subject twice":                 hs(soon, `,"sub":"root"`),
 		"capabilities twice, one escaped":   hs(soon, `,"c\u0061ps":{"*:>":["manage"]}`),
 		"capabilities of another form":      hs(soon, `,"caps":"*"`),
