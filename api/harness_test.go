@@ -163,6 +163,7 @@ type harness struct {
 	log     *fakeLog
 	people  *fakePeople
 	auth    api.Authenticator
+	limits  api.Limits
 	cfg     api.Config
 	reg     *prometheus.Registry
 	logged  bytes.Buffer
@@ -193,7 +194,7 @@ func newHarness(tb testing.TB, change ...func(*harness)) *harness {
 		Publisher: h.log, Purger: h.log, Scheduler: h.log, Groups: h.log, History: h.log, Readiness: h.log, Auth: h.auth,
 		Presence: h.people, Tail: h.people, Users: h.people,
 		Metrics: h.reg, WebSocket: elsewhere("websocket"), Events: elsewhere("events"), Poll: elsewhere("poll"),
-		Sessions: &h.sessions, SessionControl: &h.sessions, Webhooks: &h.webhooks, Trust: &h.trust,
+		Sessions: &h.sessions, SessionControl: &h.sessions, Webhooks: &h.webhooks, Trust: &h.trust, Limits: h.limits,
 	}, slog.New(slog.NewTextHandler(&h.logged, &slog.HandlerOptions{Level: slog.LevelDebug})), h.reg)
 	return h
 }

@@ -10,8 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/getkin/kin-openapi/openapi3"
-
 	"github.com/rivulet-rt/rivulet/auth"
 	rivulet "github.com/rivulet-rt/rivulet/clients/go"
 	"github.com/rivulet-rt/rivulet/cmd"
@@ -56,6 +54,7 @@ func root(t testing.TB) string {
 
 func withToken(n *cmd.Node, token string) []string { return append(at(n), "RIVULET_TOKEN="+token) }
 
+// callAs asks as who has a token; the answer is held against the specification.
 func callAs(t testing.TB, n *cmd.Node, method, target, token, body string) (status int, answer string) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(testContext(t), method, n.URL()+target, strings.NewReader(body))
@@ -81,12 +80,17 @@ func callAs(t testing.TB, n *cmd.Node, method, target, token, body string) (stat
 	}
 	defer func() { _ = res.Body.Close() }()
 	if strings.HasPrefix(res.Header.Get("Content-Type"), "text/event-stream") {
+		asSpecified(t, req, res, nil)
 		return res.StatusCode, "" // it has no end
+	}
+	if res.StatusCode == http.StatusSwitchingProtocols {
+		return res.StatusCode, "" // likewise
 	}
 	text, err := io.ReadAll(io.LimitReader(res.Body, 1<<20))
 	if err != nil {
 		t.Fatal(err)
 	}
+	asSpecified(t, req, res, text)
 	return res.StatusCode, string(text)
 }
 
@@ -102,16 +106,10 @@ type access struct {
 	anonymous bool
 }
 
-// TestEveryRouteRefuses walks the specification: no operation is served to who shows no
-// credentials, or wrong, expired, revoked or insufficient ones, unless it is listed as
-// public here.
-func TestEveryRouteRefuses(t *testing.T) {
-	doc, err := openapi3.NewLoader().LoadFromFile("../api/openapi.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
+// operations are those of the specification, each with what it needs.
+func operations() map[string]access {
 	const message = `{"channel":"chat:a","data":1}`
-	table := map[string]access{
+	return map[string]access{
 		"POST /v1/channels/{channel}/messages":            {action: auth.Publish, body: `{"data":1}`},
 		"GET /v1/channels/{channel}/messages":             {action: auth.History},
 		"DELETE /v1/channels/{channel}/messages":          {action: auth.Manage},
@@ -150,6 +148,20 @@ func TestEveryRouteRefuses(t *testing.T) {
 		"GET /metrics":                                    {},
 		"GET /openapi.yaml":                               {},
 	}
+}
+
+// inPath fills in the parameters of a path.
+func inPath() *strings.Replacer {
+	return strings.NewReplacer("{channel}", "chat:a", "{offset}", "1", "{group}", "g", "{schedule}", "s", "{user}", "u",
+		"{session}", "s", "{key}", "k", "{webhook}", "w")
+}
+
+// TestEveryRouteRefuses walks the specification: no operation is served to who shows no
+// credentials, or wrong, expired, revoked or insufficient ones, unless it is listed as
+// public here.
+func TestEveryRouteRefuses(t *testing.T) {
+	doc := specification(t)
+	table := operations()
 	n := startNode(t, guardedConfig(t))
 	everything := map[string][]auth.Action{"*:>": auth.Actions()}
 	revoked := mint(t, auth.Claims{Subject: "ann", TokenID: "gone"}, everything)
@@ -166,8 +178,7 @@ func TestEveryRouteRefuses(t *testing.T) {
 		"expired":        mint(t, auth.Claims{IssuedAt: time.Now().Add(-2 * time.Hour), ExpiresAt: time.Now().Add(-time.Hour)}, everything),
 		"subscription's": mint(t, auth.Claims{Channel: "chat:a"}, everything),
 	}
-	path := strings.NewReplacer("{channel}", "chat:a", "{offset}", "1", "{group}", "g", "{schedule}", "s", "{user}", "u",
-		"{session}", "s", "{key}", "k", "{webhook}", "w")
+	path := inPath()
 	walked := 0
 	for name, item := range doc.Paths.Map() {
 		for method, op := range item.Operations() {
