@@ -38,6 +38,8 @@ type Config struct {
 	// sources is what has set a key, where it has another name: --sync, or
 	// environment: RIVULET_SYNC.
 	sources map[string]string
+	// secretsIn is the file, where it has secrets.
+	secretsIn string
 }
 
 // ServerConfig is about the HTTP listener.
