@@ -82,7 +82,7 @@ func logInsecurities(b BrokerConfig) []string {
 func originInsecurities(origins []string) []string {
 	var list []string
 	for i, entry := range origins {
-		u, err := url.Parse(strings.Replace(entry, "://*.", "://", 1))
+		u, err := url.Parse(strings.Replace(strings.TrimSuffix(entry, ":*"), "://*.", "://", 1))
 		if err != nil || u.Host == "" {
 			continue // "*", or a problem
 		}
@@ -160,6 +160,7 @@ func holdsSecret(v reflect.Value) bool {
 				return true
 			}
 		}
+	default: // no value of another kind holds one
 	}
 	return false
 }
