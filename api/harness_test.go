@@ -163,7 +163,7 @@ type harness struct {
 	log     *fakeLog
 	people  *fakePeople
 	auth    api.Authenticator
-	limits  api.Limits
+	limits  api.Limits // nil: there are none
 	cfg     api.Config
 	reg     *prometheus.Registry
 	logged  bytes.Buffer
@@ -172,7 +172,6 @@ type harness struct {
 	sessions fakeSessions
 	webhooks fakeWebhooks
 	trust    fakeTrust
-	limits   api.Limits // nil: there are none
 	doc      *openapi3.T
 }
 
@@ -202,11 +201,7 @@ func newHarness(tb testing.TB, change ...func(*harness)) *harness {
 		Presence: h.people, Tail: h.people, Users: h.people,
 		Metrics: h.reg, WebSocket: elsewhere("websocket"), Events: elsewhere("events"), Poll: elsewhere("poll"),
 		Sessions: &h.sessions, SessionControl: &h.sessions, Webhooks: &h.webhooks, Trust: &h.trust, Limits: h.limits,
-<<<<<<< HEAD
-	}, slog.New(slog.NewTextHandler(&h.logged, &slog.HandlerOptions{Level: slog.LevelDebug})), h.reg)
-=======
 	}, slog.New(logs), h.reg)
->>>>>>> trb
 	return h
 }
 

@@ -24,7 +24,7 @@ func (a authError) Authenticate(context.Context, string) (auth.Claims, error) {
 // limitError is over a limit, for publishes and reads.
 type limitError struct{ err error }
 
-func (l limitError) Read(context.Context, string, string, int) error { return l.err }
+func (l limitError) Read(context.Context, string, netip.Addr, string, int) error { return l.err }
 
 func (l limitError) Ready(context.Context, *fanout.Publication, int64) error { return l.err }
 
