@@ -5,9 +5,11 @@ import { createServer, type Server } from "node:http";
 import { type Browser, chromium, type Page } from "playwright-core";
 import { build } from "vite";
 
-export function launch(): Promise<Browser> {
+/** `without` are arguments of its own that Playwright is to leave out. */
+export function launch(without: string[] = []): Promise<Browser> {
 	return chromium.launch({
 		executablePath: process.env.TEST_CHROMIUM ?? "",
+		ignoreDefaultArgs: without,
 		args: ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"],
 	});
 }
