@@ -26,7 +26,7 @@ const numbers = async (page: Page) =>
 	(await seen(page)).messages.map((m) => Number(m.split(":")[1]));
 
 test("a token that expires is refreshed, and nobody notices", async () => {
-	const guarded = await Node.start({ closed: true, set: { "session.origins": `[${site.url}]` } });
+	const guarded = await Node.start({ closed: true, set: { "session.origins": site.url } });
 	const page = await browser.newPage();
 	await site.visit(page);
 	const reasons: string[] = [];
