@@ -2,7 +2,7 @@
 
 import type { Link } from "./connection.js";
 import { offsetOf, Starts } from "./cursor.js";
-import { toMessage, toPresence } from "./message.js";
+import { toMessage } from "./message.js";
 import { canonical, isPattern, matches } from "./names.js";
 import type { Sub } from "./subscription.js";
 import type { Frame, Message } from "./types.js";
@@ -96,8 +96,8 @@ export class Routes {
 	}
 
 	/** Hands a push to whom it concerns. */
-	push(frame: Frame): void {
-		if (frame.message) return this.#message(toMessage(frame.message));
+	push({ via, ...frame }: Frame): void {
+		if (frame.message) return this.#message(toMessage(frame.message), via);
 		const [kind, e] = Object.entries(frame)[0] ?? [];
 		const channel = canonical(e?.channel ?? "");
 		const about = this.#subs.get(channel);
@@ -107,13 +107,17 @@ export class Routes {
 			case "position":
 				return about?.passed(this, e.position);
 			case "presence":
-				return about?.deliver(this, { type: "presence", ...toPresence(e) }, []);
+				return about?.deliver(
+					this,
+					{ type: "presence", joined: [], left: [], partial: false, ...e },
+					[],
+				);
 			case "unsubscribed":
 				return about?.ended(this, e);
 			case "gap":
-				return this.#about(channel, e.position)?.lost(this, channel, e.reason, e.position);
+				return this.#about(channel, e.position, via)?.lost(this, channel, e.reason, e.position);
 			case "deleted":
-				return this.#about(channel, e.position)?.deliver(
+				return this.#about(channel, e.position, via)?.deliver(
 					this,
 					{ type: "deleted", channel, offset: e.offset },
 					[e.position],
@@ -122,21 +126,28 @@ export class Routes {
 	}
 
 	/** Whom an event about a subscription, or about one channel of a pattern, concerns. */
-	#about(channel: string, position: string): Sub | undefined {
+	#about(channel: string, position: string, via?: string): Sub | undefined {
 		if (isPattern(channel)) return this.#subs.get(channel);
-		return this.#route(channel, position, offsetOf(position) ?? 0);
+		return this.#route(channel, position, offsetOf(position) ?? 0, via);
 	}
 
-	#message(message: Message): void {
-		const sub = this.#route(message.channel, message.position, message.offset);
+	#message(message: Message, via?: string): void {
+		const sub = this.#route(message.channel, message.position, message.offset, via);
 		if (!sub) return;
-		if (sub.pattern && this.#hadElsewhere(sub, message)) sub.skip(this, message.position);
+		const had = sub.pattern && !this.#overHTTP && this.#hadElsewhere(sub, message);
+		if (had) sub.skip(this, message.position);
 		else sub.deliver(this, { type: "message", message }, [message.position]);
 	}
 
-	/** The subscription whose cursor at the node delivered it. */
-	#route(channel: string, position: string, offset: number): Sub | undefined {
+	/** There each subscription has a stream of its own, and all of its messages. */
+	get #overHTTP(): boolean {
+		return this.link.transport !== "websocket";
+	}
+
+	/** The subscription whose cursor at the node delivered it; `via` is its pattern over HTTP. */
+	#route(channel: string, position: string, offset: number, via?: string): Sub | undefined {
 		let found = this.#exact.get(channel);
+		if (this.#overHTTP) return via === undefined ? found : this.#subs.get(via);
 		if (found?.here?.before(position, offset)) return found;
 		for (const p of this.#patterns) {
 			if (!matches(p.channel, channel)) continue;
