@@ -103,6 +103,7 @@ export class Client {
 			wait,
 			storage: o.storage,
 			subs: this.#subs,
+			holds: new Set(),
 			routes: undefined,
 			remove: (sub) => this.#subs.get(sub.channel) === sub && this.#subs.delete(sub.channel),
 			caught: (e) => this.#caught(e),
@@ -282,7 +283,7 @@ export class Client {
 		this.#resumes = true;
 		this.#choice.worked();
 		this.#link = link;
-		const routes = new Routes(link, this.#subs);
+		const routes = new Routes(link, this.#host);
 		this.#host.routes = routes;
 		const { transport, client } = link;
 		this.#step("connected", { transport, client, node, ...(this.#o.session && { resumed }) });

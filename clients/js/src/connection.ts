@@ -1,7 +1,7 @@
 // One connection, from the attempt to its end: the handshake, commands and their replies, signs
 // of life. What comes is handed on; who it belongs to is not known here.
 
-import { bounded } from "./backoff.js";
+import { type Backoff, bounded } from "./backoff.js";
 import { errorOf, reconnects } from "./codes.js";
 import { RivuletError } from "./errors.js";
 import { CONNECT_ID } from "./transport/websocket.js";
@@ -63,7 +63,7 @@ export interface LinkOptions {
 export type Reply = (frame: Frame | undefined, error?: RivuletError) => void;
 
 interface Waiting {
-	reply: Reply;
+	readonly take: Reply;
 	timer?: unknown;
 }
 
@@ -116,23 +116,36 @@ export class Link {
 		return this.#wire.buffered;
 	}
 
-	/** Sends a command; the reply, or an error, is called later, but at once if it cannot be sent. */
-	call(command: Frame, reply: Reply, timeout?: number): void {
+	/**
+	 * Sends a command; the reply, or an error, is called later, but at once if it cannot be sent.
+	 * `again` repeats it after temporary errors.
+	 */
+	call(command: Frame, reply: Reply, timeout?: number, again?: Backoff): void {
 		if (this.isLost) return reply(undefined, lost());
 		const id = ++this.#id;
-		const waiting: Waiting = { reply };
+		const take: Reply = (frame, error) => {
+			this.#clock.clearTimeout(waiting.timer);
+			this.#replies.delete(id);
+			if (this.isLost || !error?.temporary || !again) return reply(frame, error);
+			this.#replies.set(id, waiting); // for `close`
+			waiting.timer = this.#clock.setTimeout(
+				() => {
+					this.#replies.delete(id);
+					this.call(command, reply, timeout, again);
+				},
+				again(1, error.retryAfterMs),
+			);
+		};
+		const waiting: Waiting = { take };
 		this.#replies.set(id, waiting);
 		try {
 			this.#wire.send({ id, ...command });
 		} catch (e) {
-			this.#replies.delete(id);
-			return reply(undefined, e instanceof RivuletError ? e : new RivuletError(4400, String(e)));
+			return take(undefined, e instanceof RivuletError ? e : new RivuletError(4400, String(e)));
 		}
 		if (timeout !== undefined && this.#replies.has(id)) {
-			waiting.timer = this.#clock.setTimeout(() => {
-				this.#replies.delete(id);
-				reply(undefined, new RivuletError(4408, "no reply in time", { temporary: true }));
-			}, timeout);
+			const late = new RivuletError(4408, "no reply in time", { temporary: true });
+			waiting.timer = this.#clock.setTimeout(() => take(undefined, late), timeout);
 		}
 	}
 
@@ -174,11 +187,7 @@ export class Link {
 		this.#clock.clearTimeout(this.#deadline);
 		this.#wire?.close(code, reason);
 		for (const { pong } of this.#pings.splice(0)) pong();
-		for (const [id, { reply, timer }] of this.#replies) {
-			this.#replies.delete(id);
-			this.#clock.clearTimeout(timer);
-			reply(undefined, lost());
-		}
+		for (const { take } of this.#replies.values()) take(undefined, lost());
 	}
 
 	#event(frame: Frame): void {
@@ -206,12 +215,8 @@ export class Link {
 	}
 
 	#answered(id: number, frame: Frame): void {
-		const waiting = this.#replies.get(id);
-		if (!waiting) return;
-		this.#replies.delete(id);
-		this.#clock.clearTimeout(waiting.timer);
-		if (frame.error) waiting.reply(undefined, errorOf(frame.error));
-		else waiting.reply(frame);
+		const error = frame.error && errorOf(frame.error);
+		this.#replies.get(id)?.take(error ? undefined : frame, error);
 	}
 
 	/** What comes before it counts as connected (P-1.4, P-12.1). */

@@ -54,6 +54,7 @@ export interface Host {
 	readonly wait: Backoff;
 	readonly storage: PositionStorage | undefined;
 	readonly subs: Subs;
+	readonly holds: Set<Hold>;
 	/** Where the node is told, while connected. */
 	routes: Routes | undefined;
 	remove(sub: Sub): unknown;
@@ -182,6 +183,7 @@ export class Sub<T = any> implements Subscription<T> {
 	/** Sends the subscribe if it is to be asked for, and reports whether. */
 	ask(routes: Routes): boolean {
 		if (this.state !== "idle" || this.#loading) return false;
+		for (const hold of this.#host.holds) if (hold.takes(this)) return false;
 		this.#host.clock.clearTimeout(this.#retry);
 		this.state = "subscribing";
 		this.#at = routes;
@@ -309,7 +311,10 @@ export class Sub<T = any> implements Subscription<T> {
 
 	/** Queues an update, unless there is no room and the node is to let go. */
 	deliver(routes: Routes, update: Update<T>, places: string[]): void {
-		if (!this.#listens(routes) || this.#full(routes)) return;
+		if (!this.#listens(routes)) return;
+		// At least a message comes of each time that it is taken up: what tells of that is no reason
+		// to let go again.
+		if (update.type !== "caught_up" && this.#full(routes)) return;
 		if (update.type === "message") {
 			if (this.#seen.has(update.message)) return this.#acknowledge();
 			this.#seen.note(update.message);
@@ -376,7 +381,7 @@ export class Sub<T = any> implements Subscription<T> {
 	#pause(routes: Routes): void {
 		// To unsubscribe would make a session forget the channel: a new connection reads again.
 		if (this.#acks) this.#behind = routes;
-		else new Hold(this.#host, routes, this);
+		else new Hold(this.#host, this).begin(routes);
 	}
 
 	// Pausing: see Hold.
@@ -391,10 +396,10 @@ export class Sub<T = any> implements Subscription<T> {
 	}
 
 	/** Reports whether the node knows it here. */
-	pause(hold: Hold, routes: Routes): boolean {
+	pause(hold: Hold, routes?: Routes): boolean {
 		if (this.state === "paused" || this.state === "ended" || this.#acks) return false;
 		const known = this.state === "live";
-		this.released = !this.#at;
+		this.released = this.state === "idle"; // else the node confirms, or its answer brings the rest
 		this.state = "paused";
 		this.#hold = hold;
 		return known && this.#at === routes;
