@@ -1,7 +1,7 @@
 // Whose is what comes on a link (PROTOCOL.md, P-4.4, P-4.9, P-5.6, P-5.7).
 
 import type { Link } from "./connection.js";
-import { offsetOf, Starts } from "./cursor.js";
+import { offsetOf, Places } from "./cursor.js";
 import { toMessage } from "./message.js";
 import { canonical, isPattern, matches } from "./names.js";
 import type { Host, Sub } from "./subscription.js";
@@ -60,8 +60,8 @@ export class Routes {
 
 	/** `sub` has begun at the positions; `anew` without history, or not where it had stopped. */
 	began(sub: Sub, positions: readonly string[], anew: boolean): void {
-		sub.here = new Starts(positions);
-		if (anew || !sub.first) sub.first = new Starts(positions);
+		sub.here = new Places(sub.pattern, positions);
+		if (anew || !sub.first) sub.first = new Places(sub.pattern, positions);
 		this.forget(sub);
 		if (sub.pattern) this.#patterns.push(sub);
 		else this.#exact.set(sub.channel, sub);

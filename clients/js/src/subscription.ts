@@ -2,7 +2,7 @@
 
 import type { Backoff } from "./backoff.js";
 import { errorOf, resubscribes } from "./codes.js";
-import { Places, Seen, type Starts } from "./cursor.js";
+import { Places, Seen } from "./cursor.js";
 import { Acks } from "./durable.js";
 import { RivuletError } from "./errors.js";
 import { Hold } from "./hold.js";
@@ -79,8 +79,8 @@ export class Sub<T = any> implements Subscription<T> {
 	readonly pattern: boolean;
 	readonly ready: Promise<void>;
 	/** Where it began, and where it began on this link; by `Routes`. */
-	first: Starts | undefined;
-	here: Starts | undefined;
+	first: Places | undefined;
+	here: Places | undefined;
 	state: SubscriptionState = "idle";
 	/** In `paused`: the node has confirmed. */
 	released = false;
@@ -330,8 +330,8 @@ export class Sub<T = any> implements Subscription<T> {
 		if (!this.#listens(routes)) return;
 		if (channel === this.channel) {
 			this.#seen.forget();
-			this.here?.move([position]);
-			this.first?.move([position]);
+			this.here?.set([position]);
+			this.first?.set([position]);
 			if (reason === "log_changed") this.#acks?.forget();
 		} else {
 			this.#seen.forget(channel);
