@@ -104,6 +104,7 @@ export class Client {
 			storage: o.storage,
 			subs: this.#subs,
 			holds: new Set(),
+			links: 0,
 			routes: undefined,
 			remove: (sub) => this.#subs.get(sub.channel) === sub && this.#subs.delete(sub.channel),
 			caught: (e) => this.#caught(e),

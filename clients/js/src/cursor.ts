@@ -4,6 +4,9 @@
 export const streamOf = (position: string): string =>
 	position.indexOf("-") < 5 ? "" : position.slice(0, 5);
 
+/** The stream and its epoch: offsets of others cannot be compared. */
+const logOf = (position: string): string => position.slice(0, position.indexOf("-"));
+
 /** The offset in a position (P-5.7), `undefined` if it is none. */
 export function offsetOf(position: string): number | undefined {
 	const digits = /^[^-]*-([0-9a-z]+)-/.exec(position);
@@ -33,10 +36,15 @@ export class Places {
 		return [...this.#last.values()];
 	}
 
-	/** Whether a message of the stream of `position` lies after them. */
+	/** The offset of the one of the stream that `position` names. */
+	offset(position: string): number | undefined {
+		return offsetOf(this.#last.get(streamOf(position)) ?? "");
+	}
+
+	/** Whether a message at `position` lies after them; one of another log does. */
 	before(position: string, offset: number): boolean {
-		const start = offsetOf(this.#last.get(streamOf(position)) ?? "");
-		return start === undefined || offset > start;
+		const start = this.#last.get(streamOf(position)) ?? "";
+		return logOf(start) !== logOf(position) || offset > (offsetOf(start) ?? -1);
 	}
 }
 
@@ -49,26 +57,48 @@ interface Placed {
 	readonly position: string;
 }
 
+/** The last message of a channel, and since when all of them were this subscription's. */
+interface Last extends Placed {
+	readonly from: number;
+	readonly link: number;
+}
+
 /** Tells messages that came before (P-5.5). */
 export class Seen {
-	#young = new Map<string, Placed>();
-	#old = new Map<string, Placed>();
+	#young = new Map<string, Last>();
+	#old = new Map<string, Last>();
 
-	has({ channel, offset, position }: Placed): boolean {
-		const last = this.#young.get(channel) ?? this.#old.get(channel);
-		return !!last && streamOf(last.position) === streamOf(position) && offset <= last.offset;
+	has(message: Placed): boolean {
+		return message.offset <= (this.#last(message)?.offset ?? -1);
 	}
 
-	note({ channel, offset, position }: Placed): void {
+	/**
+	 * Whether it was here, and not merely one after it. Who gets a message of several patterns may
+	 * differ from link to link: what came by links that do not follow each other has a hole.
+	 */
+	had(message: Placed): boolean {
+		return this.has(message) && message.offset > (this.#last(message)?.from ?? 0);
+	}
+
+	/** `start` is where the subscription began on the link, which is the n-th. */
+	note(message: Placed, start: number, link: number): void {
+		const { channel, offset, position } = message;
+		const last = this.#last(message);
+		const from = last && last.link >= link - 1 ? last.from : start;
 		if (this.#young.size >= mostSeen) {
 			this.#old = this.#young;
 			this.#young = new Map();
 		}
-		this.#young.set(channel, { channel, offset, position }); // not the data
+		this.#young.set(channel, { channel, offset, position, from, link }); // not the data
 	}
 
 	/** Forgets one channel, or all. */
 	forget(channel?: string): void {
 		for (const map of [this.#young, this.#old]) channel ? map.delete(channel) : map.clear();
+	}
+
+	#last({ channel, position }: Placed): Last | undefined {
+		const last = this.#young.get(channel) ?? this.#old.get(channel);
+		return last && streamOf(last.position) === streamOf(position) ? last : undefined;
 	}
 }
