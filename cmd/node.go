@@ -231,7 +231,6 @@ func (n *Node) setup(ctx context.Context) error {
 		Webhooks:       webhookView{hooks},
 		Trust:          trust,
 	})
-	n.log.Info("started", slog.String("address", n.addr.String()))
 	return nil
 }
 
