@@ -1,10 +1,10 @@
 // Whose is what comes on a link (PROTOCOL.md, P-4.4, P-4.9, P-5.6, P-5.7).
 
 import type { Link } from "./connection.js";
-import { offsetOf, Starts } from "./cursor.js";
+import { offsetOf, Places } from "./cursor.js";
 import { toMessage } from "./message.js";
 import { canonical, isPattern, matches } from "./names.js";
-import type { Sub } from "./subscription.js";
+import type { Host, Sub } from "./subscription.js";
 import type { Frame, Message } from "./types.js";
 
 /** How many subscribes go out before their replies. */
@@ -21,7 +21,9 @@ export function inOrder(subs: Iterable<Sub>): Sub[] {
 /** The subscriptions as the node knows them on one link. */
 export class Routes {
 	readonly link: Link;
-	readonly #subs: Subs;
+	/** Counts the links of the client. */
+	readonly nth: number;
+	readonly #host: Host;
 	/** To channels and to patterns that have begun here, patterns in that order. */
 	readonly #exact = new Map<string, Sub>();
 	#patterns: Sub[] = [];
@@ -30,9 +32,10 @@ export class Routes {
 	/** By name, those that nobody wants any more and the node has not let go of yet. */
 	readonly #leaving = new Map<string, Sub>();
 
-	constructor(link: Link, subs: Subs) {
+	constructor(link: Link, host: Host) {
 		this.link = link;
-		this.#subs = subs;
+		this.nth = ++host.links;
+		this.#host = host;
 	}
 
 	/** Asks for these, as soon as it is their turn. */
@@ -58,10 +61,9 @@ export class Routes {
 		}
 	}
 
-	/** `sub` has begun at the positions; `anew` without history, or not where it had stopped. */
-	began(sub: Sub, positions: readonly string[], anew: boolean): void {
-		sub.here = new Starts(positions);
-		if (anew || !sub.first) sub.first = new Starts(positions);
+	/** `sub` has begun at the positions. */
+	began(sub: Sub, positions: readonly string[]): void {
+		sub.here = new Places(sub.pattern, positions);
 		this.forget(sub);
 		if (sub.pattern) this.#patterns.push(sub);
 		else this.#exact.set(sub.channel, sub);
@@ -82,17 +84,18 @@ export class Routes {
 	gone(sub: Sub): void {
 		this.forget(sub);
 		if (this.#leaving.get(sub.channel) === sub) this.#leaving.delete(sub.channel);
-		const next = this.#subs.get(sub.channel);
+		const next = this.#host.subs.get(sub.channel);
 		if (next && next !== sub) this.add([next]);
 	}
 
 	/** Unsubscribes; `then` is called when the node has confirmed, or the link is gone. */
 	leave(sub: Sub, then: () => void): void {
 		this.leaving(sub);
-		this.link.call({ unsubscribe: { channel: sub.channel } }, () => {
+		const gone = () => {
 			this.gone(sub);
 			then();
-		});
+		};
+		this.link.call({ unsubscribe: { channel: sub.channel } }, gone, undefined, this.#host.wait);
 	}
 
 	/** Hands a push to whom it concerns. */
@@ -100,7 +103,7 @@ export class Routes {
 		if (frame.message) return this.#message(toMessage(frame.message), via);
 		const [kind, e] = Object.entries(frame)[0] ?? [];
 		const channel = canonical(e?.channel ?? "");
-		const about = this.#subs.get(channel);
+		const about = this.#host.subs.get(channel);
 		switch (kind) {
 			case "caught_up":
 				return about?.deliver(this, { type: "caught_up" }, e.positions ?? [e.position ?? ""]);
@@ -127,7 +130,7 @@ export class Routes {
 
 	/** Whom an event about a subscription, or about one channel of a pattern, concerns. */
 	#about(channel: string, position: string, via?: string): Sub | undefined {
-		if (isPattern(channel)) return this.#subs.get(channel);
+		if (isPattern(channel)) return this.#host.subs.get(channel);
 		return this.#route(channel, position, offsetOf(position) ?? 0, via);
 	}
 
@@ -147,7 +150,7 @@ export class Routes {
 	/** The subscription whose cursor at the node delivered it; `via` is its pattern over HTTP. */
 	#route(channel: string, position: string, offset: number, via?: string): Sub | undefined {
 		let found = this.#exact.get(channel);
-		if (this.#overHTTP) return via === undefined ? found : this.#subs.get(via);
+		if (this.#overHTTP) return via === undefined ? found : this.#host.subs.get(via);
 		if (found?.here?.before(position, offset)) return found;
 		for (const p of this.#patterns) {
 			if (!matches(p.channel, channel)) continue;
@@ -160,7 +163,7 @@ export class Routes {
 	/** Whether another subscription has given it to the application over an earlier link. */
 	#hadElsewhere(sub: Sub, message: Message): boolean {
 		const { channel } = message;
-		for (const other of this.#subs.values()) {
+		for (const other of this.#host.subs.values()) {
 			if (other === sub) continue;
 			const may = other.pattern ? matches(other.channel, channel) : other.channel === channel;
 			if (may && other.had(message)) return true;
