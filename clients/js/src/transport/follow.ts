@@ -71,7 +71,10 @@ export class Subs {
 
 	close(): void {
 		this.#subs.clear();
-		for (const group of this.#groups) this.requests.clock.clearTimeout(group.timer);
+		for (const group of this.#groups) {
+			this.requests.clock.clearTimeout(group.timer);
+			group.stop?.abort();
+		}
 	}
 
 	/** Subscribes and answers the command. */

@@ -27,7 +27,16 @@ const follow: Follow = async (subs, group, list, stop) => {
 		// It is of all of them, also of those of which nothing came.
 		at = `&position=${encodeURIComponent(data.position)}`;
 		if (!data.messages.length && !data.more && clock.now() - asked < pause)
-			await new Promise<void>((resolve) => clock.setTimeout(resolve, pause));
+			await new Promise<void>((resolve) => {
+				const { signal } = stop;
+				const over = () => {
+					clock.clearTimeout(timer);
+					signal.removeEventListener("abort", over);
+					resolve();
+				};
+				const timer = clock.setTimeout(over, pause);
+				signal.addEventListener("abort", over);
+			});
 	}
 };
 
