@@ -21,8 +21,9 @@ export class Site {
 		readonly url: string,
 	) {}
 
-	static async open(): Promise<Site> {
-		const scripts = await bundle();
+	/** `source` is what the pages have as `window.sdk`: the core unless another is given. */
+	static async open(source = "src/index.ts"): Promise<Site> {
+		const scripts = await bundle(new URL(`../../${source}`, import.meta.url).pathname);
 		const server = createServer((request, response) => {
 			const path = request.url?.split("?")[0];
 			const script = scripts.get(path ?? "");
@@ -33,7 +34,7 @@ export class Site {
 			}
 			response.setHeader("Content-Type", "text/html; charset=utf-8");
 			response.end(
-				`<!doctype html><title>${path}</title><script type="module" src="/sdk.js"></script>`,
+				`<!doctype html><title>${path}</title><div id="root"></div><script type="module" src="/sdk.js"></script>`,
 			);
 		});
 		server.listen(0, "127.0.0.1");
@@ -60,7 +61,7 @@ export class Site {
 const entry = "virtual:sdk-page";
 
 /** The scripts by their paths; `/sdk.js` is the one that loads the others. */
-async function bundle(): Promise<Map<string, string>> {
+async function bundle(source: string): Promise<Map<string, string>> {
 	const result = await build({
 		configFile: false,
 		logLevel: "error",
@@ -70,9 +71,7 @@ async function bundle(): Promise<Map<string, string>> {
 				name: "sdk-page",
 				resolveId: (id) => (id === entry ? id : undefined),
 				load: (id) =>
-					id === entry
-						? `import * as sdk from "${new URL("../../src/index.ts", import.meta.url).pathname}"; window.sdk = sdk;`
-						: undefined,
+					id === entry ? `import * as sdk from "${source}"; window.sdk = sdk;` : undefined,
 			},
 		],
 		build: {
