@@ -345,9 +345,8 @@ export class Client {
 	#leave(to: State, error?: RivuletError): void {
 		if (!follows(this.#state, to)) return;
 		this.#settle();
-		const link = this.#link;
+		this.#link?.close(1000);
 		this.#detach();
-		link?.close(1000);
 		this.#step(to, error && { error });
 	}
 
