@@ -22,10 +22,11 @@ export class Site {
 	) {}
 
 	static async open(): Promise<Site> {
-		const script = await bundle();
+		const scripts = await bundle();
 		const server = createServer((request, response) => {
 			const path = request.url?.split("?")[0];
-			if (path === "/sdk.js") {
+			const script = scripts.get(path ?? "");
+			if (script !== undefined) {
 				response.setHeader("Content-Type", "text/javascript");
 				response.end(script);
 				return;
@@ -58,7 +59,8 @@ export class Site {
 
 const entry = "virtual:sdk-page";
 
-async function bundle(): Promise<string> {
+/** The scripts by their paths; `/sdk.js` is the one that loads the others. */
+async function bundle(): Promise<Map<string, string>> {
 	const result = await build({
 		configFile: false,
 		logLevel: "error",
@@ -73,13 +75,21 @@ async function bundle(): Promise<string> {
 						: undefined,
 			},
 		],
-		build: { write: false, target: "es2022", rolldownOptions: { input: entry } },
+		build: {
+			write: false,
+			target: "es2022",
+			rolldownOptions: {
+				input: entry,
+				output: { entryFileNames: "sdk.js", chunkFileNames: "[name].js" },
+			},
+		},
 	});
-	const outputs = Array.isArray(result) ? result : [result];
-	for (const output of outputs) {
+	const scripts = new Map<string, string>();
+	for (const output of Array.isArray(result) ? result : [result]) {
 		if (!("output" in output)) continue;
-		const chunk = output.output.find((o) => o.type === "chunk");
-		if (chunk?.type === "chunk") return chunk.code;
+		for (const chunk of output.output) {
+			if (chunk.type === "chunk") scripts.set(`/${chunk.fileName}`, chunk.code);
+		}
 	}
-	throw new Error("vite built nothing");
+	return scripts;
 }
