@@ -319,7 +319,7 @@ export class Sub<T = any> implements Subscription<T> {
 		if (update.type === "message") {
 			if (this.#seen.has(update.message)) return this.#acknowledge();
 			const start = this.here?.offset(update.message.position) ?? 0;
-			this.#seen.note(update.message, start, routes.nth);
+			this.#seen.note(update.message, start, this.pattern ? routes.nth : 0);
 			this.#host.tell("message", update.message);
 		}
 		this.#received.set(places);
