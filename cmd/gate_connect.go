@@ -117,8 +117,14 @@ func (g *connectGate) apply(claims auth.Claims, text json.RawMessage) (auth.Clai
 		}
 	}
 	claims, err := g.capable(claims, given.Caps)
-	if err != nil || given.Channels == nil {
+	if err != nil {
 		return claims, err
+	}
+	if given.Channels == nil {
+		claims.Channels = slices.DeleteFunc(slices.Clone(claims.Channels), func(c string) bool {
+			return !claims.Allows(auth.Subscribe, c)
+		})
+		return claims, nil
 	}
 	claims.Channels, err = coveredChannels(claims, given.Channels)
 	return claims, err

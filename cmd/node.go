@@ -232,6 +232,7 @@ func (n *Node) setup(ctx context.Context) error {
 		Webhooks:       webhookView{hooks},
 		Trust:          trust,
 	})
+	n.undo.push("requests that wait", registry.Finish) // before the server waits for them
 	return nil
 }
 

@@ -196,22 +196,28 @@ func refresh(ctx context.Context, s *Session, cmd *protocol.Command) error {
 	release := s.exclude()
 	s.admit(claims)
 	s.push(s.connected(cmd.ID))
-	s.leaveGroups(&claims)
 	s.revokeUnallowed(claims)
 	release()
 	s.subscribeNamed(claims.Channels)
 	return nil
 }
 
-// revokeUnallowed ends what the claims do not cover; NoticeUnsubscribed of no token
-// follows, which answer turns into a revocation.
+// revokeUnallowed ends what the claims do not cover: memberships of groups, and
+// subscriptions, of which a NoticeUnsubscribed of no token follows, which answer turns into
+// a revocation.
 func (s *Session) revokeUnallowed(claims auth.Claims) {
+	// One time for all: a subscription token that ends between two looks is the sweeper's.
+	now := time.Now()
+	s.leaveGroups(&claims, now)
 	s.mu.Lock()
 	client := s.client
 	var gone []fanout.Channel
 	s.subs = slices.DeleteFunc(s.subs, func(j joined) bool {
+		if s.seatLocked(j.token) != nil {
+			return false // a membership, which has no client of the hub
+		}
 		allows := func(a auth.Action) bool {
-			return claims.Allows(a, j.channel.String()) || s.grantedLocked(a, j.channel, j.token)
+			return claims.Allows(a, j.channel.String()) || s.grantedLocked(a, j.channel, j.token, now)
 		}
 		if allows(auth.Subscribe) && (j.token&watching == 0 || allows(auth.Presence)) {
 			return false

@@ -108,11 +108,11 @@ func (s *Session) pruneLocked() {
 	}
 }
 
-// grantedLocked reports whether a subscription token allows the action, that of the
-// subscription with this token, or of any with 0. s.mu is held.
-func (s *Session) grantedLocked(a auth.Action, c fanout.Channel, token uint64) bool {
+// grantedLocked reports whether a subscription token allows the action at a time, that of
+// the subscription with this token, or of any with 0. s.mu is held.
+func (s *Session) grantedLocked(a auth.Action, c fanout.Channel, token uint64, at time.Time) bool {
 	for _, g := range s.grants {
-		if (token == 0 || g.token == token) && !g.claims.Expired(time.Now()) && g.claims.Allows(a, c.String()) {
+		if (token == 0 || g.token == token) && !g.claims.Expired(at) && g.claims.Allows(a, c.String()) {
 			return true
 		}
 	}
@@ -127,7 +127,7 @@ func (s *Session) allows(a auth.Action, c fanout.Channel) bool {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.grantedLocked(a, c, 0)
+	return s.grantedLocked(a, c, 0, time.Now())
 }
 
 // dueLocked works out when the sweeper must look at tokens next. s.mu is held.
@@ -229,6 +229,9 @@ func (s *Session) subscribeUnasked(c fanout.Channel) error {
 	if _, ok := s.joined(c); ok {
 		return nil
 	}
+	if err := s.mayBegin(c, false, nil); err != nil {
+		return err // whoever made the claims may have narrowed them, and left the channels
+	}
 	req := fanout.SubscribeRequest{Channel: c}
 	release, err := s.registry.Refine(&req, &protocol.SubscribeCommand{})
 	if err != nil {
@@ -276,7 +279,8 @@ func (s *Session) unaskedAnswer(n fanout.Notice) (done, ok bool) {
 		return false, false
 	}
 	if token, _ := s.joined(n.Channel); token != n.Token {
-		return true, true // another has taken its place
+		s.answered(n.Token)
+		return true, true // another has taken its place, or it was ended meanwhile
 	}
 	if n.Kind != fanout.NoticeFailed {
 		return false, false

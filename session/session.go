@@ -343,7 +343,7 @@ func (s *Session) End() {
 	if c != nil {
 		c.Close()
 	}
-	s.leaveGroups(nil)
+	s.leaveGroups(nil, time.Time{})
 	s.pacer.Load().Stop()
 	s.registry.services.Limits.RemoveUser(s.counted)
 	s.work.Wait()
