@@ -205,6 +205,7 @@ func (a *api) routes() []route {
 		{"restore", http.MethodDelete, "/v1/revocations", manage(everything), 0, a.restore},
 		{"webhooks", http.MethodGet, "/v1/webhooks", manage(everything), 0, a.listWebhooks},
 		{"webhook_test", http.MethodPost, "/v1/webhooks/{webhook}/test", manage(everything), 0, a.testWebhook},
+		{"telemetry", http.MethodPost, "/v1/telemetry", need{on: everybody}, 0, a.telemetry},
 		{"healthz", http.MethodGet, "/healthz", need{on: everybody}, 0, a.healthz},
 		{"readyz", http.MethodGet, "/readyz", need{on: everybody}, 0, a.readyz},
 		{"openapi", http.MethodGet, "/openapi.yaml", need{on: everybody}, 0, a.openapi},

@@ -18,6 +18,8 @@ type Config struct {
 	BodyTimeout time.Duration
 	// Timeout bounds the work of one request, once its body is there.
 	Timeout time.Duration
+	// Telemetry has the node take what browsers' monitors report.
+	Telemetry bool
 	// WriteTimeout bounds the time to send a response.
 	WriteTimeout time.Duration
 }

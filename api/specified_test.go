@@ -63,6 +63,7 @@ func asking() map[string]struct{ target, body string } {
 		"restore":        {"/v1/revocations?user=bob", ""},
 		"webhooks":       {"/v1/webhooks", ""},
 		"testWebhook":    {"/v1/webhooks/crm/test", ""},
+		"telemetry":      {"/v1/telemetry", `{"sdk":"0.1.0","gaps":1}`},
 		"healthz":        {"/healthz", ""},
 		"readyz":         {"/readyz", ""},
 		"metrics":        {"/metrics", ""},

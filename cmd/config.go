@@ -60,6 +60,8 @@ type ServerConfig struct {
 	// AdminListen is host:port of a listener of its own for metrics, profiles and what
 	// operates the node; empty leaves them, without the profiles, on Listen.
 	AdminListen string `yaml:"admin_listen"`
+	// Telemetry takes what the monitors of browsers report, and shows it as metrics.
+	Telemetry bool `yaml:"telemetry"`
 	// EchoEndpoint serves /test/echo, for conformance suites; it has no key.
 	EchoEndpoint bool `yaml:"-"`
 }
