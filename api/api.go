@@ -5,8 +5,8 @@ import (
 	_ "embed" // the specification
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"sync"
-	"sync/atomic"
 
 	"github.com/go-chi/chi/v5"
 	"github.com/go-chi/chi/v5/middleware"
@@ -65,7 +65,8 @@ type Authenticator interface {
 
 // Limits hold a caller to what one may read and publish. Errors are *limit.Error.
 type Limits interface {
-	Read(ctx context.Context, publisher, client string, messages int) error
+	// Read tells callers without a name apart by their address; client is "".
+	Read(ctx context.Context, publisher string, addr netip.Addr, client string, messages int) error
 	// Ready is asked before the body of a publish is read, of so many bytes.
 	Ready(ctx context.Context, who *fanout.Publication, bytes int64) error
 }
@@ -92,6 +93,7 @@ type Deps struct {
 	Trust          Trust
 	Poll           http.Handler // GET /v1/poll, likewise
 	Limits         Limits       // nil: there are none
+	Origins        Origins      // of pages that may use it from other hosts; nil: none may
 	Echo           http.Handler // GET /test/echo, for conformance suites; nil serves none
 }
 
@@ -101,7 +103,7 @@ type api struct {
 	deps      Deps
 	log       *slog.Logger
 	metrics   *metrics
-	bodyBytes atomic.Int64 // of bodies in memory
+	bodies    *bodies
 	heavy     *heavy
 	exchanges sync.Pool
 }
@@ -117,10 +119,10 @@ func New(cfg Config, deps Deps, logger *slog.Logger, reg prometheus.Registerer) 
 
 func newAPI(cfg Config, deps Deps, logger *slog.Logger, reg prometheus.Registerer) (*api, []route) {
 	a := &api{cfg: cfg, deps: deps, log: logger}
-	a.heavy = newHeavy()
+	a.heavy, a.bodies = newHeavy(), newBodies(cfg.BodyBudget)
 	a.exchanges.New = func() any { return new(exchange) }
 	routes := a.routes()
-	a.metrics = newMetrics(reg, routes, func() float64 { return float64(a.bodyBytes.Load()) })
+	a.metrics = newMetrics(reg, routes, func() float64 { return float64(a.bodies.held()) })
 	return a, routes
 }
 
@@ -129,7 +131,8 @@ func (a *api) mount(routes []route) *chi.Mux {
 	router := chi.NewRouter()
 	router.Use(routeByEscapedPath, middleware.GetHead)
 	for _, rt := range routes {
-		router.Method(rt.method, rt.pattern, a.handler(rt))
+		router.Method(rt.method, rt.pattern, a.acrossOrigins(rt.pattern, a.handler(rt)))
+		a.preflights(router, rt.pattern)
 	}
 	router.NotFound(a.handler(route{name: "none", need: need{on: everybody}, serve: a.notFound}))
 	router.MethodNotAllowed(a.handler(route{name: "none", need: need{on: everybody}, serve: a.methodNotAllowed(router)}))
@@ -139,8 +142,10 @@ func (a *api) mount(routes []route) *chi.Mux {
 // clients mounts what takes over the connection, and so gets the server's own ResponseWriter.
 func (a *api) clients(router *chi.Mux) {
 	router.Method(http.MethodGet, "/v1/ws", a.deps.WebSocket)
-	router.Method(http.MethodGet, "/v1/events", a.deps.Events)
-	router.Method(http.MethodGet, "/v1/poll", a.deps.Poll)
+	for pattern, handler := range map[string]http.Handler{"/v1/events": a.deps.Events, "/v1/poll": a.deps.Poll} {
+		router.Method(http.MethodGet, pattern, a.acrossOrigins(pattern, handler))
+		a.preflights(router, pattern)
+	}
 	if a.deps.Echo != nil {
 		router.Method(http.MethodGet, "/test/echo", a.deps.Echo)
 	}
@@ -200,6 +205,7 @@ func (a *api) routes() []route {
 		{"restore", http.MethodDelete, "/v1/revocations", manage(everything), 0, a.restore},
 		{"webhooks", http.MethodGet, "/v1/webhooks", manage(everything), 0, a.listWebhooks},
 		{"webhook_test", http.MethodPost, "/v1/webhooks/{webhook}/test", manage(everything), 0, a.testWebhook},
+		{"telemetry", http.MethodPost, "/v1/telemetry", need{on: everybody}, 0, a.telemetry},
 		{"healthz", http.MethodGet, "/healthz", need{on: everybody}, 0, a.healthz},
 		{"readyz", http.MethodGet, "/readyz", need{on: everybody}, 0, a.readyz},
 		{"openapi", http.MethodGet, "/openapi.yaml", need{on: everybody}, 0, a.openapi},

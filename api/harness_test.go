@@ -163,7 +163,7 @@ type harness struct {
 	log     *fakeLog
 	people  *fakePeople
 	auth    api.Authenticator
-	limits  api.Limits
+	limits  api.Limits // nil: there are none
 	cfg     api.Config
 	reg     *prometheus.Registry
 	logged  bytes.Buffer
@@ -172,6 +172,7 @@ type harness struct {
 	sessions fakeSessions
 	webhooks fakeWebhooks
 	trust    fakeTrust
+	origins  api.Origins
 	doc      *openapi3.T
 }
 
@@ -200,7 +201,7 @@ func newHarness(tb testing.TB, change ...func(*harness)) *harness {
 		Publisher: h.log, Purger: h.log, Scheduler: h.log, Groups: h.log, History: h.log, Readiness: h.log, Auth: h.auth,
 		Presence: h.people, Tail: h.people, Users: h.people,
 		Metrics: h.reg, WebSocket: elsewhere("websocket"), Events: elsewhere("events"), Poll: elsewhere("poll"),
-		Sessions: &h.sessions, SessionControl: &h.sessions, Webhooks: &h.webhooks, Trust: &h.trust, Limits: h.limits,
+		Sessions: &h.sessions, SessionControl: &h.sessions, Webhooks: &h.webhooks, Trust: &h.trust, Limits: h.limits, Origins: h.origins,
 	}, slog.New(logs), h.reg)
 	return h
 }
