@@ -132,7 +132,11 @@ func (n *Node) Start(ctx context.Context) error {
 		defer cancel()
 		return errors.Join(err, n.undo.run(ctx, n.log))
 	}
-	n.log.Info("started", slog.String("address", n.addr.String()))
+	where := []any{slog.String("address", n.addr.String())}
+	if n.admin != nil {
+		where = append(where, slog.String("admin_address", n.admin.String()))
+	}
+	n.log.Info("started", where...)
 	return nil
 }
 
