@@ -27,7 +27,9 @@ const (
 func Actions() []Action { return []Action{Subscribe, Publish, History, Presence, Manage} }
 
 // actionNames is every action, for a person.
-func actionNames() string { return fmt.Sprintf("%s, %s, %s, %s and %s", Subscribe, Publish, History, Presence, Manage) }
+func actionNames() string {
+	return fmt.Sprintf("%s, %s, %s, %s and %s", Subscribe, Publish, History, Presence, Manage)
+}
 
 // Bounds of capabilities and subjects.
 const (
