@@ -70,6 +70,7 @@ func read(s Sources) (Config, error) {
 	}
 	var problems []error
 	if file != "" {
+		cfg.file = file
 		text, err := os.ReadFile(file) //nolint:gosec // the operator names the file
 		if err != nil {
 			return cfg, fmt.Errorf("read the configuration: %w", err)
@@ -87,6 +88,14 @@ func read(s Sources) (Config, error) {
 		problems = append(problems, cfg.readNATSURL())
 	}
 	return cfg, errors.Join(problems...)
+}
+
+// by says where a key was set, "" where that was the file.
+func (c Config) by(key string) string {
+	if source := c.sources[key]; source != "" {
+		return " (" + source + ")"
+	}
+	return ""
 }
 
 // readNATSURL reads the file of it, if it is in one.
