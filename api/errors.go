@@ -121,6 +121,9 @@ func translate(err error) *problem {
 		if t.status == http.StatusUnauthorized && errors.Is(err, auth.ErrInvalid) {
 			t.message = strings.TrimPrefix(err.Error(), "auth: ") // says why, and is meant to be shown
 		}
+		if _, why, ok := strings.Cut(err.Error(), auth.ErrMissing.Error()+": "); ok && errors.Is(err, auth.ErrMissing) {
+			t.message += ": " + why
+		}
 		return &t.problem
 	}
 	return &problem{status: http.StatusInternalServerError, message: "an internal error; the server's log has it under this response's X-Request-Id"}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"log"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -48,6 +50,7 @@ func (n *Node) openDoors(ctx context.Context) (d doors, err error) {
 		return d, fmt.Errorf("prepare TLS: %w", err)
 	}
 	if t != nil {
+		n.handshakes = edge.NewHandshakes(n.log, n.reg)
 		hangups := make(chan os.Signal, 1) // several are one
 		signal.Notify(hangups, syscall.SIGHUP)
 		running.Go(func() {
@@ -75,6 +78,14 @@ func (n *Node) serveAPI(ctx context.Context, d doors, deps api.Deps) {
 	public, admin := api.NewApart(api.DefaultConfig(), deps, n.log, n.reg)
 	n.serve(ctx, "admin http", d.admin, d.adminTLS, n.surround(edge.WithProfiles(admin), d.adminTLS != nil, false))
 	n.serve(ctx, "http", d.public, d.publicTLS, n.surround(public, d.publicTLS != nil, true))
+}
+
+// serverLog is where an http.Server complains.
+func (n *Node) serverLog(encrypted bool) *log.Logger {
+	if encrypted {
+		return log.New(n.handshakes, "", 0)
+	}
+	return slog.NewLogLogger(n.log.Handler(), slog.LevelDebug)
 }
 
 // surround is handler with what concerns every request: who sends it, and what keeps

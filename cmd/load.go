@@ -43,7 +43,7 @@ func shortNames() map[string]string {
 }
 
 // notKeys are variables of ours that do not configure a node.
-func notKeys() []string { return []string{"CONFIG", "URL", "TOKEN"} }
+func notKeys() []string { return []string{"CONFIG", "URL", "TOKEN", "CA", "CERT", "CERT_KEY"} }
 
 // clusterVariable matches what Kubernetes puts into the environment of every
 // container beside a service called rivulet or rivulet-something.

@@ -61,6 +61,8 @@ type Node struct {
 	undo  cleanups
 	addr  net.Addr
 	admin net.Addr
+	// handshakes are those of TLS that failed; nil without TLS.
+	handshakes *edge.Handshakes
 
 	started chan struct{} // closed when Start has ended
 	stopped chan struct{} // closed when the first Stop has ended
@@ -254,7 +256,7 @@ func (n *Node) serve(ctx context.Context, name string, listener net.Listener, co
 		ReadHeaderTimeout: readHeaderTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
-		ErrorLog:          slog.NewLogLogger(n.log.Handler(), slog.LevelDebug),
+		ErrorLog:          n.serverLog(config != nil),
 		BaseContext:       func(net.Listener) context.Context { return base },
 	}
 	run := server.Serve

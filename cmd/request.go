@@ -42,7 +42,7 @@ func (f *clientFlags) node() *node {
 			base = to + rest
 		}
 	}
-	return &node{base: base, token: f.token, http: &http.Client{Timeout: requestTimeout}}
+	return &node{base: base, token: f.token, http: &http.Client{Timeout: requestTimeout, Transport: f.transport()}}
 }
 
 // refusedError is an answer that is not 2xx.
@@ -82,6 +82,9 @@ func (n *node) ask(ctx context.Context, method, path string, query url.Values, b
 	}
 	res, err := n.http.Do(req)
 	if err != nil {
+		if lasting := lastingTLS(err); lasting != nil {
+			err = lasting
+		}
 		return fmt.Errorf("the node cannot be reached: %w", err)
 	}
 	text, err := io.ReadAll(io.LimitReader(res.Body, mostAnswer))

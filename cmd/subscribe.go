@@ -164,17 +164,29 @@ func parseSince(s string, now time.Time) (time.Time, error) {
 
 // run prints until ctx ends, --count is reached, or the node refuses for good.
 func (f *subscribeFlags) run(ctx context.Context, s Streams, channel string, opts rivulet.SubscribeOptions) error {
+	connecting, stop := stoppable(ctx)
+	defer stop(nil)
 	client, err := rivulet.New(f.client.url, rivulet.Options{
 		Token:   f.client.token,
 		Name:    "rivulet-cli",
 		Session: f.session,
-		OnState: func(change rivulet.StateChange) { f.tellState(s.Err, change) },
+		TLS:     f.client.tls,
+		OnState: func(change rivulet.StateChange) {
+			// Once connected, it is better to wait: a certificate is replaced in time.
+			if lasting := lastingTLS(change.Reason); lasting != nil {
+				stop(lasting)
+			}
+			f.tellState(s.Err, change)
+		},
 	})
 	if err != nil {
 		return usagef("%w", err)
 	}
 	defer client.Close()
-	if err := client.Connect(ctx); err != nil {
+	if err := client.Connect(connecting); err != nil {
+		if lasting := stopped(connecting); lasting != nil {
+			return lasting
+		}
 		return unlessEnded(ctx, err)
 	}
 	sub, err := client.Subscribe(ctx, channel, opts)
