@@ -55,7 +55,7 @@ func usagef(format string, args ...any) error {
 // further problems under the first.
 func present(err error) string {
 	text := strings.TrimSpace(err.Error())
-	for _, name := range []string{"rivulet", "cmd", "protocol"} {
+	for _, name := range []string{"rivulet", "cmd", "protocol", "auth: mint", "auth"} {
 		text = strings.ReplaceAll(strings.TrimPrefix(text, name+": "), ": "+name+": ", ": ")
 	}
 	return strings.ReplaceAll(text, "\n", "\n  ")
