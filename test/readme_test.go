@@ -59,6 +59,7 @@ func TestREADME(t *testing.T) {
 		"docs/webhooks.md":         2,
 		"docs/hooks.md":            1,
 		"docs/tls.md":              1,
+		"docs/api-keys.md":         1,
 		"docs/conflation.md":       3,
 		"docs/filters.md":          3,
 		"docs/long-poll.md":        2,
@@ -125,7 +126,9 @@ func (r *reader) follow(t *testing.T, page string, b block) {
 	case b.mark == "run with a node of its own":
 		command = strings.ReplaceAll(command, "127.0.0.1:9000", ownAddress(t)) // of a receiver
 		environ := ownNode(t)
-		command = strings.ReplaceAll(command, "127.0.0.1:8443", strings.TrimPrefix(environ[0], "RIVULET_LISTEN="))
+		for _, port := range []string{"8443", "8080"} { // of the node, where r.address is not another's
+			command = strings.ReplaceAll(command, "127.0.0.1:"+port, strings.TrimPrefix(environ[0], "RIVULET_LISTEN="))
+		}
 		script := "set -e; cd '" + t.TempDir() + "'; trap 'kill $!; wait' EXIT; " + withOpenSSL(command)
 		r.finish(t, b, append(environ, r.path), "bash", "-c", script)
 	case untilPrinted:
