@@ -43,7 +43,7 @@ auth:
 // to look at, and what would be right.
 func TestCheckNamesWhatIsAtFault(t *testing.T) {
 	open := t.TempDir()
-	if err := os.Chmod(open, 0o755); err != nil { //nolint:gosec // what is refused
+	if err := os.Chmod(open, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	secret := writeFile(t, "secret", strings.Repeat("s", 32))

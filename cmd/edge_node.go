@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
-	"log"
 	"log/slog"
 	"net"
 	"net/http"
@@ -80,12 +79,12 @@ func (n *Node) serveAPI(ctx context.Context, d doors, deps api.Deps) {
 	n.serve(ctx, "http", d.public, d.publicTLS, n.surround(public, d.publicTLS != nil, true))
 }
 
-// serverLog is where an http.Server complains.
-func (n *Node) serverLog(encrypted bool) *log.Logger {
+// complaints is where an http.Server complains.
+func (n *Node) complaints(encrypted bool) slog.Handler {
 	if encrypted {
-		return log.New(n.handshakes, "", 0)
+		return n.handshakes
 	}
-	return slog.NewLogLogger(n.log.Handler(), slog.LevelDebug)
+	return n.log.Handler()
 }
 
 // surround is handler with what concerns every request: who sends it, and what keeps

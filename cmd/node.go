@@ -256,7 +256,7 @@ func (n *Node) serve(ctx context.Context, name string, listener net.Listener, co
 		ReadHeaderTimeout: readHeaderTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
-		ErrorLog:          n.serverLog(config != nil),
+		ErrorLog:          slog.NewLogLogger(n.complaints(config != nil), slog.LevelDebug),
 		BaseContext:       func(net.Listener) context.Context { return base },
 	}
 	run := server.Serve

@@ -84,8 +84,10 @@ func serve(ctx context.Context, cfg Config, stderr io.Writer) error {
 	case cfg.Dev: // whatever reads the log takes it line by line
 		logger.Warn("development mode: every program on this machine may read, publish and purge everything", slog.String("url", n.URL()))
 	}
-	if why := plaintext(cfg); why != "" {
-		logger.Warn(why, slog.String("address", n.Addr().String()))
+	if plaintext(cfg) {
+		logger.Warn("other machines can reach this node, and neither tokens nor messages are encrypted: set server.tls, name the proxy "+
+			"with TLS that is before it in server.trusted_proxies, or listen on 127.0.0.1; rivulet check says what else is insecure",
+			slog.String("address", n.Addr().String()))
 	}
 	failure := n.Wait(ctx)
 	if failure != nil {
@@ -96,14 +98,10 @@ func serve(ctx context.Context, cfg Config, stderr io.Writer) error {
 	return errors.Join(failure, n.Stop(stopCtx))
 }
 
-// plaintext is what a node says that sends everything unencrypted to whoever can reach
-// it, "" for one that does not, or that has told which proxies stand before it.
-func plaintext(cfg Config) string {
-	if !reachable(cfg.ListenAddress()) || cfg.Server.encrypted() || len(cfg.Server.TrustedProxies) > 0 {
-		return ""
-	}
-	return "other machines can reach this node, and neither tokens nor messages are encrypted: set server.tls, name the proxy " +
-		"with TLS that is before it in server.trusted_proxies, or listen on 127.0.0.1; rivulet check says what else is insecure"
+// plaintext reports whether a node sends everything unencrypted to whoever can reach it,
+// and has not been told of a proxy before it.
+func plaintext(cfg Config) bool {
+	return reachable(cfg.ListenAddress()) && !cfg.Server.encrypted() && len(cfg.Server.TrustedProxies) == 0
 }
 
 func newMetrics() (*prometheus.Registry, error) {

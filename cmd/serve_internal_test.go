@@ -19,8 +19,8 @@ func TestPlaintextIsSaid(t *testing.T) {
 	} {
 		cfg := DefaultConfig()
 		tc.change(&cfg.Server)
-		if got := plaintext(cfg); (got != "") != tc.want {
-			t.Errorf("%s: says %q", name, got)
+		if got := plaintext(cfg); got != tc.want {
+			t.Errorf("%s: %v, want %v", name, got, tc.want)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package edge
 
 import (
+	"context"
 	"log/slog"
 	"strings"
 	"sync"
@@ -11,7 +12,8 @@ import (
 )
 
 // Handshakes counts and logs TLS handshakes that failed, which an http.Server tells
-// nobody but its ErrorLog: it is the writer under that. It is safe for concurrent use.
+// nobody but its ErrorLog: it is the handler under that, of slog.NewLogLogger. It is safe
+// for concurrent use.
 type Handshakes struct {
 	log    *slog.Logger
 	failed map[string]prometheus.Counter
@@ -55,25 +57,35 @@ func NewHandshakes(logger *slog.Logger, reg prometheus.Registerer) *Handshakes {
 	return h
 }
 
-// Write takes a line of an http.Server. Lines about anything but handshakes are for
+var _ slog.Handler = (*Handshakes)(nil)
+
+// Enabled implements slog.Handler: all is counted.
+func (h *Handshakes) Enabled(context.Context, slog.Level) bool { return true }
+
+// WithAttrs implements slog.Handler; an http.Server has none.
+func (h *Handshakes) WithAttrs([]slog.Attr) slog.Handler { return h }
+
+// WithGroup implements slog.Handler; an http.Server has none.
+func (h *Handshakes) WithGroup(string) slog.Handler { return h }
+
+// Handle takes a line of an http.Server. Lines about anything but handshakes are for
 // whoever debugs.
-func (h *Handshakes) Write(line []byte) (int, error) {
-	text := strings.TrimSpace(string(line))
-	failure, isHandshake := strings.CutPrefix(text, handshakePrefix)
+func (h *Handshakes) Handle(ctx context.Context, line slog.Record) error {
+	failure, isHandshake := strings.CutPrefix(line.Message, handshakePrefix)
 	if !isHandshake {
-		h.log.Debug(text)
-		return len(line), nil
+		h.log.DebugContext(ctx, "the server complains", slog.String("err", line.Message))
+		return nil
 	}
 	from, why, _ := strings.Cut(failure, ": ")
 	reason := handshakeReason(why)
 	h.failed[reason].Inc()
 	attrs := []any{slog.String("from", from), slog.String("reason", reason), slog.String("why", why[:min(len(why), mostWhy)])}
 	if n, ok := h.turn(time.Now(), reason); ok {
-		h.log.Warn("a TLS handshake failed", append(attrs, slog.Int("untold", n))...)
+		h.log.WarnContext(ctx, "a TLS handshake failed", append(attrs, slog.Int("untold", n))...)
 	} else {
-		h.log.Debug("a TLS handshake failed", attrs...)
+		h.log.DebugContext(ctx, "a TLS handshake failed", attrs...)
 	}
-	return len(line), nil
+	return nil
 }
 
 // turn reports whether the log is to be told, and of how many failures it was not.

@@ -2,7 +2,6 @@ package edge_test
 
 import (
 	"bytes"
-	"log"
 	"log/slog"
 	"strings"
 	"testing"
@@ -17,7 +16,7 @@ import (
 func TestFailedHandshakes(t *testing.T) {
 	reg := prometheus.NewRegistry()
 	var told bytes.Buffer
-	server := log.New(edge.NewHandshakes(slog.New(slog.NewTextHandler(&told, nil)), reg), "", 0)
+	server := slog.NewLogLogger(edge.NewHandshakes(slog.New(slog.NewTextHandler(&told, nil)), reg), slog.LevelDebug)
 	const from = "http: TLS handshake error from 192.0.2.1:7: "
 	for why, reason := range map[string]string{
 		"EOF":                            "gone",
