@@ -61,6 +61,8 @@ type Node struct {
 	undo  cleanups
 	addr  net.Addr
 	admin net.Addr
+	// handshakes are those of TLS that failed; nil without TLS.
+	handshakes *edge.Handshakes
 
 	started chan struct{} // closed when Start has ended
 	stopped chan struct{} // closed when the first Stop has ended
@@ -132,7 +134,11 @@ func (n *Node) Start(ctx context.Context) error {
 		defer cancel()
 		return errors.Join(err, n.undo.run(ctx, n.log))
 	}
-	n.log.Info("started", slog.String("address", n.addr.String()))
+	where := []any{slog.String("address", n.addr.String())}
+	if n.admin != nil {
+		where = append(where, slog.String("admin_address", n.admin.String()))
+	}
+	n.log.Info("started", where...)
 	return nil
 }
 
@@ -252,7 +258,7 @@ func (n *Node) serve(ctx context.Context, name string, listener net.Listener, co
 		ReadHeaderTimeout: readHeaderTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
-		ErrorLog:          slog.NewLogLogger(n.log.Handler(), slog.LevelDebug),
+		ErrorLog:          slog.NewLogLogger(n.complaints(config != nil), slog.LevelDebug),
 		BaseContext:       func(net.Listener) context.Context { return base },
 	}
 	run := server.Serve

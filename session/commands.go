@@ -125,7 +125,7 @@ func connect(ctx context.Context, s *Session, cmd *protocol.Command) error {
 	if c.Token != "" || !s.ready.Load() {
 		claims, err := s.registry.authenticate(ctx, c.Token, s.called(c))
 		if err != nil {
-			s.reply(cmd.ID, err)
+			s.refuse(cmd.ID, ReadErrorEvent(err), err) // there is no message to be told of
 			if code, ends := closeCode(err); ends {
 				s.Disconnect(disconnect(code))
 			}
@@ -191,7 +191,8 @@ func refresh(ctx context.Context, s *Session, cmd *protocol.Command) error {
 	}
 	claims, err := s.registry.authenticate(ctx, cmd.Refresh.Token, s.peer())
 	if err != nil {
-		return err
+		s.refuse(cmd.ID, ReadErrorEvent(err), err)
+		return nil
 	}
 	old := s.claimed()
 	if claims.Publisher() != old.Publisher() {
