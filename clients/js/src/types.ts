@@ -334,6 +334,8 @@ export interface TransportEnd {
 	retryAfterMs?: number;
 	/** This network, or this browser, seems not to let the transport through. */
 	blocked?: boolean;
+	/** What came was no frame of the protocol: a new connection helps perhaps, a fast one not. */
+	garbled?: boolean;
 }
 
 /** @internal What a transport is opened with. */
