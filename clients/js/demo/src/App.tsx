@@ -36,7 +36,10 @@ export function App(): ReactElement {
 			<a className="skip" href="#main">
 				Skip to the content
 			</a>
-			<Header live={live} rename={(name) => setMe((old) => saveName(old, name))} />
+			<Header
+				live={live}
+				rename={(name) => setMe((old) => (old.name === name ? old : saveName(old, name)))}
+			/>
 			<main id="main" tabIndex={-1}>
 				<StreamCard live={live} />
 				<ChatCard live={live} />

@@ -118,17 +118,21 @@ export function StreamCard({ live }: { live: Live }): ReactElement {
 					disabled={busy || state !== "connected"}
 					onClick={start}
 				>
-					{busy ? "Cut…" : "Cut my connection"}
+					Cut my connection
 					<span className="dim"> {cutLength / 1000} s</span>
 				</button>
 			</div>
 			<Picture live={live} />
-			{cut && <Proof cut={cut} />}
 			<p className="tally">
 				<b>{number.format(total)}</b> events since you came ·{" "}
-				<b data-bad={missing > 0}>{missing}</b> missing · <b data-bad={doubled > 0}>{doubled}</b>{" "}
-				twice
+				<span>
+					<b data-bad={missing > 0}>{missing}</b> missing ·{" "}
+				</span>
+				<span>
+					<b data-bad={doubled > 0}>{doubled}</b> twice
+				</span>
 			</p>
+			{cut && <Proof cut={cut} />}
 		</section>
 	);
 }

@@ -151,6 +151,10 @@ export class Chat {
 
 	#update(room: string, u: Update<ChatData>): void {
 		if (u.type === "presence") this.#presence(u);
+		// Fewer than were asked for: there are no older ones.
+		if (u.type === "caught_up") {
+			this.#room(room, (r) => ({ more: r.more && r.lines.length >= page }));
+		}
 		if (u.type === "gap") this.#room(room, () => ({ lines: [], more: true }));
 		if (u.type === "deleted") {
 			this.#room(room, (r) => ({ lines: r.lines.filter((l) => l.offset !== u.offset) }));

@@ -119,7 +119,7 @@ export class Feed {
 	#update(u: Update): void {
 		if (u.type === "subscribed") {
 			this.#resumed = performance.now();
-			this.#replaying = true;
+			this.#replaying = this.#last !== undefined;
 			this.#caughtUp = false;
 		} else if (u.type === "caught_up") {
 			this.#replaying = false;

@@ -10,6 +10,7 @@ interface Paint {
 	accent: string;
 	warn: string;
 	warnSoft: string;
+	surface: string;
 }
 
 const margin = { left: 12, right: 20, top: 26, bottom: 24 };
@@ -31,6 +32,7 @@ function readPaint(host: HTMLElement): Paint {
 		accent: color("accent"),
 		warn: color("warn"),
 		warnSoft: color("warn-soft"),
+		surface: color("surface"),
 	};
 	probe.remove();
 	return paint;
@@ -184,10 +186,10 @@ class Picture {
 
 	/** How many came at once after a cut. */
 	#counts(now: number): void {
-		for (const cut of this.#feed.cuts) {
+		for (const [i, cut] of this.#feed.cuts.entries()) {
+			const next = this.#feed.cuts[i + 1]?.from ?? now;
 			const late = this.#feed.passages.filter(
-				(p) =>
-					p.late && p.stored > cut.from && p.delivered !== undefined && p.delivered > cut.until,
+				({ late, delivered = 0 }) => late && delivered > cut.from && delivered <= next,
 			);
 			const first = late[0]?.delivered;
 			if (first === undefined || late.length < 2) continue;
@@ -206,9 +208,14 @@ class Picture {
 	}
 
 	#text(text: string, x: number, y: number, align: CanvasTextAlign): void {
-		this.#c.font = "11px ui-sans-serif, system-ui, sans-serif";
-		this.#c.textAlign = align;
-		this.#c.fillText(text, x, y);
+		const c = this.#c;
+		c.font = "11px ui-sans-serif, system-ui, sans-serif";
+		c.textAlign = align;
+		c.lineJoin = "round";
+		c.lineWidth = 4;
+		c.strokeStyle = this.paint.surface; // what is behind does not run through it
+		c.strokeText(text, x, y);
+		c.fillText(text, x, y);
 	}
 }
 
