@@ -85,7 +85,7 @@ type BrokerConfig struct {
 // SessionConfig bounds the connections of clients.
 type SessionConfig struct {
 	// Origins that browsers may come from besides the node's own host:
-	// "https://a.example", "https://*.a.example", or "*" for any.
+	// "https://a.example", "https://*.a.example", "http://localhost:*" (any port), or "*" for any.
 	Origins          []string `yaml:"origins"`
 	MaxConnections   int      `yaml:"max_connections"`
 	MaxSubscriptions int      `yaml:"max_subscriptions"` // of one connection

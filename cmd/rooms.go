@@ -3,6 +3,7 @@ package cmd
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,6 +23,13 @@ var ErrNoAuth = errors.New(`auth: nothing is configured, so nobody could be let 
 - set a secret that your tokens are signed with:    RIVULET_AUTH_HMAC_SECRET=$(openssl rand -hex 32)
 - name who issues your tokens under auth.tokens, or list API keys under auth.keys,
   in the file given by --config`)
+
+// devOrigins are the pages of this machine, as those of a front end's development server.
+// Under --dev all of the machine may do everything anyway; pages from elsewhere may not.
+var devOrigins = []string{
+	"http://localhost:*", "http://127.0.0.1:*", "http://[::1]:*",
+	"https://localhost:*", "https://127.0.0.1:*", "https://[::1]:*",
+}
 
 // authConfig reads the files of secrets and keys. The error has every problem.
 func (c Config) authConfig() (auth.Config, error) {
@@ -83,6 +91,9 @@ func (c Config) sessionConfig(node string) session.Config {
 	cfg := session.DefaultConfig()
 	cfg.Node = node
 	cfg.Origins = c.Session.Origins
+	if c.Dev {
+		cfg.Origins = slices.Concat(cfg.Origins, devOrigins)
+	}
 	cfg.MaxConnections = c.Session.MaxConnections
 	cfg.MaxSubscriptions = c.Session.MaxSubscriptions
 	cfg.MaxFrame = int(c.Session.MaxFrame)

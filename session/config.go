@@ -54,7 +54,7 @@ type Config struct {
 	// Conflate is what subscriptions leave out that ask for no conflation, by namespace.
 	Conflate map[string]fanout.Conflation
 	// Origins that browsers may come from, beside the node's own host: "https://a.example",
-	// "https://*.a.example", or "*" for any.
+	// "https://*.a.example", "http://localhost:*" (any port), or "*" for any.
 	Origins []string
 }
 

@@ -18,6 +18,7 @@ type Origins struct {
 type origin struct {
 	scheme, host string
 	subdomains   bool // host stands for any name below it
+	anyPort      bool // host is without its port
 }
 
 // ParseOrigins reads the entries of Config.Origins. Errors name the entry.
@@ -28,11 +29,12 @@ func ParseOrigins(list []string) (*Origins, error) {
 			o.any = true
 			continue
 		}
-		parsed, ok := parseOrigin(strings.Replace(entry, "://*.", "://", 1))
-		if !ok {
-			return nil, fmt.Errorf(`session.origins[%d]: %q must be like "https://a.example", "https://*.a.example:8443" or "*"`, i, entry)
+		bare, anyPort := strings.CutSuffix(entry, ":*")
+		parsed, ok := parseOrigin(strings.Replace(bare, "://*.", "://", 1))
+		if !ok || anyPort && hasPort(parsed.host) {
+			return nil, fmt.Errorf(`session.origins[%d]: %q must be like "https://a.example", "https://*.a.example:8443", "http://localhost:*" or "*"`, i, entry)
 		}
-		parsed.subdomains = strings.Contains(entry, "://*.")
+		parsed.subdomains, parsed.anyPort = strings.Contains(entry, "://*."), anyPort
 		o.allowed = append(o.allowed, parsed)
 	}
 	return o, nil
@@ -73,9 +75,23 @@ func (a origin) matches(from origin) bool {
 	if a.scheme != from.scheme {
 		return false
 	}
-	if !a.subdomains {
-		return a.host == from.host
+	host := from.host
+	if a.anyPort {
+		host = withoutPort(host)
 	}
-	below, ok := strings.CutSuffix(from.host, "."+a.host)
+	if !a.subdomains {
+		return a.host == host
+	}
+	below, ok := strings.CutSuffix(host, "."+a.host)
 	return ok && below != ""
+}
+
+func hasPort(host string) bool { return withoutPort(host) != host }
+
+// withoutPort of a host as it stands in a URL, where an IPv6 address has brackets.
+func withoutPort(host string) string {
+	if i := strings.LastIndexByte(host, ':'); i > strings.LastIndexByte(host, ']') {
+		return host[:i]
+	}
+	return host
 }

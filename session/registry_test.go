@@ -47,6 +47,8 @@ func TestConfigValidate(t *testing.T) {
 		{"flush_interval", func(c *session.Config) { c.FlushInterval = time.Minute + 1 }},
 		{"origins[1]", func(c *session.Config) { c.Origins = []string{"*", "app.example"} }},
 		{"origins[0]", func(c *session.Config) { c.Origins = []string{"https://app.*.example"} }},
+		{"origins[0]", func(c *session.Config) { c.Origins = []string{"https://app.example:80:*"} }},
+		{"origins[0]", func(c *session.Config) { c.Origins = []string{"https://*:*"} }},
 		{"origins[0]", func(c *session.Config) { c.Origins = []string{"https://app.example/"} }},
 	} {
 		t.Run(tc.key, func(t *testing.T) {
@@ -78,6 +80,13 @@ func TestOrigins(t *testing.T) {
 		{[]string{"https://a.example:8443"}, "https://a.example", false, true},
 		{[]string{"https://*.a.example"}, "https://x.a.example", true, true},
 		{[]string{"https://*.a.example"}, "https://.a.example", false, true},
+		{[]string{"http://localhost:*"}, "http://localhost:5173", true, true},
+		{[]string{"http://localhost:*"}, "http://localhost", true, true},
+		{[]string{"http://localhost:*"}, "https://localhost:5173", false, true},
+		{[]string{"http://localhost:*"}, "http://localhost.evil.example:80", false, true},
+		{[]string{"http://[::1]:*"}, "http://[::1]:5173", true, true},
+		{[]string{"http://[::1]:*"}, "http://[::1]", true, true},
+		{[]string{"https://*.a.example:*"}, "https://x.a.example:1", true, true},
 	} {
 		o, err := session.ParseOrigins(tc.list)
 		if err != nil {

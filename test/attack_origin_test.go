@@ -63,8 +63,13 @@ session: {origins: ["https://app.example", "https://*.sub.example:8443"]}
 		"https://x.sub.example":                     false,
 		"https://x.sub.example:8443.evil.example":   false,
 		"https://*.sub.example:8443":                false,
-		"http://127.0.0.1":                          false, // another port of this host
-		"http://localhost" + port:                   false, // another name of it
+		"http://127.0.0.1":                          true, // under --dev, pages of this machine
+		"http://localhost" + port:                   true,
+		"https://[::1]:1":                           true,
+		"http://127.0.0.2" + port:                   false,
+		"http://localhost.":                         false,
+		"http://localhost:80:80":                    false,
+		"http://localhost.evil.example:80":          false,
 		"http://evil@" + host:                       false,
 		"http://" + host + ".":                      false,
 		"http://" + host + ".evil.example":          false,

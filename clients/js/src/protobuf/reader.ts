@@ -40,9 +40,10 @@ function next(field: Field, value: Value, before: any): any {
 	if (/[binuc]/.test(type)) return num(field, value);
 	const bytes = chunk(name, value);
 	const part = parts[type];
-	if (part) {
+	if (part || type === "l") {
 		const list = before ?? [];
-		if (list.push(read(part, bytes, name)) > maxParts) throw bad(name);
+		const length = list.push(part ? read(part, bytes, name) : text(bytes, name));
+		if (part && length > maxParts) throw bad(name);
 		return list;
 	}
 	switch (type) {
@@ -50,8 +51,6 @@ function next(field: Field, value: Value, before: any): any {
 			return bytes.slice();
 		case "h":
 			return header(bytes, name, before ?? {});
-		case "l":
-			return [...(before ?? []), text(bytes, name)];
 		case "j":
 			return json(text(bytes, name), name);
 	}

@@ -1,0 +1,83 @@
+// Requests to a node.
+
+import type { Clock, TransportOptions } from "../types.js";
+import { checked, Failure, object, problem } from "./answer.js";
+
+/** Milliseconds in which a request is answered. */
+export const patience = 30_000;
+
+/** A request, how many milliseconds it may take, and what stops it. */
+export interface Init extends RequestInit {
+	ms?: number;
+	stop?: AbortController;
+}
+
+export class Requests {
+	/** That of the requests from now on. */
+	token: string | undefined;
+	closed = false;
+	readonly clock: Clock;
+	readonly #base: string;
+	readonly #fetch: typeof fetch;
+	readonly #alive: () => void;
+	readonly #stops = new Set<AbortController>();
+
+	constructor({ base, clock, fetch, token }: TransportOptions, alive: () => void) {
+		this.clock = clock;
+		this.#base = base;
+		this.#fetch = fetch;
+		this.#alive = alive;
+		this.token = token;
+	}
+
+	/** Stops all of them. */
+	close(): void {
+		this.closed = true;
+		for (const stop of this.#stops) stop.abort();
+	}
+
+	/** One request. `read` takes the answer, and calls `begun` when it need not hurry any more. */
+	async request<T>(
+		path: string,
+		type: string,
+		read: (r: Response, begun: () => void) => Promise<T>,
+		{ ms = patience, stop = new AbortController(), headers, ...init }: Init,
+	): Promise<T> {
+		if (this.closed) throw new Failure({ code: 1006, reason: "closed" });
+		const { clock, token } = this;
+		let late = false;
+		const timer = clock.setTimeout(() => {
+			late = true;
+			stop.abort();
+		}, ms);
+		const begun = () => clock.clearTimeout(timer);
+		this.#stops.add(stop);
+		try {
+			const send = this.#fetch; // which must not be called as a method
+			const r = await send(this.#base + path, {
+				...init,
+				headers: { ...headers, ...(token && { authorization: `Bearer ${token}` }) },
+				signal: stop.signal,
+				cache: "no-store",
+				credentials: "omit",
+				redirect: "manual",
+			});
+			return await read(await checked(r, type, stop.signal), begun);
+		} catch (e) {
+			const reason = "no answer in time";
+			throw late ? new Failure({ code: 1006, reason }, problem(4408, reason)) : e;
+		} finally {
+			begun();
+			this.#stops.delete(stop);
+		}
+	}
+
+	/** The data of an answer in JSON. */
+	async ask(path: string, init: Init = {}): Promise<any> {
+		const { stop = new AbortController() } = init;
+		const read = (r: Response) => object(r, stop.signal);
+		const { data } = await this.request(path, "application/json", read, { ...init, stop });
+		this.#alive();
+		return data;
+	}
+}
