@@ -7,7 +7,7 @@ const here = (path: string): string => fileURLToPath(new URL(path, import.meta.u
 // Where a node is, for `npm run demo:dev`.
 const node = process.env.RIVULET_URL ?? "http://127.0.0.1:8080";
 
-const config: UserConfig = defineConfig({
+const config: UserConfig = {
 	root: here("."),
 	plugins: [react()],
 	build: {
@@ -25,5 +25,10 @@ const config: UserConfig = defineConfig({
 			"/demo": node,
 		},
 	},
+};
+
+export default defineConfig(({ command }) => {
+	// The build is the same whatever the shell has set.
+	if (command === "build") process.env.NODE_ENV = "production";
+	return config;
 });
-export default config;

@@ -126,6 +126,19 @@ function Lines({ live, chat }: { live: Live; chat: ChatState }): ReactElement {
 		const fromEnd = e.scrollHeight - e.scrollTop;
 		kept.current = { fromEnd, atEnd: fromEnd - e.clientHeight < 48 };
 	};
+	const scrolled = (): void => {
+		remember();
+		if (room?.more && (box.current?.scrollTop ?? 1) < 1) live.chat.earlier();
+	};
+	useEffect(() => {
+		const e = box.current;
+		if (!e) return;
+		const sizes = new ResizeObserver(() => {
+			if (kept.current.atEnd) e.scrollTop = e.scrollHeight;
+		});
+		sizes.observe(e);
+		return () => sizes.disconnect();
+	}, []);
 	const first = lines[0]?.offset;
 	const last = lines.at(-1)?.key;
 	// At the end it stays there; a page of older lines moves nothing that is looked at.
@@ -143,7 +156,7 @@ function Lines({ live, chat }: { live: Live; chat: ChatState }): ReactElement {
 		<div
 			className="lines"
 			ref={box}
-			onScroll={remember}
+			onScroll={scrolled}
 			// biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls must be reached by the keyboard
 			tabIndex={0}
 			role="log"

@@ -63,11 +63,11 @@ function Facts({ live }: { live: Live }): ReactElement {
 			</dd>
 			<dt>Node</dt>
 			<dd className="mono" title={c.node}>
-				{c.node ?? "–"}
+				{c.node || "–"}
 			</dd>
 			<dt>Connection</dt>
 			<dd className="mono" title={c.client}>
-				{c.client ?? "–"}
+				{c.client || "–"}
 			</dd>
 		</dl>
 	);

@@ -7,6 +7,7 @@ import {
 	type Member,
 	type Message,
 	RivuletError,
+	type Start,
 	type Subscription,
 	type Update,
 } from "./sdk.js";
@@ -55,6 +56,7 @@ export const rooms = ["lobby", "engineering", "random"] as const;
 
 const page = 30;
 const mostLines = 500;
+const askEvery = 3000;
 const empty: Room = { lines: [], more: false, loading: false, unread: 0 };
 
 export const nameOf = (m: Person): string =>
@@ -98,6 +100,7 @@ export class Chat {
 	readonly #others: Subscription<ChatData>;
 	readonly #positions = new Map<string, string>();
 	#subscription: Subscription<ChatData> | undefined;
+	#asking: ReturnType<typeof setInterval> | undefined;
 
 	constructor(client: Client, me: Identity) {
 		this.#client = client;
@@ -105,16 +108,18 @@ export class Chat {
 		this.#others = client.channel<ChatData>("chat:>").subscribe(
 			{},
 			{
-				message: (m: Message<ChatData>) => {
-					const name = m.channel.slice("chat:".length);
-					const known = (rooms as readonly string[]).includes(name);
-					if (known && name !== this.state.value.room)
-						this.#room(name, (r) => ({ unread: r.unread + 1 }));
-				},
+				message: (m: Message<ChatData>) => this.#elsewhere(m),
 			},
 		);
 		this.#others.ready.catch(() => {}); // the state of the connection tells
 		this.enter(rooms[0]);
+	}
+
+	/** Of another room. It is kept: what a connection has had does not come again on it. */
+	#elsewhere(m: Message<ChatData>): void {
+		const name = m.channel.slice("chat:".length);
+		if (!(rooms as readonly string[]).includes(name) || name === this.state.value.room) return;
+		this.#room(name, (r) => ({ unread: r.unread + 1, lines: merge(r.lines, [lineOf(m)]) }));
 	}
 
 	#room(name: string, change: (room: Room) => Partial<Room>): void {
@@ -130,19 +135,55 @@ export class Chat {
 		const position = this.#positions.get(name);
 		const first = position === undefined;
 		this.#room(name, (r) => ({ unread: 0, more: first || r.more }));
-		const start = first ? { last: page } : { position };
+		this.#open(name, first ? { last: page } : { position }, true);
+	}
+
+	#open(name: string, start: Start, presence: boolean): void {
+		const unable = (u: Update<ChatData>): boolean =>
+			presence && u.type === "unsubscribed" && u.error?.code === 4422;
 		this.#subscription = this.#client.channel<ChatData>(`chat:${name}`).subscribe(
-			{ ...start, presence: true },
+			{ ...start, presence },
 			{
-				message: (m: Message<ChatData>) =>
-					this.#room(name, (r) => ({ lines: merge(r.lines, [lineOf(m)]) })),
-				update: (u: Update<ChatData>) => this.#update(name, u),
+				message: (m: Message<ChatData>) => {
+					this.#room(name, (r) => ({ lines: merge(r.lines, [lineOf(m)]) }));
+				},
+				update: (u: Update<ChatData>) => {
+					// Over HTTP nobody is told who comes and goes; it can be asked.
+					if (unable(u) && name === this.state.value.room) this.#open(name, start, false);
+					else this.#update(name, u);
+				},
 			},
 		);
 		this.#subscription.ready.catch(() => {}); // as above
+		clearInterval(this.#asking);
+		if (presence) return;
+		this.#asking = setInterval(() => this.#ask(name), askEvery);
+		this.#ask(name);
+	}
+
+	#ask(name: string): void {
+		this.#client
+			.channel(`chat:${name}`)
+			.presence({ limit: 100 })
+			.then(
+				({ members, clients, users }) => {
+					if (name !== this.state.value.room) return;
+					this.#presence({
+						type: "presence",
+						members,
+						clients,
+						users,
+						joined: [],
+						left: [],
+						partial: false,
+					});
+				},
+				() => {}, // asked again
+			);
 	}
 
 	#leave(): void {
+		clearInterval(this.#asking);
 		const { room } = this.state.value;
 		const position = this.#subscription?.position;
 		if (position !== undefined) this.#positions.set(room, position);
@@ -230,6 +271,7 @@ export class Chat {
 	}
 
 	close(): void {
+		clearInterval(this.#asking);
 		this.#subscription?.unsubscribe().catch(() => {}); // gone either way
 		this.#others.unsubscribe().catch(() => {}); // likewise
 	}

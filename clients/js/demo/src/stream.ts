@@ -14,7 +14,8 @@ interface Paint {
 }
 
 const margin = { left: 12, right: 20, top: 26, bottom: 24 };
-const secondsWide = 26;
+const mostSeconds = 26;
+const leastSeconds = 15;
 const pixelsPerSecond = 34;
 
 /** Colors are variables of the style sheet; the canvas needs what they come to now. */
@@ -72,7 +73,8 @@ class Picture {
 
 	/** Where a time is; now is at the right. */
 	#x(time: number, now: number): number {
-		const seconds = Math.min(secondsWide, (this.#right - margin.left) / pixelsPerSecond);
+		const wide = (this.#right - margin.left) / pixelsPerSecond;
+		const seconds = Math.min(mostSeconds, Math.max(leastSeconds, wide));
 		return this.#right - ((now - time) / 1000) * ((this.#right - margin.left) / seconds);
 	}
 
