@@ -170,6 +170,7 @@ type harness struct {
 	sessions fakeSessions
 	webhooks fakeWebhooks
 	trust    fakeTrust
+	origins  api.Origins
 	doc      *openapi3.T
 }
 
@@ -193,7 +194,7 @@ func newHarness(tb testing.TB, change ...func(*harness)) *harness {
 		Publisher: h.log, Purger: h.log, Scheduler: h.log, Groups: h.log, History: h.log, Readiness: h.log, Auth: h.auth,
 		Presence: h.people, Tail: h.people, Users: h.people,
 		Metrics: h.reg, WebSocket: elsewhere("websocket"), Events: elsewhere("events"), Poll: elsewhere("poll"),
-		Sessions: &h.sessions, SessionControl: &h.sessions, Webhooks: &h.webhooks, Trust: &h.trust,
+		Sessions: &h.sessions, SessionControl: &h.sessions, Webhooks: &h.webhooks, Trust: &h.trust, Origins: h.origins,
 	}, slog.New(slog.NewTextHandler(&h.logged, &slog.HandlerOptions{Level: slog.LevelDebug})), h.reg)
 	return h
 }

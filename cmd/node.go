@@ -224,6 +224,7 @@ func (n *Node) setup(ctx context.Context) error {
 		WebSocket: websocket.New(registry, n.log),
 		Events:    sse.New(registry, n.log),
 		Poll:      sse.NewPoller(registry, n.log),
+		Origins:   registry.Origins(),
 		Echo:      n.echo(registry),
 
 		Sessions:       b.Sessions(),

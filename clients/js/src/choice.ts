@@ -6,8 +6,6 @@ import type { Clock, PositionStorage, TransportName } from "./types.js";
 
 /** How long one that is not the first is preferred after it worked, in milliseconds. */
 const remembered = 600_000;
-/** How long the look whether HTTP gets through may take. */
-const probeTimeout = 5_000;
 
 /** What a choice needs. */
 export interface ChoiceOptions {
@@ -70,7 +68,7 @@ export class Choice {
 		const probe = new AbortController();
 		this.#probe = probe;
 		const at = this.#at;
-		void reaches(base, probe, this.#o).then((reached) => {
+		void reaches(base, probe.signal, this.#o.fetch).then((reached) => {
 			if (probe.signal.aborted || at !== this.#at) return;
 			if (!reached) return this.#notBlocked();
 			this.#strikes += blocked === "probably" ? 2 : 1;
@@ -97,17 +95,11 @@ export class Choice {
 }
 
 /** Whether a node answers over HTTP, and no portal in its place. */
-async function reaches(base: string, abort: AbortController, o: ChoiceOptions): Promise<boolean> {
-	const timer = o.clock.setTimeout(() => abort.abort(), probeTimeout);
-	abort.signal.addEventListener("abort", () => o.clock.clearTimeout(timer));
+async function reaches(base: string, signal: AbortSignal, ask: typeof fetch): Promise<boolean> {
 	try {
-		const answer = await o.fetch(`${base}/readyz`, { signal: abort.signal, cache: "no-store" });
-		const isJSON = answer.headers.get("content-type")?.includes("json") === true;
-		await answer.body?.cancel();
-		return answer.ok && isJSON;
+		const answer = await ask(`${base}/readyz`, { signal });
+		return (await answer.json()).code === 200;
 	} catch {
 		return false;
-	} finally {
-		o.clock.clearTimeout(timer);
 	}
 }

@@ -1,6 +1,6 @@
 // The client: one connection kept up, and what runs over it.
 
-import { type Backoff, backoff } from "./backoff.js";
+import { backoff } from "./backoff.js";
 import type { Channel } from "./channel.js";
 import { Choice } from "./choice.js";
 import { systemClock } from "./clock.js";
@@ -11,24 +11,20 @@ import { RivuletError } from "./errors.js";
 import { json } from "./json.js";
 import { isOffline, watchPage } from "./lifecycle.js";
 import { follow, type Step } from "./machine.js";
-import { toHistory, toPresencePage } from "./message.js";
+import { toFields, toHistory } from "./message.js";
 import { canonical } from "./names.js";
-import { PublishQueue } from "./queue.js";
-import { Requests } from "./requests.js";
+import { toPublish } from "./publish.js";
+import { type Ask, Queue } from "./queue.js";
 import { inOrder, Routes } from "./routes.js";
-import { validate } from "./subscribe.js";
 import { type Host, Sub, type Subscription } from "./subscription.js";
-import { Tokens, tokenError } from "./token.js";
+import { tokenError } from "./token.js";
 import { opens } from "./transports.js";
 import type {
 	ClientOptions,
-	Clock,
 	Frame,
 	Handlers,
-	HistoryOptions,
 	Message,
 	OpenTransport,
-	PresenceOptions,
 	State,
 	StateChange,
 	SubscribeOptions,
@@ -53,20 +49,17 @@ export interface ClientEvents {
 export class Client {
 	readonly #o: ClientOptions;
 	readonly #bases: string[];
-	readonly #clock: Clock;
-	readonly #wait: Backoff;
 	readonly #subs = new Map<string, Sub>();
 	readonly #events: Emitter<ClientEvents>;
-	readonly #queue: PublishQueue;
-	readonly #requests: Requests;
+	readonly #queue: Queue;
 	readonly #choice: Choice;
-	readonly #tokens: Tokens;
+	/** Its `routes` are there while connected. */
 	readonly #host: Host;
+	readonly #fetch: typeof fetch;
+	readonly #replyTimeout: number;
 	#state: State = "initialized";
 	/** What is being opened, or is up. */
 	#link: Link | undefined;
-	/** While connected. */
-	#routes: Routes | undefined;
 	/** Attempts in a row that failed, and how many before the last that did not. */
 	#failures = 0;
 	#failuresBefore = 0;
@@ -74,10 +67,11 @@ export class Client {
 	#attempt = 0;
 	/** Counts through the nodes. */
 	#turn = 0;
-	#retry: unknown;
+	/** Until the next attempt, or for this one. */
+	#timer: unknown;
+	#renewal: unknown;
 	/** Before then no attempt is made: the node said so. */
 	#notBefore = 0;
-	#renewal: unknown;
 	#rejected = false;
 	#resumes = false;
 	#frozen = false;
@@ -85,24 +79,36 @@ export class Client {
 
 	/**
 	 * Prepares a client of the node at `url`: http(s) or ws(s), a path before `/v1` is kept. It
-	 * connects when it is first used. Throws 4400 where an option cannot be.
+	 * connects when it is first used. Throws 4400 where the address is none.
 	 */
 	constructor(url: string, options: ClientOptions = {}) {
 		const o = options;
 		this.#o = o;
 		this.#bases = [url, ...(o.urls ?? [])].map(baseOf);
-		this.#clock = o.clock ?? systemClock();
-		this.#wait = backoff(o.backoff?.base, o.backoff?.cap, o.random);
 		this.#events = new Emitter((e) => this.#caught(e));
-		const [clock, wait, replyTimeout] = [this.#clock, this.#wait, o.replyTimeout ?? 15_000];
+		this.#fetch = o.fetch ?? ((...args) => fetch(...args));
+		this.#replyTimeout = o.replyTimeout ?? 15_000;
+		const clock = o.clock ?? systemClock();
+		const wait = backoff(o.backoff?.base, o.backoff?.cap, o.random);
 		const { messages = 100, bytes = 1 << 20 } = o.queue ?? {};
-		this.#queue = new PublishQueue({ clock, wait, replyTimeout, messages, bytes });
-		this.#requests = new Requests(clock, wait, replyTimeout);
-		this.#tokens = new Tokens(o.token, clock, this.#connectTimeout);
-		const transports = (o.transports ?? ["websocket", "sse", "poll"]).filter((t) => opens[t]);
-		if (transports.length === 0) throw new RivuletError(4400, "no transport");
-		this.#choice = new Choice({ transports, storage: o.storage, fetch: this.#fetch, clock });
-		this.#host = this.#makeHost();
+		this.#queue = new Queue({ clock, wait, replyTimeout: this.#replyTimeout, messages, bytes });
+		this.#choice = new Choice({
+			transports: o.transports ?? ["websocket", "sse", "poll"],
+			storage: o.storage,
+			fetch: this.#fetch,
+			clock,
+		});
+		this.#host = {
+			clock,
+			wait,
+			storage: o.storage,
+			subs: this.#subs,
+			holds: new Set(),
+			routes: undefined,
+			remove: (sub) => this.#subs.get(sub.channel) === sub && this.#subs.delete(sub.channel),
+			caught: (e) => this.#caught(e),
+			tell: (name: keyof ClientEvents, event: any) => this.#events.emit(name, event),
+		};
 	}
 
 	/** Where the connection is; see `on("state")`. */
@@ -156,10 +162,10 @@ export class Client {
 
 	/** Milliseconds from here to the node and back, measured now. Rejects if not connected. */
 	roundTrip(): Promise<number> {
-		const link = this.#routes?.link;
-		if (!link) return Promise.reject(lost());
 		return new Promise((resolve, reject) => {
-			link.ping((ms) => (ms === undefined ? reject(lost()) : resolve(ms)));
+			const pong = (ms?: number) => (ms === undefined ? reject(lost()) : resolve(ms));
+			if (this.#host.routes) this.#link?.ping(pong);
+			else pong();
 		});
 	}
 
@@ -169,13 +175,16 @@ export class Client {
 		return {
 			name: channel,
 			publish: async (data, options = {}) => {
-				this.#begin();
-				return await this.#queue.publish(channel, data, options);
+				const { deliver_at: deliverAt, ...p } = await this.#ask(toPublish(channel, data, options));
+				return deliverAt ? { ...p, deliverAt } : p;
 			},
 			history: async (options = {}) =>
-				toHistory(await this.#ask("history", historyOf(channel, options))),
-			presence: async (options: PresenceOptions = {}) =>
-				toPresencePage(await this.#ask("presence", { channel, ...options })),
+				toHistory(await this.#question("history", { channel, ...toFields(options) })),
+			presence: async (options = {}) => ({
+				members: [],
+				partial: false,
+				...(await this.#question("presence", { channel, ...options })),
+			}),
 			subscribe: (options = {}, handlers) => this.#subscribe(channel, options, handlers),
 		};
 	}
@@ -183,20 +192,21 @@ export class Client {
 	#subscribe<T>(channel: string, o: SubscribeOptions, handlers?: Handlers<T>): Subscription<T> {
 		if (this.#state === "closed") throw closedError();
 		if (this.#subs.has(channel)) throw new RivuletError(4409, `subscribed to ${channel} already`);
-		validate(channel, o, this.#o.session !== undefined);
 		const sub = new Sub<T>(this.#host, channel, o, handlers);
 		this.#subs.set(channel, sub);
 		this.#begin();
-		this.#routes?.add([sub]);
+		this.#host.routes?.add([sub]);
 		return sub;
 	}
 
-	async #ask(name: string, command: object): Promise<any> {
+	#question(kind: "history" | "presence", body: object): Promise<any> {
+		return this.#ask({ kind, reply: kind, body, size: 256, timeout: this.#replyTimeout });
+	}
+
+	async #ask(ask: Ask): Promise<any> {
 		if (this.#state === "closed") throw closedError();
 		this.#begin();
-		const reply = await this.#requests.ask({ [name]: command });
-		if (!reply[name]) throw new RivuletError(4500, "a reply of another kind");
-		return reply[name];
+		return this.#queue.ask(ask);
 	}
 
 	// Connecting.
@@ -207,24 +217,28 @@ export class Client {
 	}
 
 	#start(): void {
-		this.#clock.clearTimeout(this.#retry);
-		const early = this.#notBefore - this.#clock.now();
-		if (this.#state === "retrying" && early > 0) {
-			this.#retry = this.#clock.setTimeout(() => this.#start(), early);
-			return;
-		}
+		const early = this.#notBefore - this.#host.clock.now();
+		if (this.#state === "retrying" && early > 0) return this.#after(early, () => this.#start());
 		const first = this.#state === "initialized";
 		if (!this.#step("connect")) return;
 		if (this.#o.lifecycle !== false) this.#unwatch ??= this.#watch();
 		if (this.#state === "connecting") void this.#open(++this.#attempt, first);
 	}
 
+	#after(ms: number, run: () => void): void {
+		this.#host.clock.clearTimeout(this.#timer);
+		this.#timer = this.#host.clock.setTimeout(run, ms);
+	}
+
 	/** One attempt. */
 	async #open(attempt: number, first: boolean): Promise<void> {
+		this.#after(this.#o.connectTimeout ?? 10_000, () => {
+			if (this.#link) this.#link.giveUp();
+			else this.#lost({ error: new RivuletError(4408, "no token in time"), retry: true });
+		});
 		try {
 			if (first) await this.#choice.remember();
-			const reason: TokenReason = this.#rejected ? "rejected" : "connect";
-			const token = await this.#tokens.get(reason);
+			const token = await this.#token(this.#rejected ? "rejected" : "connect");
 			if (attempt === this.#attempt) this.#dial(attempt, token);
 		} catch (e) {
 			if (attempt !== this.#attempt) return;
@@ -233,24 +247,25 @@ export class Client {
 		}
 	}
 
+	async #token(reason: TokenReason): Promise<string | undefined> {
+		const { token } = this.#o;
+		return typeof token === "function" ? token(reason) : token;
+	}
+
 	#dial(attempt: number, token?: string): void {
-		const { name, session, codec = json, WebSocket } = this.#o;
+		const { codec = json, pingInterval = 30_000 } = this.#o;
 		const transport = this.#choice.next();
 		const options = {
+			...this.#o,
 			base: this.#base,
 			codec,
+			token,
 			resume: this.#resumes,
 			fetch: this.#fetch,
-			clock: this.#clock,
-			...(token !== undefined && { token }),
-			...(name !== undefined && { name }),
-			...(session !== undefined && { session }),
-			...(WebSocket && { WebSocket }),
+			clock: this.#host.clock,
 		};
-		const open = opens[transport] as OpenTransport;
-		const { connectTimeout, pingInterval } = this.#timing;
 		this.#link = new Link(
-			{ transport, open, options, connectTimeout, pingInterval },
+			{ transport, open: opens[transport] as OpenTransport, options, pingInterval },
 			{
 				up: (link, connected) => this.#up(link, connected),
 				push: (link, frame) => this.#push(link, frame),
@@ -260,28 +275,27 @@ export class Client {
 		);
 	}
 
-	#up(link: Link, connected: any): void {
+	#up(link: Link, { node, resumed = false }: any): void {
+		this.#host.clock.clearTimeout(this.#timer);
 		this.#failuresBefore = this.#failures;
 		this.#failures = 0;
 		this.#rejected = false;
 		this.#resumes = true;
 		this.#choice.worked();
 		this.#link = link;
-		const routes = new Routes(link, this.#subs);
-		this.#routes = routes;
+		const routes = new Routes(link, this.#host);
+		this.#host.routes = routes;
 		const { transport, client } = link;
-		const resumed = this.#o.session !== undefined && { resumed: Boolean(connected.resumed) };
-		this.#step("connected", { transport, client, node: connected.node, ...resumed });
-		if (this.#routes !== routes) return; // a listener thought otherwise
+		this.#step("connected", { transport, client, node, ...(this.#o.session && { resumed }) });
+		if (this.#host.routes !== routes) return; // a listener thought otherwise
 		routes.add(inOrder(this.#subs.values())); // before what is published
 		this.#queue.connected(link);
-		this.#requests.connected(link);
 	}
 
 	#push(link: Link, frame: Frame): void {
-		if (frame.expiring) this.#renew(link, this.#clock.now() + frame.expiring.in_ms, 1);
+		if (frame.expiring) this.#renew(link, this.#host.clock.now() + frame.expiring.in_ms, 1);
 		else if (frame.error) this.#events.emit("error", errorOf(frame.error));
-		else this.#routes?.push(frame);
+		else this.#host.routes?.push(frame);
 	}
 
 	/** There is no connection: what now? */
@@ -289,27 +303,25 @@ export class Client {
 		this.#detach();
 		let { error, retry } = loss;
 		if (loss.token) {
-			retry = this.#tokens.renewable && !this.#rejected;
+			retry = typeof this.#o.token === "function" && !this.#rejected;
 			this.#rejected = true;
-			if (!retry) error = refused(error);
 		}
 		if (!retry) return this.#end(error);
 		if (loss.garbled) this.#failures = Math.max(this.#failures, this.#failuresBefore);
 		this.#choice.failed(this.#base, loss.blocked);
 		this.#turn++;
-		this.#notBefore = this.#clock.now() + error.retryAfterMs;
-		const retryIn = this.#wait(++this.#failures, error.retryAfterMs);
-		if (isOffline() && this.#unwatch) return void this.#step("lost", { error });
-		this.#retry = this.#clock.setTimeout(() => this.#start(), retryIn);
+		this.#notBefore = this.#host.clock.now() + error.retryAfterMs;
+		const retryIn = this.#host.wait(++this.#failures, error.retryAfterMs);
+		if (this.#unwatch && isOffline()) return void this.#step("lost", { error });
+		this.#after(retryIn, () => this.#start());
 		this.#step("lost", { error, retryIn });
 	}
 
 	#detach(): void {
 		this.#attempt++;
-		this.#clock.clearTimeout(this.#retry);
-		this.#clock.clearTimeout(this.#renewal);
-		this.#link = undefined;
-		this.#routes = undefined;
+		this.#host.clock.clearTimeout(this.#timer);
+		this.#host.clock.clearTimeout(this.#renewal);
+		this.#link = this.#host.routes = undefined;
 		for (const sub of [...this.#subs.values()]) sub.detach();
 		this.#queue.lost();
 	}
@@ -327,15 +339,11 @@ export class Client {
 	/** Closes, for good; with an error where it is not the application's wish. */
 	#end(error?: RivuletError): void {
 		if (this.#state === "closed") return;
-		this.#settle();
 		for (const sub of [...this.#subs.values()]) sub.end(error, !error);
 		this.#unwatch?.();
 		this.#choice.close();
-		this.#tokens.close();
-		if (error) this.#events.emit("error", error);
 		this.#leave("close", error);
 		this.#queue.close();
-		this.#requests.close();
 		this.#events.clear();
 	}
 
@@ -345,17 +353,17 @@ export class Client {
 
 	/** Gives the node a fresh token; where that fails to the end, it closes with 4006. */
 	async #renew(link: Link, until: number, attempt: number): Promise<void> {
-		if (!this.#tokens.renewable) return;
+		const { clock, wait } = this.#host;
 		const failed = (error: RivuletError) => {
 			if (link.isLost) return;
 			this.#events.emit("error", error);
-			const final = [4401, 4403].includes(error.code) || this.#clock.now() >= until;
-			if (final) return;
-			const wait = this.#wait(attempt, error.retryAfterMs);
-			this.#renewal = this.#clock.setTimeout(() => this.#renew(link, until, attempt + 1), wait);
+			if ([4401, 4403].includes(error.code) || clock.now() >= until) return;
+			const ms = wait(attempt, error.retryAfterMs);
+			this.#renewal = clock.setTimeout(() => this.#renew(link, until, attempt + 1), ms);
 		};
+		if (typeof this.#o.token !== "function") return;
 		try {
-			const token = await this.#tokens.get("expiring");
+			const token = await this.#token("expiring");
 			link.call({ refresh: { token } }, (_, error) => error && failed(error));
 		} catch (e) {
 			failed(tokenError(e));
@@ -382,36 +390,15 @@ export class Client {
 			wake,
 			offline: () => {
 				this.#link?.probe();
-				if (this.#state === "retrying") this.#clock.clearTimeout(this.#retry);
+				if (this.#state === "retrying") this.#host.clock.clearTimeout(this.#timer);
 			},
 			hide: () => this.#settle(),
 			freeze: () => {
 				this.#frozen ||= follow(this.#state, "disconnect") !== undefined;
 				this.#leave("disconnect");
 			},
-			thaw: () => {
-				if (this.#frozen) this.connect();
-				else wake();
-			},
+			thaw: () => (this.#frozen ? this.connect() : wake()),
 		});
-	}
-
-	#makeHost(): Host {
-		const client = this;
-		return {
-			clock: this.#clock,
-			wait: this.#wait,
-			storage: this.#o.storage,
-			subs: this.#subs,
-			get routes() {
-				return client.#routes;
-			},
-			remove: (sub) => {
-				if (this.#subs.get(sub.channel) === sub) this.#subs.delete(sub.channel);
-			},
-			caught: (e) => this.#caught(e),
-			tell: (name: keyof ClientEvents, event: any) => this.#events.emit(name, event),
-		};
 	}
 
 	#caught(error: unknown): void {
@@ -422,20 +409,8 @@ export class Client {
 		}
 	}
 
-	get #connectTimeout(): number {
-		return this.#o.connectTimeout ?? 10_000;
-	}
-
-	get #timing(): { connectTimeout: number; pingInterval: number } {
-		return { connectTimeout: this.#connectTimeout, pingInterval: this.#o.pingInterval ?? 30_000 };
-	}
-
 	get #base(): string {
 		return this.#bases[this.#turn % this.#bases.length] as string;
-	}
-
-	get #fetch(): typeof fetch {
-		return this.#o.fetch ?? ((...args) => globalThis.fetch(...args));
 	}
 }
 
@@ -443,22 +418,7 @@ const closedError = (): RivuletError => new RivuletError(4503, "the client is cl
 
 /** http or https, without a slash at the end. */
 function baseOf(url: string): string {
-	const match = /^(?:http|ws)(s?):\/\/([^/?#@]+(?:\/[^?#]*)?)$/.exec(url);
-	if (!match) {
-		throw new RivuletError(4400, `url ${url}: must be like https://host/path`, { field: "url" });
-	}
-	return `http${match[1]}://${match[2]}`.replace(/\/+$/, "");
-}
-
-/** The end of a client whose token does not do, and which has no other. */
-function refused(error: RivuletError): RivuletError {
-	return new RivuletError(error.code, error.message, {
-		temporary: false,
-		cause: error,
-		advice: "Get a fresh token from your back end; with a function as token the client asks.",
-	});
-}
-
-function historyOf(channel: string, { since, ...rest }: HistoryOptions): object {
-	return { channel, ...rest, since: since === undefined ? undefined : Number(since) };
+	const [, s, rest] = /^(?:http|ws)(s?):\/\/([^?#@]+)$/.exec(url) ?? [];
+	if (rest) return `http${s}://${rest}`.replace(/\/+$/, "");
+	throw new RivuletError(4400, `url ${url}: must be like https://host/path`, { field: "url" });
 }

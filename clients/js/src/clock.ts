@@ -3,19 +3,18 @@
 import type { Clock } from "./types.js";
 
 /**
- * The clock of this machine. It never goes back and, unlike `performance.now` in some browsers,
- * counts the time that the machine slept: so whichever of two clocks went further counts. A wall
- * clock that is wrong does no harm, one that is set forward looks like a sleep.
+ * The clock of this machine. Unlike `performance.now` in some browsers it counts the time that
+ * the machine slept, and unlike `Date.now` it never goes back. A clock that is set forward looks
+ * like a sleep, which does no harm.
  */
 export function systemClock(): Clock {
 	let total = 0;
-	let steady = performance.now();
-	let wall = Date.now();
+	let last = Date.now();
 	return {
 		now() {
-			const [s, w] = [performance.now(), Date.now()];
-			total += Math.max(s - steady, w - wall, 0);
-			[steady, wall] = [s, w];
+			const wall = Date.now();
+			total += Math.max(wall - last, 0);
+			last = wall;
 			return total;
 		},
 		setTimeout: (callback, ms) => setTimeout(callback, ms),

@@ -3,34 +3,29 @@
 import { bounded } from "./backoff.js";
 import { RivuletError } from "./errors.js";
 
-const standardFatal = new Set([1002, 1003, 1007, 1008, 1009, 1010]);
+const fatal = [1002, 1003, 1007, 1008, 1009, 1010];
 
-/** Whether a client comes back after a connection ended with the code. */
-export function reconnects(code: number): boolean {
-	return !standardFatal.has(code) && !inRange(code, 4200, 4407) && !endsForGood(code);
-}
-
-const endsForGood = (code: number): boolean =>
-	inRange(code, 4409, 4428) || inRange(code, 4430, 4499) || inRange(code, 4700, 4999);
-
-const inRange = (code: number, from: number, to: number): boolean => code >= from && code <= to;
+const hundred = (code: number): number => Math.floor(code / 100);
 
 /** Whether the same command may succeed later. */
 export const temporary = (code: number): boolean =>
-	code === 4408 || code === 4429 || inRange(code, 4500, 4599);
+	code === 4408 || code === 4429 || hundred(code) === 45;
 
 /** Whether to subscribe again after a subscription ended with the code. */
-export const resubscribes = (code: number): boolean => inRange(code, 4600, 4699);
+export const resubscribes = (code: number): boolean => hundred(code) === 46;
+
+/** Whether a client comes back after a connection ended with the code. */
+export const reconnects = (code: number): boolean =>
+	code < 4200 || code > 4999 ? !fatal.includes(code) : temporary(code) || resubscribes(code);
 
 /** Whether a publish that was answered so may have been stored all the same (P-3.6). */
 export const leavesOpen = (code: number): boolean =>
-	code === 4408 || (inRange(code, 4500, 4599) && code !== 4503);
+	code !== 4429 && code !== 4503 && temporary(code);
 
 /** The error that an `error` event tells. */
-export function errorOf(e: any): RivuletError {
-	return new RivuletError(e.code, e.message, {
+export const errorOf = (e: any): RivuletError =>
+	new RivuletError(e.code, e.message, {
 		field: e.field,
 		temporary: e.temporary || temporary(e.code),
 		retryAfterMs: bounded(e.retry_after_ms),
 	});
-}

@@ -1,7 +1,7 @@
 // One connection, from the attempt to its end: the handshake, commands and their replies, signs
 // of life. What comes is handed on; who it belongs to is not known here.
 
-import { bounded } from "./backoff.js";
+import { type Backoff, bounded } from "./backoff.js";
 import { errorOf, reconnects } from "./codes.js";
 import { RivuletError } from "./errors.js";
 import { CONNECT_ID } from "./transport/websocket.js";
@@ -35,7 +35,7 @@ export interface Loss {
 	token?: boolean;
 	/** Not the node's doing, perhaps: the network lets this transport through not at all. */
 	blocked?: "perhaps" | "probably";
-	garbled?: boolean;
+	garbled?: boolean | undefined;
 }
 
 /** What a link tells its client. */
@@ -55,7 +55,7 @@ export interface LinkOptions {
 	transport: TransportName;
 	open: OpenTransport;
 	options: TransportOptions;
-	connectTimeout: number;
+	/** Silence after which it asks for a sign of life, in milliseconds. */
 	pingInterval: number;
 }
 
@@ -63,7 +63,7 @@ export interface LinkOptions {
 export type Reply = (frame: Frame | undefined, error?: RivuletError) => void;
 
 interface Waiting {
-	reply: Reply;
+	readonly take: Reply;
 	timer?: unknown;
 }
 
@@ -104,9 +104,6 @@ export class Link {
 		this.#session = how.options.session !== undefined && how.transport === "websocket";
 		this.#heard = this.#clock.now();
 		this.#ping = how.pingInterval;
-		this.#arm(how.connectTimeout, () =>
-			this.#end({ code: 1006, reason: "no `connected` in time", blocked: true }, "probably"),
-		);
 		this.#wire = how.open(how.options, {
 			event: (frame) => this.#event(frame),
 			end: (end) => this.#end(end),
@@ -119,23 +116,36 @@ export class Link {
 		return this.#wire.buffered;
 	}
 
-	/** Sends a command; the reply, or an error, is called later, but at once if it cannot be sent. */
-	call(command: Frame, reply: Reply, timeout?: number): void {
+	/**
+	 * Sends a command; the reply, or an error, is called later, but at once if it cannot be sent.
+	 * `again` repeats it after temporary errors.
+	 */
+	call(command: Frame, reply: Reply, timeout?: number, again?: Backoff): void {
 		if (this.isLost) return reply(undefined, lost());
 		const id = ++this.#id;
-		const waiting: Waiting = { reply };
+		const take: Reply = (frame, error) => {
+			this.#clock.clearTimeout(waiting.timer);
+			this.#replies.delete(id);
+			if (this.isLost || !error?.temporary || !again) return reply(frame, error);
+			this.#replies.set(id, waiting); // for `close`
+			waiting.timer = this.#clock.setTimeout(
+				() => {
+					this.#replies.delete(id);
+					this.call(command, reply, timeout, again);
+				},
+				again(1, error.retryAfterMs),
+			);
+		};
+		const waiting: Waiting = { take };
 		this.#replies.set(id, waiting);
 		try {
 			this.#wire.send({ id, ...command });
 		} catch (e) {
-			this.#replies.delete(id);
-			return reply(undefined, e instanceof RivuletError ? e : new RivuletError(4400, String(e)));
+			return take(undefined, e instanceof RivuletError ? e : new RivuletError(4400, String(e)));
 		}
 		if (timeout !== undefined && this.#replies.has(id)) {
-			waiting.timer = this.#clock.setTimeout(() => {
-				this.#replies.delete(id);
-				reply(undefined, new RivuletError(4408, "no reply in time", { temporary: true }));
-			}, timeout);
+			const late = new RivuletError(4408, "no reply in time", { temporary: true });
+			waiting.timer = this.#clock.setTimeout(() => take(undefined, late), timeout);
 		}
 	}
 
@@ -158,6 +168,11 @@ export class Link {
 		}, wakeDeadline);
 	}
 
+	/** Ends it for it does not come up. */
+	giveUp(): void {
+		this.#end({ code: 1006, reason: "no `connected` in time" }, "probably");
+	}
+
 	/** Ends it as if it had been lost. */
 	fail(reason: string): void {
 		this.#end({ code: 4001, reason });
@@ -172,11 +187,7 @@ export class Link {
 		this.#clock.clearTimeout(this.#deadline);
 		this.#wire?.close(code, reason);
 		for (const { pong } of this.#pings.splice(0)) pong();
-		for (const [id, { reply, timer }] of this.#replies) {
-			this.#replies.delete(id);
-			this.#clock.clearTimeout(timer);
-			reply(undefined, lost());
-		}
+		for (const { take } of this.#replies.values()) take(undefined, lost());
 	}
 
 	#event(frame: Frame): void {
@@ -204,23 +215,17 @@ export class Link {
 	}
 
 	#answered(id: number, frame: Frame): void {
-		const waiting = this.#replies.get(id);
-		if (!waiting) return;
-		this.#replies.delete(id);
-		this.#clock.clearTimeout(waiting.timer);
-		if (frame.error) waiting.reply(undefined, errorOf(frame.error));
-		else waiting.reply(frame);
+		const error = frame.error && errorOf(frame.error);
+		this.#replies.get(id)?.take(error ? undefined : frame, error);
 	}
 
 	/** What comes before it counts as connected (P-1.4, P-12.1). */
 	#greeted(frame: Frame): void {
 		const c = frame.connected;
-		if (c && this.#session && c.session === undefined && frame.id === undefined) return;
-		if (c && this.#session && c.session === undefined) {
-			this.#refusal = new RivuletError(4422, "the node keeps no sessions", { field: "session" });
-			this.#end({ code: 4422, reason: "" });
-		} else if (c) {
+		if (c && (!this.#session || c.session)) {
 			this.#up(c);
+		} else if (c && frame.id) {
+			this.#end({ code: 4422, reason: "the node keeps no sessions" });
 		} else if (frame.error && frame.id === CONNECT_ID) {
 			this.#refusal = errorOf(frame.error);
 			this.#arm(farewell, () => this.#end({ code: 1006, reason: "" })); // `disconnect` says more
@@ -271,33 +276,32 @@ export class Link {
 		const loss = this.#loss(end);
 		const foreign = !wasUp && !this.#refusal && !this.#disconnect && end.status === undefined;
 		if (foreign && (end.blocked || end.code === 1006)) loss.blocked = blocked;
+		if (wasUp && end.blocked) loss.blocked = "probably"; // it seemed to work
 		this.#events.down(this, loss);
 	}
 
 	#loss(end: TransportEnd): Loss {
+		const { status } = end;
 		const told = this.#disconnect ?? {};
-		const code: number =
-			told.code ?? this.#refusal?.code ?? (end.status ? 4000 + end.status : end.code);
-		const retryAfterMs = Math.max(
-			bounded(told.retry_after_ms),
-			bounded(end.retryAfterMs),
-			this.#refusal?.retryAfterMs ?? 0,
-		);
-		const retry: boolean =
-			end.garbled ?? told.reconnect ?? this.#refusal?.temporary ?? comesBack(end, code);
-		const message = this.#refusal?.message || told.reason || end.reason || `connection lost`;
-		const error =
-			this.#refusal ?? new RivuletError(code, message, { temporary: retry, retryAfterMs });
+		const refusal = this.#refusal;
+		const code: number = told.code ?? refusal?.code ?? (status ? 4000 + status : end.code);
+		// Of answers over HTTP, all but those that the token is to blame for are worth a return.
+		const comesBack = status ? status !== 401 && status !== 403 : reconnects(code);
+		const retry: boolean = end.garbled ?? told.reconnect ?? refusal?.temporary ?? comesBack;
+		const asked = Math.max(told.retry_after_ms ?? 0, end.retryAfterMs ?? 0);
 		return {
-			error,
+			error: new RivuletError(
+				refusal?.code ?? code,
+				refusal?.message || told.reason || end.reason || "connection lost",
+				{
+					field: refusal?.field,
+					temporary: retry,
+					retryAfterMs: bounded(Math.max(asked, refusal?.retryAfterMs ?? 0)),
+				},
+			),
 			retry,
-			token: [4006, 4201, 4401].includes(code) || this.#refusal?.code === 4401,
-			...(end.garbled && { garbled: true }),
+			token: [4006, 4201, 4401].includes(code) || refusal?.code === 4401,
+			garbled: end.garbled,
 		};
 	}
-}
-
-/** Whether to come back: of answers over HTTP, all but those that a token is to blame for. */
-function comesBack(end: TransportEnd, code: number): boolean {
-	return end.status ? end.status !== 401 && end.status !== 403 : reconnects(code);
 }

@@ -11,23 +11,37 @@ import type { Host, Sub } from "./subscription.js";
 export class Hold {
 	readonly #host: Host;
 	readonly #cause: Sub;
-	readonly #members: Sub[];
+	readonly #members: Set<Sub>;
 
-	/** Lets go of `cause` at the node. What still comes is dropped, and will be read again. */
-	constructor(host: Host, routes: Routes, cause: Sub) {
+	constructor(host: Host, cause: Sub) {
 		this.#host = host;
 		this.#cause = cause;
-		this.#members = inOrder(overlapping(cause, [...host.subs.values()]));
-		const known = this.#members.filter((m) => m.pause(this, routes));
+		this.#members = overlapping(cause, [...host.subs.values()]);
+		host.holds.add(this);
+	}
+
+	/** Lets go of them at the node. What still comes is dropped, and will be read again. */
+	begin(routes: Routes): void {
+		const known = [...this.#members].filter((m) => m.pause(this, routes));
 		for (const m of known) m.letGo(routes);
 		this.resume();
 	}
 
+	/** Takes `sub`, about to begin, along if it overlaps, and reports whether. */
+	takes(sub: Sub): boolean {
+		if (![...this.#members].some((m) => overlap(m.channel, sub.channel))) return false;
+		this.#members.add(sub);
+		sub.pause(this);
+		return sub.heldBy(this);
+	}
+
 	/** Takes them up again once the node has let go of all and the cause has room. */
 	resume(): void {
-		if (!this.#cause.hasRoom || this.#members.some((m) => m.heldBy(this) && !m.released)) return;
-		for (const m of this.#members) if (m.heldBy(this)) m.unpause();
-		this.#host.routes?.add(this.#members);
+		const held = inOrder([...this.#members].filter((m) => m.heldBy(this)));
+		if (!this.#cause.hasRoom || held.some((m) => !m.released)) return;
+		if (!this.#host.holds.delete(this)) return;
+		for (const m of held) m.unpause();
+		this.#host.routes?.add(held);
 	}
 }
 

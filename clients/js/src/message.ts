@@ -1,65 +1,27 @@
-// From the protocol's names to the SDK's.
+// From the names of the protocol to those of the SDK, and back.
 
-import { canonical } from "./names.js";
-import type { HistoryPage, Member, Message, PresenceChange, PresencePage } from "./types.js";
+import type { HistoryPage, Message } from "./types.js";
 
 /** The message of a `message` event. */
-export function toMessage(m: any): Message<any> {
-	return {
-		channel: canonical(m.channel),
-		offset: m.offset,
-		position: m.position,
-		time: m.time,
-		data: m.data,
-		...optional({
-			bytes: m.data_binary,
-			id: m.id,
-			user: m.user,
-			client: m.client,
-			headers: m.headers,
-			conflationKey: m.conflation_key,
-			updates: m.updates,
-		}),
-	};
-}
-
-/** Without what is undefined. */
-export function optional<O extends object>(fields: O): { [K in keyof O]?: NonNullable<O[K]> } {
-	return Object.fromEntries(
-		Object.entries(fields).filter(([, value]) => value !== undefined),
-	) as never;
-}
+export const toMessage = ({ data_binary: bytes, conflation_key: conflationKey, ...m }: any) =>
+	({
+		data: undefined,
+		...m,
+		...(bytes && { bytes }),
+		...(conflationKey && { conflationKey }),
+	}) as Message<any>;
 
 /** The page of a `history` event. */
-export function toHistory(h: any): HistoryPage<any> {
-	return {
-		messages: h.messages.map(toMessage),
-		position: h.position,
-		more: h.more,
-		recovered: h.recovered,
-		...optional({ reason: h.reason as string | undefined }),
-	};
-}
+export const toHistory = (h: any): HistoryPage<any> => ({
+	...h,
+	messages: h.messages.map(toMessage),
+});
 
-/** A pushed `presence`. */
-export function toPresence(p: any): PresenceChange {
-	return {
-		...optional({ members: p.members as readonly Member[] | undefined }),
-		joined: p.joined ?? [],
-		left: p.left ?? [],
-		clients: p.clients,
-		users: p.users,
-		partial: p.partial ?? false,
-	};
-}
-
-/** The page of a `presence` event. */
-export function toPresencePage(p: any): PresencePage<any> {
-	return {
-		members: p.members ?? [],
-		clients: p.clients,
-		users: p.users,
-		...optional({ next: p.next as string | undefined }),
-		partial: p.partial ?? false,
-	};
-}
+/** Options as fields of a command: `maxRate` is `max_rate`, and a Date its milliseconds. */
+export const toFields = (options: object): any =>
+	Object.fromEntries(
+		Object.entries(options).map(([name, v]) => [
+			name.replace(/[A-Z]/g, (c) => `_${c.toLowerCase()}`),
+			v instanceof Date ? v.getTime() : v,
+		]),
+	);

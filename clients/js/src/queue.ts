@@ -1,27 +1,39 @@
-// Publishes, from the call to the answer: in order, across connections, stored once.
+// Commands that are repeated until they are answered, across connections: publishes, each stored
+// once, in the order of the calls, and questions.
 
 import type { Backoff } from "./backoff.js";
 import { leavesOpen } from "./codes.js";
 import type { Link } from "./connection.js";
 import { RivuletError } from "./errors.js";
-import { type Draft, draft, toPublished } from "./publish.js";
-import type { Clock, Published, PublishOptions } from "./types.js";
+import type { Clock } from "./types.js";
 
 /** How many may be unanswered at once, and how many bytes unsent, before others wait. */
 const mostUnderWay = 4096;
 const mostUnsent = 1 << 20;
-/** A node's window of idempotency; its last eighth is left for the message to arrive. */
-const usualTimeout = 120_000;
-const window = usualTimeout - usualTimeout / 8;
+/** A node's window of idempotency, 120 s, but the last eighth, in which a message may arrive. */
+const window = 105_000;
 
-interface Entry extends Draft {
+/** A command and how it is treated. */
+export interface Ask {
+	/** Of the command, and of the event that answers. */
+	readonly kind: "publish" | "history" | "presence";
+	readonly reply: string;
+	readonly body: any;
+	/** How much it counts, in bytes or so. */
+	readonly size: number;
+	readonly timeout: number;
+	/** Not to wait for a connection. */
+	readonly fails?: boolean;
+	readonly excludeSelf?: boolean | undefined;
+	readonly signal?: AbortSignal | undefined;
+}
+
+interface Entry extends Ask {
 	readonly order: number;
-	/** Settles the promise: once, and then it is in no list. */
-	readonly settle: (result: Published | RivuletError) => void;
-	readonly fails: boolean;
-	/** When the first attempt began that may have been stored. */
-	unknownSince?: number;
-	done: boolean;
+	/** Settles the promise. */
+	readonly settle: (result: unknown, error?: RivuletError) => void;
+	/** When the first attempt began whose outcome is unknown. */
+	since?: number;
 }
 
 /** What a queue needs. */
@@ -33,8 +45,8 @@ export interface QueueOptions {
 	bytes: number;
 }
 
-/** The publishes of a client. */
-export class PublishQueue {
+/** The commands of a client. */
+export class Queue {
 	readonly #o: QueueOptions;
 	#link: Link | undefined;
 	/** In the order of the calls. */
@@ -50,34 +62,27 @@ export class PublishQueue {
 		this.#o = options;
 	}
 
-	/** Publishes, or says why not. */
-	async publish(channel: string, data: unknown, options: PublishOptions): Promise<Published> {
-		const made = draft(channel, data, options);
-		const { signal } = options;
-		const fails = options.offline === "fail";
-		if (signal?.aborted) throw unstored("aborted", signal.reason);
-		if (fails && !this.#link) throw unstored("not connected");
-		if (this.#waiting.length >= this.#o.messages || this.#size + made.size > this.#o.bytes) {
-			throw new RivuletError(4429, "too many publishes wait for a connection", {
-				temporary: true,
-				advice: "Wait for the earlier ones, or raise the option queue.",
-			});
-		}
+	/** Resolves with the answer, or says why there is none. */
+	ask(ask: Ask): Promise<any> {
 		return new Promise((resolve, reject) => {
-			const give = (why: string, cause?: unknown) => this.#give(entry, why, cause);
-			const abort = () => give("aborted", signal?.reason);
-			const timer = this.#o.clock.setTimeout(
-				() => give("not answered in time"),
-				options.timeout ?? usualTimeout,
-			);
-			const settle = (result: Published | RivuletError) => {
-				this.#o.clock.clearTimeout(timer);
+			const { clock, messages, bytes } = this.#o;
+			const { signal } = ask;
+			const give = (why: string) => this.#give(entry, why, signal?.reason);
+			const abort = () => give("aborted");
+			const timer = clock.setTimeout(() => give("no answer in time"), ask.timeout);
+			const settle = (result: unknown, error?: RivuletError) => {
+				clock.clearTimeout(timer);
 				signal?.removeEventListener("abort", abort);
-				if (result instanceof RivuletError) reject(result);
-				else resolve(result);
+				error ? reject(error) : resolve(result);
 			};
-			const entry: Entry = { ...made, order: this.#count++, settle, fails, done: false };
+			const entry: Entry = { ...ask, order: this.#count++, settle };
 			signal?.addEventListener("abort", abort);
+			if (signal?.aborted) return abort();
+			if (ask.fails && !this.#link) return give("not connected");
+			if (this.#waiting.length >= messages || this.#size + ask.size > bytes) {
+				const advice = "Wait for the earlier ones, or raise the option queue.";
+				return settle(0, new RivuletError(4429, "the queue is full", { temporary: true, advice }));
+			}
 			this.#enqueue(entry);
 			this.#pump();
 		});
@@ -93,15 +98,14 @@ export class PublishQueue {
 	/** It is lost: what was under way goes first with the next. */
 	lost(): void {
 		this.#link = undefined;
-		for (const entry of this.#underWay) this.#again(entry);
 		for (const entry of [...this.#waiting]) if (entry.fails) this.#give(entry, "not connected");
 	}
 
 	/** Gives all up. */
 	close(): void {
-		this.#link = undefined;
+		this.lost();
 		this.#o.clock.clearTimeout(this.#pause);
-		for (const entry of [...this.#underWay, ...this.#waiting]) this.#give(entry, "client closed");
+		for (const entry of [...this.#waiting]) this.#give(entry, "client closed");
 	}
 
 	#enqueue(entry: Entry): void {
@@ -117,76 +121,63 @@ export class PublishQueue {
 	}
 
 	#pump(): void {
+		const under = this.#underWay;
 		while (this.#link?.isUp && this.#pause === undefined && this.#waiting.length > 0) {
-			if (this.#underWay.size >= mostUnderWay) return;
-			if (this.#underWay.size > 0 && this.#link.buffered > mostUnsent) return;
+			const full = under.size >= mostUnderWay || this.#link.buffered > mostUnsent;
+			if (full && under.size > 0) return;
 			const entry = this.#waiting.shift() as Entry;
 			this.#size -= entry.size;
-			const late =
-				entry.unknownSince !== undefined && this.#o.clock.now() - entry.unknownSince > window;
-			if (late) this.#give(entry, "its key has expired at the node");
+			const { since } = entry;
+			if (since !== undefined && this.#o.clock.now() - since > window)
+				this.#give(entry, "its key has expired");
 			else this.#send(this.#link, entry);
 		}
 	}
 
 	#send(link: Link, entry: Entry): void {
+		const { kind, reply, body } = entry;
 		const began = this.#o.clock.now();
-		const publish = entry.excludeSelf ? { ...entry.command, exclude: link.client } : entry.command;
 		this.#underWay.add(entry);
 		link.call(
-			{ publish },
+			{ [kind]: entry.excludeSelf ? { ...body, exclude: link.client } : body },
 			(frame, error) => {
-				if (entry.done || !this.#underWay.has(entry)) return;
-				if (error && leavesOpen(error.code)) entry.unknownSince ??= began;
-				this.#answered(entry, frame?.published, error);
+				if (!this.#underWay.delete(entry)) return;
+				const open = error && kind === "publish" && leavesOpen(error.code);
+				if (open) entry.since ??= began;
+				if (error?.temporary) return this.#again(entry, link, error);
+				if (frame?.[reply]) this.#failures = 0;
+				else if (!error) error = new RivuletError(4500, "a reply of another kind");
+				if (error && entry.since !== undefined) this.#give(entry, error.message, error);
+				else this.#finish(entry, frame?.[reply], error);
+				this.#pump();
 			},
 			this.#o.replyTimeout,
 		);
 	}
 
-	#answered(entry: Entry, published: any, error?: RivuletError): void {
-		if (published) {
-			this.#failures = 0;
-			this.#finish(entry, toPublished(entry.command.channel, published));
-		} else if (error?.temporary) {
-			this.#again(entry);
-			if (this.#link?.isLost) return; // `lost` follows
-			const wait = this.#o.wait(++this.#failures, error.retryAfterMs);
-			this.#o.clock.clearTimeout(this.#pause);
-			this.#pause = this.#o.clock.setTimeout(() => this.#resume(), wait);
-		} else if (error && entry.unknownSince !== undefined) {
-			this.#give(entry, error.message, error); // an earlier attempt may have been stored
-		} else {
-			this.#finish(entry, error ?? new RivuletError(4500, "a reply of another kind"));
-		}
-		this.#pump();
-	}
-
-	#again(entry: Entry): void {
-		this.#underWay.delete(entry);
-		if (!entry.done) this.#enqueue(entry);
+	/** Later, and before what was called later. */
+	#again(entry: Entry, link: Link, { retryAfterMs }: RivuletError): void {
+		this.#enqueue(entry);
+		if (link.isLost) return; // the next one sends it
+		this.#o.clock.clearTimeout(this.#pause);
+		const wait = this.#o.wait(++this.#failures, retryAfterMs);
+		this.#pause = this.#o.clock.setTimeout(() => this.#resume(), wait);
 	}
 
 	/** Ends it without an answer. */
 	#give(entry: Entry, why: string, cause?: unknown): void {
-		if (this.#underWay.has(entry)) entry.unknownSince ??= 0;
-		const open = entry.unknownSince !== undefined;
-		this.#finish(entry, open ? new RivuletError(4504, why, { cause }) : unstored(why, cause));
+		const open = this.#underWay.has(entry) || entry.since !== undefined;
+		const code = entry.kind !== "publish" ? 4408 : open ? 4504 : 4503;
+		this.#finish(entry, 0, new RivuletError(code, why, { cause }));
 	}
 
-	#finish(entry: Entry, result: Published | RivuletError): void {
-		if (entry.done) return;
-		entry.done = true;
+	#finish(entry: Entry, result: unknown, error?: RivuletError): void {
 		this.#underWay.delete(entry);
 		const at = this.#waiting.indexOf(entry);
 		if (at >= 0) {
 			this.#waiting.splice(at, 1);
 			this.#size -= entry.size;
 		}
-		entry.settle(result);
+		entry.settle(result, error);
 	}
-}
-
-function unstored(why: string, cause?: unknown): RivuletError {
-	return new RivuletError(4503, why, { cause });
 }

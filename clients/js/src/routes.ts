@@ -2,9 +2,9 @@
 
 import type { Link } from "./connection.js";
 import { offsetOf, Starts } from "./cursor.js";
-import { toMessage, toPresence } from "./message.js";
+import { toMessage } from "./message.js";
 import { canonical, isPattern, matches } from "./names.js";
-import type { Sub } from "./subscription.js";
+import type { Host, Sub } from "./subscription.js";
 import type { Frame, Message } from "./types.js";
 
 /** How many subscribes go out before their replies. */
@@ -21,7 +21,7 @@ export function inOrder(subs: Iterable<Sub>): Sub[] {
 /** The subscriptions as the node knows them on one link. */
 export class Routes {
 	readonly link: Link;
-	readonly #subs: Subs;
+	readonly #host: Host;
 	/** To channels and to patterns that have begun here, patterns in that order. */
 	readonly #exact = new Map<string, Sub>();
 	#patterns: Sub[] = [];
@@ -30,9 +30,9 @@ export class Routes {
 	/** By name, those that nobody wants any more and the node has not let go of yet. */
 	readonly #leaving = new Map<string, Sub>();
 
-	constructor(link: Link, subs: Subs) {
+	constructor(link: Link, host: Host) {
 		this.link = link;
-		this.#subs = subs;
+		this.#host = host;
 	}
 
 	/** Asks for these, as soon as it is their turn. */
@@ -82,38 +82,43 @@ export class Routes {
 	gone(sub: Sub): void {
 		this.forget(sub);
 		if (this.#leaving.get(sub.channel) === sub) this.#leaving.delete(sub.channel);
-		const next = this.#subs.get(sub.channel);
+		const next = this.#host.subs.get(sub.channel);
 		if (next && next !== sub) this.add([next]);
 	}
 
 	/** Unsubscribes; `then` is called when the node has confirmed, or the link is gone. */
 	leave(sub: Sub, then: () => void): void {
 		this.leaving(sub);
-		this.link.call({ unsubscribe: { channel: sub.channel } }, () => {
+		const gone = () => {
 			this.gone(sub);
 			then();
-		});
+		};
+		this.link.call({ unsubscribe: { channel: sub.channel } }, gone, undefined, this.#host.wait);
 	}
 
 	/** Hands a push to whom it concerns. */
-	push(frame: Frame): void {
-		if (frame.message) return this.#message(toMessage(frame.message));
+	push({ via, ...frame }: Frame): void {
+		if (frame.message) return this.#message(toMessage(frame.message), via);
 		const [kind, e] = Object.entries(frame)[0] ?? [];
 		const channel = canonical(e?.channel ?? "");
-		const about = this.#subs.get(channel);
+		const about = this.#host.subs.get(channel);
 		switch (kind) {
 			case "caught_up":
 				return about?.deliver(this, { type: "caught_up" }, e.positions ?? [e.position ?? ""]);
 			case "position":
 				return about?.passed(this, e.position);
 			case "presence":
-				return about?.deliver(this, { type: "presence", ...toPresence(e) }, []);
+				return about?.deliver(
+					this,
+					{ type: "presence", joined: [], left: [], partial: false, ...e },
+					[],
+				);
 			case "unsubscribed":
 				return about?.ended(this, e);
 			case "gap":
-				return this.#about(channel, e.position)?.lost(this, channel, e.reason, e.position);
+				return this.#about(channel, e.position, via)?.lost(this, channel, e.reason, e.position);
 			case "deleted":
-				return this.#about(channel, e.position)?.deliver(
+				return this.#about(channel, e.position, via)?.deliver(
 					this,
 					{ type: "deleted", channel, offset: e.offset },
 					[e.position],
@@ -122,21 +127,28 @@ export class Routes {
 	}
 
 	/** Whom an event about a subscription, or about one channel of a pattern, concerns. */
-	#about(channel: string, position: string): Sub | undefined {
-		if (isPattern(channel)) return this.#subs.get(channel);
-		return this.#route(channel, position, offsetOf(position) ?? 0);
+	#about(channel: string, position: string, via?: string): Sub | undefined {
+		if (isPattern(channel)) return this.#host.subs.get(channel);
+		return this.#route(channel, position, offsetOf(position) ?? 0, via);
 	}
 
-	#message(message: Message): void {
-		const sub = this.#route(message.channel, message.position, message.offset);
+	#message(message: Message, via?: string): void {
+		const sub = this.#route(message.channel, message.position, message.offset, via);
 		if (!sub) return;
-		if (sub.pattern && this.#hadElsewhere(sub, message)) sub.skip(this, message.position);
+		const had = sub.pattern && !this.#overHTTP && this.#hadElsewhere(sub, message);
+		if (had) sub.skip(this, message.position);
 		else sub.deliver(this, { type: "message", message }, [message.position]);
 	}
 
-	/** The subscription whose cursor at the node delivered it. */
-	#route(channel: string, position: string, offset: number): Sub | undefined {
+	/** There each subscription has a stream of its own, and all of its messages. */
+	get #overHTTP(): boolean {
+		return this.link.transport !== "websocket";
+	}
+
+	/** The subscription whose cursor at the node delivered it; `via` is its pattern over HTTP. */
+	#route(channel: string, position: string, offset: number, via?: string): Sub | undefined {
 		let found = this.#exact.get(channel);
+		if (this.#overHTTP) return via === undefined ? found : this.#host.subs.get(via);
 		if (found?.here?.before(position, offset)) return found;
 		for (const p of this.#patterns) {
 			if (!matches(p.channel, channel)) continue;
@@ -149,7 +161,7 @@ export class Routes {
 	/** Whether another subscription has given it to the application over an earlier link. */
 	#hadElsewhere(sub: Sub, message: Message): boolean {
 		const { channel } = message;
-		for (const other of this.#subs.values()) {
+		for (const other of this.#host.subs.values()) {
 			if (other === sub) continue;
 			const may = other.pattern ? matches(other.channel, channel) : other.channel === channel;
 			if (may && other.had(message)) return true;

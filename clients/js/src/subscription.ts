@@ -7,9 +7,11 @@ import { Acks } from "./durable.js";
 import { RivuletError } from "./errors.js";
 import { Hold } from "./hold.js";
 import { Inbox, type Item } from "./inbox.js";
+import { toFields } from "./message.js";
 import { isPattern } from "./names.js";
 import type { Routes, Subs } from "./routes.js";
 import { Shelf } from "./storage.js";
+import { tokenError } from "./token.js";
 import type {
 	Clock,
 	Frame,
@@ -52,9 +54,10 @@ export interface Host {
 	readonly wait: Backoff;
 	readonly storage: PositionStorage | undefined;
 	readonly subs: Subs;
+	readonly holds: Set<Hold>;
 	/** Where the node is told, while connected. */
-	readonly routes: Routes | undefined;
-	remove(sub: Sub): void;
+	routes: Routes | undefined;
+	remove(sub: Sub): unknown;
 	/** Errors of callbacks. */
 	caught(error: unknown): void;
 	/** For those that watch the client. */
@@ -68,11 +71,7 @@ const settleAfter = 100;
 /** Beyond this many times its bound a queue does not wait for the application's next turn. */
 const burst = 4;
 
-const advices: Record<string, string> = {
-	reset: "An operator moved the session; go on from here.",
-	log_changed: "The log began anew; load the present state, then go on from here.",
-};
-const usualAdvice = "Load what is missing from where you keep it, then go on from here.";
+const advice = "Load what is missing from where you keep it, then go on from here.";
 
 /** @internal */
 export class Sub<T = any> implements Subscription<T> {
@@ -184,6 +183,7 @@ export class Sub<T = any> implements Subscription<T> {
 	/** Sends the subscribe if it is to be asked for, and reports whether. */
 	ask(routes: Routes): boolean {
 		if (this.state !== "idle" || this.#loading) return false;
+		for (const hold of this.#host.holds) if (hold.takes(this)) return false;
 		this.#host.clock.clearTimeout(this.#retry);
 		this.state = "subscribing";
 		this.#at = routes;
@@ -199,20 +199,14 @@ export class Sub<T = any> implements Subscription<T> {
 		routes: Routes,
 		request: number,
 	): Promise<void> {
-		let command: object | undefined;
-		let error: RivuletError | undefined;
 		try {
-			command = { ...this.#command(), token: await get(this.channel) };
-		} catch (cause) {
-			error =
-				cause instanceof RivuletError
-					? cause
-					: new RivuletError(4503, "no subscription token", { field: "token", cause });
+			const token = await get(this.channel);
+			if (this.#request !== request || routes.link.isLost) return;
+			if (this.state !== "subscribing") throw 0; // nobody wants it any more, or not now
+			this.#send(routes, request, { ...this.#command(), token });
+		} catch (e) {
+			this.#answered(routes, request, undefined, tokenError(e));
 		}
-		if (this.#request !== request || routes.link.isLost) return;
-		if (this.state !== "subscribing") error ??= new RivuletError(4408, "");
-		if (command && !error) return this.#send(routes, request, command);
-		this.#answered(routes, request, undefined, error);
 	}
 
 	#send(routes: Routes, request: number, subscribe: object): void {
@@ -223,16 +217,16 @@ export class Sub<T = any> implements Subscription<T> {
 
 	/** Where to subscribe: after what was received, or as the application said. */
 	#command(): object {
-		const o = this.#options;
-		const { durable, conflate, filter, presence, last } = o;
-		const command = { channel: this.channel, durable, conflate, filter, presence };
-		const more = { ...command, max_rate: o.maxRate };
-		const known = this.#began ? this.#received.list() : this.#stored;
-		const positions = known.length > 0 ? known : (o.positions ?? []);
-		const position = known[0] ?? o.position ?? positions[0];
-		if (this.pattern && positions.length > 0) return { ...more, positions };
-		if (position !== undefined) return { ...more, position };
-		return { ...more, last, since: o.since === undefined ? undefined : Number(o.since) };
+		const { persist, token, buffer, ...options } = this.#options;
+		const { position, positions, last, since, ...rest } = options;
+		const received = this.#received.list();
+		const known = received.length > 0 ? received : this.#stored;
+		const start = known.length < 1 ? options : { ...rest, ...this.#start(known) };
+		return { channel: this.channel, ...toFields(start) };
+	}
+
+	#start(positions: string[]): object {
+		return this.pattern ? { positions } : { position: positions[0] };
 	}
 
 	#answered(routes: Routes, request: number, frame?: Frame, error?: RivuletError): void {
@@ -275,7 +269,7 @@ export class Sub<T = any> implements Subscription<T> {
 
 	#gap(channel: string, reason = ""): Update<T> {
 		this.#host.tell("gap", { channel, reason });
-		return { type: "gap", channel, reason, advice: advices[reason] ?? usualAdvice };
+		return { type: "gap", channel, reason, advice };
 	}
 
 	/** Tries again later, or ends. */
@@ -317,7 +311,10 @@ export class Sub<T = any> implements Subscription<T> {
 
 	/** Queues an update, unless there is no room and the node is to let go. */
 	deliver(routes: Routes, update: Update<T>, places: string[]): void {
-		if (!this.#listens(routes) || this.#full(routes)) return;
+		if (!this.#listens(routes)) return;
+		// At least a message comes of each time that it is taken up: what tells of that is no reason
+		// to let go again.
+		if (update.type !== "caught_up" && this.#full(routes)) return;
 		if (update.type === "message") {
 			if (this.#seen.has(update.message)) return this.#acknowledge();
 			this.#seen.note(update.message);
@@ -384,7 +381,7 @@ export class Sub<T = any> implements Subscription<T> {
 	#pause(routes: Routes): void {
 		// To unsubscribe would make a session forget the channel: a new connection reads again.
 		if (this.#acks) this.#behind = routes;
-		else new Hold(this.#host, routes, this);
+		else new Hold(this.#host, this).begin(routes);
 	}
 
 	// Pausing: see Hold.
@@ -399,10 +396,10 @@ export class Sub<T = any> implements Subscription<T> {
 	}
 
 	/** Reports whether the node knows it here. */
-	pause(hold: Hold, routes: Routes): boolean {
+	pause(hold: Hold, routes?: Routes): boolean {
 		if (this.state === "paused" || this.state === "ended" || this.#acks) return false;
 		const known = this.state === "live";
-		this.released = !this.#at;
+		this.released = this.state === "idle"; // else the node confirms, or its answer brings the rest
 		this.state = "paused";
 		this.#hold = hold;
 		return known && this.#at === routes;

@@ -300,6 +300,8 @@ export type WebSocketClass = new (url: string, protocols?: string[]) => WebSocke
  */
 export interface Frame {
 	id?: number;
+	/** Of a push over HTTP: the pattern by whose stream it came. */
+	via?: string;
 	[name: string]: any;
 }
 
@@ -344,12 +346,12 @@ export interface TransportOptions {
 	base: string;
 	codec: Codec;
 	/** As in `connect`: sent as the first command or as header. */
-	token?: string;
-	name?: string;
-	session?: string;
+	token?: string | undefined;
+	name?: string | undefined;
+	session?: string | undefined;
 	/** The client was connected before. */
 	resume: boolean;
-	WebSocket?: WebSocketClass;
+	WebSocket?: WebSocketClass | undefined;
 	fetch: typeof fetch;
 	clock: Clock;
 }

@@ -7,6 +7,7 @@ import type {
 	Transport,
 	TransportEvents,
 	TransportOptions,
+	WebSocketClass,
 	WebSocketLike,
 } from "../types.js";
 import { VERSION } from "../version.js";
@@ -16,13 +17,6 @@ export const CONNECT_ID = 1;
 
 /** Largest command unless `connected` says another (P-1.4). */
 const defaultMaxFrame = 65_536;
-
-/** The class to use, where there is one. */
-export function webSocketClass(
-	options: Pick<TransportOptions, "WebSocket">,
-): TransportOptions["WebSocket"] {
-	return options.WebSocket ?? (globalThis.WebSocket as unknown as TransportOptions["WebSocket"]);
-}
 
 /** Opens a WebSocket and sends `connect`. */
 export const openWebSocket: OpenTransport = (options, events) => new Socket(options, events);
@@ -44,10 +38,9 @@ class Socket implements Transport {
 		}
 	}
 
-	#open({ base, codec, resume, token, name, session, WebSocket }: TransportOptions): void {
-		const Class = webSocketClass({ ...(WebSocket && { WebSocket }) });
-		if (!Class) throw new Error("no WebSocket here");
-		const url = `${base.replace(/^http/, "ws")}/v1/ws${resume ? "?resume=1" : ""}`;
+	#open({ base, codec, resume, token, name, session, ...o }: TransportOptions): void {
+		const url = `${base.replace("http", "ws")}/v1/ws${resume ? "?resume=1" : ""}`;
+		const Class = o.WebSocket ?? (WebSocket as WebSocketClass);
 		const ws = new Class(url, [codec.protocol]);
 		this.#ws = ws;
 		ws.binaryType = "arraybuffer";
@@ -68,10 +61,9 @@ class Socket implements Transport {
 
 	send(frame: Frame): void {
 		const data = this.#codec.encode(frame);
-		if (data.length * 3 > this.#maxFrame && byteLength(data) > this.#maxFrame) {
-			throw new RivuletError(4413, `${byteLength(data)} bytes; the node takes ${this.#maxFrame}`, {
-				field: "data",
-			});
+		const size = (typeof data === "string" ? new TextEncoder().encode(data) : data).length;
+		if (size > this.#maxFrame) {
+			throw new RivuletError(4413, `${size} bytes, at most ${this.#maxFrame}`, { field: "data" });
 		}
 		if (this.#ws?.readyState === 1) this.#ws.send(data); // else onclose follows
 	}
@@ -85,22 +77,17 @@ class Socket implements Transport {
 	}
 
 	#receive(data: any): void {
-		let frame: Frame;
 		try {
-			frame = this.#codec.decode(data);
+			const frame = this.#codec.decode(data);
+			this.#maxFrame = frame.connected?.max_frame || this.#maxFrame;
+			this.#events.event(frame);
 		} catch (e) {
-			return this.#end(4200, e instanceof Error ? e.message : "", false, true);
+			this.#end(4200, String(e), false, true); // also where a part is missing
 		}
-		this.#maxFrame = frame.connected?.max_frame || this.#maxFrame;
-		this.#events.event(frame);
 	}
 
 	#end(code: number, reason: string, blocked: boolean, garbled?: boolean): void {
 		this.close();
 		this.#events.end({ code, reason, blocked, ...(garbled && { garbled }) });
 	}
-}
-
-function byteLength(data: string | Uint8Array): number {
-	return typeof data === "string" ? new TextEncoder().encode(data).length : data.length;
 }

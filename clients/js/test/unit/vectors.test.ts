@@ -2,8 +2,9 @@
 // encodes commands and decodes events; the other direction is checked with the same tables.
 
 import { describe, expect, test } from "vitest";
+import { checkFrame } from "../../src/check.js";
 import { RivuletError } from "../../src/errors.js";
-import { checkFrame, json, spell } from "../../src/json.js";
+import { json, spell } from "../../src/json.js";
 import { commands } from "../../src/protobuf/commands.js";
 import { protobuf } from "../../src/protobuf/index.js";
 import { readFrame } from "../../src/protobuf/reader.js";
