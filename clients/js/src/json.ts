@@ -34,15 +34,15 @@ const events = /* @__PURE__ */ new Set(
 /** The type of each field, as in the schema. */
 const types = /* @__PURE__ */ new Map(
 	/* @__PURE__ */ words(
-		"s:channel:position:reason:client:node:session:group:id:user:conflation_key:ack_token:schedule:token:field:message:next b:recovered:resumed:durable:duplicate:more:temporary:reconnect:partial u:offset:updates n:time:since:deliver_at:expires_in_ms:in_ms:retry_after_ms:ack_wait_ms i:attempt:clients:users:ping_interval:max_frame c:code l:positions h:headers j:data:info x:data_base64 M:messages:members:joined:left",
+		"s:channel:position:reason:client:node:session:group:id:user:conflation_key:ack_token:schedule:token:field:message:next b:recovered:resumed:durable:duplicate:more:temporary:reconnect:partial u:offset:updates n:time:since:deliver_at:expires_in_ms:in_ms:retry_after_ms:ack_wait_ms i:attempt:clients:users:ping_interval:max_frame c:code l:positions h:headers j:data:info x:data_base64 M:messages:members:joined:left:deleted",
 	).flatMap((line) => {
 		const [type = "", ...names] = line.split(":");
 		return names.map((name) => [name, type] as const);
 	}),
 );
 
-/** The object with the known fields alone. */
-function read(value: any, at: string): any {
+/** The object with the known fields alone; `at` is at fault where it is none. */
+export function read(value: any, at: string): any {
 	const out: any = {};
 	for (const [name, v] of Object.entries<any>(object(value, at))) {
 		const type = types.get(name);

@@ -1,9 +1,8 @@
 // Subscriptions over HTTP. What there was before is polled, each channel alone; then channels are
 // followed together, since a browser has six connections to a host.
 
-import { check } from "../json.js";
+import { read } from "../json.js";
 import { canonical, isPattern } from "../names.js";
-import { table } from "../schema.js";
 import type { Frame } from "../types.js";
 import { Failure, problem } from "./answer.js";
 import { patience, type Requests } from "./requests.js";
@@ -45,10 +44,6 @@ export interface Host {
 	work(run: () => Promise<unknown>): void;
 	alive(): void;
 }
-
-const polled = /* @__PURE__ */ table(
-	"messages:M! deleted:M position:s! recovered:b! reason more:b!",
-);
 
 /** Of one request: the protocol's bound, and of a URL what every proxy takes. */
 const mostChannels = 32;
@@ -135,7 +130,7 @@ export class Subs {
 	async poll(list: Sub[], seconds: number, at = positions(list), stop?: AbortController) {
 		const path = `/v1/poll?timeout=${seconds}${channels(list)}${at}`;
 		const ms = patience + seconds * 1000;
-		return check(polled, await this.requests.ask(path, { ms, ...(stop && { stop }) }), "body");
+		return read(await this.requests.ask(path, { ms, ...(stop && { stop }) }), "body");
 	}
 
 	/** Polls one alone, so that what is said is said of it. Returns whether there is more. */
@@ -149,7 +144,7 @@ export class Subs {
 	take(list: Sub[], data: any): void {
 		const [sub] = list as [Sub];
 		if (!data.recovered)
-			this.deliver(list, "gap", { channel: sub.channel, reason: data.reason ?? "" });
+			this.deliver(list, "gap", { channel: sub.channel, position: "", reason: data.reason });
 		for (const m of data.messages) this.deliver(list, "message", m);
 		for (const d of data.deleted ?? []) this.deliver(list, "deleted", d);
 		if (list.length === 1 && data.position) sub.at = data.position.split(",");

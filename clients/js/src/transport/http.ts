@@ -1,8 +1,7 @@
 // What the transports over HTTP share: a command is a request (PROTOCOL.md, section 9).
 
 import { RivuletError } from "../errors.js";
-import { check, spell, toText } from "../json.js";
-import { events as known } from "../schema.js";
+import { read, spell, toText } from "../json.js";
 import type {
 	Frame,
 	Transport,
@@ -52,7 +51,7 @@ export class Http implements Transport {
 	/** What a command does; what cannot be written is thrown at once. */
 	#does(name: string, c: any, id?: number): () => Promise<unknown> {
 		const reply = async (event: string, body: Promise<any>) =>
-			this.#tell({ id: id as number, [event]: check(known.get(event) ?? [], await body, event) });
+			this.#tell({ id: id as number, [event]: read(await body, event) });
 		switch (name) {
 			case "publish":
 				return this.#publish(c, reply);

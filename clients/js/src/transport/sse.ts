@@ -1,8 +1,7 @@
 // The transport over Server-Sent Events: PROTOCOL.md, section 9. By fetch, since an EventSource
 // can send no token and says nothing of why it was refused.
 
-import { checkFrame } from "../json.js";
-import { events as known, parse } from "../schema.js";
+import { json } from "../json.js";
 import type { OpenTransport } from "../types.js";
 import { Failure, mostText, pump, tooLarge } from "./answer.js";
 import { channels, type Follow, positions, type Sub, type Subs } from "./follow.js";
@@ -41,7 +40,7 @@ function events(subs: Subs, list: Sub[]): (name: string, data: string) => void {
 		list.flatMap((s) => [`subscribed ${s.channel}`, `caught_up ${s.channel}`]),
 	);
 	return (name, data) => {
-		const frame = checkFrame(known, { [name]: parse(data, name) });
+		const frame = json.decode(`{${JSON.stringify(name)}:${data}}`);
 		const body = frame[name];
 		if (!body) return;
 		if (name === "disconnect") {
@@ -54,8 +53,7 @@ function events(subs: Subs, list: Sub[]): (name: string, data: string) => void {
 		}
 		if (name === "expiring") subs.tell(frame);
 		else if (!opening.delete(`${name} ${body.channel}`)) subs.deliver(list, name, body);
-		else if (name === "subscribed" && !body.recovered)
-			subs.deliver(list, "gap", { ...body, reason: body.reason ?? "" });
+		else if (name === "subscribed" && !body.recovered) subs.deliver(list, "gap", body);
 	};
 }
 
