@@ -15,8 +15,8 @@ import (
 	"github.com/rivulet-rt/rivulet/cmd/demo"
 )
 
-// fetch asks the node, and returns the answer with its body read.
-func fetch(t testing.TB, n *cmd.Node, method, path, body string) (*http.Response, string) {
+// fetch asks the node.
+func fetch(t testing.TB, n *cmd.Node, method, path, body string) (status int, header http.Header, answer string) {
 	t.Helper()
 	r, err := http.NewRequestWithContext(testContext(t), method, n.URL()+path, strings.NewReader(body))
 	if err != nil {
@@ -36,23 +36,23 @@ func fetch(t testing.TB, n *cmd.Node, method, path, body string) (*http.Response
 	if err != nil {
 		t.Fatal(err)
 	}
-	return res, string(text)
+	return res.StatusCode, res.Header, string(text)
 }
 
 func TestDemoIsServedWithDev(t *testing.T) {
 	n := startNode(t, devConfig(t))
-	res, body := fetch(t, n, http.MethodGet, "/", "")
-	if res.StatusCode != http.StatusOK || !strings.Contains(body, `<div id="root">`) {
-		t.Fatalf("status %d: %.200s", res.StatusCode, body)
+	status, header, body := fetch(t, n, http.MethodGet, "/", "")
+	if status != http.StatusOK || !strings.Contains(body, `<div id="root">`) {
+		t.Fatalf("status %d: %.200s", status, body)
 	}
-	if csp := res.Header.Values("Content-Security-Policy"); len(csp) != 1 || !strings.Contains(csp[0], "script-src 'self'") {
+	if csp := header.Values("Content-Security-Policy"); len(csp) != 1 || !strings.Contains(csp[0], "script-src 'self'") {
 		t.Errorf("the policy is %q", csp)
 	}
-	if res, body := fetch(t, n, http.MethodGet, "/assets/none.js", ""); res.StatusCode != http.StatusNotFound || !strings.Contains(body, `"code":404`) {
-		t.Errorf("a path that is not there: status %d: %s", res.StatusCode, body)
+	if status, _, body := fetch(t, n, http.MethodGet, "/assets/none.js", ""); status != http.StatusNotFound || !strings.Contains(body, `"code":404`) {
+		t.Errorf("a path that is not there: status %d: %s", status, body)
 	}
-	if res, _ := fetch(t, n, http.MethodGet, "/healthz", ""); res.StatusCode != http.StatusOK {
-		t.Errorf("/healthz: status %d", res.StatusCode)
+	if status, _, _ := fetch(t, n, http.MethodGet, "/healthz", ""); status != http.StatusOK {
+		t.Errorf("/healthz: status %d", status)
 	}
 }
 
@@ -62,19 +62,19 @@ func TestDemoIsNotServedWithoutDev(t *testing.T) {
 	cfg.Auth.HMAC.Secret = auth.NewSecret(strings.Repeat("0123456789abcdef", 2))
 	n := startNode(t, cfg)
 	for _, path := range []string{"/", "/theme.js", "/favicon.svg"} {
-		if res, body := fetch(t, n, http.MethodGet, path, ""); res.StatusCode != http.StatusNotFound {
-			t.Errorf("%s: status %d: %.100s", path, res.StatusCode, body)
+		if status, _, body := fetch(t, n, http.MethodGet, path, ""); status != http.StatusNotFound {
+			t.Errorf("%s: status %d: %.100s", path, status, body)
 		}
 	}
-	if res, _ := fetch(t, n, http.MethodPost, demo.TokenPath, `{"user":"ann","name":"Ann"}`); res.StatusCode != http.StatusNotFound {
-		t.Errorf("a token: status %d", res.StatusCode)
+	if status, _, _ := fetch(t, n, http.MethodPost, demo.TokenPath, `{"user":"ann","name":"Ann"}`); status != http.StatusNotFound {
+		t.Errorf("a token: status %d", status)
 	}
 }
 
 // A page has its user's name in presence, and a client without a token is let in as ever.
 func TestDemoUserHasAName(t *testing.T) {
 	n := startNode(t, devConfig(t))
-	_, body := fetch(t, n, http.MethodPost, demo.TokenPath, `{"user":"ann","name":"Ann"}`)
+	_, _, body := fetch(t, n, http.MethodPost, demo.TokenPath, `{"user":"ann","name":"Ann"}`)
 	var answer struct{ Data struct{ Token string } }
 	if err := json.Unmarshal([]byte(body), &answer); err != nil || answer.Data.Token == "" {
 		t.Fatalf("%v: %s", err, body)
@@ -93,7 +93,7 @@ func TestDemoUserHasAName(t *testing.T) {
 	subscribe(t, n, "chat:lobby", rivulet.SubscribeOptions{})
 	began := time.Now()
 	for look := range time.Tick(20 * time.Millisecond) {
-		_, body := fetch(t, n, http.MethodGet, "/v1/channels/chat:lobby/presence", "")
+		_, _, body := fetch(t, n, http.MethodGet, "/v1/channels/chat:lobby/presence", "")
 		if strings.Contains(body, `"user":"ann","info":{"name":"Ann"}`) && strings.Contains(body, `"clients":2,"users":1`) {
 			break
 		}

@@ -75,18 +75,17 @@ func decode(t testing.TB, list []*fanout.Publication) []played {
 	return out
 }
 
-// withFeed runs f beside a feed, in time of its own.
-func withFeed(t *testing.T, f func(t *testing.T, s *stage)) {
+// newStage has a feed on it, which ends with the test.
+func newStage(t *testing.T) *stage {
 	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
-		s := &stage{}
-		feed, err := demo.NewFeed(s, s, slog.New(slog.DiscardHandler))
-		if err != nil {
-			t.Fatal(err)
-		}
-		feed.Start(t.Context())
-		f(t, s)
-		if err := feed.Stop(t.Context()); err != nil {
+	s := &stage{}
+	feed, err := demo.NewFeed(s, s, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	feed.Start(t.Context())
+	t.Cleanup(func() {
+		if err := errors.Join(feed.Stop(t.Context()), feed.Stop(t.Context())); err != nil {
 			t.Error(err)
 		}
 		n := len(s.list())
@@ -94,17 +93,16 @@ func withFeed(t *testing.T, f func(t *testing.T, s *stage)) {
 		if len(s.list()) != n {
 			t.Error("played after Stop")
 		}
-		if err := feed.Stop(t.Context()); err != nil {
-			t.Error(err)
-		}
 	})
+	return s
 }
 
 // pass lets the time of the bubble go on.
 func pass(d time.Duration) { time.Sleep(d) } //nolint:forbidigo // the bubble's clock
 
 func TestFeedPlaysOnlyWhileWatched(t *testing.T) {
-	withFeed(t, func(t *testing.T, s *stage) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t)
 		pass(time.Hour)
 		if n := len(s.asked); n > 0 {
 			t.Fatalf("%d events for nobody", n)
@@ -130,7 +128,8 @@ func TestFeedPlaysOnlyWhileWatched(t *testing.T) {
 }
 
 func TestFeedIsNumberedAndPaced(t *testing.T) {
-	withFeed(t, func(t *testing.T, s *stage) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t)
 		s.set(1, false)
 		pass(10 * time.Minute)
 		list := decode(t, s.list())
@@ -170,7 +169,8 @@ func TestFeedIsNumberedAndPaced(t *testing.T) {
 
 // What failed is tried again under its key, so that no number is missing.
 func TestFeedWhileTheLogIsAway(t *testing.T) {
-	withFeed(t, func(t *testing.T, s *stage) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t)
 		s.set(1, false)
 		pass(5 * time.Second)
 		before := len(s.list())
@@ -199,7 +199,8 @@ func TestFeedWhileTheLogIsAway(t *testing.T) {
 
 // Nobody knows about an event that could not be stored for long: the numbers begin anew.
 func TestFeedGivesUpOnAnEvent(t *testing.T) {
-	withFeed(t, func(t *testing.T, s *stage) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t)
 		s.set(1, false)
 		pass(5 * time.Second)
 		s.set(1, true)

@@ -37,7 +37,7 @@ func newSite(t testing.TB) http.Handler {
 	return site.Over(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) }))
 }
 
-func ask(t testing.TB, h http.Handler, method, path string, header ...string) *http.Response {
+func ask(t testing.TB, h http.Handler, method, path string, header ...string) *httptest.ResponseRecorder {
 	t.Helper()
 	r := httptest.NewRequest(method, path, http.NoBody)
 	for i := 0; i < len(header); i += 2 {
@@ -45,16 +45,7 @@ func ask(t testing.TB, h http.Handler, method, path string, header ...string) *h
 	}
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, r)
-	return w.Result()
-}
-
-func bodyOf(t testing.TB, res *http.Response) []byte {
-	t.Helper()
-	b, err := io.ReadAll(res.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
+	return w
 }
 
 // built are the paths of all files of the build.
@@ -77,27 +68,27 @@ func built(t testing.TB) map[string][]byte {
 
 func TestEveryFileIsServed(t *testing.T) {
 	kinds := map[string]string{
-		"": "text/html; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8", ".svg": "image/svg+xml",
+		"": "text/html; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8", ".svg": "image/svg+xml", ".md": "text/plain; charset=utf-8",
 	}
 	site := newSite(t)
 	for name, content := range built(t) {
 		t.Run(name, func(t *testing.T) {
 			res := ask(t, site, http.MethodGet, name)
-			if res.StatusCode != http.StatusOK || !bytes.Equal(bodyOf(t, res), content) {
-				t.Fatalf("status %d, or another content than the file's", res.StatusCode)
+			if res.Code != http.StatusOK || !bytes.Equal(res.Body.Bytes(), content) {
+				t.Fatalf("status %d, or another content than the file's", res.Code)
 			}
-			if got, want := res.Header.Get("Content-Type"), kinds[path.Ext(name)]; got != want {
+			if got, want := res.Header().Get("Content-Type"), kinds[path.Ext(name)]; got != want {
 				t.Errorf("Content-Type is %q, want %q", got, want)
 			}
 			for header, want := range map[string]string{
 				"X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY", "Referrer-Policy": "no-referrer",
 				"Cross-Origin-Opener-Policy": "same-origin", "Vary": "Accept-Encoding",
 			} {
-				if got := res.Header.Get(header); got != want {
+				if got := res.Header().Get(header); got != want {
 					t.Errorf("%s is %q, want %q", header, got, want)
 				}
 			}
-			csp := res.Header.Get("Content-Security-Policy")
+			csp := res.Header().Get("Content-Security-Policy")
 			if strings.Contains(csp, "unsafe") || !strings.Contains(csp, "default-src 'none'") || !strings.Contains(csp, "script-src 'self';") {
 				t.Errorf("the policy is %q", csp)
 			}
@@ -108,16 +99,16 @@ func TestEveryFileIsServed(t *testing.T) {
 					t.Error("the name has no hash of the content, and browsers keep it forever")
 				}
 			}
-			if got := res.Header.Get("Cache-Control"); got != wantCache {
+			if got := res.Header().Get("Cache-Control"); got != wantCache {
 				t.Errorf("Cache-Control is %q, want %q", got, wantCache)
 			}
-			again := ask(t, site, http.MethodGet, name, "If-None-Match", `"other", `+res.Header.Get("ETag"))
-			if again.StatusCode != http.StatusNotModified || len(bodyOf(t, again)) > 0 {
-				t.Errorf("asked again with its ETag: status %d", again.StatusCode)
+			again := ask(t, site, http.MethodGet, name, "If-None-Match", `"other", `+res.Header().Get("ETag"))
+			if again.Code != http.StatusNotModified || again.Body.Len() > 0 {
+				t.Errorf("asked again with its ETag: status %d", again.Code)
 			}
 			head := ask(t, site, http.MethodHead, name)
-			if head.StatusCode != http.StatusOK || len(bodyOf(t, head)) > 0 || head.Header.Get("Content-Length") != res.Header.Get("Content-Length") {
-				t.Errorf("HEAD: status %d, length %q", head.StatusCode, head.Header.Get("Content-Length"))
+			if head.Code != http.StatusOK || head.Body.Len() > 0 || head.Header().Get("Content-Length") != res.Header().Get("Content-Length") {
+				t.Errorf("HEAD: status %d, length %q", head.Code, head.Header().Get("Content-Length"))
 			}
 		})
 	}
@@ -125,7 +116,7 @@ func TestEveryFileIsServed(t *testing.T) {
 
 // The policy refuses what the page has inline, and the page would be blank.
 func TestPageHasNothingInline(t *testing.T) {
-	page := string(bodyOf(t, ask(t, newSite(t), http.MethodGet, "/")))
+	page := ask(t, newSite(t), http.MethodGet, "/").Body.String()
 	for _, m := range regexp.MustCompile(`(?i)<script[^>]*>|<style[^>]*>|\son\w+=|\sstyle=|https?://`).FindAllString(page, -1) {
 		if !strings.Contains(m, "src=") {
 			t.Errorf("the page has %q", m)
@@ -138,16 +129,16 @@ func TestPageHasNothingInline(t *testing.T) {
 
 func TestCompressed(t *testing.T) {
 	site := newSite(t)
-	plain := bodyOf(t, ask(t, site, http.MethodGet, "/"))
+	plain := ask(t, site, http.MethodGet, "/").Body.Bytes()
 	for accept, packed := range map[string]bool{
 		"gzip": true, "br, GZIP;q=0.5": true, "*": true, "identity": false, "gzip;q=0": false, "gzip; q=0.0, *": false, "": false,
 	} {
 		res := ask(t, site, http.MethodGet, "/", "Accept-Encoding", accept)
-		if got := res.Header.Get("Content-Encoding") == "gzip"; got != packed {
+		if got := res.Header().Get("Content-Encoding") == "gzip"; got != packed {
 			t.Errorf("Accept-Encoding %q: compressed is %v", accept, got)
 			continue
 		}
-		body := bodyOf(t, res)
+		body := res.Body.Bytes()
 		if packed {
 			r, err := gzip.NewReader(bytes.NewReader(body))
 			if err != nil {
@@ -170,7 +161,7 @@ func TestBuildIsSmall(t *testing.T) {
 	site := newSite(t)
 	for name := range built(t) {
 		if path.Ext(name) == ".js" {
-			sum += len(bodyOf(t, ask(t, site, http.MethodGet, name, "Accept-Encoding", "gzip")))
+			sum += ask(t, site, http.MethodGet, name, "Accept-Encoding", "gzip").Body.Len()
 		}
 	}
 	if sum == 0 || sum > most {
@@ -181,14 +172,14 @@ func TestBuildIsSmall(t *testing.T) {
 func TestOtherPathsAndMethods(t *testing.T) {
 	site := newSite(t)
 	for _, name := range []string{"/index.html", "/assets/", "/assets/none.js", "/dist/index.html", "/v1/ws", "/healthz", "//", "/assets/../theme.js", "/%2e%2e/site.go"} {
-		if res := ask(t, site, http.MethodGet, name); res.StatusCode != http.StatusTeapot {
-			t.Errorf("GET %s: status %d; it is not the page's", name, res.StatusCode)
+		if res := ask(t, site, http.MethodGet, name); res.Code != http.StatusTeapot {
+			t.Errorf("GET %s: status %d; it is not the page's", name, res.Code)
 		}
 	}
 	for _, method := range []string{http.MethodPost, http.MethodPut, http.MethodDelete, http.MethodOptions, "BREW"} {
 		res := ask(t, site, method, "/")
-		if res.StatusCode != http.StatusMethodNotAllowed || res.Header.Get("Allow") != "GET, HEAD" {
-			t.Errorf("%s /: status %d, Allow %q", method, res.StatusCode, res.Header.Get("Allow"))
+		if res.Code != http.StatusMethodNotAllowed || res.Header().Get("Allow") != "GET, HEAD" {
+			t.Errorf("%s /: status %d, Allow %q", method, res.Code, res.Header().Get("Allow"))
 		}
 	}
 }

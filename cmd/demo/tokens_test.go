@@ -129,7 +129,7 @@ func TestBadTokenRequests(t *testing.T) {
 			}
 		})
 	}
-	if res := ask(t, h, http.MethodGet, demo.TokenPath); res.StatusCode != http.StatusMethodNotAllowed || res.Header.Get("Allow") != "POST" {
-		t.Errorf("GET: status %d, Allow %q", res.StatusCode, res.Header.Get("Allow"))
+	if res := ask(t, h, http.MethodGet, demo.TokenPath); res.Code != http.StatusMethodNotAllowed || res.Header().Get("Allow") != "POST" {
+		t.Errorf("GET: status %d, Allow %q", res.Code, res.Header().Get("Allow"))
 	}
 }

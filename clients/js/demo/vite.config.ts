@@ -18,6 +18,7 @@ const config: UserConfig = {
 		modulePreload: { polyfill: false },
 		assetsInlineLimit: 0,
 		reportCompressedSize: false,
+		license: { fileName: "licenses.md" }, // of what is bundled: they ask for it
 	},
 	server: {
 		proxy: {

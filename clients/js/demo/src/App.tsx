@@ -57,6 +57,7 @@ export function App(): ReactElement {
 					<a href="/openapi.yaml">HTTP API</a>
 					<a href="/metrics">Metrics</a>
 					<a href="/readyz">Readiness</a>
+					<a href="/licenses.md">Licenses</a>
 				</nav>
 			</footer>
 		</>
