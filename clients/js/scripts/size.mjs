@@ -20,7 +20,13 @@ async function bundle(source) {
 				load: (name) => (name === id ? source : undefined),
 			},
 		],
-		build: { write: false, target: "es2022", minify: true, rolldownOptions: { input: "entry" } },
+		build: {
+			write: false,
+			target: "es2022",
+			minify: true,
+			modulePreload: false,
+			rolldownOptions: { input: "entry" },
+		},
 	});
 	return result.output[0].code;
 }

@@ -1,6 +1,5 @@
 // Which transport to use: the first of the list that this network lets through.
 
-import type { Loss } from "./connection.js";
 import { Shelf } from "./storage.js";
 import type { Clock, PositionStorage, TransportName } from "./types.js";
 
@@ -62,7 +61,7 @@ export class Choice {
 	 * An attempt has failed. Where HTTP gets through to a node that is well and the transport
 	 * does not, twice in a row or after a long wait, the next is tried.
 	 */
-	failed(base: string, blocked: Loss["blocked"]): void {
+	failed(base: string, blocked = 0): void {
 		if (!blocked || this.#o.transports.length < 2) return this.#notBlocked();
 		this.#probe?.abort();
 		const probe = new AbortController();
@@ -71,7 +70,7 @@ export class Choice {
 		void reaches(base, probe.signal, this.#o.fetch).then((reached) => {
 			if (probe.signal.aborted || at !== this.#at) return;
 			if (!reached) return this.#notBlocked();
-			this.#strikes += blocked === "probably" ? 2 : 1;
+			this.#strikes += blocked;
 			if (this.#strikes > 1) this.#prefer((at + 1) % this.#o.transports.length);
 		});
 	}

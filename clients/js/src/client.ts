@@ -10,7 +10,7 @@ import { Emitter } from "./emitter.js";
 import { RivuletError } from "./errors.js";
 import { json } from "./json.js";
 import { isOffline, watchPage } from "./lifecycle.js";
-import { follow, type Step } from "./machine.js";
+import { follows } from "./machine.js";
 import { toFields, toHistory } from "./message.js";
 import { canonical } from "./names.js";
 import { toPublish } from "./publish.js";
@@ -104,6 +104,7 @@ export class Client {
 			storage: o.storage,
 			subs: this.#subs,
 			holds: new Set(),
+			links: 0,
 			routes: undefined,
 			remove: (sub) => this.#subs.get(sub.channel) === sub && this.#subs.delete(sub.channel),
 			caught: (e) => this.#caught(e),
@@ -133,7 +134,7 @@ export class Client {
 	/** Ends the connection until `connect`. Subscriptions and publishes stay, and wait. */
 	disconnect(): void {
 		this.#frozen = false;
-		this.#leave("disconnect");
+		this.#leave("disconnected");
 	}
 
 	/** Ends the client, all subscriptions, and what waits. Nothing of it is left. */
@@ -220,7 +221,7 @@ export class Client {
 		const early = this.#notBefore - this.#host.clock.now();
 		if (this.#state === "retrying" && early > 0) return this.#after(early, () => this.#start());
 		const first = this.#state === "initialized";
-		if (!this.#step("connect")) return;
+		if (!this.#step("connecting")) return;
 		if (this.#o.lifecycle !== false) this.#unwatch ??= this.#watch();
 		if (this.#state === "connecting") void this.#open(++this.#attempt, first);
 	}
@@ -234,7 +235,7 @@ export class Client {
 	async #open(attempt: number, first: boolean): Promise<void> {
 		this.#after(this.#o.connectTimeout ?? 10_000, () => {
 			if (this.#link) this.#link.giveUp();
-			else this.#lost({ error: new RivuletError(4408, "no token in time"), retry: true });
+			else this.#lost({ error: new RivuletError(4408, "no token in time", { temporary: true }) });
 		});
 		try {
 			if (first) await this.#choice.remember();
@@ -242,8 +243,7 @@ export class Client {
 			if (attempt === this.#attempt) this.#dial(attempt, token);
 		} catch (e) {
 			if (attempt !== this.#attempt) return;
-			const error = tokenError(e);
-			this.#lost({ error, retry: error.code !== 4401 && error.code !== 4403 });
+			this.#lost({ error: tokenError(e) });
 		}
 	}
 
@@ -301,7 +301,8 @@ export class Client {
 	/** There is no connection: what now? */
 	#lost(loss: Loss): void {
 		this.#detach();
-		let { error, retry } = loss;
+		const { error } = loss;
+		let retry = error.temporary;
 		if (loss.token) {
 			retry = typeof this.#o.token === "function" && !this.#rejected;
 			this.#rejected = true;
@@ -312,9 +313,9 @@ export class Client {
 		this.#turn++;
 		this.#notBefore = this.#host.clock.now() + error.retryAfterMs;
 		const retryIn = this.#host.wait(++this.#failures, error.retryAfterMs);
-		if (this.#unwatch && isOffline()) return void this.#step("lost", { error });
+		if (this.#unwatch && isOffline()) return void this.#step("retrying", { error });
 		this.#after(retryIn, () => this.#start());
-		this.#step("lost", { error, retryIn });
+		this.#step("retrying", { error, retryIn });
 	}
 
 	#detach(): void {
@@ -327,13 +328,13 @@ export class Client {
 	}
 
 	/** Ends the connection by ourselves. */
-	#leave(step: Step, error?: RivuletError): void {
-		if (!follow(this.#state, step)) return;
+	#leave(to: State, error?: RivuletError): void {
+		if (!follows(this.#state, to)) return;
 		this.#settle();
 		const link = this.#link;
 		this.#detach();
 		link?.close(1000);
-		this.#step(step, error && { error });
+		this.#step(to, error && { error });
 	}
 
 	/** Closes, for good; with an error where it is not the application's wish. */
@@ -342,7 +343,7 @@ export class Client {
 		for (const sub of [...this.#subs.values()]) sub.end(error, !error);
 		this.#unwatch?.();
 		this.#choice.close();
-		this.#leave("close", error);
+		this.#leave("closed", error);
 		this.#queue.close();
 		this.#events.clear();
 	}
@@ -357,7 +358,7 @@ export class Client {
 		const failed = (error: RivuletError) => {
 			if (link.isLost) return;
 			this.#events.emit("error", error);
-			if ([4401, 4403].includes(error.code) || clock.now() >= until) return;
+			if (!error.temporary || clock.now() >= until) return;
 			const ms = wait(attempt, error.retryAfterMs);
 			this.#renewal = clock.setTimeout(() => this.#renew(link, until, attempt + 1), ms);
 		};
@@ -372,10 +373,9 @@ export class Client {
 
 	// The rest.
 
-	#step(step: Step, more: Partial<StateChange> = {}): boolean {
+	#step(state: State, more: Partial<StateChange> = {}): boolean {
 		const previous = this.#state;
-		const state = follow(previous, step);
-		if (!state) return false;
+		if (!follows(previous, state)) return false;
 		this.#state = state;
 		this.#events.emit("state", { ...more, state, previous });
 		return true;
@@ -394,8 +394,8 @@ export class Client {
 			},
 			hide: () => this.#settle(),
 			freeze: () => {
-				this.#frozen ||= follow(this.#state, "disconnect") !== undefined;
-				this.#leave("disconnect");
+				this.#frozen ||= follows(this.#state, "disconnected");
+				this.#leave("disconnected");
 			},
 			thaw: () => (this.#frozen ? this.connect() : wake()),
 		});

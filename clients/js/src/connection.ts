@@ -21,20 +21,17 @@ const mostSilence = 90_000;
 const wakeDeadline = 5_000;
 /** How late a timer may be before it counts as a sleep. */
 const lateness = 5_000;
-/** How long a node has to close the connection after its `disconnect`. */
-const farewell = 1_000;
 /** A node's ping interval where it does not say. */
 const usualPing = 30_000;
 
 /** Why a link has ended, and what follows. */
 export interface Loss {
+	/** To come back where it is temporary. */
 	error: RivuletError;
-	/** To come back. */
-	retry: boolean;
 	/** The token was refused: another may help. */
 	token?: boolean;
-	/** Not the node's doing, perhaps: the network lets this transport through not at all. */
-	blocked?: "perhaps" | "probably";
+	/** How much it seems, up to 2, that the network does not let this transport through. */
+	blocked?: number;
 	garbled?: boolean | undefined;
 }
 
@@ -62,11 +59,6 @@ export interface LinkOptions {
 /** Takes the reply to a command, or why there is none. Called once, must not throw. */
 export type Reply = (frame: Frame | undefined, error?: RivuletError) => void;
 
-interface Waiting {
-	readonly take: Reply;
-	timer?: unknown;
-}
-
 /** The error of a command whose connection was lost before the reply. */
 export const lost = (): RivuletError =>
 	new RivuletError(4504, "the connection was lost", { temporary: true });
@@ -83,8 +75,10 @@ export class Link {
 	readonly #events: LinkEvents;
 	readonly #session: boolean;
 	readonly #wire: Transport;
-	readonly #replies = new Map<number, Waiting>();
-	readonly #pings: { at: number; pong: (ms?: number) => void }[] = [];
+	readonly #replies = new Map<number, Reply>();
+	/** Who waits for the pong to the ping that was sent then. */
+	#pongs: ((ms?: number) => void)[] = [];
+	#pinged = 0;
 	#id = CONNECT_ID;
 	/** When something arrived last. */
 	#heard: number;
@@ -95,7 +89,6 @@ export class Link {
 	#timer: unknown;
 	#deadline: unknown;
 	#refusal: RivuletError | undefined;
-	#disconnect: any;
 
 	constructor(how: LinkOptions, events: LinkEvents) {
 		this.transport = how.transport;
@@ -122,39 +115,34 @@ export class Link {
 	 */
 	call(command: Frame, reply: Reply, timeout?: number, again?: Backoff): void {
 		if (this.isLost) return reply(undefined, lost());
+		let timer: unknown;
 		const id = ++this.#id;
 		const take: Reply = (frame, error) => {
-			this.#clock.clearTimeout(waiting.timer);
+			this.#clock.clearTimeout(timer);
 			this.#replies.delete(id);
 			if (this.isLost || !error?.temporary || !again) return reply(frame, error);
-			this.#replies.set(id, waiting); // for `close`
-			waiting.timer = this.#clock.setTimeout(
-				() => {
-					this.#replies.delete(id);
-					this.call(command, reply, timeout, again);
-				},
-				again(1, error.retryAfterMs),
-			);
+			const repeat = () => this.call(command, reply, timeout, again);
+			timer = this.#clock.setTimeout(repeat, again(1, error.retryAfterMs));
+			this.#replies.set(id, take); // for `close`
 		};
-		const waiting: Waiting = { take };
-		this.#replies.set(id, waiting);
+		this.#replies.set(id, take);
 		try {
 			this.#wire.send({ id, ...command });
 		} catch (e) {
 			return take(undefined, e instanceof RivuletError ? e : new RivuletError(4400, String(e)));
 		}
-		if (timeout !== undefined && this.#replies.has(id)) {
-			const late = new RivuletError(4408, "no reply in time", { temporary: true });
-			waiting.timer = this.#clock.setTimeout(() => take(undefined, late), timeout);
-		}
+		if (!timeout || !this.#replies.has(id)) return;
+		const late = new RivuletError(4408, "no reply in time", { temporary: true });
+		timer = this.#clock.setTimeout(() => take(undefined, late), timeout);
 	}
 
 	/** Asks for a sign of life; `pong` is called with the milliseconds, or nothing at the end. */
-	ping(pong: (ms?: number) => void = () => {}): void {
-		if (this.isLost) return pong();
-		if (this.#pings.length > 16) this.#pings.shift()?.pong(); // it answers none
-		this.#pings.push({ at: this.#clock.now(), pong });
-		this.#wire.send({ ping: {} });
+	ping(pong?: (ms?: number) => void): void {
+		if (this.#pongs.length < 1) {
+			this.#pinged = this.#clock.now();
+			this.#wire.send({ ping: {} });
+		}
+		this.#pongs.push(pong ?? (() => {}));
 	}
 
 	/** After a sleep: is there still somebody? */
@@ -170,7 +158,7 @@ export class Link {
 
 	/** Ends it for it does not come up. */
 	giveUp(): void {
-		this.#end({ code: 1006, reason: "no `connected` in time" }, "probably");
+		this.#end({ code: 1006, reason: "no `connected` in time" }, undefined, true);
 	}
 
 	/** Ends it as if it had been lost. */
@@ -186,19 +174,24 @@ export class Link {
 		this.#clock.clearTimeout(this.#timer);
 		this.#clock.clearTimeout(this.#deadline);
 		this.#wire?.close(code, reason);
-		for (const { pong } of this.#pings.splice(0)) pong();
-		for (const { take } of this.#replies.values()) take(undefined, lost());
+		for (const pong of this.#pongs.splice(0)) pong();
+		for (const take of this.#replies.values()) take(undefined, lost());
 	}
 
 	#event(frame: Frame): void {
 		if (this.isLost) return;
 		this.#alive();
-		if (frame.disconnect) this.#leaving(frame.disconnect);
-		else if (frame.ping) this.#wire.send({ pong: {} });
-		else if (frame.pong) this.#pong();
-		else if (!this.isUp) this.#greeted(frame);
-		else if (frame.id !== undefined) this.#answered(frame.id, frame);
-		else this.#events.push(this, frame);
+		const { id, connected, disconnect, error } = frame;
+		if (disconnect) return this.#end(disconnect, disconnect);
+		if (frame.ping) return this.#wire.send({ pong: {} });
+		if (frame.pong) return this.#pong();
+		const failure = error && errorOf(error);
+		if (this.isUp && id) return this.#replies.get(id)?.(error ? undefined : frame, failure);
+		if (this.isUp) return this.#events.push(this, frame);
+		if (error && id === CONNECT_ID) this.#refusal = failure; // `disconnect` may say more
+		if (!connected) return;
+		if (connected.session || !this.#session) this.#up(connected);
+		else if (id) this.#end({ code: 4422, reason: "the node keeps no sessions" });
 	}
 
 	#alive(): void {
@@ -207,29 +200,9 @@ export class Link {
 	}
 
 	#pong(): void {
-		const ping = this.#pings.shift();
-		if (!ping) return;
-		const ms = this.#heard - ping.at;
-		ping.pong(ms);
-		this.#events.roundTrip(ms);
-	}
-
-	#answered(id: number, frame: Frame): void {
-		const error = frame.error && errorOf(frame.error);
-		this.#replies.get(id)?.take(error ? undefined : frame, error);
-	}
-
-	/** What comes before it counts as connected (P-1.4, P-12.1). */
-	#greeted(frame: Frame): void {
-		const c = frame.connected;
-		if (c && (!this.#session || c.session)) {
-			this.#up(c);
-		} else if (c && frame.id) {
-			this.#end({ code: 4422, reason: "the node keeps no sessions" });
-		} else if (frame.error && frame.id === CONNECT_ID) {
-			this.#refusal = errorOf(frame.error);
-			this.#arm(farewell, () => this.#end({ code: 1006, reason: "" })); // `disconnect` says more
-		}
+		const ms = this.#heard - this.#pinged;
+		if (this.#pongs.length > 0) this.#events.roundTrip(ms);
+		for (const pong of this.#pongs.splice(0)) pong(ms);
 	}
 
 	#up(connected: any): void {
@@ -240,11 +213,6 @@ export class Link {
 		this.isUp = true;
 		this.#listen();
 		this.#events.up(this, connected);
-	}
-
-	#leaving(disconnect: any): void {
-		this.#disconnect = disconnect;
-		this.#arm(farewell, () => this.#end({ code: disconnect.code, reason: disconnect.reason }));
 	}
 
 	/** Waits for the next moment at which silence has a meaning (section 7). */
@@ -269,39 +237,30 @@ export class Link {
 		if (!this.isLost) this.#timer = this.#clock.setTimeout(run, Math.max(ms, 0));
 	}
 
-	#end(end: TransportEnd, blocked: Loss["blocked"] = "perhaps"): void {
+	/** `told` is what the node said before, in `disconnect`. */
+	#end(end: TransportEnd, told?: any, probably?: boolean): void {
 		if (this.isLost) return;
-		const wasUp = this.isUp;
+		const { isUp } = this;
 		this.close();
-		const loss = this.#loss(end);
-		const foreign = !wasUp && !this.#refusal && !this.#disconnect && end.status === undefined;
-		if (foreign && (end.blocked || end.code === 1006)) loss.blocked = blocked;
-		if (wasUp && end.blocked) loss.blocked = "probably"; // it seemed to work
-		this.#events.down(this, loss);
-	}
-
-	#loss(end: TransportEnd): Loss {
-		const { status } = end;
-		const told = this.#disconnect ?? {};
 		const refusal = this.#refusal;
-		const code: number = told.code ?? refusal?.code ?? (status ? 4000 + status : end.code);
+		const { status, blocked, garbled } = end;
+		const code = told ? end.code : (refusal?.code ?? (status ? 4000 + status : end.code));
 		// Of answers over HTTP, all but those that the token is to blame for are worth a return.
 		const comesBack = status ? status !== 401 && status !== 403 : reconnects(code);
-		const retry: boolean = end.garbled ?? told.reconnect ?? refusal?.temporary ?? comesBack;
-		const asked = Math.max(told.retry_after_ms ?? 0, end.retryAfterMs ?? 0);
-		return {
-			error: new RivuletError(
-				refusal?.code ?? code,
-				refusal?.message || told.reason || end.reason || "connection lost",
-				{
-					field: refusal?.field,
-					temporary: retry,
-					retryAfterMs: bounded(Math.max(asked, refusal?.retryAfterMs ?? 0)),
-				},
-			),
-			retry,
+		const temporary = garbled ?? told?.reconnect ?? refusal?.temporary ?? comesBack;
+		const retryAfterMs = Math.max(
+			bounded(told?.retry_after_ms ?? end.retryAfterMs),
+			refusal?.retryAfterMs ?? 0,
+		);
+		const message = refusal?.message || end.reason || "connection lost";
+		const more = { field: refusal?.field, temporary, retryAfterMs };
+		const foreign = blocked || (!isUp && !refusal && !status && code === 1006);
+		this.#events.down(this, {
+			error: new RivuletError(refusal?.code ?? code, message, more),
 			token: [4006, 4201, 4401].includes(code) || refusal?.code === 4401,
-			garbled: end.garbled,
-		};
+			garbled,
+			// One that seemed to work, or let the time go by, is blocked rather than out of luck.
+			blocked: foreign ? (isUp || probably ? 2 : 1) : 0,
+		});
 	}
 }

@@ -15,25 +15,24 @@ export interface Reactions {
 }
 
 /** Whether the browser says that there is no network. */
-export function isOffline(): boolean {
-	return globalThis.navigator?.onLine === false;
-}
+export const isOffline = (): boolean => globalThis.navigator?.onLine === false;
 
 /** Listens until what it returns is called; where there is no page it hears nothing. */
 export function watchPage(to: Reactions): () => void {
-	const page = globalThis.document as Document | undefined;
-	const seen = () => (page?.visibilityState === "hidden" ? to.hide() : to.wake());
-	const heard: [EventTarget | undefined, string, () => void][] = [
-		[globalThis, "online", () => to.wake()],
-		[globalThis, "offline", () => to.offline()],
-		[globalThis, "pagehide", () => to.freeze()],
-		[globalThis, "pageshow", () => to.thaw()],
-		[page, "freeze", () => to.freeze()],
-		[page, "resume", () => to.thaw()],
-		[page, "visibilitychange", seen],
-	];
-	for (const [target, name, react] of heard) target?.addEventListener?.(name, react);
-	return () => {
-		for (const [target, name, react] of heard) target?.removeEventListener?.(name, react);
+	const seen = () => (globalThis.document?.visibilityState === "hidden" ? to.hide() : to.wake());
+	const heard = {
+		online: to.wake,
+		offline: to.offline,
+		pagehide: to.freeze,
+		pageshow: to.thaw,
+		freeze: to.freeze,
+		resume: to.thaw,
+		visibilitychange: seen,
 	};
+	const each = (act: "addEventListener" | "removeEventListener") => {
+		// What is told to the document is seen on its way down from the window.
+		for (const [name, react] of Object.entries(heard)) globalThis[act]?.(name, react, true);
+	};
+	each("addEventListener");
+	return () => each("removeEventListener");
 }

@@ -1,23 +1,18 @@
-// The states of a client and what leads from one to the next. A step that is not in the table
-// does not exist.
+// The states of a client. What is not in the table does not happen.
 
 import type { State } from "./types.js";
 
-/** What happens to a client. */
-export type Step = "connect" | "connected" | "lost" | "disconnect" | "close";
+const lively: State[] = ["retrying", "disconnected", "closed"];
 
-const lively = { lost: "retrying", disconnect: "disconnected", close: "closed" } as const;
-
-const table: Readonly<Record<State, Readonly<Partial<Record<Step, State>>>>> = {
-	initialized: { connect: "connecting", close: "closed" },
-	connecting: { connected: "connected", ...lively },
+/** Which state follows which. */
+const table: Readonly<Record<State, readonly State[]>> = {
+	initialized: ["connecting", "closed"],
+	connecting: ["connected", ...lively],
 	connected: lively,
-	retrying: { connect: "connecting", disconnect: "disconnected", close: "closed" },
-	disconnected: { connect: "connecting", close: "closed" },
-	closed: {},
+	retrying: ["connecting", "disconnected", "closed"],
+	disconnected: ["connecting", "closed"],
+	closed: [],
 };
 
-/** The state after a step; `undefined` where it cannot happen, and nothing is to be done. */
-export function follow(state: State, step: Step): State | undefined {
-	return table[state][step];
-}
+/** Whether the one may follow the other; where not, nothing is to be done. */
+export const follows = (from: State, to: State): boolean => table[from].includes(to);

@@ -1,7 +1,7 @@
 // Whose is what comes on a link (PROTOCOL.md, P-4.4, P-4.9, P-5.6, P-5.7).
 
 import type { Link } from "./connection.js";
-import { offsetOf, Starts } from "./cursor.js";
+import { offsetOf, Places } from "./cursor.js";
 import { toMessage } from "./message.js";
 import { canonical, isPattern, matches } from "./names.js";
 import type { Host, Sub } from "./subscription.js";
@@ -21,6 +21,8 @@ export function inOrder(subs: Iterable<Sub>): Sub[] {
 /** The subscriptions as the node knows them on one link. */
 export class Routes {
 	readonly link: Link;
+	/** Counts the links of the client. */
+	readonly nth: number;
 	readonly #host: Host;
 	/** To channels and to patterns that have begun here, patterns in that order. */
 	readonly #exact = new Map<string, Sub>();
@@ -32,6 +34,7 @@ export class Routes {
 
 	constructor(link: Link, host: Host) {
 		this.link = link;
+		this.nth = ++host.links;
 		this.#host = host;
 	}
 
@@ -58,10 +61,9 @@ export class Routes {
 		}
 	}
 
-	/** `sub` has begun at the positions; `anew` without history, or not where it had stopped. */
-	began(sub: Sub, positions: readonly string[], anew: boolean): void {
-		sub.here = new Starts(positions);
-		if (anew || !sub.first) sub.first = new Starts(positions);
+	/** `sub` has begun at the positions. */
+	began(sub: Sub, positions: readonly string[]): void {
+		sub.here = new Places(sub.pattern, positions);
 		this.forget(sub);
 		if (sub.pattern) this.#patterns.push(sub);
 		else this.#exact.set(sub.channel, sub);

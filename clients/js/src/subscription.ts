@@ -2,7 +2,7 @@
 
 import type { Backoff } from "./backoff.js";
 import { errorOf, resubscribes } from "./codes.js";
-import { Places, Seen, type Starts } from "./cursor.js";
+import { Places, Seen } from "./cursor.js";
 import { Acks } from "./durable.js";
 import { RivuletError } from "./errors.js";
 import { Hold } from "./hold.js";
@@ -55,6 +55,8 @@ export interface Host {
 	readonly storage: PositionStorage | undefined;
 	readonly subs: Subs;
 	readonly holds: Set<Hold>;
+	/** How many links there were. */
+	links: number;
 	/** Where the node is told, while connected. */
 	routes: Routes | undefined;
 	remove(sub: Sub): unknown;
@@ -78,9 +80,8 @@ export class Sub<T = any> implements Subscription<T> {
 	readonly channel: string;
 	readonly pattern: boolean;
 	readonly ready: Promise<void>;
-	/** Where it began, and where it began on this link; by `Routes`. */
-	first: Starts | undefined;
-	here: Starts | undefined;
+	/** Where it began on this link; by `Routes`. */
+	here: Places | undefined;
 	state: SubscriptionState = "idle";
 	/** In `paused`: the node has confirmed. */
 	released = false;
@@ -239,7 +240,7 @@ export class Sub<T = any> implements Subscription<T> {
 	#subscribed(routes: Routes, e: any): void {
 		const positions: string[] = e.positions ?? [e.position ?? ""];
 		if (this.state === "subscribing") return this.#begin(routes, e, positions);
-		routes.began(this, positions, false); // nobody wants it any more, or not now
+		routes.began(this, positions); // nobody wants it any more, or not now
 		if (this.state === "paused") this.letGo(routes);
 		else routes.leave(this, () => {});
 	}
@@ -252,7 +253,7 @@ export class Sub<T = any> implements Subscription<T> {
 		this.#failures = 0;
 		this.#behind = undefined;
 		if (!e.recovered) this.#seen.forget();
-		routes.began(this, positions, !resumed || !e.recovered);
+		routes.began(this, positions);
 		// A durable session may begin before what was received: that is left out then.
 		const places = this.#acks && this.#began && e.recovered ? [] : positions;
 		this.#acks?.begun(!e.recovered);
@@ -317,7 +318,8 @@ export class Sub<T = any> implements Subscription<T> {
 		if (update.type !== "caught_up" && this.#full(routes)) return;
 		if (update.type === "message") {
 			if (this.#seen.has(update.message)) return this.#acknowledge();
-			this.#seen.note(update.message);
+			const start = this.here?.offset(update.message.position) ?? 0;
+			this.#seen.note(update.message, start, routes.nth);
 			this.#host.tell("message", update.message);
 		}
 		this.#received.set(places);
@@ -330,8 +332,7 @@ export class Sub<T = any> implements Subscription<T> {
 		if (!this.#listens(routes)) return;
 		if (channel === this.channel) {
 			this.#seen.forget();
-			this.here?.move([position]);
-			this.first?.move([position]);
+			this.here?.set([position]);
 			if (reason === "log_changed") this.#acks?.forget();
 		} else {
 			this.#seen.forget(channel);
@@ -351,9 +352,9 @@ export class Sub<T = any> implements Subscription<T> {
 		if (this.#listens(routes)) this.#received.set([position]);
 	}
 
-	/** Whether the message, which lies after the place where this began, was seen by it. */
+	/** Whether it had the message. */
 	had(message: Message): boolean {
-		return this.first?.before(message.position, message.offset) === true && this.#seen.has(message);
+		return this.#seen.had(message);
 	}
 
 	#listens(routes: Routes): boolean {

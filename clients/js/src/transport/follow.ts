@@ -29,13 +29,8 @@ export interface Group {
 	heard: number;
 }
 
-/** Follows `list` until `stop`, or throws. */
-export type Follow = (
-	subs: Subs,
-	group: Group,
-	list: Sub[],
-	stop: AbortController,
-) => Promise<void>;
+/** Follows `list` until it is told not to, or throws. */
+export type Follow = (subs: Subs, group: Group, list: Sub[], until: AbortSignal) => Promise<void>;
 
 /** What subscriptions need of their transport. */
 export interface Host {
@@ -71,7 +66,10 @@ export class Subs {
 
 	close(): void {
 		this.#subs.clear();
-		for (const group of this.#groups) this.requests.clock.clearTimeout(group.timer);
+		for (const group of this.#groups) {
+			this.requests.clock.clearTimeout(group.timer);
+			group.stop?.abort();
+		}
 	}
 
 	/** Subscribes and answers the command. */
@@ -127,10 +125,10 @@ export class Subs {
 	}
 
 	/** What there is after the positions of `list`, or comes in so many seconds. */
-	async poll(list: Sub[], seconds: number, at = positions(list), stop?: AbortController) {
+	async poll(list: Sub[], seconds: number, at = positions(list), until?: AbortSignal) {
 		const path = `/v1/poll?timeout=${seconds}${channels(list)}${at}`;
 		const ms = patience + seconds * 1000;
-		return read(await this.requests.ask(path, { ms, ...(stop && { stop }) }), "body");
+		return read(await this.requests.ask(path, { ms, until }), "body");
 	}
 
 	/** Polls one alone, so that what is said is said of it. Returns whether there is more. */
@@ -222,7 +220,7 @@ export class Subs {
 		const stop = new AbortController();
 		group.stop = stop;
 		group.heard = this.requests.clock.now();
-		this.#follow(this, group, list, stop).catch((e) => {
+		this.#follow(this, group, list, stop.signal).catch((e) => {
 			if (group.stop === stop) this.#host.work(() => this.#refused(group, list, e));
 		});
 	}

@@ -9,13 +9,13 @@ const wait = 25;
 /** Milliseconds before the next request, after an answer without anything that came too soon. */
 const pause = 1000;
 
-const follow: Follow = async (subs, group, list, stop) => {
+const follow: Follow = async (subs, group, list, until) => {
 	const { clock } = subs.requests;
 	let at = positions(list);
-	while (!stop.signal.aborted) {
+	while (!until.aborted) {
 		const asked = clock.now();
-		const data = await subs.poll(list, wait, at, stop);
-		if (stop.signal.aborted) return;
+		const data = await subs.poll(list, wait, at, until);
+		if (until.aborted) return;
 		subs.alive(group);
 		if (!data.recovered && list.length > 1) {
 			// It does not say which of them has lost messages.
@@ -27,7 +27,14 @@ const follow: Follow = async (subs, group, list, stop) => {
 		// It is of all of them, also of those of which nothing came.
 		at = `&position=${encodeURIComponent(data.position)}`;
 		if (!data.messages.length && !data.more && clock.now() - asked < pause)
-			await new Promise<void>((resolve) => clock.setTimeout(resolve, pause));
+			await new Promise<void>((resolve) => {
+				const over = () => {
+					clock.clearTimeout(timer);
+					resolve();
+				};
+				const timer = clock.setTimeout(over, pause);
+				until.onabort = over;
+			});
 	}
 };
 

@@ -6,11 +6,14 @@ import { checked, Failure, object, problem } from "./answer.js";
 /** Milliseconds in which a request is answered. */
 export const patience = 30_000;
 
-/** A request, how many milliseconds it may take, and what stops it. */
-export interface Init extends RequestInit {
+/** A request, how many milliseconds it may take, and what stops it; its `onabort` is used. */
+export interface Init extends Omit<RequestInit, "signal"> {
 	ms?: number;
-	stop?: AbortController;
+	until?: AbortSignal | undefined;
 }
+
+/** Takes an answer, and calls `begun` when it need not hurry any more. */
+export type Read<T> = (r: Response, signal: AbortSignal, begun: () => void) => Promise<T>;
 
 export class Requests {
 	/** That of the requests from now on. */
@@ -36,15 +39,15 @@ export class Requests {
 		for (const stop of this.#stops) stop.abort();
 	}
 
-	/** One request. `read` takes the answer, and calls `begun` when it need not hurry any more. */
-	async request<T>(
-		path: string,
-		type: string,
-		read: (r: Response, begun: () => void) => Promise<T>,
-		{ ms = patience, stop = new AbortController(), headers, ...init }: Init,
-	): Promise<T> {
-		if (this.closed) throw new Failure({ code: 1006, reason: "closed" });
+	/** One request for an answer of the media type. */
+	async request<T>(path: string, type: string, read: Read<T>, init: Init): Promise<T> {
+		const { ms = patience, until, headers, ...rest } = init;
+		if (this.closed || until?.aborted) throw new Failure({ code: 1006, reason: "closed" });
 		const { clock, token } = this;
+		const stop = new AbortController();
+		const { signal } = stop;
+		// No listener, of which a signal would keep all that it ever had.
+		if (until) until.onabort = () => stop.abort();
 		let late = false;
 		const timer = clock.setTimeout(() => {
 			late = true;
@@ -55,14 +58,14 @@ export class Requests {
 		try {
 			const send = this.#fetch; // which must not be called as a method
 			const r = await send(this.#base + path, {
-				...init,
+				...rest,
 				headers: { ...headers, ...(token && { authorization: `Bearer ${token}` }) },
-				signal: stop.signal,
+				signal,
 				cache: "no-store",
 				credentials: "omit",
 				redirect: "manual",
 			});
-			return await read(await checked(r, type, stop.signal), begun);
+			return await read(await checked(r, type, signal), signal, begun);
 		} catch (e) {
 			const reason = "no answer in time";
 			throw late ? new Failure({ code: 1006, reason }, problem(4408, reason)) : e;
@@ -74,9 +77,7 @@ export class Requests {
 
 	/** The data of an answer in JSON. */
 	async ask(path: string, init: Init = {}): Promise<any> {
-		const { stop = new AbortController() } = init;
-		const read = (r: Response) => object(r, stop.signal);
-		const { data } = await this.request(path, "application/json", read, { ...init, stop });
+		const { data } = await this.request(path, "application/json", object, init);
 		this.#alive();
 		return data;
 	}

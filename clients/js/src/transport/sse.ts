@@ -6,17 +6,18 @@ import type { OpenTransport } from "../types.js";
 import { Failure, mostText, pump, tooLarge } from "./answer.js";
 import { channels, type Follow, positions, type Sub, type Subs } from "./follow.js";
 import { Http } from "./http.js";
+import type { Read } from "./requests.js";
 
 /** Milliseconds in which a stream begins; a node says something at once. */
 const mostDelay = 10_000;
 
-const follow: Follow = async (subs, group, list, stop) => {
+const follow: Follow = async (subs, group, list, until) => {
 	const on = events(subs, list);
 	const path = `/v1/events?${(channels(list) + positions(list)).slice(1)}`;
 	let begun = false;
-	const stream = async (r: Response, hurry: () => void) => {
+	const stream: Read<void> = async (r, signal, hurry) => {
 		const feed = reader(on);
-		await pump(r, stop.signal, (text) => {
+		await pump(r, signal, (text) => {
 			hurry();
 			begun = true;
 			subs.alive(group);
@@ -24,7 +25,7 @@ const follow: Follow = async (subs, group, list, stop) => {
 		});
 	};
 	try {
-		await subs.requests.request(path, "text/event-stream", stream, { ms: mostDelay, stop });
+		await subs.requests.request(path, "text/event-stream", stream, { ms: mostDelay, until });
 	} catch (e) {
 		// The node answers, but this does not come: something in between keeps it.
 		if (begun || !(e instanceof Failure && e.error?.code === 4408)) throw e;

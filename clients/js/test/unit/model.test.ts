@@ -281,15 +281,15 @@ describe("every message once, in order", () => {
 	});
 });
 
-/** Who misses a message, and had nobody else take it, was told of a gap. */
+/** Of a message that came to nobody, one of those who listened was told of a gap. */
 function told(world: World): void {
 	const came = new Set(world.watched.flatMap((w) => w.got.map((m) => m.data)));
 	world.published.forEach((channel, n) => {
 		if (came.has(n)) return;
-		for (const w of world.watched) {
-			if (!covers(w.name, channel) || w.since < 0 || w.since > n) continue;
-			const gaps = w.updates.filter((u) => u.type === "gap").length;
-			expect(gaps, `${w.name} misses ${n} of ${channel}`).toBeGreaterThan(0);
-		}
+		const listened = world.watched.filter(
+			(w) => covers(w.name, channel) && w.since >= 0 && w.since <= n,
+		);
+		const gaps = listened.flatMap((w) => w.updates).filter((u) => u.type === "gap").length;
+		if (listened.length > 0) expect(gaps, `${n} of ${channel} is missing`).toBeGreaterThan(0);
 	});
 }
