@@ -233,9 +233,10 @@ async function play(ops: Op[]): Promise<World> {
 }
 
 const runs = Number(process.env.FC_RUNS ?? 150);
+const timeout = 60_000 + runs * 200;
 
 describe("every message once, in order", () => {
-	test("of subscriptions that do not overlap", { timeout: 60_000 }, async () => {
+	test("of subscriptions that do not overlap", { timeout }, async () => {
 		await fc.assert(
 			fc.asyncProperty(plays(arbitraryOp), async (ops) => {
 				const apart = ops.filter((o) => o.op !== "subscribe" || o.name < channels.length);
@@ -249,7 +250,7 @@ describe("every message once, in order", () => {
 		);
 	});
 
-	test("of overlapping ones too, whichever gets it", { timeout: 120_000 }, async () => {
+	test("of overlapping ones too, whichever gets it", { timeout }, async () => {
 		await fc.assert(
 			fc.asyncProperty(plays(arbitraryOp), async (ops) => {
 				const steady = ops.filter((o) => o.op !== "unsubscribe");
@@ -264,7 +265,7 @@ describe("every message once, in order", () => {
 		);
 	});
 
-	test("or a gap is told, where the log lost some", { timeout: 60_000 }, async () => {
+	test("or a gap is told, where the log lost some", { timeout }, async () => {
 		const ops = plays(
 			fc.oneof({ weight: 8, arbitrary: arbitraryOp }, { weight: 1, arbitrary: lossOp }),
 		);

@@ -223,13 +223,13 @@ export class FakeNode {
 
 	#deliver(c: Connection): boolean {
 		const all = c.subs.flatMap((sub) => sub.cursors.map((cursor) => ({ sub, cursor })));
+		for (const { sub, cursor } of all) {
+			const { epoch, trimmed } = cursor.stream;
+			if (cursor.epoch !== epoch || cursor.at < trimmed) return this.#gap(c, sub, cursor);
+		}
 		for (let i = 0; i < all.length; i++) {
 			const { sub, cursor } = all[c.turn++ % all.length] as (typeof all)[number];
-			const { stream } = cursor;
-			if (cursor.epoch !== stream.epoch || cursor.at < stream.trimmed) {
-				return this.#gap(c, sub, cursor);
-			}
-			const entry = stream.after(cursor.at);
+			const entry = cursor.stream.after(cursor.at);
 			if (entry) return this.#message(c, sub, cursor, entry);
 		}
 		const sub = c.subs.find((s) => s.behind);
