@@ -67,6 +67,9 @@ class CutSocket implements WebSocketLike {
 	}
 }
 
+const isStream = (r: Response): boolean =>
+	r.headers.get("Content-Type")?.startsWith("text/event-stream") === true;
+
 export class Cut {
 	#on = false;
 	readonly #open = new Set<() => void>();
@@ -110,7 +113,8 @@ export class Cut {
 		};
 		try {
 			const response = await fetch(input, { ...init, signal: request.signal });
-			if (!response.body) {
+			// Others are here as a whole a moment after their headers.
+			if (!response.body || !isStream(response)) {
 				done();
 				return response;
 			}
