@@ -127,8 +127,6 @@ func insecurities(cfg Config) []string {
 			"always avoids that and costs throughput")
 	}
 	list = append(list, exposedFiles(cfg)...)
-	list = append(list, cfg.limitWarnings()...)
-	list = append(list, cfg.operatorWarnings()...)
 	list = append(list, cfg.hookInsecurities()...)
 	for _, w := range cfg.Webhooks {
 		if w.Insecure && strings.HasPrefix(w.URL, "http:") {
