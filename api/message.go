@@ -379,8 +379,9 @@ func isToken(s string) bool {
 }
 
 // clip bounds what an error repeats of its input.
-func clip(s string) string {
-	const most = 64
+func clip(s string) string { return clipTo(s, 64) }
+
+func clipTo(s string, most int) string {
 	if len(s) <= most {
 		return s
 	}

@@ -283,7 +283,7 @@ func (a *api) revoke(ctx context.Context, x *exchange) error {
 	if err := x.object(&req, "token_id, user, issued_before, expires and reason"); err != nil {
 		return err
 	}
-	x.note(slog.String("token_id", clip(req.TokenID)), slog.String("user", clip(req.User)))
+	x.noteRevocation(req)
 	r := auth.Revocation{TokenID: req.TokenID, User: req.User, Reason: req.Reason, By: x.who()}
 	var err error
 	if r.IssuedBefore, err = timeOf("issued_before", req.IssuedBefore, 1); err != nil {
@@ -324,7 +324,7 @@ func (a *api) restore(ctx context.Context, x *exchange) error {
 		return badInput("query", "must be one of token_id=, user= and everybody=true")
 	}
 	r := auth.Revocation{TokenID: params.Get("token_id"), User: params.Get("user")}
-	x.note(slog.String("token_id", clip(r.TokenID)), slog.String("user", clip(r.User)))
+	x.noteRevocation(revocationJSON{TokenID: r.TokenID, User: r.User})
 	for name, most := range map[string]int{"token_id": auth.MaxTokenIDBytes, "user": auth.MaxSubjectBytes} {
 		if value := params.Get(name); params.Has(name) && (value == "" || len(value) > most) {
 			return badInput(name, "must have 1 to "+strconv.Itoa(most)+" bytes")

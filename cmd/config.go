@@ -38,6 +38,8 @@ type Config struct {
 	// sources is what has set a key, where it has another name: --sync, or
 	// environment: RIVULET_SYNC.
 	sources map[string]string
+	// secretsIn is the file, where it has secrets.
+	secretsIn string
 }
 
 // ServerConfig is about the HTTP listener.
@@ -114,6 +116,8 @@ type AuthConfig struct {
 	Keys   []KeyConfig    `yaml:"keys"`
 	// MaxTokenLifetime refuses tokens that live longer.
 	MaxTokenLifetime Duration `yaml:"max_token_lifetime"`
+	// IATOptional takes tokens that do not say when they were issued.
+	IATOptional bool `yaml:"iat_optional"`
 	// ConnectHook is asked about every connection of a client.
 	ConnectHook ConnectHookConfig `yaml:"connect_hook"`
 	// Certificates are publishers known by their client certificates.

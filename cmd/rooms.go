@@ -51,6 +51,7 @@ func (c Config) authConfig() (auth.Config, error) {
 			Leeway:         time.Duration(h.Leeway),
 		},
 		MaxTokenLifetime: time.Duration(c.Auth.MaxTokenLifetime),
+		IATOptional:      c.Auth.IATOptional,
 	}
 	for _, k := range c.Auth.Keys {
 		cfg.Keys = append(cfg.Keys, auth.KeyConfig{Name: k.Name, SHA256: k.SHA256, Capabilities: k.Capabilities})

@@ -212,6 +212,9 @@ func tokenWarnings(c AuthConfig, a auth.Config) []string {
 			warn("auth.tokens[%d].jwks_url: is not encrypted; what runs on this machine can answer in the issuer's place", i)
 		}
 	}
+	if a.IATOptional {
+		warn("auth.iat_optional: a token without iat outlives its revocation if it was made for longer than auth.max_token_lifetime, which nobody can know; have the issuers set iat")
+	}
 	if a.MaxTokenLifetime > 7*defaultTokenLifetime {
 		warn("auth.max_token_lifetime: a token that is stolen is good for up to %v; short tokens that are refreshed are safer", Duration(a.MaxTokenLifetime))
 	}
