@@ -75,6 +75,7 @@ func New(cfg Config, metrics *Metrics, logger *slog.Logger) *Hook {
 }
 
 func newClient(cfg Config) *http.Client {
+	alive := max(cfg.Timeout, time.Second)
 	return &http.Client{
 		Transport: &http.Transport{
 			Proxy:                  nil, // the environment decides nothing of whom is asked
@@ -86,6 +87,9 @@ func newClient(cfg Config) *http.Client {
 			IdleConnTimeout:        idleConns,
 			TLSHandshakeTimeout:    cfg.Timeout,
 			MaxResponseHeaderBytes: maxAnswer,
+			// One connection serves all of HTTP/2, and one that has died without a word would be
+			// asked until TCP gives it up, many minutes later.
+			HTTP2: &http.HTTP2Config{SendPingTimeout: alive, PingTimeout: alive},
 		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
@@ -111,6 +115,9 @@ func (h *Hook) settings() gobreaker.Settings {
 		},
 		OnStateChange: func(_ string, from, to gobreaker.State) {
 			h.metrics.state.Set(float64(to))
+			if to == gobreaker.StateOpen {
+				h.client.CloseIdleConnections() // who is asked next may be reached by new ones
+			}
 			h.log.Warn("hook changed its state", slog.String("from", from.String()), slog.String("to", to.String()))
 		},
 	}

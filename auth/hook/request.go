@@ -76,7 +76,7 @@ func (h *Hook) request(parent context.Context, q Question) ([]Verdict, error) {
 		verdicts, err := h.attempt(ctx, body, len(q.Keys))
 		_, again := errors.AsType[*temporaryError](err)
 		switch {
-		case err != nil && parent.Err() != nil:
+		case err != nil && over(parent):
 			return nil, errGivenUp
 		case err == nil || !again || attempt >= h.cfg.Retries || ctx.Err() != nil:
 			return verdicts, err
@@ -88,6 +88,13 @@ func (h *Hook) request(parent context.Context, q Question) ([]Verdict, error) {
 			pause.Stop()
 		}
 	}
+}
+
+// over reports whether the caller's own time has ended. A connection that is being made
+// knows of its end a moment before the context does.
+func over(ctx context.Context) bool {
+	end, ok := ctx.Deadline()
+	return ctx.Err() != nil || ok && !time.Now().Before(end)
 }
 
 func (h *Hook) attempt(ctx context.Context, body []byte, items int) ([]Verdict, error) {
