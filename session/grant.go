@@ -278,12 +278,18 @@ func (s *Session) unaskedAnswer(n fanout.Notice) (done, ok bool) {
 	case n.Token&unasked == 0 || n.Token&watching != 0:
 		return false, false
 	}
+	if n.Kind != fanout.NoticeFailed {
+		// Messages may follow, also where another has taken its place or it was ended
+		// meanwhile, of which the hub tells later; but a membership is not told to be another's.
+		if st := s.seatOf(n.Channel); st == nil || !st.open.Load() {
+			return false, false
+		}
+		s.answered(n.Token)
+		return true, true
+	}
 	if token, _ := s.joined(n.Channel); token != n.Token {
 		s.answered(n.Token)
 		return true, true // another has taken its place, or it was ended meanwhile
-	}
-	if n.Kind != fanout.NoticeFailed {
-		return false, false
 	}
 	s.forget(n.Channel, n.Token)
 	s.answered(n.Token)
