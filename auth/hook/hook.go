@@ -206,11 +206,12 @@ func (h *Hook) instead(q Question, err error) ([]Verdict, error) {
 // warn tells an operator why a hook fails, once in a while: what the service says in return
 // to each of many questions is mostly the same.
 func (h *Hook) warn(what string, err error) {
-	now, level := time.Now().UnixNano(), slog.LevelDebug
-	if last := h.warned.Load(); (last == 0 || now-last >= int64(warnEvery)) && h.warned.CompareAndSwap(last, now) {
-		level = slog.LevelWarn
+	now, last := time.Now().UnixNano(), h.warned.Load()
+	if (last == 0 || now-last >= int64(warnEvery)) && h.warned.CompareAndSwap(last, now) {
+		h.log.Warn(what, slog.Any("err", err))
+		return
 	}
-	h.log.Log(context.Background(), level, what, slog.Any("err", err))
+	h.log.Debug(what, slog.Any("err", err))
 }
 
 // refused is what is answered where the service works and refuses the request: a no to the
