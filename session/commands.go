@@ -295,8 +295,8 @@ func unsubscribe(ctx context.Context, s *Session, cmd *protocol.Command) error {
 		return err
 	}
 	client := s.subscriber()
-	if _, here := s.joined(c); !here && (waited || kept) { // it was subscribed in an earlier connection
-		s.push(&protocol.Event{ID: cmd.ID, Unsubscribed: &protocol.UnsubscribedEvent{Channel: c.String()}})
+	if _, here := s.joined(c); !here && (waited || kept) { // or it was subscribed in an earlier connection
+		s.unsubscribeInVain(cmd.ID, c)
 		return nil
 	}
 	if client == nil {
@@ -309,6 +309,19 @@ func unsubscribe(ctx context.Context, s *Session, cmd *protocol.Command) error {
 		return err
 	}
 	return nil
+}
+
+// unsubscribeInVain answers an unsubscribe from what has not begun on this connection, behind
+// all that an earlier subscription still delivers, whose end the hub may not have come to.
+func (s *Session) unsubscribeInVain(id uint64, c fanout.Channel) {
+	if hub, ok := s.subscriber().(checker); ok && s.mayAsk() {
+		s.mu.Lock()
+		token := s.askLocked(id, vain)
+		s.mu.Unlock()
+		hub.Check(token, c, fanout.Position{}, "")
+		return
+	}
+	s.push(&protocol.Event{ID: id, Unsubscribed: &protocol.UnsubscribedEvent{Channel: c.String()}})
 }
 
 func publish(ctx context.Context, s *Session, cmd *protocol.Command) error {

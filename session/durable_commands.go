@@ -191,6 +191,9 @@ func (s *Session) ackPosition(ctx context.Context, c fanout.Channel, a *protocol
 // checked moves the place on whose acknowledgement is right.
 func (s *Session) checked(n fanout.Notice) bool {
 	id := s.answered(n.Token)
+	if n.Token&vain != 0 {
+		return s.push(&protocol.Event{ID: id, Unsubscribed: &protocol.UnsubscribedEvent{Channel: n.Channel.String()}})
+	}
 	if n.Err != nil {
 		s.reply(id, n.Err)
 		return true

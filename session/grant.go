@@ -36,6 +36,8 @@ const (
 	// those of the client's own that take the place of one.
 	unasked uint64 = 1 << 61
 	took    uint64 = 1 << 60
+	// vain marks those of unsubscribes that end nothing at the hub.
+	vain uint64 = 1 << 59
 )
 
 // authorise is what lets a subscription begin: the connection's own claims, or those of

@@ -189,6 +189,8 @@ func TestRightsThatEndWhileAHookThinks(t *testing.T) {
 type lateHub struct {
 	session.Subscriber
 
+	sink fanout.Sink
+
 	mu    sync.Mutex // guards the following
 	asked []func() error
 }
@@ -206,6 +208,21 @@ func (h *lateHub) Subscribe(req fanout.SubscribeRequest) error {
 
 func (h *lateHub) Unsubscribe(token uint64, c fanout.Channel) error {
 	return h.later(func() error { return h.Subscriber.Unsubscribe(token, c) })
+}
+
+func (h *lateHub) Check(token uint64, c fanout.Channel, _ fanout.Position, _ string) {
+	_ = h.later(func() error {
+		h.sink.Notify(fanout.Notice{Kind: fanout.NoticeChecked, Token: token, Channel: c, Err: fanout.ErrNotSubscribed})
+		return nil
+	})
+}
+
+// of makes the connection's place at a hub a late one.
+func (h *lateHub) of(hub func(fanout.Sink) session.Subscriber) func(fanout.Sink) session.Subscriber {
+	return func(sink fanout.Sink) session.Subscriber {
+		h.Subscriber, h.sink = hub(sink), sink
+		return h
+	}
 }
 
 // do does the first of what waits.
@@ -238,11 +255,7 @@ func TestNoMessageBeforeSubscribed(t *testing.T) {
 			named.Channels = []string{"chat:a"}
 			late := &lateHub{}
 			n := startWith(t, nil, hubtest.Tokens{Known: map[string]auth.Claims{"named": named}}, func(s *session.Services) {
-				hub := s.NewClient
-				s.NewClient = func(sink fanout.Sink) session.Subscriber {
-					late.Subscriber = hub(sink)
-					return late
-				}
+				s.NewClient = late.of(s.NewClient)
 			})
 			c := n.dial(t, "?token=named", nil)
 			c.next()
@@ -272,4 +285,40 @@ func TestNoMessageBeforeSubscribed(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestNoMessageAfterUnsubscribed: an unsubscribe that takes back a question is answered behind
+// what an earlier subscription still delivers, whose end the hub has not come to.
+func TestNoMessageAfterUnsubscribed(t *testing.T) {
+	h, late := newThinker(true), &lateHub{}
+	n := startWith(t, nil, mayAll(t), func(s *session.Services) { s.Subscribe, s.NewClient = h, late.of(s.NewClient) })
+	c := n.dial(t, "?token=ann", nil)
+	c.next()
+	c.send(`{"id":1,"subscribe":{"channel":"slow:a"}}`)
+	h.free <- struct{}{}
+	late.do(t)
+	if ev := c.next(); ev.ID != 1 || ev.Subscribed == nil {
+		t.Fatalf("got %s", show(ev))
+	}
+	<-h.asked
+	c.send(`{"id":2,"unsubscribe":{"channel":"slow:a"}}`)
+	c.send(`{"id":3,"subscribe":{"channel":"slow:a"}}`)
+	<-h.asked
+	c.send(`{"id":4,"unsubscribe":{"channel":"slow:a"}}`)
+	c.send(`{"id":5,"ping":{}}`)
+	if ev := c.next(); ev.ID != 5 {
+		t.Fatalf("got %s, though the hub has ended nothing", show(ev))
+	}
+	n.hub.Publish("slow:a", `1`)
+	if ev := c.next(); ev.Message == nil {
+		t.Fatalf("got %s", show(ev))
+	}
+	for _, id := range []uint64{2, 4} {
+		late.do(t)
+		if ev := c.next(); ev.ID != id || ev.Unsubscribed == nil {
+			t.Fatalf("got %s, want unsubscribed to command %d", show(ev), id)
+		}
+	}
+	close(h.free)
+	c.wantError(3, protocol.ErrorNotFound, "channel")
 }
