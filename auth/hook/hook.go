@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -198,20 +199,20 @@ func (h *Hook) instead(q Question, err error) ([]Verdict, error) {
 		h.metrics.givenUp.Inc()
 	default:
 		h.metrics.failed.Inc()
-		h.warn("hook gives no answer", err)
+		h.warn(err)
 	}
 	return nil, ErrUnavailable
 }
 
 // warn tells an operator why a hook fails, once in a while: what the service says in return
 // to each of many questions is mostly the same.
-func (h *Hook) warn(what string, err error) {
+func (h *Hook) warn(err error) {
 	now, last := time.Now().UnixNano(), h.warned.Load()
 	if (last == 0 || now-last >= int64(warnEvery)) && h.warned.CompareAndSwap(last, now) {
-		h.log.Warn(what, slog.Any("err", err))
+		h.log.Warn("hook gives no answer", slog.Any("err", err))
 		return
 	}
-	h.log.Debug(what, slog.Any("err", err))
+	h.log.Debug("hook gives no answer", slog.Any("err", err))
 }
 
 // refused is what is answered where the service works and refuses the request: a no to the
@@ -220,7 +221,7 @@ func (h *Hook) refused(q Question, r *refusal) ([]Verdict, error) {
 	switch {
 	case r.misplaced():
 		h.metrics.failed.Inc()
-		h.warn("hook refuses requests: look at its url and secret", r)
+		h.warn(fmt.Errorf("%w: look at its url and secret", r))
 		return nil, ErrUnavailable
 	case len(q.Keys) > 1:
 		return nil, ErrTogether
