@@ -23,6 +23,24 @@ func isAudited(rt route) bool {
 // note adds to the exchange's line in the audit log what its path does not say.
 func (x *exchange) note(attrs ...slog.Attr) { x.noted = append(x.noted, attrs...) }
 
+// noteRevocation notes whose tokens a revocation is about: one token, or those of a user or
+// of everybody that were issued before a time. A token in place of its ID is cut before its
+// signature begins.
+func (x *exchange) noteRevocation(r revocationJSON) {
+	switch {
+	case r.TokenID != "":
+		x.note(slog.String("token_id", clip(r.TokenID)))
+	case r.User == "":
+		x.note(slog.Bool("everybody", true))
+	}
+	if r.User != "" {
+		x.note(slog.String("user", clipTo(r.User, auth.MaxSubjectBytes)))
+	}
+	if r.IssuedBefore != 0 {
+		x.note(slog.Int64("issued_before", r.IssuedBefore))
+	}
+}
+
 // maxAuditedPath bounds what a line of the audit log says of the request, in bytes.
 const maxAuditedPath = 512
 

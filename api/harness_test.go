@@ -163,9 +163,11 @@ type harness struct {
 	log     *fakeLog
 	people  *fakePeople
 	auth    api.Authenticator
+	limits  api.Limits // nil: there are none
 	cfg     api.Config
 	reg     *prometheus.Registry
 	logged  bytes.Buffer
+	json    bool // it is logged as JSON
 
 	sessions fakeSessions
 	webhooks fakeWebhooks
@@ -190,12 +192,17 @@ func newHarness(tb testing.TB, change ...func(*harness)) *harness {
 			_, _ = io.WriteString(w, name+map[bool]string{true: " can hijack"}[hijacker])
 		})
 	}
+	options := &slog.HandlerOptions{Level: slog.LevelDebug}
+	var logs slog.Handler = slog.NewTextHandler(&h.logged, options)
+	if h.json {
+		logs = slog.NewJSONHandler(&h.logged, options)
+	}
 	h.handler = api.New(h.cfg, api.Deps{
 		Publisher: h.log, Purger: h.log, Scheduler: h.log, Groups: h.log, History: h.log, Readiness: h.log, Auth: h.auth,
 		Presence: h.people, Tail: h.people, Users: h.people,
 		Metrics: h.reg, WebSocket: elsewhere("websocket"), Events: elsewhere("events"), Poll: elsewhere("poll"),
-		Sessions: &h.sessions, SessionControl: &h.sessions, Webhooks: &h.webhooks, Trust: &h.trust, Origins: h.origins,
-	}, slog.New(slog.NewTextHandler(&h.logged, &slog.HandlerOptions{Level: slog.LevelDebug})), h.reg)
+		Sessions: &h.sessions, SessionControl: &h.sessions, Webhooks: &h.webhooks, Trust: &h.trust, Limits: h.limits, Origins: h.origins,
+	}, slog.New(logs), h.reg)
 	return h
 }
 

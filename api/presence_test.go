@@ -22,6 +22,7 @@ type fakePeople struct {
 	user    string
 	ended   *protocol.DisconnectEvent
 	nothing bool // no namespace has presence
+	err     error
 }
 
 func (p *fakePeople) Has(fanout.Channel) bool { return !p.nothing }
@@ -31,7 +32,7 @@ func (p *fakePeople) Page(_ context.Context, q fanout.PresenceQuery) (fanout.Pre
 	if p.nothing {
 		return fanout.PresencePage{}, fanout.ErrNoPresence
 	}
-	return p.page, nil
+	return p.page, p.err
 }
 
 func (p *fakePeople) Channels(_ context.Context, q fanout.ChannelsQuery) (page fanout.ChannelsPage, err error) {
@@ -45,13 +46,15 @@ func (p *fakePeople) Channels(_ context.Context, q fanout.ChannelsQuery) (page f
 		}
 		page.Channels = append(page.Channels, o)
 	}
-	return page, nil
+	return page, p.err
 }
 
-func (p *fakePeople) Clients(context.Context, fanout.Channel) (int, bool, error) { return 7, true, nil }
+func (p *fakePeople) Clients(context.Context, fanout.Channel) (int, bool, error) {
+	return 7, true, p.err
+}
 
 func (p *fakePeople) Last(context.Context, fanout.Channel) (fanout.Position, error) {
-	return p.last, nil
+	return p.last, p.err
 }
 
 func (p *fakePeople) Connections(_ context.Context, user string) session.Connections {

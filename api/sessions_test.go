@@ -17,6 +17,7 @@ type fakeSessions struct {
 	asked   string
 	reset   []fanout.SessionChannel
 	deleted fanout.SessionID
+	err     error
 }
 
 func (f *fakeSessions) record(name string) *fanout.SessionRecord {
@@ -30,7 +31,9 @@ func (f *fakeSessions) record(name string) *fanout.SessionRecord {
 }
 
 func (f *fakeSessions) List(_ context.Context, user string, after uint64, limit int) ([]*fanout.SessionRecord, uint64, error) {
-	f.asked = fmt.Sprint(user, " ", after, " ", limit)
+	if f.asked = fmt.Sprint(user, " ", after, " ", limit); f.err != nil {
+		return nil, 0, f.err
+	}
 	if after >= 12 {
 		return nil, 0, nil
 	}
@@ -41,7 +44,7 @@ func (f *fakeSessions) Get(_ context.Context, id fanout.SessionID) (*fanout.Sess
 	if id.Name != "phone-1" {
 		return nil, fanout.ErrNoSession
 	}
-	return f.record(id.Name), nil
+	return f.record(id.Name), f.err
 }
 
 func (f *fakeSessions) Lag(_ context.Context, _ fanout.Channel, after fanout.Position) (uint64, error) {

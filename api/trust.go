@@ -21,8 +21,13 @@ import (
 
 // What Trust may answer.
 var (
-	// ErrKeyExists: there is an API key of the name, in the log or the configuration.
+	// ErrKeyExists: there is an API key of the name in the log.
 	ErrKeyExists = errors.New("api: there is an API key of that name")
+	// ErrKeyConfigured: there is an API key of the name in the configuration.
+	ErrKeyConfigured = errors.New("api: there is an API key of that name in the configuration")
+	// ErrUserIsKey: the user of a revocation is the publisher that an API key or a
+	// certificate is: "key:" and its name. Revocations are of tokens.
+	ErrUserIsKey = errors.New("api: the user is an API key")
 	// ErrNoKey: there is no API key of the name in the log.
 	ErrNoKey = errors.New("api: no such API key")
 	// ErrNoRevocation: nothing is revoked so.
@@ -159,6 +164,10 @@ func trustError(err error) error {
 	switch {
 	case errors.Is(err, ErrKeyExists):
 		return &problem{status: http.StatusConflict, field: "name", message: "there is an API key of that name; revoke it first, or choose another name"}
+	case errors.Is(err, ErrKeyConfigured):
+		return &problem{status: http.StatusConflict, field: "name", message: "there is an API key of that name in the node's configuration (auth.keys), which no request changes; choose another name, or take that one out and restart"}
+	case errors.Is(err, ErrUserIsKey):
+		return badInput("user", "is an API key or a certificate, and only tokens are revoked by their user; use DELETE /v1/keys/{key} (rivulet key revoke NAME), or take it out of the configuration")
 	case errors.Is(err, ErrNoKey):
 		return &problem{status: http.StatusNotFound, field: "key", message: "the log has no API key of that name; GET /v1/keys lists them, and those of the configuration are changed there"}
 	case errors.Is(err, ErrNoRevocation):
@@ -274,7 +283,7 @@ func (a *api) revoke(ctx context.Context, x *exchange) error {
 	if err := x.object(&req, "token_id, user, issued_before, expires and reason"); err != nil {
 		return err
 	}
-	x.note(slog.String("token_id", clip(req.TokenID)), slog.String("user", clip(req.User)))
+	x.noteRevocation(req)
 	r := auth.Revocation{TokenID: req.TokenID, User: req.User, Reason: req.Reason, By: x.who()}
 	var err error
 	if r.IssuedBefore, err = timeOf("issued_before", req.IssuedBefore, 1); err != nil {
@@ -315,7 +324,7 @@ func (a *api) restore(ctx context.Context, x *exchange) error {
 		return badInput("query", "must be one of token_id=, user= and everybody=true")
 	}
 	r := auth.Revocation{TokenID: params.Get("token_id"), User: params.Get("user")}
-	x.note(slog.String("token_id", clip(r.TokenID)), slog.String("user", clip(r.User)))
+	x.noteRevocation(revocationJSON{TokenID: r.TokenID, User: r.User})
 	for name, most := range map[string]int{"token_id": auth.MaxTokenIDBytes, "user": auth.MaxSubjectBytes} {
 		if value := params.Get(name); params.Has(name) && (value == "" || len(value) > most) {
 			return badInput(name, "must have 1 to "+strconv.Itoa(most)+" bytes")

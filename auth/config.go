@@ -19,6 +19,11 @@ type Config struct {
 	// MaxTokenLifetime refuses tokens that live longer, from "iat" to "exp", so that a
 	// revocation need not be kept longer either; 0 takes any.
 	MaxTokenLifetime time.Duration
+	// IATOptional takes tokens without "iat" where there is a MaxTokenLifetime, although
+	// nobody knows then how long they live: such a token is good in its last
+	// MaxTokenLifetime, and so may outlive its revocation, unless the issuers see to it
+	// that none lives longer.
+	IATOptional bool
 }
 
 // HMACConfig is about JWT signed with a shared secret; without a Secret it is off.

@@ -50,6 +50,9 @@ func hs256(tb testing.TB, payload string) string {
 // future is one time for all tests: a token is changed by the text of its claims.
 func future() int64 { return inAnHour() }
 
+// issued is when those tokens are made.
+func issued() int64 { return future() - 3600 }
+
 var inAnHour = sync.OnceValue(func() int64 { return time.Now().Add(time.Hour).Unix() })
 
 func TestMintAndAuthenticate(t *testing.T) {

@@ -163,7 +163,11 @@ func (r *remoteKeys) refresh(ctx context.Context) (ok bool) {
 	issuer := slog.String("issuer", r.name)
 	switch {
 	case changed:
-		r.log.Info("keys fetched", issuer, slog.Int("keys", len(set.keys)), slog.Int("left_out", len(set.left)), slog.Any("why", errors.Join(set.left...)))
+		attrs := []any{issuer, slog.Int("keys", len(set.keys)), slog.Int("left_out", len(set.left))}
+		if len(set.left) > 0 {
+			attrs = append(attrs, slog.Any("why", errors.Join(set.left...)))
+		}
+		r.log.Info("keys fetched", attrs...)
 	case err == nil && recovered:
 		r.log.Info("keys can be fetched again", issuer)
 	case lost && some:

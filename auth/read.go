@@ -24,6 +24,7 @@ func (t *tokens) claims(p *tokenPayload, from *issuer) (Claims, error) {
 	}{
 		{"sub", func(c *Claims) error { return checkText(c.Subject) }},
 		{"jti", func(c *Claims) error { return checkText(c.TokenID) }},
+		{"iat", func(*Claims) error { return t.checkIssued(p) }},
 		{"exp", func(*Claims) error { return t.checkLifetime(p) }},
 		{"channel", p.readChannel},
 		{"caps", func(c *Claims) error { return t.readCaps(c, p, from) }},
@@ -36,6 +37,16 @@ func (t *tokens) claims(p *tokenPayload, from *issuer) (Claims, error) {
 		}
 	}
 	return c, nil
+}
+
+// checkIssued refuses a token that does not say when it was issued. One that was made for
+// a month would be good on its last day, when its revocation has long been forgotten, and
+// nothing could tell it from one that was made that day, after the user logged in again.
+func (t *tokens) checkIssued(p *tokenPayload) error {
+	if p.IssuedAt == nil && t.maxLifetime > 0 && !t.iatOptional {
+		return errors.New("is missing; have the issuer say when it made the token, or the token could outlive its revocation")
+	}
+	return nil
 }
 
 // checkLifetime refuses a token that would outlive its revocation. Of one that does not

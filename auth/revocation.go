@@ -19,7 +19,8 @@ type Revocation struct {
 	User string
 	// IssuedBefore, in whole seconds, is of a user or, without one, of everybody. It may be
 	// in the future: tokens are refused then as long as they are issued before it. A
-	// token that does not say when it was issued was issued before any time.
+	// token that does not say when it was issued, where such are taken at all, was issued
+	// before any time.
 	IssuedBefore time.Time
 	// Expires is when it is forgotten: no token that it is about must live longer.
 	Expires time.Time

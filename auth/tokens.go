@@ -18,13 +18,14 @@ const MaxTokenBytes = 8 << 10
 // tokens verifies JWT. A token goes to the issuer that its "iss" and its algorithm lead
 // to, and is verified with that issuer's keys as the issuer is configured: nothing in the
 // header but "alg" and "kid" is looked at ("crit" refuses the token; "jwk", "jku", "x5u"
-// and "x5c", which bring keys along, mean nothing). "exp" is required, "nbf" and "iat"
-// must not be in the future, "iss" and "aud" are as the issuer's configuration says.
+// and "x5c", which bring keys along, mean nothing). "exp" is required, and "iat" where
+// lifetimes are bounded; "nbf" and "iat" must not be in the future, "iss" and "aud" are as the issuer's configuration says.
 type tokens struct {
 	// Static after newTokens.
 	parser      *jwt.Parser
 	issuers     []*issuer
 	maxLifetime time.Duration // 0: any
+	iatOptional bool
 
 	mu sync.Mutex // guards the following
 	// interned shares capabilities between the claims of many connections: a million
@@ -70,7 +71,7 @@ type secrets []crypto.PublicKey
 
 func (s secrets) find(context.Context, string, string) ([]crypto.PublicKey, error) { return s, nil }
 
-func newTokens(issuers []*issuer, maxLifetime time.Duration) *tokens {
+func newTokens(issuers []*issuer, maxLifetime time.Duration, iatOptional bool) *tokens {
 	var algorithms []string
 	for _, i := range issuers {
 		algorithms = append(algorithms, i.algorithms...)
@@ -79,6 +80,7 @@ func newTokens(issuers []*issuer, maxLifetime time.Duration) *tokens {
 		parser:      jwt.NewParser(jwt.WithValidMethods(algorithms), jwt.WithStrictDecoding(), jwt.WithoutClaimsValidation()),
 		issuers:     issuers,
 		maxLifetime: maxLifetime,
+		iatOptional: iatOptional,
 		interned:    make(map[string]Capabilities),
 	}
 }
@@ -179,7 +181,12 @@ func translate(err error) error {
 	case errors.Is(err, jwt.ErrTokenSignatureInvalid), errors.Is(err, jwt.ErrTokenUnverifiable):
 		return errAlgorithm
 	case errors.Is(err, jwt.ErrTokenRequiredClaimMissing):
-		return invalid("exp, or a required iss or aud, is missing")
+		for _, claim := range []string{"exp", "iss", "aud"} {
+			if strings.Contains(err.Error(), claim+" claim is required") {
+				return invalid("%s is missing", claim)
+			}
+		}
+		return invalid("a claim is missing")
 	case errors.Is(err, jwt.ErrTokenInvalidIssuer):
 		return errIssuer
 	case errors.Is(err, jwt.ErrTokenInvalidAudience):

@@ -67,7 +67,7 @@ func New(cfg Config, s Services) (*Verifier, error) {
 		issuers = append(issuers, i)
 	}
 	if len(issuers) > 0 {
-		v.tokens = newTokens(issuers, cfg.MaxTokenLifetime)
+		v.tokens = newTokens(issuers, cfg.MaxTokenLifetime, cfg.IATOptional)
 	}
 	if len(cfg.Keys) > 0 {
 		if v.keys, err = NewKeys(cfg.Keys); err != nil {

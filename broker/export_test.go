@@ -270,6 +270,14 @@ func Spare(m fanout.Membership) int {
 	return len(g.spare)
 }
 
+// Requests is how often the group of m has asked for messages on its node.
+func Requests(m fanout.Membership) uint64 {
+	g := m.(*membership).g
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.request
+}
+
 // LoseRequest has what the group of m asked for be lost, without a word.
 func LoseRequest(tb testing.TB, m fanout.Membership) {
 	tb.Helper()

@@ -166,3 +166,34 @@ func TestGroupGivesSpareBackAtTheEnd(t *testing.T) {
 	idle, _ := join(t, b, "t:a", "g", 1, fanout.Start{})
 	eventually(t, "it at the idle node", func() bool { return idle.count() == 1 })
 }
+
+// A member that had no room once, though it said so, does not have its group fetch one
+// message at a time for long.
+func TestGroupRecoversFromAMisfit(t *testing.T) {
+	b := open(t, groupsConfig(t, broker.GroupConfig{}))
+	started(t, b)
+	const count = 900 // of the 1000 that the member and the group have room for
+	w, _ := join(t, b, "t:a", "g", 1000, fanout.Start{})
+	asks(t, b, 1)
+	w.mu.Lock()
+	w.refuse = true
+	w.mu.Unlock()
+	publish(t, b, "t:a", `1`)
+	eventually(t, "a message that waits", func() bool { return broker.Spare(w.Membership) == 1 })
+	w.mu.Lock()
+	w.refuse = false
+	w.mu.Unlock()
+	before := broker.Requests(w.Membership)
+	publishMany(t, b, "t:a", 1, count)
+	w.Ready()
+	eventually(t, "all", func() bool { return w.count() == count+1 })
+	for _, m := range w.messages() {
+		if m.Attempt != 1 {
+			t.Errorf("attempt %d of %d", m.Attempt, m.Offset())
+		}
+	}
+	// As many as 1, 2, 4, … 64 of them each make, and some that ended or began with it.
+	if asked := broker.Requests(w.Membership) - before; asked > 30 {
+		t.Errorf("%d messages took %d requests", count, asked)
+	}
+}

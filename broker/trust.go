@@ -22,9 +22,10 @@ const (
 	// trustLook is how often a node looks for what it was not told of. A look that finds
 	// nothing is one request.
 	trustLook = 400 * time.Millisecond
-	// trustBehind is the pause before a replica is asked again that does not have yet
-	// what this node was told of.
+	// trustBehind is the pause before a look where something is known to be missing.
 	trustBehind = 20 * time.Millisecond
+	// trustLead is how many entries one look reads from the leader, each by a request.
+	trustLead = 64
 	// trustVerify is how often it is made sure that the bucket is the one that was read.
 	trustVerify = 30 * time.Second
 	// trustWork bounds one look.
@@ -49,7 +50,7 @@ type Trust struct {
 	mux      *mux // its own connection
 	listener TrustListener
 	wake     chan struct{} // size 1: something was written
-	told     atomic.Uint64 // up to what sequence, as the server has said
+	told     atomic.Uint64 // up to what sequence there is something, as the server has said
 
 	// Owned by Start, then by run.
 	next     uint64 // what comes first of what is not read
@@ -99,12 +100,21 @@ func (t *Trust) Start(ctx context.Context, l TrustListener) error {
 }
 
 func (t *Trust) poke(m *nats.Msg) {
-	if seq := parseUint(m.Header, hdrSequence); seq > t.told.Load() {
-		t.told.Store(seq) // one goroutine calls this
-	}
+	t.tell(parseUint(m.Header, hdrSequence))
+}
+
+// tell has a look find what was written at seq, which a replica may not have yet.
+func (t *Trust) tell(seq uint64) {
+	t.learn(seq)
 	select {
 	case t.wake <- struct{}{}:
 	default:
+	}
+}
+
+// learn notes that there is something up to seq.
+func (t *Trust) learn(seq uint64) {
+	for told := t.told.Load(); seq > told && !t.told.CompareAndSwap(told, seq); told = t.told.Load() {
 	}
 }
 
@@ -156,20 +166,14 @@ func (t *Trust) look(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if whole {
-		t.told.Store(0) // of another bucket, perhaps
+	t.apply(list, next, whole)
+	if t.told.Load() >= t.next {
+		list, next, err = t.lead(ctx, t.next)
+		t.apply(list, next, false)
+		if err != nil {
+			return err
+		}
 	}
-	if whole || len(list) > 0 {
-		t.listener.Trusted(list, whole)
-	}
-	t.next = next
-	t.mu.Lock()
-	if t.applied != next-1 {
-		t.applied = next - 1
-		close(t.moved)
-		t.moved = make(chan struct{})
-	}
-	t.mu.Unlock()
 	if t.failing {
 		t.failing = false
 		t.b.log.Info("api keys and revocations are read again")
@@ -179,25 +183,99 @@ func (t *Trust) look(ctx context.Context) error {
 	return nil
 }
 
+// apply tells the listener what was read up to next, exclusively.
+func (t *Trust) apply(list []fanout.TrustEntry, next uint64, whole bool) {
+	if whole || len(list) > 0 {
+		t.listener.Trusted(list, whole)
+	}
+	t.next = next
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.applied != next-1 {
+		t.applied = next - 1
+		close(t.moved)
+		t.moved = make(chan struct{})
+	}
+}
+
 // verify reports whether everything must be read: at the start, where the bucket is
 // another than the one that was read, and after an outage so long that what was removed
-// meanwhile may have been forgotten.
+// meanwhile may have been forgotten. Now and then it learns from the leader how far the
+// bucket goes.
 func (t *Trust) verify(ctx context.Context) (whole bool, err error) {
 	dials := t.b.ctl.dials.Load()
 	if dials == t.dials && time.Since(t.verified) < trustVerify {
 		return false, nil
 	}
-	info := &streamInfo{}
-	if err := t.b.api(ctx, "STREAM.INFO."+migrations.TrustStream, infoRequest{}, info); err != nil {
-		return false, unavailable("look at "+migrations.TrustStream, err)
-	}
-	if info.Error != nil {
-		return false, unavailable("look at "+migrations.TrustStream, info.Error)
+	info, err := t.info(ctx)
+	if err != nil {
+		return false, err
 	}
 	whole = t.read.IsZero() || !info.Created.Equal(t.created) || info.State.Last+1 < t.next ||
 		time.Since(t.read) > trustGone-time.Hour
 	t.created, t.dials, t.verified = info.Created, dials, time.Now()
+	if whole {
+		t.told.Store(0) // of another bucket, perhaps
+	}
+	t.learn(info.State.Last)
 	return whole, nil
+}
+
+// info is of the bucket's leader.
+func (t *Trust) info(ctx context.Context) (*streamInfo, error) {
+	info := &streamInfo{}
+	if err := t.b.api(ctx, "STREAM.INFO."+migrations.TrustStream, infoRequest{}, info); err != nil {
+		return nil, unavailable("look at "+migrations.TrustStream, err)
+	}
+	if info.Error != nil {
+		return nil, unavailable("look at "+migrations.TrustStream, info.Error)
+	}
+	return info, nil
+}
+
+// lead reads from the leader, from a sequence on, what a replica does not have: a node asks
+// the one that is nearest, and nobody knows how long that may lag. What was read before an
+// error counts.
+func (t *Trust) lead(ctx context.Context, from uint64) (list []fanout.TrustEntry, next uint64, err error) {
+	next = from
+	for range trustLead {
+		m, e, err := t.b.readLeading(ctx, migrations.TrustStream, getRequest{Seq: next, Next: migrations.TrustWildcard})
+		switch {
+		case err != nil:
+			return list, next, unavailable("read "+migrations.TrustStream, err)
+		case e != nil && e.ErrCode == codeNoMessage:
+			return list, next, t.settle(ctx, next)
+		case e != nil:
+			return list, next, unavailable("read "+migrations.TrustStream, e)
+		}
+		next = m.seq + 1
+		list = appendTrust(list, m)
+	}
+	return list, next, nil
+}
+
+// settle forgets that there should be something from next on where the leader has been
+// further and nothing is left of it. A leader that is new may not be as far yet.
+func (t *Trust) settle(ctx context.Context, next uint64) error {
+	told := t.told.Load()
+	info, err := t.info(ctx)
+	if err == nil && info.State.Last >= told {
+		t.told.CompareAndSwap(told, next-1)
+	}
+	return err
+}
+
+// appendTrust appends what a stored message says.
+func appendTrust(list []fanout.TrustEntry, m stored) []fanout.TrustEntry {
+	kind, name, err := migrations.SplitTrust(m.subject)
+	if err != nil {
+		return list // not ours
+	}
+	e := fanout.TrustEntry{Kind: kind, Name: name}
+	if first(m.header, hdrKVOp) == "" { // else a tool has removed it
+		e.Value = m.data
+	}
+	return append(list, e)
 }
 
 // since reads everything from a sequence on, of each entry the newest.
@@ -212,15 +290,7 @@ func (t *Trust) since(ctx context.Context, from uint64) (list []fanout.TrustEntr
 		}
 		for _, m := range out.list {
 			next = m.seq + 1
-			kind, name, err := migrations.SplitTrust(m.subject)
-			if err != nil {
-				continue // not ours
-			}
-			e := fanout.TrustEntry{Kind: kind, Name: name}
-			if first(m.header, hdrKVOp) == "" { // else a tool has removed it
-				e.Value = m.data
-			}
-			list = append(list, e)
+			list = appendTrust(list, m)
 		}
 		if out.pending == 0 || len(out.list) == 0 {
 			return slices.Clip(list), next, nil
@@ -265,6 +335,7 @@ func (t *Trust) Change(ctx context.Context, kind, name string, change func(have 
 		case err != nil:
 			return err
 		}
+		t.tell(seq)
 		return t.reached(ctx, seq)
 	}
 	return fmt.Errorf("write %s: it changes all the time: %w", kind, fanout.ErrUnavailable)

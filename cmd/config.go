@@ -38,6 +38,9 @@ type Config struct {
 	// sources is what has set a key, where it has another name: --sync, or
 	// environment: RIVULET_SYNC.
 	sources map[string]string
+	file    string // that was read; "" is none
+	// secretsIn is the file, where it has secrets.
+	secretsIn string
 }
 
 // ServerConfig is about the HTTP listener.
@@ -58,6 +61,8 @@ type ServerConfig struct {
 	// AdminListen is host:port of a listener of its own for metrics, profiles and what
 	// operates the node; empty leaves them, without the profiles, on Listen.
 	AdminListen string `yaml:"admin_listen"`
+	// Telemetry takes what the monitors of browsers report, and shows it as metrics.
+	Telemetry bool `yaml:"telemetry"`
 	// EchoEndpoint serves /test/echo, for conformance suites; it has no key.
 	EchoEndpoint bool `yaml:"-"`
 }
@@ -114,6 +119,8 @@ type AuthConfig struct {
 	Keys   []KeyConfig    `yaml:"keys"`
 	// MaxTokenLifetime refuses tokens that live longer.
 	MaxTokenLifetime Duration `yaml:"max_token_lifetime"`
+	// IATOptional takes tokens that do not say when they were issued.
+	IATOptional bool `yaml:"iat_optional"`
 	// ConnectHook is asked about every connection of a client.
 	ConnectHook ConnectHookConfig `yaml:"connect_hook"`
 	// Certificates are publishers known by their client certificates.
@@ -350,10 +357,10 @@ func (c Config) authProblems() []error {
 	var errs []error
 	h := c.Auth.HMAC
 	if !h.Secret.IsZero() && h.SecretFile != "" {
-		errs = append(errs, errors.New("auth.hmac.secret_file: auth.hmac.secret is set too; keep one"))
+		errs = append(errs, fmt.Errorf("auth.hmac.secret_file: auth.hmac.secret is set too%s; keep one", c.by("auth.hmac.secret")))
 	}
 	if !h.PreviousSecret.IsZero() && h.PreviousSecretFile != "" {
-		errs = append(errs, errors.New("auth.hmac.previous_secret_file: auth.hmac.previous_secret is set too; keep one"))
+		errs = append(errs, fmt.Errorf("auth.hmac.previous_secret_file: auth.hmac.previous_secret is set too%s; keep one", c.by("auth.hmac.previous_secret")))
 	}
 	if c.Auth.MaxTokenLifetime <= 0 {
 		errs = append(errs, fmt.Errorf("auth.max_token_lifetime: %v must be above 0", c.Auth.MaxTokenLifetime))

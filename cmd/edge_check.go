@@ -1,7 +1,6 @@
 package cmd
 
 import (
-	"fmt"
 	"net"
 	"os"
 	"strings"
@@ -38,9 +37,19 @@ func adminSummary(cfg Config) string {
 
 func certificateSummary(cfg Config) string {
 	if n := len(cfg.Auth.Certificates); n > 0 {
-		return fmt.Sprintf(" and %d client certificates", n)
+		return " and " + plural(n, "client certificate")
 	}
 	return ""
+}
+
+func hookSummary(cfg Config) string {
+	switch ch := cfg.Auth.ConnectHook; {
+	case ch.Hook.URL == "":
+		return ""
+	case ch.InsteadOfToken:
+		return "; clients whom the connect hook lets in, whatever their token"
+	}
+	return "; of clients those whom the connect hook lets in"
 }
 
 // edgeInsecurities are those of how connections come in.
@@ -68,16 +77,8 @@ func edgeInsecurities(cfg Config) []string {
 	if expires, err := cfg.fileProblems(); err == nil && !expires.IsZero() && edge.ExpiresSoon(expires, time.Now()) {
 		list = append(list, "server.tls.cert_file: "+s.TLS.CertFile+" ends "+expires.UTC().Format(time.RFC3339)+"; replace it")
 	}
-	for _, key := range secretKeys() {
-		if cfg.sources[key] == "--set" || cfg.sources[key] == "--nats-url" && strings.Contains(cfg.Broker.NATSURL, "@") {
-			list = append(list, key+": other users of this machine can see it in the list of processes; put it into a file or the environment")
-		}
-	}
 	return list
 }
-
-// secretKeys are the keys that a flag can set and whose value is, or may hold, a secret.
-func secretKeys() []string { return []string{"auth.hmac.secret", "broker.nats_url"} }
 
 // reachable reports whether other machines can connect to a valid address.
 func reachable(address string) bool {
@@ -92,6 +93,9 @@ func exposedFiles(cfg Config) []string {
 		if readableByOthers(file) {
 			list = append(list, key+": "+file+" can be read by other users; chmod 600 it")
 		}
+	}
+	if keys := cfg.secretsInside(); len(keys) > 0 {
+		look(strings.Join(keys, ", "), cfg.file)
 	}
 	look("server.tls.key_file", cfg.Server.TLS.KeyFile)
 	look("broker.nats_url_file", cfg.Broker.NATSURLFile)

@@ -36,11 +36,55 @@ type askedConnect struct {
 
 // givenClaims are what the answer says of the caller; what it leaves out stays.
 type givenClaims struct {
-	Sub       *string                  `json:"sub"`
-	Caps      map[string][]auth.Action `json:"caps"`
-	Meta      json.RawMessage          `json:"meta"`
-	Channels  []string                 `json:"channels"`
-	ExpiresIn int64                    `json:"expires_in_ms"`
+	Sub       *string         `json:"sub"`
+	Caps      json.RawMessage `json:"caps"`
+	Meta      json.RawMessage `json:"meta"`
+	Channels  []string        `json:"channels"`
+	ExpiresIn json.RawMessage `json:"expires_in_ms"`
+
+	caps map[string][]auth.Action // of Caps, nil without them
+}
+
+// readClaims is strict: what is not understood would leave the caller more than the hook
+// meant to give.
+func readClaims(text json.RawMessage) (given givenClaims, err error) {
+	if len(text) == 0 {
+		return given, nil
+	}
+	dec := json.NewDecoder(bytes.NewReader(text))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&given); err != nil {
+		return given, fmt.Errorf("claims: %w; the fields are sub, caps, meta, channels and expires_in_ms", err)
+	}
+	switch {
+	case len(given.Caps) == 0:
+		return given, nil
+	case string(given.Caps) == "null":
+		return given, errors.New("claims.caps: must not be null; {} allows nothing, and without the field all stays as it was")
+	}
+	if err := json.Unmarshal(given.Caps, &given.caps); err != nil {
+		return given, fmt.Errorf("claims.caps: %w", err)
+	}
+	return given, nil
+}
+
+// mostExpiry bounds what a hook says of an end, so that a time can hold it.
+const mostExpiry = int64(365 * 24 * time.Hour / time.Millisecond)
+
+// ends is when the claims end that the hook gave, zero where it does not say. A time that
+// is over already is auth.ErrExpired.
+func (given givenClaims) ends() (time.Time, error) {
+	if len(given.ExpiresIn) == 0 {
+		return time.Time{}, nil
+	}
+	var in *int64
+	if err := json.Unmarshal(given.ExpiresIn, &in); err != nil || in == nil {
+		return time.Time{}, errors.New("claims.expires_in_ms: must be a whole number; leave it out where the hook sets no end")
+	}
+	if *in <= 0 {
+		return time.Time{}, fmt.Errorf("%w: the connect hook gives it no more time", auth.ErrExpired)
+	}
+	return time.Now().Add(time.Duration(min(*in, mostExpiry)) * time.Millisecond), nil
 }
 
 // Authenticate implements session.ConnectGate.
@@ -74,7 +118,10 @@ func (g *connectGate) Authenticate(ctx context.Context, token string, from sessi
 		return auth.Claims{}, err
 	}
 	claims, err = g.apply(claims, verdicts[0].Claims)
-	if err != nil {
+	switch {
+	case errors.Is(err, auth.ErrExpired):
+		return auth.Claims{}, err
+	case err != nil:
 		g.log.Warn("the connect hook gave claims that cannot be taken", slog.Any("err", err))
 		return auth.Claims{}, hook.ErrUnavailable
 	}
@@ -84,11 +131,9 @@ func (g *connectGate) Authenticate(ctx context.Context, token string, from sessi
 // apply gives the claims what the hook says, within what the token has and the
 // configuration grants.
 func (g *connectGate) apply(claims auth.Claims, text json.RawMessage) (auth.Claims, error) {
-	var given givenClaims
-	if len(text) > 0 {
-		if err := json.Unmarshal(text, &given); err != nil {
-			return claims, fmt.Errorf("claims: %w", err)
-		}
+	given, err := readClaims(text)
+	if err != nil {
+		return claims, err
 	}
 	if given.Sub != nil && *given.Sub != claims.Subject {
 		if claims.Subject != "" || claims.Key != "" {
@@ -106,19 +151,21 @@ func (g *connectGate) apply(claims auth.Claims, text json.RawMessage) (auth.Clai
 		}
 		claims.Info = b.String()
 	}
-	switch {
-	case given.ExpiresIn < 0:
-		return claims, errors.New("claims.expires_in_ms: must not be negative")
-	case given.ExpiresIn > 0:
-		most := int64(365 * 24 * time.Hour / time.Millisecond)
-		ends := time.Now().Add(time.Duration(min(given.ExpiresIn, most)) * time.Millisecond)
-		if claims.ExpiresAt.IsZero() || ends.Before(claims.ExpiresAt) {
-			claims.ExpiresAt = ends
-		}
-	}
-	claims, err := g.capable(claims, given.Caps)
-	if err != nil || given.Channels == nil {
+	ends, err := given.ends()
+	if err != nil {
 		return claims, err
+	}
+	if !ends.IsZero() && (claims.ExpiresAt.IsZero() || ends.Before(claims.ExpiresAt)) {
+		claims.ExpiresAt = ends
+	}
+	if claims, err = g.capable(claims, given.caps); err != nil {
+		return claims, err
+	}
+	if given.Channels == nil {
+		claims.Channels = slices.DeleteFunc(slices.Clone(claims.Channels), func(c string) bool {
+			return !claims.Allows(auth.Subscribe, c)
+		})
+		return claims, nil
 	}
 	claims.Channels, err = coveredChannels(claims, given.Channels)
 	return claims, err
@@ -160,6 +207,7 @@ func (g *connectGate) capable(claims auth.Claims, caps map[string][]auth.Action)
 		concrete := pattern
 		if strings.Contains(pattern, "${sub}") {
 			if claims.Subject == "" || strings.ContainsAny(claims.Subject, ".*>:$") {
+				g.leftOut(pattern, "the user's name cannot stand for ${sub}")
 				continue
 			}
 			concrete = strings.ReplaceAll(pattern, "${sub}", claims.Subject)
@@ -167,9 +215,19 @@ func (g *connectGate) capable(claims auth.Claims, caps map[string][]auth.Action)
 		if !strings.Contains(concrete, ":") {
 			concrete = "default:" + concrete
 		}
+		if _, err := auth.NewCapabilities(map[string][]auth.Action{concrete: auth.Actions()}); err != nil {
+			// The pattern itself, which the error begins with, may be a user's name.
+			g.leftOut(concrete, "it is no pattern: "+err.Error()[strings.LastIndex(err.Error(), `": `)+len(`": `):])
+			continue
+		}
 		for _, a := range actions {
-			if claims.Allows(a, concrete) || g.grants.Allows(a, concrete, claims.Subject) {
+			switch {
+			case !slices.Contains(auth.Actions(), a):
+				g.leftOut(concrete, fmt.Sprintf("there is no action %.32q", a))
+			case claims.Allows(a, concrete) || g.grants.Allows(a, concrete, claims.Subject):
 				kept[concrete] = append(kept[concrete], a)
+			default:
+				g.leftOut(concrete, string(a)+" is covered by neither the token nor auth.connect_hook.grants")
 			}
 		}
 	}
@@ -178,6 +236,21 @@ func (g *connectGate) capable(claims auth.Claims, caps map[string][]auth.Action)
 		return claims, fmt.Errorf("claims.caps: %w", err)
 	}
 	return claims, nil
+}
+
+// leftOutEvery is how often the log says that capabilities were left out.
+const leftOutEvery = time.Minute
+
+// leftOut tells an operator, once in a while, what of the hook's capabilities does not
+// count. Of the pattern the namespace is logged: its name may be a user's.
+func (g *connectGate) leftOut(pattern, why string) {
+	now := time.Now().UnixNano()
+	told := g.told.Load()
+	if told != 0 && now-told < int64(leftOutEvery) || !g.told.CompareAndSwap(told, now) {
+		return
+	}
+	namespace, _, _ := strings.Cut(pattern, ":")
+	g.log.Warn("the connect hook gave capabilities that do not count", slog.String("namespace", namespace), slog.String("why", why))
 }
 
 func validSubject(s string) bool {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"slices"
 	"sync"
 
@@ -139,15 +140,25 @@ func ask(ctx context.Context, h *hook.Hook, pubs []*fanout.Publication) []error 
 			size += len(pubs[n].Data)
 			n++
 		}
-		verdicts, err := h.Ask(ctx, questionOf(pubs[:n]))
-		for i := range n {
-			if err != nil {
-				errs = append(errs, err)
-			} else {
-				errs = append(errs, denial(verdicts[i]))
-			}
-		}
+		errs = append(errs, askTogether(ctx, h, pubs[:n])...)
 		pubs = pubs[n:]
+	}
+	return errs
+}
+
+// askTogether asks one question, and where the service refuses that as a whole, again about
+// each half: a message that it does not take, or too many of them, is no refusal of others.
+func askTogether(ctx context.Context, h *hook.Hook, pubs []*fanout.Publication) []error {
+	verdicts, err := h.Ask(ctx, questionOf(pubs))
+	if errors.Is(err, hook.ErrTogether) {
+		half := len(pubs) / 2
+		return append(askTogether(ctx, h, pubs[:half]), askTogether(ctx, h, pubs[half:])...)
+	}
+	errs := make([]error, len(pubs))
+	for i := range errs {
+		if errs[i] = err; err == nil {
+			errs[i] = denial(verdicts[i])
+		}
 	}
 	return errs
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"sync/atomic"
 
 	"github.com/rivulet-rt/rivulet/auth"
 	"github.com/rivulet-rt/rivulet/auth/hook"
@@ -127,6 +128,7 @@ type connectGate struct {
 	instead  bool
 	headers  []string
 	log      *slog.Logger
+	told     atomic.Int64 // Unix nanoseconds: when leftOut has last logged
 }
 
 // Headers implements session.ConnectGate.

@@ -43,7 +43,7 @@ func shortNames() map[string]string {
 }
 
 // notKeys are variables of ours that do not configure a node.
-func notKeys() []string { return []string{"CONFIG", "URL", "TOKEN"} }
+func notKeys() []string { return []string{"CONFIG", "URL", "TOKEN", "CA", "CERT", "CERT_KEY"} }
 
 // clusterVariable matches what Kubernetes puts into the environment of every
 // container beside a service called rivulet or rivulet-something.
@@ -70,11 +70,15 @@ func read(s Sources) (Config, error) {
 	}
 	var problems []error
 	if file != "" {
+		cfg.file = file
 		text, err := os.ReadFile(file) //nolint:gosec // the operator names the file
 		if err != nil {
 			return cfg, fmt.Errorf("read the configuration: %w", err)
 		}
 		problems = append(problems, readYAML(root, file, text)...)
+		if holdsSecret(root) || strings.Contains(cfg.Broker.NATSURL, "@") {
+			cfg.secretsIn = file
+		}
 	}
 	problems = append(problems, readEnviron(root, s.Environ, cfg.sources)...)
 	for _, f := range s.Flags {
@@ -87,6 +91,14 @@ func read(s Sources) (Config, error) {
 		problems = append(problems, cfg.readNATSURL())
 	}
 	return cfg, errors.Join(problems...)
+}
+
+// by says where a key was set, "" where that was the file.
+func (c Config) by(key string) string {
+	if source := c.sources[key]; source != "" {
+		return " (" + source + ")"
+	}
+	return ""
 }
 
 // readNATSURL reads the file of it, if it is in one.

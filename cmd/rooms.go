@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/rivulet-rt/rivulet/api"
 	"github.com/rivulet-rt/rivulet/auth"
 	"github.com/rivulet-rt/rivulet/broker"
 	"github.com/rivulet-rt/rivulet/fanout"
@@ -22,7 +23,11 @@ var ErrNoAuth = errors.New(`auth: nothing is configured, so nobody could be let 
 - try it out, open to everybody on this machine:    rivulet serve --dev
 - set a secret that your tokens are signed with:    RIVULET_AUTH_HMAC_SECRET=$(openssl rand -hex 32)
 - name who issues your tokens under auth.tokens, or list API keys under auth.keys,
-  in the file given by --config`)
+  in the file given by --config (a hook under auth.connect_hook needs one of them, too)`)
+
+// errHookAlone: the hook is asked about connections, and not by the HTTP API.
+var errHookAlone = errors.New("auth: the connect hook lets clients in, and nothing those who publish or operate over the HTTP API; " +
+	"set auth.hmac.secret, or name issuers under auth.tokens or API keys under auth.keys, too")
 
 // devOrigins are the pages of this machine, as those of a front end's development server.
 // Under --dev all of the machine may do everything anyway; pages from elsewhere may not.
@@ -47,13 +52,15 @@ func (c Config) authConfig() (auth.Config, error) {
 			Leeway:         time.Duration(h.Leeway),
 		},
 		MaxTokenLifetime: time.Duration(c.Auth.MaxTokenLifetime),
+		IATOptional:      c.Auth.IATOptional,
 	}
 	for _, k := range c.Auth.Keys {
 		cfg.Keys = append(cfg.Keys, auth.KeyConfig{Name: k.Name, SHA256: k.SHA256, Capabilities: k.Capabilities})
 	}
 	unread := h.readSecrets(&cfg.HMAC)
 	var unreadKeys error
-	cfg.Tokens, unreadKeys = c.Auth.issuers()
+	var unreadIssuers map[int]bool
+	cfg.Tokens, unreadIssuers, unreadKeys = c.Auth.issuers()
 	checked := cfg
 	if unread != nil && checked.HMAC.Secret.IsZero() {
 		// The rest is checked with one that is as good as any.
@@ -62,9 +69,13 @@ func (c Config) authConfig() (auth.Config, error) {
 	errs := append(parts(unread), parts(unreadKeys)...)
 	for _, err := range parts(checked.Validate()) {
 		switch {
+		case ofSource(err, unreadIssuers): // was said
 		case !errors.Is(err, auth.ErrNotConfigured):
-			errs = append(errs, err)
-		case len(errs) == 0: // else something is, and cannot be read
+			errs = append(errs, h.ofFile(err))
+		case len(errs) > 0: // something is, and cannot be read
+		case c.Auth.ConnectHook.Hook.URL != "":
+			errs = append(errs, errHookAlone)
+		default:
 			errs = append(errs, ErrNoAuth)
 		}
 	}
@@ -84,6 +95,9 @@ func (c Config) nodeConfig() (auth.Config, error) {
 		hooks = errors.Join(hooks, asked)
 	}
 	_, files := c.fileProblems()
+	if len(c.Server.ACME.Domains) > 0 {
+		files = errors.Join(files, c.tlsConfig().ACME.Check())
+	}
 	return a, errors.Join(c.Validate(), err, hooks, files)
 }
 
@@ -228,4 +242,11 @@ func (n NamespaceConfig) spec(name string) broker.NamespaceSpec {
 		MaxMessageBytes: int(n.MaxMessageBytes),
 		DuplicateWindow: time.Duration(n.DuplicateWindow),
 	}
+}
+
+// apiConfig is the HTTP API's. Under --dev the demo's page reports.
+func (c Config) apiConfig() api.Config {
+	cfg := api.DefaultConfig()
+	cfg.Telemetry = c.Server.Telemetry || c.Dev
+	return cfg
 }

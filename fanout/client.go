@@ -12,9 +12,10 @@ import (
 // goroutine, but not from within the Sink.
 type Client struct {
 	// Static after NewClient.
-	shard  *shard
-	sink   Sink
-	corker Corker // nil unless the sink gathers
+	shard *shard
+	sink  Sink // a Corker as well, perhaps
+
+	gone bool // Close was called; guarded by mu
 
 	// Owned by the shard's goroutine.
 	corked   bool // until the end of the shard's turn
@@ -25,21 +26,22 @@ type Client struct {
 
 	mu   sync.Mutex // guards the following
 	subs subscriptionSet
-	gone bool // Close was called
 }
 
 // NewClient registers a connection. The sink gets nothing before Subscribe.
 func (h *Hub) NewClient(sink Sink) *Client {
 	n := h.next.Add(1)
-	corker, _ := sink.(Corker)
-	return &Client{shard: h.shards[n%uint64(len(h.shards))], sink: sink, corker: corker}
+	return &Client{shard: h.shards[n%uint64(len(h.shards))], sink: sink}
 }
 
 // cork has the sink gather what the shard's turn brings.
 func (c *Client) cork() {
-	if c.corker != nil && !c.corked && !c.shard.solo {
+	if c.corked || c.shard.solo {
+		return
+	}
+	if corker, ok := c.sink.(Corker); ok {
 		c.corked = true
-		c.corker.Cork()
+		corker.Cork()
 		c.shard.corked = append(c.shard.corked, c)
 	}
 }
@@ -59,7 +61,11 @@ func (c *Client) Subscribe(req SubscribeRequest) error {
 	if src != nil {
 		req.Channel = src.key.Filter // equal, and shared by all its subscribers
 	}
-	sub := &subscription{client: c, channel: req.Channel, token: req.Token, start: req.Start, recovered: true, watches: req.Presence, refine: refined(&req)}
+	sub := &subscription{client: c, channel: req.Channel, token: req.Token, recovered: true, watches: req.Presence, refine: refined(&req)}
+	if req.Start.given() {
+		start := req.Start
+		sub.start = &start
+	}
 	if err := c.admit(sub); err != nil {
 		if src != nil {
 			h.release(src)

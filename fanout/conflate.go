@@ -25,7 +25,7 @@ func (s *subscription) conflates() ConflateBy {
 }
 
 // snapshots reports whether the subscription begins with the newest of each key.
-func (s *subscription) snapshots() bool { return s.conflates() != ConflateNone && !s.start.given() }
+func (s *subscription) snapshots() bool { return s.conflates() != ConflateNone && !s.asked().given() }
 
 // viewLocked returns the source's view, made if there is none: it is then complete
 // from now on.

@@ -138,7 +138,7 @@ func (c *cursor) emit(m *Message) bool {
 		}
 		return c.hand(m)
 	case KindPurge:
-		if !c.got && c.sub.start.open() || c.sub.snapshots() && m.Offset() <= c.sub.refine.place(c).born {
+		if !c.got && c.sub.asked().open() || c.sub.snapshots() && m.Offset() <= c.sub.refine.place(c).born {
 			return true // it has nothing that could be gone
 		}
 		return cl.notify(Notice{Kind: NoticeGap, Channel: m.Channel, Positions: []Position{m.ResumeAt()}, Reason: protocol.ReasonPurged})

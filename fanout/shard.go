@@ -188,7 +188,7 @@ func (s *shard) uncork() {
 	}
 	for i, c := range s.corked {
 		c.corked = false
-		c.corker.Uncork()
+		c.sink.(Corker).Uncork()
 		s.corked[i] = nil
 	}
 	s.corked = s.corked[:0]

@@ -14,7 +14,7 @@ type subscription struct {
 	client  *Client
 	channel Channel
 	token   uint64
-	start   Start
+	start   *Start      // nil: live from now, as most are
 	refine  *refinement // nil: all messages come
 
 	// Guarded by client.mu.
@@ -85,20 +85,29 @@ func (s *subscription) cursorOf(id StreamID) *cursor {
 	return nil
 }
 
+// asked is where the client wants it to begin.
+func (s *subscription) asked() Start {
+	if s.start == nil {
+		return Start{}
+	}
+	return *s.start
+}
+
 // startHere tells where a subscription starts whose source needs no reading first.
 func (s *subscription) startHere(src *liveSource) (at []Position, ok bool) {
+	start := s.asked()
 	switch {
-	case s.start.Last > 0:
+	case start.Last > 0:
 		src.mu.Lock()
 		defer src.mu.Unlock()
-		p, ok := src.ring.beforeLast(s.start.Last)
+		p, ok := src.ring.beforeLast(start.Last)
 		return []Position{p}, ok
 	case s.snapshots():
 		p, ok := src.snapshotHere(s.conflates())
 		return []Position{p}, ok && (p.Stream.IsZero() || !src.stale(time.Now()))
-	case s.start.Since != 0:
+	case start.Since != 0:
 		return nil, false
-	case len(s.start.Positions) > 0:
+	case len(start.Positions) > 0:
 		return []Position{s.position(src)}, true
 	}
 	return nil, !src.loose() && !src.stale(time.Now())
@@ -110,7 +119,7 @@ func (s *subscription) position(src *liveSource) Position {
 	src.mu.Lock()
 	tag := src.last.Stream
 	src.mu.Unlock()
-	for _, p := range s.start.Positions {
+	for _, p := range s.asked().Positions {
 		if p.Stream.SameStream(tag) {
 			return p
 		}
@@ -181,14 +190,15 @@ func (s *subscription) startIn(ctx context.Context, src *liveSource) (p Position
 		}
 		p, err := h.fill(ctx, src, s.conflates())
 		return p, err == nil, err
-	case !s.start.given() && src.loose():
+	case !s.asked().given() && src.loose():
 		// The feed stands at no one place of the log: now is the end of the stream.
 		t, err := h.backend.Tail(ctx, src.key)
 		return t.End, true, err
-	case !s.start.given():
+	case !s.asked().given():
 		return Position{}, false, h.refresh(ctx, src)
 	}
-	seek := Seek{Last: s.start.Last, Since: s.start.Since}
+	start := s.asked()
+	seek := Seek{Last: start.Last, Since: start.Since}
 	after, err, _ := h.seeks.Do(fmt.Sprintf("%s %s %d %d", src.key.Stream, src.key.Filter, seek.Last, seek.Since), func() (any, error) { //nolint:contextcheck // see below
 		// Others share the answer: it does not end with who asked first.
 		ctx, cancel := context.WithTimeout(h.ctx, h.cfg.OpenTimeout)
@@ -297,7 +307,7 @@ func (s *subscription) tellCaughtUp(c *cursor) bool {
 	if s.replaying == 0 || c.live {
 		return true
 	}
-	if !s.start.given() && !s.snapshots() {
+	if !s.asked().given() && !s.snapshots() {
 		c.live = true
 		s.replaying--
 		return true // it asked for no history

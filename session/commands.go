@@ -59,7 +59,11 @@ func of(cmd *protocol.Command) command {
 func (s *Session) Handle(ctx context.Context, cmd *protocol.Command) {
 	c := of(cmd)
 	s.registry.metrics.commands.WithLabelValues(c.name).Inc()
-	if !s.count(cmd.ID, costOf(cmd)) {
+	cost := costOf(cmd)
+	if cmd.Publish != nil {
+		cost += s.pubs.owes()
+	}
+	if !s.count(cmd.ID, cost) {
 		return
 	}
 	if !c.open {
@@ -121,7 +125,7 @@ func connect(ctx context.Context, s *Session, cmd *protocol.Command) error {
 	if c.Token != "" || !s.ready.Load() {
 		claims, err := s.registry.authenticate(ctx, c.Token, s.called(c))
 		if err != nil {
-			s.reply(cmd.ID, err)
+			s.refuse(cmd.ID, ReadErrorEvent(err), err) // there is no message to be told of
 			if code, ends := closeCode(err); ends {
 				s.Disconnect(disconnect(code))
 			}
@@ -156,8 +160,8 @@ func (s *Session) supersede(claims auth.Claims) {
 	switch {
 	case !had:
 	case before.Publisher() != claims.Publisher():
-		if s.asking != nil {
-			clear(s.asking.waiting) // a hook that allows the one does not allow the other
+		if s.hooked != nil {
+			clear(s.hooked.waiting) // a hook that allows the one does not allow the other
 		}
 		s.revokeUnallowed(auth.Claims{}) // another user's subscriptions are none of this one's
 	default:
@@ -185,9 +189,10 @@ func refresh(ctx context.Context, s *Session, cmd *protocol.Command) error {
 	if cmd.Refresh.Token == "" {
 		return BadRequest("token", "is missing")
 	}
-	claims, err := s.registry.authenticate(ctx, cmd.Refresh.Token, s.peer)
+	claims, err := s.registry.authenticate(ctx, cmd.Refresh.Token, s.peer())
 	if err != nil {
-		return err
+		s.refuse(cmd.ID, ReadErrorEvent(err), err)
+		return nil
 	}
 	old := s.claimed()
 	if claims.Publisher() != old.Publisher() {
@@ -196,22 +201,28 @@ func refresh(ctx context.Context, s *Session, cmd *protocol.Command) error {
 	release := s.exclude()
 	s.admit(claims)
 	s.push(s.connected(cmd.ID))
-	s.leaveGroups(&claims)
 	s.revokeUnallowed(claims)
 	release()
 	s.subscribeNamed(claims.Channels)
 	return nil
 }
 
-// revokeUnallowed ends what the claims do not cover; NoticeUnsubscribed of no token
-// follows, which answer turns into a revocation.
+// revokeUnallowed ends what the claims do not cover: memberships of groups, and
+// subscriptions, of which a NoticeUnsubscribed of no token follows, which answer turns into
+// a revocation.
 func (s *Session) revokeUnallowed(claims auth.Claims) {
+	// One time for all: a subscription token that ends between two looks is the sweeper's.
+	now := time.Now()
+	s.leaveGroups(&claims, now)
 	s.mu.Lock()
 	client := s.client
 	var gone []fanout.Channel
 	s.subs = slices.DeleteFunc(s.subs, func(j joined) bool {
+		if s.seatLocked(j.token) != nil {
+			return false // a membership, which has no client of the hub
+		}
 		allows := func(a auth.Action) bool {
-			return claims.Allows(a, j.channel.String()) || s.grantedLocked(a, j.channel, j.token)
+			return claims.Allows(a, j.channel.String()) || s.grantedLocked(a, j.channel, j.token, now)
 		}
 		if allows(auth.Subscribe) && (j.token&watching == 0 || allows(auth.Presence)) {
 			return false
@@ -275,17 +286,14 @@ func unsubscribe(ctx context.Context, s *Session, cmd *protocol.Command) error {
 		s.leaveGroup(cmd.ID, st, protocol.UnsubscribedEvent{})
 		return nil
 	}
-	if s.unask(c) {
-		s.push(&protocol.Event{ID: cmd.ID, Unsubscribed: &protocol.UnsubscribedEvent{Channel: c.String()}})
-		return nil
-	}
-	defer s.exclude()()
+	waited := s.unask(c)
+	defer s.excludeDurable()() // one that a hook has allowed may just be getting its place
 	kept, err := s.endDurable(ctx, c)
 	if err != nil {
 		return err
 	}
 	client := s.subscriber()
-	if _, here := s.joined(c); kept && !here { // it was subscribed in an earlier connection
+	if _, here := s.joined(c); !here && (waited || kept) { // it was subscribed in an earlier connection
 		s.push(&protocol.Event{ID: cmd.ID, Unsubscribed: &protocol.UnsubscribedEvent{Channel: c.String()}})
 		return nil
 	}
@@ -302,7 +310,11 @@ func unsubscribe(ctx context.Context, s *Session, cmd *protocol.Command) error {
 }
 
 func publish(ctx context.Context, s *Session, cmd *protocol.Command) error {
-	return s.publish(ctx, cmd.ID, cmd.Publish)
+	err := s.publish(ctx, cmd.ID, cmd.Publish)
+	if err != nil {
+		s.queue().refused()
+	}
+	return err
 }
 
 func ping(_ context.Context, s *Session, cmd *protocol.Command) error {

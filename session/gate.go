@@ -79,10 +79,11 @@ func (r *Registry) authenticate(ctx context.Context, token string, from *Peer) (
 
 // called is who connects, with what the command tells of them.
 func (s *Session) called(c *protocol.ConnectCommand) *Peer {
-	if s.peer == nil {
+	peer := s.peer()
+	if peer == nil {
 		return nil
 	}
-	from := *s.peer
+	from := *peer
 	from.Name, from.Version = c.Name, c.Version
 	return &from
 }
@@ -97,10 +98,25 @@ func (r *Registry) AskSubscribe(ctx context.Context, claims auth.Claims, client 
 	return g.Allow(ctx, claims, client, c)
 }
 
-// asking are the subscriptions of a connection that wait for the gate.
-type asking struct {
-	// held while a subscription begins or ends, so that an answer that comes late finds
-	// what was decided meanwhile. Nothing is asked with it.
+// peer is who connects, nil where no ConnectGate asks.
+func (s *Session) peer() *Peer {
+	if s.hooked == nil {
+		return nil
+	}
+	return s.hooked.peer
+}
+
+// hooked is what only connections have that hooks are asked about: who connects, and the
+// subscriptions that wait for the gate.
+type hooked struct {
+	peer *Peer // static; nil where no ConnectGate asks
+
+	// places is held from where a durable subscription looks for its place in the log until
+	// it has begun, and while one ends. Whoever has it may take mu.
+	places sync.Mutex
+
+	// mu is held while a subscription is noted or rights change, so that an answer that
+	// comes late finds what was decided meanwhile. Nothing waits with it.
 	mu      sync.Mutex // guards the following
 	waiting map[fanout.Channel]uint64
 	count   uint64
@@ -111,7 +127,10 @@ type asking struct {
 const named uint64 = 1 << 63
 
 // markLocked notes a channel as one that waits.
-func (a *asking) markLocked(c fanout.Channel, kind uint64) (mark uint64) {
+func (a *hooked) markLocked(c fanout.Channel, kind uint64) (mark uint64) {
+	if a.waiting == nil {
+		a.waiting = map[fanout.Channel]uint64{}
+	}
 	a.count++
 	mark = a.count | kind
 	a.waiting[c] = mark
@@ -119,13 +138,24 @@ func (a *asking) markLocked(c fanout.Channel, kind uint64) (mark uint64) {
 }
 
 // exclude keeps answers of the gate from taking effect until the returned function is
-// called. It costs nothing on a connection that has never asked. The reading side calls it.
+// called. It costs nothing on a connection that no hook was asked about. The reading side
+// calls it.
 func (s *Session) exclude() (release func()) {
-	if s.asking == nil {
+	if s.hooked == nil {
 		return func() {}
 	}
-	s.asking.mu.Lock()
-	return s.asking.mu.Unlock
+	s.hooked.mu.Lock()
+	return s.hooked.mu.Unlock
+}
+
+// excludeDurable keeps durable subscriptions that a hook has allowed from beginning until
+// the returned function is called, as exclude does, but may be held while the log is written.
+func (s *Session) excludeDurable() (release func()) {
+	if s.hooked == nil || s.durable == nil {
+		return func() {}
+	}
+	s.hooked.places.Lock()
+	return s.hooked.places.Unlock
 }
 
 // askFirst begins to ask about a subscription, and reports false where none need be asked.
@@ -143,9 +173,9 @@ func (s *Session) askFirst(ctx context.Context, cmd *protocol.Command, req fanou
 	if len(a.waiting) >= maxAsked {
 		return true, refuse(protocol.ErrorTooManyRequests, "channel", "%d subscriptions wait for the answer of a hook; wait for some of them", maxAsked)
 	}
-	mark := a.markLocked(req.Channel, 0)
+	b := beginning{cmd, req, given, a.markLocked(req.Channel, 0)}
 	s.work.Go(func() {
-		if err := s.answeredBy(ctx, cmd, req, given, mark); err != nil {
+		if err := s.answeredBy(ctx, b); err != nil {
 			s.refuse(cmd.ID, ReadErrorEvent(err), err)
 		}
 	})
@@ -153,11 +183,11 @@ func (s *Session) askFirst(ctx context.Context, cmd *protocol.Command, req fanou
 }
 
 // asks are made by the reading side, with the first that is asked.
-func (s *Session) asks() *asking {
-	if s.asking == nil {
-		s.asking = &asking{waiting: map[fanout.Channel]uint64{}}
+func (s *Session) asks() *hooked {
+	if s.hooked == nil {
+		s.hooked = &hooked{}
 	}
-	return s.asking
+	return s.hooked
 }
 
 // askNamed asks about a channel that the connection's token names, of which there are so
@@ -179,9 +209,6 @@ func (s *Session) askNamed(c fanout.Channel) {
 		}
 		delete(a.waiting, c)
 		if err == nil {
-			err = s.mayBegin(c, false, nil)
-		}
-		if err == nil {
 			err = s.subscribeUnasked(c)
 		}
 		if err != nil {
@@ -190,36 +217,70 @@ func (s *Session) askNamed(c fanout.Channel) {
 	})
 }
 
-// answeredBy waits for the gate and begins the subscription, if it is still wanted and the
-// claims, which a refresh may have changed meanwhile, still cover it.
-func (s *Session) answeredBy(ctx context.Context, cmd *protocol.Command, req fanout.SubscribeRequest, given *grant, mark uint64) error {
-	claims := s.claimed()
-	err := s.registry.services.Subscribe.Allow(ctx, claims, s.ID(), req.Channel)
-	a := s.asking
+// answeredBy waits for the gate and begins the subscription, if it is still wanted.
+func (s *Session) answeredBy(ctx context.Context, b beginning) error {
+	if err := s.registry.services.Subscribe.Allow(ctx, s.claimed(), s.ID(), b.req.Channel); err != nil {
+		if !s.hooked.forget(b) {
+			return errTakenBack
+		}
+		return err
+	}
+	if !s.hooked.waits(b) {
+		return errTakenBack // begin would only look for its place in vain
+	}
+	err := s.begin(ctx, b)
+	if err != nil {
+		s.hooked.forget(b)
+	}
+	return err
+}
+
+// errTakenBack is what becomes of a subscribe that an unsubscribe has overtaken.
+var errTakenBack = refuse(protocol.ErrorNotFound, "channel", "unsubscribed before it began")
+
+func (a *hooked) waits(b beginning) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.waiting[req.Channel] != mark {
-		return refuse(protocol.ErrorNotFound, "channel", "unsubscribed before it began")
+	return a.waiting[b.req.Channel] == b.mark
+}
+
+// forget ends the waiting of a subscription, if it waits.
+func (a *hooked) forget(b beginning) (waited bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.waiting[b.req.Channel] != b.mark {
+		return false
 	}
-	delete(a.waiting, req.Channel)
-	if err != nil {
-		return err
+	delete(a.waiting, b.req.Channel)
+	return true
+}
+
+// stillWanted reports why a subscription that a gate was asked about shall not begin any
+// more: nobody wants it, or the claims, which a refresh or a revocation may have changed
+// meanwhile, do not cover it. The caller has excluded others; the subscription waits no longer.
+func (s *Session) stillWanted(b beginning) error {
+	if b.mark == 0 {
+		return nil
 	}
-	if err := s.mayBegin(req.Channel, req.Presence, given); err != nil {
-		return err
+	if s.hooked.waiting[b.req.Channel] != b.mark {
+		return errTakenBack
 	}
-	return s.begin(ctx, cmd, req, given)
+	delete(s.hooked.waiting, b.req.Channel)
+	if all := s.registry.services.Revocations; b.given != nil && all != nil && all.Revoked(b.given.claims) {
+		return auth.ErrRevoked
+	}
+	return s.mayBegin(b.req.Channel, b.req.Presence, b.given)
 }
 
 // unask takes back a subscription that waits for the gate.
 func (s *Session) unask(c fanout.Channel) (waited bool) {
-	if s.asking == nil {
+	if s.hooked == nil {
 		return false
 	}
-	s.asking.mu.Lock()
-	defer s.asking.mu.Unlock()
-	_, waited = s.asking.waiting[c]
-	delete(s.asking.waiting, c)
+	s.hooked.mu.Lock()
+	defer s.hooked.mu.Unlock()
+	_, waited = s.hooked.waiting[c]
+	delete(s.hooked.waiting, c)
 	return waited
 }
 

@@ -21,6 +21,7 @@ type SubscriptionAuthenticator interface {
 type grant struct {
 	token  uint64 // of the joined subscription
 	claims auth.Claims
+	next   *grant // of the connection's
 }
 
 // Tokens of what the hub is asked that stand for no command.
@@ -90,29 +91,28 @@ func (s *Session) keepLocked(g *grant, token uint64) {
 	if g == nil {
 		return
 	}
-	g.token = token
-	s.grants = append(s.grants, g)
+	g.token, g.next = token, s.grants
+	s.grants = g
 	s.dueLocked()
 }
 
 // pruneLocked drops the grants whose subscription has ended. s.mu is held.
 func (s *Session) pruneLocked() {
-	if s.grants == nil {
-		return
-	}
-	s.grants = slices.DeleteFunc(s.grants, func(g *grant) bool {
-		return !slices.ContainsFunc(s.subs, func(j joined) bool { return j.token == g.token })
-	})
-	if len(s.grants) == 0 {
-		s.grants = nil // nothing is kept where there are none
+	for at := &s.grants; *at != nil; {
+		g := *at
+		if slices.ContainsFunc(s.subs, func(j joined) bool { return j.token == g.token }) {
+			at = &g.next
+		} else {
+			*at = g.next
+		}
 	}
 }
 
-// grantedLocked reports whether a subscription token allows the action, that of the
-// subscription with this token, or of any with 0. s.mu is held.
-func (s *Session) grantedLocked(a auth.Action, c fanout.Channel, token uint64) bool {
-	for _, g := range s.grants {
-		if (token == 0 || g.token == token) && !g.claims.Expired(time.Now()) && g.claims.Allows(a, c.String()) {
+// grantedLocked reports whether a subscription token allows the action at a time, that of
+// the subscription with this token, or of any with 0. s.mu is held.
+func (s *Session) grantedLocked(a auth.Action, c fanout.Channel, token uint64, at time.Time) bool {
+	for g := s.grants; g != nil; g = g.next {
+		if (token == 0 || g.token == token) && !g.claims.Expired(at) && g.claims.Allows(a, c.String()) {
 			return true
 		}
 	}
@@ -127,13 +127,13 @@ func (s *Session) allows(a auth.Action, c fanout.Channel) bool {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.grantedLocked(a, c, 0)
+	return s.grantedLocked(a, c, 0, time.Now())
 }
 
 // dueLocked works out when the sweeper must look at tokens next. s.mu is held.
 func (s *Session) dueLocked() {
 	due := s.holder.warnAt
-	for _, g := range s.grants {
+	for g := s.grants; g != nil; g = g.next {
 		if at := g.claims.ExpiresAt; !at.IsZero() && (due == 0 || at.UnixNano() < due) {
 			due = at.UnixNano()
 		}
@@ -162,7 +162,7 @@ func (s *Session) endGrants(why uint64, over func(auth.Claims) bool) {
 	s.mu.Lock()
 	var gone []joined
 	client := s.client
-	for _, g := range s.grants {
+	for g := s.grants; g != nil; g = g.next {
 		if !over(g.claims) {
 			continue
 		}
@@ -229,6 +229,9 @@ func (s *Session) subscribeUnasked(c fanout.Channel) error {
 	if _, ok := s.joined(c); ok {
 		return nil
 	}
+	if err := s.mayBegin(c, false, nil); err != nil {
+		return err // whoever made the claims may have narrowed them, and left the channels
+	}
 	req := fanout.SubscribeRequest{Channel: c}
 	release, err := s.registry.Refine(&req, &protocol.SubscribeCommand{})
 	if err != nil {
@@ -276,7 +279,8 @@ func (s *Session) unaskedAnswer(n fanout.Notice) (done, ok bool) {
 		return false, false
 	}
 	if token, _ := s.joined(n.Channel); token != n.Token {
-		return true, true // another has taken its place
+		s.answered(n.Token)
+		return true, true // another has taken its place, or it was ended meanwhile
 	}
 	if n.Kind != fanout.NoticeFailed {
 		return false, false

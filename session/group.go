@@ -81,7 +81,7 @@ func (s *Session) subscribeGroup(ctx context.Context, id uint64, cmd *protocol.S
 		return err
 	}
 	// The end of a channel is read, too.
-	if err := s.registry.services.Limits.Read(ctx, s.claimed().Publisher(), s.ID(), backlog(req.Start)); err != nil {
+	if err := s.mayRead(ctx, backlog(req.Start)); err != nil {
 		return err
 	}
 	st := &seat{session: s, channel: req.Channel, group: req.Group}
@@ -201,9 +201,11 @@ func (s *Session) seatLocked(token uint64) *seat {
 	if s.seats == nil {
 		return nil
 	}
-	for _, st := range slices.Concat(s.seats.list, s.seats.joining) {
-		if st.token == token {
-			return st
+	for _, list := range [...][]*seat{s.seats.list, s.seats.joining} {
+		for _, st := range list {
+			if st.token == token {
+				return st
+			}
 		}
 	}
 	return nil
@@ -244,13 +246,13 @@ func (s *Session) leaveGroup(id uint64, st *seat, ev protocol.UnsubscribedEvent)
 
 // leaveGroups ends all memberships of a session that has ended, or those that claims do
 // not allow any more.
-func (s *Session) leaveGroups(claims *auth.Claims) {
+func (s *Session) leaveGroups(claims *auth.Claims, at time.Time) {
 	s.mu.Lock()
 	var gone []*seat
 	if s.seats != nil {
 		s.seats.closed = s.seats.closed || claims == nil
 		for _, st := range slices.Concat(s.seats.list, s.seats.joining) {
-			if claims == nil || !claims.Allows(auth.Subscribe, st.channel.String()) && !s.grantedLocked(auth.Subscribe, st.channel, st.token) {
+			if claims == nil || !claims.Allows(auth.Subscribe, st.channel.String()) && !s.grantedLocked(auth.Subscribe, st.channel, st.token, at) {
 				gone = append(gone, st)
 			}
 		}

@@ -32,7 +32,8 @@ func (lines) Close(protocol.Code, string) []byte { return nil }
 // seat is a membership that a test plays.
 type seat struct {
 	fanout.GroupMember
-	req fanout.GroupRequest
+	req     fanout.GroupRequest
+	leaving func() // called before it leaves; nil is nothing
 
 	mu      sync.Mutex
 	waiting map[string]bool // tokens
@@ -73,6 +74,9 @@ func (st *seat) Ready() {
 }
 
 func (st *seat) Leave() {
+	if st.leaving != nil {
+		st.leaving()
+	}
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	st.left = true
@@ -102,6 +106,10 @@ type office struct {
 	mu    sync.Mutex
 	seats map[string]*seat // by channel
 	hold  chan struct{}    // joins wait until it is closed; nil is none
+	// leaving is called before a member of jobs:b leaves, and tokens are those for one
+	// subscription; nil is none.
+	leaving func()
+	tokens  session.SubscriptionAuthenticator
 }
 
 func (o *office) JoinGroup(ctx context.Context, req fanout.GroupRequest) (fanout.Membership, fanout.Joined, error) {
@@ -115,6 +123,9 @@ func (o *office) JoinGroup(ctx context.Context, req fanout.GroupRequest) (fanout
 	st := &seat{GroupMember: req.Member, req: req, waiting: map[string]bool{}}
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if req.Channel.String() == "jobs:b" {
+		st.leaving = o.leaving
+	}
 	o.seats[req.Channel.String()] = st
 	return st, fanout.Joined{Known: true, Recovered: true, AckWait: 1500 * time.Millisecond}, nil
 }
@@ -147,7 +158,7 @@ func worker(t *testing.T, o *office, gated bool) *person {
 	cfg.MaxPublishes = 2 // so many words on messages may be on their way, too
 	r := registry(t, cfg, session.Services{Groups: o, Auth: hubtest.Tokens{Known: map[string]auth.Claims{
 		"narrow": hubtest.May(t, "ann", map[string][]auth.Action{"jobs:a": {auth.Subscribe}}),
-	}}})
+	}}, Subscriptions: o.tokens})
 	p := &person{Session: new(session.Session), t: t, wire: newWire(gated)}
 	p.Init(r, lines{}, session.Handshake{Given: true, Claims: all}, p)
 	p.Outbound().Start(p.wire, nil)
@@ -339,6 +350,29 @@ func TestGroupRefreshNarrows(t *testing.T) {
 	if _, left := o.seat(t, "jobs:a").state(); left {
 		t.Error("not a member of a any more")
 	}
+}
+
+// The token of a membership ends while a refresh takes away another: the one is the
+// sweeper's to end, and a connection that has memberships alone has no subscriptions to end.
+func TestGroupTokenLapsesDuringRefresh(t *testing.T) {
+	lapses := hubtest.May(t, "ann", map[string][]auth.Action{"other:x": {auth.Subscribe}})
+	lapses.Channel = "other:x"
+	lapses.ExpiresAt = time.Now().Add(300 * time.Millisecond)
+	o := newOffice()
+	o.tokens = hubtest.Tokens{Known: map[string]auth.Claims{"lapses": lapses}}
+	o.leaving = func() { <-time.After(time.Until(lapses.ExpiresAt) + time.Millisecond) }
+	p := worker(t, o, false)
+	p.join("jobs:b")
+	if e := p.reply(p.do(protocol.Command{Subscribe: &protocol.SubscribeCommand{Channel: "other:x", Group: "g", Token: "lapses"}})); e.Subscribed == nil {
+		t.Fatalf("%+v", e.Error)
+	}
+	p.do(protocol.Command{Refresh: &protocol.RefreshCommand{Token: "narrow"}})
+	p.find("the end of b", func(e *protocol.Event) bool { return e.Unsubscribed != nil && e.Unsubscribed.Channel == "jobs:b" })
+	hubtest.Eventually(t, "the end of the membership whose token is over", func() bool {
+		p.Sweep(time.Now())
+		_, left := o.seat(t, "other:x").state()
+		return left
+	})
 }
 
 // A connection that is full refuses, and says when there is room again.

@@ -9,12 +9,12 @@ import (
 )
 
 func (s *Session) admit(claims auth.Claims) {
-	h := holder{
-		subject: claims.Subject, key: claims.Key, info: claims.Info, tokenID: claims.TokenID,
-		issuedAt: claims.IssuedAt, capabilities: claims.Capabilities,
+	h := holder{subject: claims.Subject, capabilities: claims.Capabilities}
+	if !claims.IssuedAt.IsZero() {
+		h.issuedAt = claims.IssuedAt.UnixMicro()
 	}
-	if !claims.Limits.IsZero() {
-		h.limits = &claims.Limits
+	if claims.Key != "" || claims.Info != "" || claims.TokenID != "" || !claims.Limits.IsZero() {
+		h.more = &particulars{claims.Key, claims.Info, claims.TokenID, claims.Limits}
 	}
 	end := int64(0)
 	if !claims.ExpiresAt.IsZero() {
@@ -33,12 +33,18 @@ func (s *Session) admit(claims auth.Claims) {
 
 // holder is what a session keeps of its claims; when they end is kept apart.
 type holder struct {
-	subject, key, info, tokenID string
-
-	issuedAt     time.Time
+	subject      string
 	capabilities auth.Capabilities
-	limits       *auth.Limits // nil: none
+	issuedAt     int64        // Unix microseconds; 0 is not known, or 1970
+	more         *particulars // nil: none
 	warnAt       int64        // when a refresh is asked for; 0: it was, or need not be
+}
+
+// particulars are what most tokens do not say.
+type particulars struct {
+	key, info, tokenID string
+
+	limits auth.Limits
 }
 
 // claimed are the session's claims, but for their Channels, which are subscribed to.
@@ -46,11 +52,12 @@ func (s *Session) claimed() auth.Claims {
 	s.mu.Lock()
 	h := s.holder
 	s.mu.Unlock()
-	c := auth.Claims{
-		Subject: h.subject, Key: h.key, Info: h.info, TokenID: h.tokenID, IssuedAt: h.issuedAt, Capabilities: h.capabilities,
+	c := auth.Claims{Subject: h.subject, Capabilities: h.capabilities}
+	if h.issuedAt != 0 {
+		c.IssuedAt = time.UnixMicro(h.issuedAt)
 	}
-	if h.limits != nil {
-		c.Limits = *h.limits
+	if m := h.more; m != nil {
+		c.Key, c.Info, c.TokenID, c.Limits = m.key, m.info, m.tokenID, m.limits
 	}
 	if at := s.expires.Load(); at != 0 {
 		c.ExpiresAt = time.Unix(0, at)

@@ -39,15 +39,6 @@ func resumes(req *http.Request) bool {
 	return query.Get("position") != "" || query.Get("resume") == "1"
 }
 
-// Caller returns what AdmitFrom counts, for a Handshake.
-func (s *Slot) Caller() *Caller { return s.caller }
-
-// Caller is whose connection a slot is of.
-type Caller struct {
-	addr netip.Addr
-	user string
-}
-
 // AdmitFrom is Admit for a client that is counted: by its address, and by its user where
 // the handshake told it. Errors are also *limit.Error.
 func (r *Registry) AdmitFrom(t Transport, req *http.Request, user string) (*Slot, error) {
@@ -55,32 +46,60 @@ func (r *Registry) AdmitFrom(t Transport, req *http.Request, user string) (*Slot
 	if err != nil || r.services.Limits == nil {
 		return slot, err
 	}
-	c := &Caller{ClientAddr(req), user}
-	if err := c.enter(r.services.Limits); err != nil {
+	if addr := ClientAddr(req); addr.IsValid() {
+		slot.addr, slot.known = addr.As16(), true
+	}
+	if err := slot.count(user); err != nil {
 		slot.Release()
 		r.metrics.rejected.WithLabelValues("limit").Inc()
 		return nil, err
 	}
-	slot.caller = c
 	return slot, nil
 }
 
-func (c *Caller) enter(l *limit.Limiter) error {
-	if err := l.AddAddress(c.addr); err != nil {
+// Addr is the client's address; zero where it is not known, or nothing is limited.
+func (s *Slot) Addr() netip.Addr {
+	if s == nil || !s.known {
+		return netip.Addr{}
+	}
+	return netip.AddrFrom16(s.addr).Unmap()
+}
+
+// count counts the connection as one of its address's and of the user's.
+func (s *Slot) count(user string) error {
+	l := s.registry.services.Limits
+	if err := l.AddAddress(s.Addr()); err != nil {
 		return err
 	}
-	if err := l.AddUser(c.user); err != nil {
-		l.RemoveAddress(c.addr)
+	if err := l.AddUser(user); err != nil {
+		l.RemoveAddress(s.Addr())
 		return err
 	}
+	s.user, s.counted = user, true
 	return nil
 }
 
-func (c *Caller) leave(l *limit.Limiter) {
-	if c != nil {
-		l.RemoveAddress(c.addr)
-		l.RemoveUser(c.user)
+// countAs counts the connection as one of another user's.
+func (s *Slot) countAs(user string) error {
+	l := s.registry.services.Limits
+	if s == nil || !s.counted {
+		return nil
 	}
+	if err := l.AddUser(user); err != nil {
+		return err
+	}
+	l.RemoveUser(s.user)
+	s.user = user
+	return nil
+}
+
+// uncount takes back what count and countAs did.
+func (s *Slot) uncount() {
+	if !s.counted {
+		return
+	}
+	s.registry.services.Limits.RemoveAddress(s.Addr())
+	s.registry.services.Limits.RemoveUser(s.user)
 }
 
 // shedLeast and shedReturn are how many connections are closed at least when memory is
@@ -120,7 +139,8 @@ func (s *Session) Born() int64 { return s.born }
 const (
 	// answerCost is that of an answer to what the node has sent: there are as many as that.
 	answerCost = 1
-	// messageCost is that of each message which a history asks for.
+	// messageCost is that of each message which a history asks for, or which is stored:
+	// publishes have limits of their own, which none that is lower shall stand before.
 	messageCost = limit.CommandCost / 50
 )
 
@@ -129,6 +149,8 @@ func costOf(cmd *protocol.Command) int64 {
 	switch {
 	case cmd.Ack != nil, cmd.Nak != nil, cmd.InProgress != nil, cmd.Pong != nil:
 		return answerCost
+	case cmd.Publish != nil:
+		return messageCost
 	case cmd.History != nil:
 		return limit.CommandCost + int64(clampHistory(cmd.History.Limit))*messageCost
 	case cmd.Subscribe != nil && cmd.Subscribe.Last > 0:
@@ -152,8 +174,18 @@ func backlog(start fanout.Start) int {
 }
 
 // MayRead holds who subscribes to what one may read: an event stream or a poll.
-func (r *Registry) MayRead(ctx context.Context, claims auth.Claims, req fanout.SubscribeRequest) error {
-	return r.services.Limits.Read(ctx, claims.Publisher(), "", backlog(req.Start))
+func (r *Registry) MayRead(ctx context.Context, claims auth.Claims, addr netip.Addr, req fanout.SubscribeRequest) error {
+	return r.services.Limits.Read(ctx, claims.Publisher(), addr, "", backlog(req.Start))
+}
+
+// Answers pace the polls of a caller.
+func (r *Registry) Answers(claims auth.Claims, addr netip.Addr) *limit.Answers {
+	return r.services.Limits.NewAnswers(claims.Publisher(), addr, claims.Limits.OutboundBytes)
+}
+
+// mayRead holds the session to what its holder may read: n stored messages.
+func (s *Session) mayRead(ctx context.Context, n int) error {
+	return s.registry.services.Limits.Read(ctx, s.claimed().Publisher(), s.slot.Addr(), s.ID(), n)
 }
 
 func clampHistory(n int) int {
@@ -181,26 +213,18 @@ func (s *Session) count(id uint64, cost int64) bool {
 	case limit.Close:
 		s.flooded = true
 		if s.out.Open() {
-			s.registry.services.Limits.Bar(s.claimed().Subject, s.addr())
+			s.registry.services.Limits.Bar(s.claimed().Subject, s.slot.Addr())
 		}
 		s.Reject(protocol.CloseTooMany, "too many commands; after 4429 wait for retry_after_ms")
 	case limit.Refuse:
 		if id != 0 {
 			s.reply(id, &limit.Error{
-				Reason: limit.ReasonCommands, RetryAfter: max(retry, time.Millisecond),
+				Reason: limit.ReasonCommands, RetryAfter: retry,
 				Problem: "this connection sends too many commands; nothing was done, send it again after retry_after_ms",
 			})
 		}
 	}
 	return false
-}
-
-// addr is the client's, where it is known.
-func (s *Session) addr() netip.Addr {
-	if s.from == nil {
-		return netip.Addr{}
-	}
-	return s.from.addr
 }
 
 // tighten holds the session to what its token allows, from now on.
@@ -222,13 +246,7 @@ func (s *Session) countUser(user string) error {
 	if s.ready.Load() && s.claimed().Subject == user {
 		return nil // it is counted
 	}
-	limits := s.registry.services.Limits
-	if err := limits.AddUser(user); err != nil {
-		return err
-	}
-	limits.RemoveUser(s.counted)
-	s.counted = user
-	return nil
+	return s.slot.countAs(user)
 }
 
 // deliver hands a frame to the buffer unless the connection has had as much as it may for
@@ -256,6 +274,7 @@ func limited(e *limit.Error) *protocol.ErrorEvent {
 		code = protocol.ErrorUnavailable
 	}
 	return &protocol.ErrorEvent{
-		Code: code, Field: e.Field, Message: e.Problem, Temporary: true, RetryAfterMS: max(1, e.RetryAfter.Milliseconds()),
+		Code: code, Field: e.Field, Message: e.Problem, Temporary: true,
+		RetryAfterMS: max(1, (e.RetryAfter + time.Millisecond - 1).Milliseconds()), // who comes earlier is refused again
 	}
 }

@@ -20,6 +20,33 @@ const (
 	Poll      Transport = "poll"
 )
 
+// transports lists them all.
+func transports() []Transport { return []Transport{WebSocket, SSE, Poll} }
+
+// transportIndex is a Transport in a byte, its place in transports.
+type transportIndex uint8
+
+func indexOf(t Transport) transportIndex {
+	switch t {
+	case SSE:
+		return 1
+	case Poll:
+		return 2
+	case WebSocket:
+	}
+	return 0
+}
+
+func (i transportIndex) of() Transport {
+	switch i {
+	case 1:
+		return SSE
+	case 2:
+		return Poll
+	}
+	return WebSocket
+}
+
 // metrics of the room. Every label value exists from the start.
 type metrics struct {
 	connections *prometheus.GaugeVec   // by transport
@@ -114,7 +141,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 }
 
 func (m *metrics) zero() {
-	for _, t := range []Transport{WebSocket, SSE, Poll} {
+	for _, t := range transports() {
 		m.connections.WithLabelValues(string(t))
 		m.opened.WithLabelValues(string(t))
 	}

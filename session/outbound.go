@@ -64,11 +64,11 @@ type Outbound struct {
 	owner   Owner
 	buffers *Buffers
 
-	mu       sync.Mutex   // guards the following
-	direct   DirectWriter // the wire, if it is one
-	pending  *batch       // nil when nothing waits
-	bytes    int          // waiting or being written
+	mu       sync.Mutex // guards the following
+	pending  *batch     // nil when nothing waits
+	bytes    int        // waiting or being written
 	state    outboundState
+	direct   bool // the wire is a DirectWriter
 	corked   bool // what waits is held back
 	blocked  bool // a direct wire has not taken all: it tells when there is room
 	flushing bool // the flusher runs, or is about to
@@ -128,7 +128,7 @@ func (o *Outbound) Start(wire Wire, head []byte) {
 		_ = wire.Close() // nobody will write
 		return
 	}
-	o.direct, _ = wire.(DirectWriter)
+	_, o.direct = wire.(DirectWriter)
 	if o.state == outboundFinishing {
 		_ = wire.SetDeadline(time.Now().Add(o.buffers.limits.Close)) // fails only if closed
 	}
@@ -141,6 +141,13 @@ func (o *Outbound) Start(wire Wire, head []byte) {
 	}
 	o.leaveLocked()
 	o.unlock()
+}
+
+// Wire is what Start gave, nil before it.
+func (o *Outbound) Wire() Wire {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.wire
 }
 
 // Deliver takes the parts of one frame, or nothing and returns false when the soft
@@ -173,7 +180,7 @@ func (o *Outbound) take(limit int, parts ...[]byte) bool {
 
 // idleLocked reports whether a frame can be written as it comes.
 func (o *Outbound) idleLocked() bool {
-	return o.direct != nil && o.pending == nil && !o.corked && !o.blocked
+	return o.direct && o.pending == nil && !o.corked && !o.blocked
 }
 
 func (o *Outbound) batchLocked() *batch {

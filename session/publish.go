@@ -5,12 +5,14 @@ import (
 	"encoding/base64"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
 	"github.com/rivulet-rt/rivulet/auth"
 	"github.com/rivulet-rt/rivulet/fanout"
 	"github.com/rivulet-rt/rivulet/protocol"
+	"github.com/rivulet-rt/rivulet/session/limit"
 )
 
 // publishQueue holds the publishes of one connection that wait for the log. One
@@ -23,6 +25,9 @@ type publishQueue struct {
 	mu      sync.Mutex // guards the following
 	waiting []pendingPublish
 	working bool
+
+	// owed is what publishes that were refused cost beside what was counted when they came.
+	owed atomic.Int64
 
 	apart map[string]*publishQueue // by namespace; owned by the reading side
 }
@@ -38,6 +43,19 @@ func (s *Session) queue() *publishQueue {
 		s.pubs = &publishQueue{slots: make(chan struct{}, s.registry.cfg.MaxPublishes), pages: make(chan struct{}, 1)}
 	}
 	return s.pubs
+}
+
+// refused notes that a publish stored nothing, which costs as much as any other command:
+// else a client that is over its limit could go on fifty times as fast.
+func (q *publishQueue) refused() { q.owed.Add(limit.CommandCost - messageCost) }
+
+// owes is what the next publish pays for those that were refused since the last. q may be
+// nil.
+func (q *publishQueue) owes() int64 {
+	if q == nil || q.owed.Load() == 0 {
+		return 0
+	}
+	return q.owed.Swap(0)
 }
 
 // publish queues a publication. It waits while Config.MaxPublishes are under way,
@@ -121,6 +139,7 @@ func (q *publishQueue) take() []pendingPublish {
 
 func (s *Session) published(p pendingPublish, o fanout.Outcome) {
 	if o.Err != nil {
+		s.pubs.refused()
 		s.reply(p.id, o.Err)
 		return
 	}

@@ -112,7 +112,11 @@ type Registry struct {
 	started  bool
 	count    int
 	draining bool
-	empty    chan struct{} // closed when draining and nobody is left
+	// held are members that a request of net/http waits for; none does for long once
+	// finishing.
+	held      map[Member]struct{}
+	finishing bool
+	empty     chan struct{} // closed when draining and nobody is left
 }
 
 type memberShard struct {
@@ -134,7 +138,7 @@ func NewRegistry(cfg Config, services Services, logger *slog.Logger, reg prometh
 	if err != nil {
 		return nil, err
 	}
-	r := &Registry{cfg: cfg, services: services, origins: origins, log: logger, metrics: m, empty: make(chan struct{})}
+	r := &Registry{cfg: cfg, services: services, origins: origins, log: logger, metrics: m, held: map[Member]struct{}{}, empty: make(chan struct{})}
 	r.buffers.limits = Limits{Soft: cfg.SoftBuffer, Hard: cfg.HardBuffer, Close: cfg.CloseTimeout}
 	r.sockets = socket.NewGroup(r.wg.Go, logger)
 	if services.Durable != nil {
@@ -183,13 +187,19 @@ func (r *Registry) Len() int {
 	return r.count
 }
 
-// Slot is one admitted connection's place.
+// Slot is one admitted connection's place. It is small, as every connection has one.
 type Slot struct {
-	registry  *Registry
-	transport Transport
+	// Static after AdmitFrom.
+	registry *Registry
+	addr     [16]byte // the client's, as netip.Addr.As16 has it
+	known    bool     // addr is
+	counted  bool     // the connection is, as the address's and the user's
+
+	transport transportIndex
 	shard     uint8 // of Enter
 	done      atomic.Bool
-	caller    *Caller // nil where nobody's connections are counted
+
+	user string // as whose the connection is counted; owned by who serves it
 }
 
 // Admit reserves a place, or returns ErrFull or ErrDraining. Every slot must be
@@ -208,7 +218,7 @@ func (r *Registry) Admit(t Transport) (*Slot, error) {
 	r.count++
 	r.metrics.opened.WithLabelValues(string(t)).Inc()
 	r.metrics.connections.WithLabelValues(string(t)).Inc()
-	return &Slot{registry: r, transport: t}, nil
+	return &Slot{registry: r, transport: indexOf(t)}, nil
 }
 
 // Rejected counts a handshake that was refused before Admit.
@@ -229,8 +239,8 @@ func (s *Slot) Release() {
 		return
 	}
 	r := s.registry
-	r.metrics.connections.WithLabelValues(string(s.transport)).Dec()
-	s.caller.leave(r.services.Limits)
+	r.metrics.connections.WithLabelValues(string(s.transport.of())).Dec()
+	s.uncount()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.count--
@@ -268,12 +278,18 @@ func (s *Slot) Leave(m Member) {
 	s.Release()
 }
 
-// Serve runs serve on the caller's goroutine between Enter and Leave. serve's ctx
-// ends when a drain gives up.
+// Serve runs serve on the caller's goroutine, for which a request waits, between Enter
+// and Leave. serve's ctx ends when a drain gives up.
 func (s *Slot) Serve(m Member, serve func(ctx context.Context)) {
+	r := s.registry
 	s.Enter(m)
 	defer s.Leave(m)
-	serve(s.registry.ctx)
+	finishing := r.hold(m)
+	defer r.letGo(m)
+	if finishing {
+		m.Disconnect(drainEvent(0))
+	}
+	serve(r.ctx)
 }
 
 // Attach takes a connection over for h, which works until it is released.

@@ -27,37 +27,37 @@ type Handshake struct {
 	// Browser clients get heartbeats that a page's script can see.
 	Browser bool
 	Peer    *Peer // of Registry.PeerOf
-	// Caller is of the slot; it may be nil.
-	Caller *Caller
+	// Slot is the connection's; it may be nil, where nothing is counted.
+	Slot *Slot
 }
 
 // Session is one client's connection: it turns commands into calls and whatever
 // comes back into events. It is a fanout.Sink and a Member. A transport embeds it
-// beside what it knows of the socket, so that a connection is one piece of memory.
+// beside what it knows of the socket, so that a connection is one piece of memory; what
+// few connections need is behind pointers that are nil for the others.
 type Session struct {
 	out Outbound // first: with what follows it is all that a delivery touches
 
 	// Static after Init.
 	registry *Registry
 	codec    Codec
+	slot     *Slot // nil where nothing is counted
 	id       [8]byte
 	born     int64 // Unix nanoseconds, as all times here
 	browser  bool
-	peer     *Peer // nil where nobody asks
 
 	// Owned by the reading side.
 	opened  bool          // a command was answered: connect comes too late
+	flooded bool          // by the client, which was closed for it
+	tight   int32         // commands a second that the token allows; 0 says nothing
 	pubs    *publishQueue // made by the first publish or history
-	asking  *asking       // made by the first subscription that is asked about
+	hooked  *hooked       // nil until a hook is asked, or may be
 	durable *durable      // set by connect, before the first subscribe
 	meter   limit.Meter
-	tight   int32 // commands a second that the token allows; 0 says nothing
-	from    *Caller
-	flooded bool           // by the client, which was closed for it
-	counted string         // the user as whose this connection is counted, unless the handshake told
 	work    sync.WaitGroup // what goes on after a command
 
 	ready   atomic.Bool  // the claims suffice
+	ended   bool         // nothing is subscribed to any more; guarded by mu
 	heard   atomic.Int64 // when the client last sent anything
 	begun   atomic.Int64 // when the frame began that is being received; 0 is none
 	expires atomic.Int64 // when the claims end; 0 is never
@@ -70,12 +70,11 @@ type Session struct {
 	mu     sync.Mutex // guards the following
 	holder holder
 	client Subscriber // made by the first subscribe
-	ended  bool       // nothing is subscribed to any more
 	tokens uint64     // counts what the hub is asked
 	asked  []question
 	subs   []joined
-	seats  *seats   // made by the first group
-	grants []*grant // of subscription tokens
+	seats  *seats // made by the first group
+	grants *grant // of subscription tokens; the first of a list
 
 	pacer atomic.Pointer[limit.Pacer] // nil: deliveries are not paced
 }
@@ -106,8 +105,10 @@ var (
 // whoever embeds it: Drained is the Session's, Finished its own.
 func (s *Session) Init(r *Registry, codec Codec, h Handshake, o Owner) {
 	now := time.Now()
-	s.registry, s.codec, s.browser, s.from = r, codec, h.Browser, h.Caller
-	s.peer = h.Peer
+	s.registry, s.codec, s.browser, s.slot = r, codec, h.Browser, h.Slot
+	if h.Peer != nil {
+		s.hooked = &hooked{peer: h.Peer}
+	}
 	s.born, s.lastLife = now.UnixNano(), now.UnixNano()
 	// A crowd that connects at once is spread over the interval from its first ping on.
 	s.nextPing = now.Add(jitter(r.cfg.PingInterval)).UnixNano()
@@ -135,6 +136,9 @@ func (s *Session) Cork() { s.out.Cork() }
 
 // Uncork ends what Cork began.
 func (s *Session) Uncork() { s.out.Uncork() }
+
+// Slot is the one of the handshake.
+func (s *Session) Slot() *Slot { return s.slot }
 
 // Outbound is the session's buffer.
 func (s *Session) Outbound() *Outbound { return &s.out }
@@ -343,9 +347,8 @@ func (s *Session) End() {
 	if c != nil {
 		c.Close()
 	}
-	s.leaveGroups(nil)
+	s.leaveGroups(nil, time.Time{})
 	s.pacer.Load().Stop()
-	s.registry.services.Limits.RemoveUser(s.counted)
 	s.work.Wait()
 	if s.durable != nil {
 		s.durable.end()

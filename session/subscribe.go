@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"errors"
 	"slices"
 
 	"github.com/rivulet-rt/rivulet/auth"
@@ -24,37 +25,63 @@ func subscribe(ctx context.Context, s *Session, cmd *protocol.Command) error {
 	if asked, err := s.askFirst(ctx, cmd, req, given); asked || err != nil {
 		return err
 	}
-	defer s.exclude()()
-	return s.begin(ctx, cmd, req, given)
+	return s.begin(ctx, beginning{cmd: cmd, req: req, given: given})
 }
 
-// begin begins a subscription that is allowed; its outcome comes as a notice.
-func (s *Session) begin(ctx context.Context, cmd *protocol.Command, req fanout.SubscribeRequest, given *grant) error {
+// beginning is a subscription that is allowed and has not begun.
+type beginning struct {
+	cmd   *protocol.Command
+	req   fanout.SubscribeRequest
+	given *grant
+	mark  uint64 // of hooked.waiting; 0 where no hook was asked
+}
+
+// begin begins a subscription; its outcome comes as a notice. It may wait, for the limits
+// and for the log, and holds up nothing on the connection but what is durable meanwhile.
+func (s *Session) begin(ctx context.Context, b beginning) error {
 	// The end of a channel is read, too.
-	if err := s.registry.services.Limits.Read(ctx, s.claimed().Publisher(), s.ID(), backlog(req.Start)); err != nil {
+	if err := s.mayRead(ctx, backlog(b.req.Start)); err != nil {
 		return err
 	}
-	release, err := s.registry.Refine(&req, cmd.Subscribe)
+	release, err := s.registry.Refine(&b.req, b.cmd.Subscribe)
 	if err != nil {
 		return err
 	}
 	defer release()
-	kept := passing
-	if cmd.Subscribe.Durable {
-		if err := s.mayJoin(req.Channel); err != nil {
-			return err // before the session gets a place
-		}
-		if kept, err = s.startDurable(ctx, &req); err != nil {
-			return err
-		}
+	if !b.cmd.Subscribe.Durable {
+		_, err := s.enlist(b, passing)
+		return err
 	}
+	defer s.excludeDurable()()
+	if err := s.mayJoin(b.req.Channel); err != nil {
+		return err // before the session gets a place
+	}
+	kept, err := s.startDurable(ctx, &b.req)
+	if err != nil {
+		return err
+	}
+	noted, err := s.enlist(b, kept)
+	if err != nil && !noted && kept != continued && !errors.Is(err, fanout.ErrClosed) {
+		_, _ = s.endDurable(ctx, b.req.Channel) // where this fails it stays, as for a client that has gone
+	}
+	return err
+}
+
+// enlist notes a subscription for which all is ready, if it is still wanted, and hands it to
+// the hub.
+func (s *Session) enlist(b beginning, kept durability) (noted bool, err error) {
+	defer s.exclude()()
+	if err := s.stillWanted(b); err != nil {
+		return false, err
+	}
+	cmd, req, given := b.cmd, b.req, b.given
 	mark := uint64(0)
 	if req.Presence {
 		mark = watching
 	}
 	client, token, err := s.join(req.Channel, cmd.ID, mark, kept, given)
 	if err != nil {
-		return err
+		return false, err
 	}
 	if token&took != 0 {
 		_ = client.Unsubscribe(replaced, req.Channel) // fails if it has ended by itself meanwhile
@@ -64,10 +91,10 @@ func (s *Session) begin(ctx context.Context, cmd *protocol.Command, req fanout.S
 		s.forget(req.Channel, token)
 		s.answered(token)
 		s.tookInVain(req.Channel, token)
-		return err
+		return true, err
 	}
 	s.recheckGrant(given)
-	return nil
+	return true, nil
 }
 
 // joined returns the token of the subscription that nobody asked to end, if there is one.
@@ -103,8 +130,8 @@ func (s *Session) mayJoinLocked(c fanout.Channel) (takes int, err error) {
 		return takes, nil
 	}
 	most := s.registry.cfg.MaxSubscriptions
-	if l := s.holder.limits; l != nil {
-		most = auth.Tighten(most, l.Subscriptions)
+	if m := s.holder.more; m != nil {
+		most = auth.Tighten(most, m.limits.Subscriptions)
 	}
 	if len(s.subs) >= most {
 		s.registry.services.Limits.Subscriptions()

@@ -34,7 +34,7 @@ func (o *Outbound) Writable() {
 func (o *Outbound) leaveLocked() {
 	switch {
 	case o.pending == nil || o.wire == nil:
-	case o.direct == nil:
+	case !o.direct:
 		o.startFlusherLocked()
 	case !o.blocked:
 		o.writeLocked()
@@ -91,7 +91,7 @@ func (o *Outbound) writeLocked() {
 
 // tryLocked makes one write. If it fails, the buffer is closed.
 func (o *Outbound) tryLocked(p []byte) int {
-	n, err := o.direct.TryWrite(p[:min(len(p), maxWrite)])
+	n, err := o.wire.(DirectWriter).TryWrite(p[:min(len(p), maxWrite)])
 	if err != nil {
 		o.abortLocked()
 		return 0

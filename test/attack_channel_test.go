@@ -20,7 +20,7 @@ auth: {hmac: {secret: %s}}
 `, attackSecret))
 	v := visit(t, f.node)
 	token := func(sub, caps string) string {
-		return forged(t, "HS256", `{"alg":"HS256"}`, fmt.Sprintf(`{"sub":%q,"exp":%d,"caps":%s}`, sub, time.Now().Add(time.Hour).Unix(), caps), []byte(attackSecret))
+		return forged(t, "HS256", `{"alg":"HS256"}`, fmt.Sprintf(`{"sub":%q,"iat":%d,"exp":%d,"caps":%s}`, sub, time.Now().Unix(), time.Now().Add(time.Hour).Unix(), caps), []byte(attackSecret))
 	}
 	admin := http.Header{"Authorization": {"Bearer " + token("admin", `{"*:>":["publish"]}`)}}
 	for _, channel := range []string{"chat2:x", "one:a.b", "user:e\u0301", "user:bob", "default:chat"} {

@@ -85,10 +85,11 @@ func TestAttackRedirects(t *testing.T) {
 	}
 	f := besiege(t, fmt.Sprintf("namespaces:\n  told: {max_bytes: 64MiB}\n  default: {max_bytes: 64MiB}\n%sauth:\n  hmac: {secret: %s, issuer: app}\n  tokens:\n%swebhooks:\n%s",
 		&namespaces, attackSecret, &issuers, &webhooks))
+	defer f.stands(t, 64<<20)
 	v := visit(t, f.node)
 	token := func(issuer, alg string, key any) string {
-		return forged(t, alg, fmt.Sprintf(`{"alg":%q,"kid":"k"}`, alg), fmt.Sprintf(`{"iss":%q,"sub":"ann","exp":%d,"caps":{"*:>":["publish","subscribe"]}}`,
-			issuer, time.Now().Add(time.Hour).Unix()), key)
+		return forged(t, alg, fmt.Sprintf(`{"alg":%q,"kid":"k"}`, alg), fmt.Sprintf(`{"iss":%q,"sub":"ann","iat":%d,"exp":%d,"caps":{"*:>":["publish","subscribe"]}}`,
+			issuer, time.Now().Unix(), time.Now().Add(time.Hour).Unix()), key)
 	}
 	good := http.Header{"Authorization": {"Bearer " + token("app", "HS256", []byte(attackSecret))}}
 	if status, _, text := v.request(http.MethodPost, messagesPath("told:x"), `{"data":1}`, good); status != http.StatusCreated {
@@ -114,8 +115,32 @@ func TestAttackRedirects(t *testing.T) {
 	if n := visits.Load(); n != 0 {
 		t.Errorf("%d redirects were followed", n)
 	}
-	if status, _, text := visit(t, f.node).request(http.MethodGet, "/readyz", "", nil); status != http.StatusOK {
-		t.Errorf("the node is not ready any more: %d %s", status, text)
+}
+
+// TestAttackConnectRedirects: the same of the hook that is asked about every connection.
+func TestAttackConnectRedirects(t *testing.T) {
+	t.Parallel()
+	base, asked, visits := lured(t, nil)
+	for i, redirect := range redirects {
+		f := besiege(t, fmt.Sprintf("namespaces: {t: {max_bytes: 64MiB}}\nauth:\n  hmac: {secret: %s}\n"+
+			"  connect_hook: {instead_of_token: %v, grants: {'*:>': [subscribe]}, hook: {url: '%s/connect/%d', secret: 0123456789abcdef, retries: -1}}\n", attackSecret, i%2 == 0, base, redirect))
+		v := visit(t, f.node)
+		token := forged(t, "HS256", `{"alg":"HS256"}`, fmt.Sprintf(`{"sub":"ann","iat":%d,"exp":%d,"caps":{"*:>":["subscribe"]}}`,
+			time.Now().Unix(), time.Now().Add(time.Hour).Unix()), []byte(attackSecret))
+		header := http.Header{"Authorization": {"Bearer " + token}}
+		if status, _ := v.handshake(header); status != http.StatusServiceUnavailable {
+			t.Errorf("a connect hook that answers %d: a handshake is answered %d", redirect, status)
+		}
+		for _, target := range []string{"/v1/events?channel=t:x", "/v1/poll?channel=t:x&timeout=0"} {
+			if status, head, _ := v.request(http.MethodGet, target, "", header); status != http.StatusServiceUnavailable || head.Get("Location") != "" {
+				t.Errorf("a connect hook that answers %d: %s is answered %d", redirect, target, status)
+			}
+		}
+		f.stands(t, 64<<20)
+		f.kill(t)
+	}
+	if asked() != len(redirects) || visits.Load() != 0 {
+		t.Errorf("%d of %d hooks were asked, %d redirects followed", asked(), len(redirects), visits.Load())
 	}
 }
 

@@ -59,7 +59,11 @@ auth:
 	defer n.stands(t, 64<<20)
 	v := visit(t, n.node)
 	payload := func(issuer string, exp time.Time, more string) string {
-		return fmt.Sprintf(`{"iss":%q,"sub":"ann","exp":%d,"caps":{"t:>":["subscribe","publish","history","manage"]}%s}`, issuer, exp.Unix(), more)
+		iat := fmt.Sprintf(`"iat":%d,`, time.Now().Unix())
+		if strings.Contains(more, `"iat"`) {
+			iat = ""
+		}
+		return fmt.Sprintf(`{"iss":%q,"sub":"ann",%s"exp":%d,"caps":{"t:>":["subscribe","publish","history","manage"]}%s}`, issuer, iat, exp.Unix(), more)
 	}
 	soon, secret := time.Now().Add(time.Hour), []byte(attackSecret)
 	hs := func(exp time.Time, more string) string {
@@ -96,8 +100,9 @@ auth:
 		"expired":                           hs(time.Now().Add(-time.Hour), ""),
 		"not yet":                           hs(soon, fmt.Sprintf(`,"nbf":%d`, time.Now().Add(30*time.Minute).Unix())),
 		"issued in the future":              hs(soon, fmt.Sprintf(`,"iat":%d`, time.Now().Add(30*time.Minute).Unix())),
+		"issued at no time":                 hs(soon, `,"iat":null`),
 		"for ever":                          hs(time.Now().AddDate(50, 0, 0), ""),
-		"no end":                            forged(t, "HS256", `{"alg":"HS256"}`, `{"iss":"app","sub":"ann","caps":{"t:>":["publish"]}}`, secret),
+		"no end":                            forged(t, "HS256", `{"alg":"HS256"}`, `{"iss":"app","sub":"ann","iat":1,"caps":{"t:>":["publish"]}}`, secret),
 		"the subject twice":                 hs(soon, `,"sub":"root"`),
 		"capabilities twice, one escaped":   hs(soon, `,"c\u0061ps":{"*:>":["manage"]}`),
 		"capabilities of another form":      hs(soon, `,"caps":"*"`),
@@ -105,6 +110,17 @@ auth:
 		"over 8 KiB":                        hs(soon, `,"x":"`+strings.Repeat("x", 9<<10)+`"`),
 		"5,000 capabilities":                hs(soon, `,"caps":{`+strings.Repeat(`"t:a":[],`, 600)+`"t:b":[]}`),
 		"33 channels":                       hs(soon, `,"channels":["t:a"`+strings.Repeat(`,"t:a"`, 32)+`]`),
+		"meta 17 deep":                      hs(soon, `,"meta":`+strings.Repeat("[", 17)+strings.Repeat("]", 17)),
+		"meta of 1,025 bytes":               hs(soon, `,"meta":"`+strings.Repeat("m", 1023)+`"`),
+		"a subject of 256 bytes":            hsOf(t, soon, strings.Repeat("s", 256)),
+		"a subject with a line end":         hsOf(t, soon, `a\nb`),
+		"an id of 256 bytes":                hs(soon, `,"jti":"`+strings.Repeat("j", 256)+`"`),
+		"a channel that is not allowed":     hs(soon, `,"channels":["other:a"]`),
+		"actions of no channel":             hs(soon, `,"actions":["subscribe"]`),
+		"issued long ago":                   hs(soon, fmt.Sprintf(`,"iat":%d`, time.Now().Add(-25*time.Hour).Unix())),
+		"issued before there was time":      hs(soon, `,"iat":-1`),
+		"issued after all time":             hs(soon, `,"iat":1e300`),
+		"a text for a time":                 hs(soon, `,"nbf":"0"`),
 		"limits that are none":              hs(soon, `,"limits":{"commands":-1}`),
 		"another's payload":                 sum[0] + "." + base64.RawURLEncoding.EncodeToString([]byte(payload("app", soon, `,"x":1`))) + "." + sum[2],
 		"a zero signature (CVE-2022-21449)": es(`{"alg":"ES256"}`)[:strings.LastIndexByte(es(`{"alg":"ES256"}`), '.')+1] + base64.RawURLEncoding.EncodeToString(make([]byte, 64)),
@@ -117,6 +133,13 @@ auth:
 	if status, _, _ := v.request(http.MethodGet, messagesPath("t:good"), "", http.Header{"Authorization": {"Bearer " + strings.Repeat("x", 1<<20)}}); status != http.StatusRequestHeaderFieldsTooLarge {
 		t.Errorf("a token of 1 MiB: %d", status)
 	}
+}
+
+// hsOf is a token for a subject, which is taken as it stands.
+func hsOf(t *testing.T, exp time.Time, subject string) string {
+	t.Helper()
+	payload := fmt.Sprintf(`{"iss":"app","sub":"%s","iat":%d,"exp":%d,"caps":{"t:>":["publish"]}}`, subject, time.Now().Unix(), exp.Unix())
+	return forged(t, "HS256", `{"alg":"HS256"}`, payload, []byte(attackSecret))
 }
 
 // refusedEverywhere: over HTTP, by an event stream, a poll, a handshake and a command.

@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -136,7 +137,22 @@ func TestGroupsLoseNothing(t *testing.T) {
 			again++
 		}
 	}
+	for _, n := range nodes { // else it is not the groups whose speed is seen
+		if told := tooMuch(metricsOf(t, n)); told != "" {
+			t.Errorf("%s: what the workers and the publisher do at full speed was too much:\n%s", n.url(), told)
+		}
+	}
 	t.Logf("%d messages, %d dead letters, %d were done more than once, %d acknowledgements were not answered", total, len(dead), again, len(o.maybe))
+}
+
+// tooMuch are the limits that refused something, by a node's metrics.
+func tooMuch(metrics string) (told string) {
+	for line := range strings.Lines(metrics) {
+		if strings.HasPrefix(line, "rivulet_limit_refused_total{") && !strings.HasSuffix(line, " 0\n") {
+			told += line
+		}
+	}
+	return told
 }
 
 func wait(ctx context.Context, d time.Duration) {

@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"net/url"
 	"os"
 	"os/signal"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -20,6 +22,9 @@ import (
 const (
 	natsStore = "RIVULET_TEST_NATS_STORE"
 	natsPort  = "RIVULET_TEST_NATS_PORT"
+	// natsPeers are the addresses between the servers of a cluster, its own first; without
+	// them it is alone.
+	natsPeers = "RIVULET_TEST_NATS_PEERS"
 )
 
 // natsServer runs a NATS server with JetStream in the folder until SIGTERM, and
@@ -30,10 +35,17 @@ func natsServer(store, port string) int {
 		fmt.Fprintln(os.Stderr, "nats-server: port:", err)
 		return 2
 	}
-	srv, err := server.NewServer(&server.Options{
+	opts := &server.Options{
 		ServerName: "log", Host: "127.0.0.1", Port: n, JetStream: true, StoreDir: store,
 		JetStreamMaxStore: 8 << 30, JetStreamMaxMemory: 64 << 20, NoSigs: true, SyncInterval: time.Second,
-	})
+	}
+	if peers := os.Getenv(natsPeers); peers != "" {
+		if err := joinPeers(opts, strings.Split(peers, ",")); err != nil {
+			fmt.Fprintln(os.Stderr, "nats-server: peers:", err)
+			return 2
+		}
+	}
+	srv, err := server.NewServer(opts)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "nats-server:", err)
 		return 1
@@ -52,10 +64,55 @@ func natsServer(store, port string) int {
 	return 0
 }
 
+// joinPeers makes a server one of a cluster; of the addresses the first is its own.
+func joinPeers(opts *server.Options, peers []string) error {
+	_, port, err := net.SplitHostPort(peers[0])
+	if err != nil {
+		return err
+	}
+	n, err := strconv.Atoi(port)
+	if err != nil {
+		return err
+	}
+	opts.ServerName = serverName(peers[0])
+	opts.Cluster = server.ClusterOpts{Name: "logs", Host: "127.0.0.1", Port: n}
+	for _, peer := range peers[1:] {
+		opts.Routes = append(opts.Routes, &url.URL{Scheme: "nats", Host: peer})
+	}
+	return nil
+}
+
+func serverName(peer string) string { return "log-" + strings.ReplaceAll(peer, ".", "-") }
+
+// startCluster runs three NATS servers that know each other, and tell their clients so.
+func startCluster(t *testing.T) (servers []*natsProcess) {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	peers := []string{ownAddress(t), ownAddress(t), ownAddress(t)}
+	for i, peer := range peers {
+		address := ownAddress(t)
+		_, port, err := net.SplitHostPort(address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		own := append(slices.Clone(peers[i:]), peers[:i]...)
+		p := start(t, []string{natsStore + "=" + t.TempDir(), natsPort + "=" + port, natsPeers + "=" + strings.Join(own, ",")}, self)
+		servers = append(servers, &natsProcess{process: p, address: address, name: serverName(peer)})
+	}
+	for _, s := range servers {
+		s.stderr.waitFor(t, "nats-server listens")
+	}
+	return servers
+}
+
 // natsProcess is a NATS server as a process of its own.
 type natsProcess struct {
 	*process
 	address string
+	name    string // in a cluster
 }
 
 func (n *natsProcess) url() string { return "nats://" + n.address }
@@ -73,7 +130,7 @@ func startNATS(t *testing.T, store, address string) *natsProcess {
 	}
 	p := start(t, []string{natsStore + "=" + store, natsPort + "=" + port}, self)
 	p.stderr.waitFor(t, "nats-server listens")
-	return &natsProcess{p, address}
+	return &natsProcess{process: p, address: address}
 }
 
 // serveOn starts a node without a log of its own and waits until it listens.

@@ -19,6 +19,8 @@ type askedHook struct {
 	Type     string
 	User     string
 	Channel  string
+	Client   string
+	Pattern  bool
 	Headers  map[string]string
 	Messages []struct {
 		Channel string

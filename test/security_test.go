@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"go.yaml.in/yaml/v3"
 )
 
 // TestSecurityPageNamesTests: each defence of docs/security.md has the test that it names, and
@@ -36,6 +38,56 @@ func TestSecurityPageNamesTests(t *testing.T) {
 	for _, n := range named {
 		if !slices.Contains(there, n[1]) {
 			t.Errorf("docs/security.md names %s, which does not exist", n[1])
+		}
+	}
+}
+
+// TestTheTestCommandLooksForInsecureCode: gosec is part of what ./test.sh does by itself, and
+// leaves out no more than docs/security.md says; so are the licenses and the attacks, as tests.
+func TestTheTestCommandLooksForInsecureCode(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../.golangci.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var lint struct {
+		Linters struct {
+			Enable   []string
+			Settings struct {
+				Gosec struct{ Includes, Excludes []string }
+			}
+			Exclusions struct {
+				Rules []struct {
+					Path    string
+					Linters []string
+				}
+			}
+		}
+	}
+	if err := yaml.Unmarshal(text, &lint); err != nil {
+		t.Fatal(err)
+	}
+	gosec := lint.Linters.Settings.Gosec
+	if !slices.Contains(lint.Linters.Enable, "gosec") || len(gosec.Includes) > 0 || !slices.Equal(gosec.Excludes, []string{"G104", "G115", "G404"}) {
+		t.Errorf("gosec is to run with all rules but G104, G115 and G404, see docs/security.md: %v, %+v", lint.Linters.Enable, gosec)
+	}
+	for _, r := range lint.Linters.Exclusions.Rules {
+		if slices.Contains(r.Linters, "gosec") && r.Path != `_test\.go$` {
+			t.Errorf("gosec does not look at %s", r.Path)
+		}
+	}
+	script, err := os.ReadFile("../test.sh")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range []string{
+		"|| steps=(fmt build vet lint test)\n",                         // what it does by itself
+		`run_lint() { "$(linter)" run --allow-serial-runners ./...; }`, // with the configuration above
+		"\t\t-race -shuffle=on ${TESTFLAGS:-} ./...\n",                 // all tests, these among them
+		"set -euo pipefail\n",                                          // and it fails with any of them
+	} {
+		if !strings.Contains(string(script), line) {
+			t.Errorf("test.sh lacks %q", line)
 		}
 	}
 }

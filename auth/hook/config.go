@@ -76,6 +76,7 @@ const (
 	maxAnswer       = 64 << 10
 	maxText         = 256 // of a denial's message
 	idleConns       = 90 * time.Second
+	warnEvery       = time.Minute
 )
 
 // WithDefaults fills in what is not set.

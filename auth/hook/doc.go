@@ -7,7 +7,8 @@
 //     [Config.Concurrency] places, once for the answer, retries included.
 //   - At most [MaxWaiting] callers wait for a place; further ones are refused at once.
 //   - A breaker refuses at once while too many requests fail; [Config.WhenOpen] says what
-//     is answered then. A denial is an answer and no failure.
+//     is answered then. A denial is an answer and no failure, and so is a 4xx, unless it
+//     tells of load: what one caller asks does not open the breaker for others.
 //   - Nothing is followed or guessed: no redirect, no proxy from the environment, no answer
 //     over 64 KiB, and one that is not understood is a failure, never a permission.
 //   - Memory is bounded: the answers that are kept by [MaxCached].

@@ -18,6 +18,11 @@ import (
 // and it may be asked again later.
 var ErrUnavailable = errors.New("hook: there is no answer now; nothing was done, try again later")
 
+// ErrTogether says that the service refuses a question about several items as a whole,
+// perhaps because of one of them or because they are too many: nothing was allowed. Ask
+// about fewer at a time.
+var ErrTogether = errors.New("hook: the service refuses the question as a whole")
+
 // DeniedError is a hook's no.
 type DeniedError struct {
 	// Message is the hook's, for who has asked: at most 256 bytes without control characters.
@@ -51,6 +56,7 @@ type Hook struct {
 	cache   *lru.Cache[string, keptVerdict] // nil unless WhenOpen is Cached
 	places  chan struct{}
 	waiting atomic.Int64
+	warned  atomic.Int64 // when refusals were logged, Unix nanoseconds
 	metrics *hookMetrics
 	log     *slog.Logger
 }
@@ -99,6 +105,10 @@ func (h *Hook) settings() gobreaker.Settings {
 			return int(ended) >= b.MinRequests && float64(c.TotalFailures) >= b.FailureRatio*float64(ended)
 		},
 		IsExcluded: func(err error) bool { return errors.Is(err, errGivenUp) },
+		IsSuccessful: func(err error) bool {
+			_, refused := errors.AsType[*refusal](err)
+			return err == nil || refused
+		},
 		OnStateChange: func(_ string, from, to gobreaker.State) {
 			h.metrics.state.Set(float64(to))
 			h.log.Warn("hook changed its state", slog.String("from", from.String()), slog.String("to", to.String()))
@@ -109,7 +119,8 @@ func (h *Hook) settings() gobreaker.Settings {
 // Close gives up connections that nobody uses.
 func (h *Hook) Close() { h.client.CloseIdleConnections() }
 
-// Ask returns a verdict for each key, in their order. Errors wrap ErrUnavailable.
+// Ask returns a verdict for each key, in their order. Errors are ErrUnavailable, and
+// ErrTogether where there is more than one key.
 func (h *Hook) Ask(ctx context.Context, q Question) ([]Verdict, error) {
 	if err := h.enter(ctx); err != nil {
 		return h.instead(q, err)
@@ -117,6 +128,9 @@ func (h *Hook) Ask(ctx context.Context, q Question) ([]Verdict, error) {
 	defer func() { <-h.places }()
 	begun := time.Now()
 	verdicts, err := h.breaker.Execute(func() ([]Verdict, error) { return h.request(ctx, q) })
+	if r, ok := errors.AsType[*refusal](err); ok {
+		return h.refused(q, r)
+	}
 	if err != nil {
 		return h.instead(q, err)
 	}
@@ -140,8 +154,12 @@ var (
 	errGivenUp = errors.New("hook: the caller has gone")
 )
 
-// enter takes a place. An open breaker is seen before, so that nobody waits for it.
+// enter takes a place. An open breaker is seen before, so that nobody waits for it; and a
+// caller whose time is over brings no request that can only fail.
 func (h *Hook) enter(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return errGivenUp
+	}
 	if h.breaker.State() == gobreaker.StateOpen {
 		return gobreaker.ErrOpenState
 	}
@@ -188,4 +206,22 @@ func (h *Hook) instead(q Question, err error) ([]Verdict, error) {
 		h.log.Debug("hook did not answer", slog.Any("err", err))
 	}
 	return nil, ErrUnavailable
+}
+
+// refused is what is answered where the service works and refuses the request: a no to the
+// one item. It is not kept, as it may be about what the key leaves out.
+func (h *Hook) refused(q Question, r *refusal) ([]Verdict, error) {
+	switch {
+	case r.misplaced():
+		h.metrics.failed.Inc()
+		if now := time.Now().UnixNano(); now-h.warned.Swap(now) >= int64(warnEvery) {
+			h.log.Warn("hook refuses requests: look at its url and secret", slog.Any("err", r))
+		}
+		return nil, ErrUnavailable
+	case len(q.Keys) > 1:
+		return nil, ErrTogether
+	}
+	h.metrics.denied.Inc()
+	h.log.Debug("hook refused a request", slog.Any("err", r))
+	return []Verdict{{Denied: &DeniedError{Message: "refused"}}}, nil
 }

@@ -1,6 +1,7 @@
 package hook_test
 
 import (
+	"context"
 	"errors"
 	"io"
 	"log/slog"
@@ -107,7 +108,8 @@ func TestAnswers(t *testing.T) {
 		"empty":       {handler: says(""), failed: true},
 		"oversized":   {handler: says(`{"allow":true}` + strings.Repeat(" ", 64<<10)), failed: true},
 		"error":       {handler: status(http.StatusInternalServerError), failed: true},
-		"forbidden":   {handler: status(http.StatusForbidden), failed: true},
+		"forbidden":   {handler: status(http.StatusForbidden), denied: "refused"},
+		"not there":   {handler: status(http.StatusNotFound), failed: true},
 		"redirect": {handler: func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, elsewhere.URL, http.StatusTemporaryRedirect)
 		}, failed: true},
@@ -231,6 +233,73 @@ func TestDenialsDoNotOpen(t *testing.T) {
 		}
 	}
 	state(t, reg, "0")
+}
+
+// TestRefusalsDoNotOpen: a status that what is asked can bring about is no failure of the
+// service, and others go on being answered; one that tells of load or trouble is.
+func TestRefusalsDoNotOpen(t *testing.T) {
+	t.Parallel()
+	for code, want := range map[int]string{
+		400: "0", 401: "0", 403: "0", 404: "0", 405: "0", 413: "0", 415: "0", 422: "0", 451: "0",
+		408: "2", 425: "2", 429: "2", 500: "2", 503: "2", 302: "2",
+	} {
+		s := serve(t, func(w http.ResponseWriter, r *http.Request) {
+			if body, _ := io.ReadAll(r.Body); strings.Contains(string(body), "bad") {
+				w.WriteHeader(code)
+				return
+			}
+			_, _ = io.WriteString(w, `{"allow":true}`)
+		})
+		h, reg := open(t, s, func(c *hook.Config) { breaker(c); c.Breaker.OpenFor = time.Minute })
+		bad := hook.Question{Body: "bad", Keys: []string{"mallory"}}
+		for range 10 {
+			v, err := h.Ask(t.Context(), bad)
+			switch code {
+			case 400, 403, 413, 415, 422, 451:
+				if err != nil || v[0].Denied == nil {
+					t.Errorf("%d: got %v, %v, want a denial", code, v, err)
+				}
+			default:
+				if !errors.Is(err, hook.ErrUnavailable) {
+					t.Errorf("%d: got %v, %v, want no answer", code, v, err)
+				}
+			}
+		}
+		state(t, reg, want)
+		if _, err := h.Ask(t.Context(), question("ann")); (err == nil) != (want == "0") {
+			t.Errorf("after ten of %d, to somebody else: %v", code, err)
+		}
+	}
+}
+
+// TestRefusedTogether: of several items a refusal says nothing of each.
+func TestRefusedTogether(t *testing.T) {
+	t.Parallel()
+	h, reg := open(t, serve(t, status(http.StatusRequestEntityTooLarge)), breaker)
+	for range 10 {
+		if _, err := h.Ask(t.Context(), question("a", "b")); !errors.Is(err, hook.ErrTogether) {
+			t.Fatal(err)
+		}
+	}
+	state(t, reg, "0")
+}
+
+// TestWhoHasNoTimeLeftDoesNotOpen: the end of the caller's own time is no failure.
+func TestWhoHasNoTimeLeftDoesNotOpen(t *testing.T) {
+	t.Parallel()
+	s := serve(t, hang)
+	h, reg := open(t, s, func(c *hook.Config) { breaker(c); c.Timeout = 5 * time.Second })
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	for range 10 {
+		if _, err := h.Ask(ctx, question("a")); !errors.Is(err, hook.ErrUnavailable) {
+			t.Fatal(err)
+		}
+	}
+	state(t, reg, "0")
+	if n := s.asked.Load(); n > 1 {
+		t.Errorf("%d requests, all but the first without any time", n)
+	}
 }
 
 func TestCachedAnswersWhileOpen(t *testing.T) {

@@ -36,6 +36,34 @@ type temporaryError struct{ err error }
 
 func (e *temporaryError) Error() string { return e.err.Error() }
 
+// refusal is a status that says of this one request why nothing comes of it. The service
+// works, and others may be answered.
+type refusal struct{ status int }
+
+func (e *refusal) Error() string { return fmt.Sprintf("it answered %d, must answer 200", e.status) }
+
+// isRefusal reports whether a status is a refusal: a 4xx, unless it tells of load. Whoever
+// asks can bring about any of them by what the question has in it, where a receiver, or a
+// filter before it, is made so: they must not keep others from being asked.
+func isRefusal(status int) bool {
+	switch status {
+	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests:
+		return false
+	}
+	return status >= http.StatusBadRequest && status < http.StatusInternalServerError
+}
+
+// misplaced reports whether the status is rather about where and how the hook is asked, so
+// that it is no answer.
+func (e *refusal) misplaced() bool {
+	switch e.status {
+	case http.StatusUnauthorized, http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusProxyAuthRequired,
+		http.StatusGone, http.StatusMisdirectedRequest, http.StatusUpgradeRequired:
+		return true
+	}
+	return false
+}
+
 // request asks, again where that may help, within the hook's timeout.
 func (h *Hook) request(parent context.Context, q Question) ([]Verdict, error) {
 	body, err := json.Marshal(q.Body)
@@ -48,7 +76,7 @@ func (h *Hook) request(parent context.Context, q Question) ([]Verdict, error) {
 		verdicts, err := h.attempt(ctx, body, len(q.Keys))
 		_, again := errors.AsType[*temporaryError](err)
 		switch {
-		case err != nil && errors.Is(parent.Err(), context.Canceled):
+		case err != nil && parent.Err() != nil:
 			return nil, errGivenUp
 		case err == nil || !again || attempt >= h.cfg.Retries || ctx.Err() != nil:
 			return verdicts, err
@@ -80,6 +108,8 @@ func (h *Hook) attempt(ctx context.Context, body []byte, items int) ([]Verdict, 
 	switch {
 	case resp.StatusCode >= http.StatusBadGateway && resp.StatusCode <= http.StatusGatewayTimeout:
 		return nil, &temporaryError{fmt.Errorf("it answered %d", resp.StatusCode)}
+	case isRefusal(resp.StatusCode):
+		return nil, &refusal{resp.StatusCode}
 	case resp.StatusCode != http.StatusOK:
 		return nil, fmt.Errorf("it answered %d, must answer 200", resp.StatusCode)
 	case err != nil:

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -112,6 +113,7 @@ type Limiter struct {
 	readers    *Table[string]
 	channels   *Table[fanout.Channel]
 	namespaces *Table[string]
+	answers    *Table[string]
 
 	barred      *Table[netip.Prefix]
 	barredUsers *Table[string]
@@ -139,20 +141,41 @@ func New(cfg Config, logger *slog.Logger, reg prometheus.Registerer) (*Limiter, 
 	l.readers = NewTable[string](l.clock, cfg.Callers, l.metrics.crowded("readers"))
 	l.channels = NewTable[fanout.Channel](l.clock, cfg.Callers, l.metrics.crowded("channels"))
 	l.namespaces = NewTable[string](l.clock, cfg.Callers, l.metrics.crowded("namespaces"))
+	l.answers = NewTable[string](l.clock, cfg.Callers, nil)
 	return l, nil
 }
 
-// Run watches memory until ctx ends. shed closes one in so many connections, the newest,
-// and returns how many it has closed.
+// Run watches memory, and forgets callers who are idle, until ctx ends. shed closes one in
+// so many connections, the newest, and returns how many it has closed.
 func (l *Limiter) Run(ctx context.Context, shed func(part int) int) {
 	if l == nil {
 		return
 	}
+	var wg sync.WaitGroup
+	wg.Go(func() { l.forget(ctx) })
 	l.memory.run(ctx, func(part int) int {
 		n := shed(part)
 		l.metrics.shed.Add(float64(n))
 		return n
 	})
+	wg.Wait()
+}
+
+func (l *Limiter) forget(ctx context.Context) {
+	tick := time.NewTicker(sweepEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		for _, t := range []interface{ Forget() }{
+			l.handshakes, l.publishers, l.readers, l.channels, l.namespaces, l.answers, l.barred, l.barredUsers,
+		} {
+			t.Forget()
+		}
+	}
 }
 
 // Stage is what is shed for want of memory.
@@ -179,12 +202,18 @@ func (l *Limiter) caller(addr netip.Addr) (netip.Prefix, bool) {
 			return netip.Prefix{}, false
 		}
 	}
+	return l.prefix(addr), true
+}
+
+// prefix is what counts as one address, also if it is exempt.
+func (l *Limiter) prefix(addr netip.Addr) netip.Prefix {
+	addr = addr.Unmap().WithZone("")
 	bits := addr.BitLen()
 	if addr.Is6() {
 		bits = l.cfg.IPv6Prefix
 	}
-	p, err := addr.Prefix(bits)
-	return p, err == nil
+	p, _ := addr.Prefix(bits) // fails only for an addr that is not valid: all these are one
+	return p
 }
 
 // Handshake lets a handshake from addr in, at once or after a wait, or returns an *Error.
@@ -287,16 +316,22 @@ func (l *Limiter) History(messages int) error {
 
 // Read takes n stored messages that a caller wants to read, or returns an *Error. Callers
 // are told apart by who they are, as auth.Claims.Publisher has it, or where they have no
-// name by their connection; without either there is no limit.
-func (l *Limiter) Read(ctx context.Context, publisher, client string, n int) error {
+// name by their address, over whatever they come; where that is exempt, by their connection.
+// Without any of these there is no limit.
+func (l *Limiter) Read(ctx context.Context, publisher string, addr netip.Addr, client string, n int) error {
 	if l == nil || l.cfg.Reads.IsZero() {
 		return nil
 	}
 	if publisher == anonymous {
-		if client == "" {
+		p, ok := l.caller(addr)
+		switch {
+		case ok:
+			publisher = "address:" + p.String()
+		case client != "":
+			publisher = "client:" + client
+		default:
 			return nil
 		}
-		publisher = "client:" + client
 	}
 	wait := l.readers.Take(publisher, l.cfg.Reads, int64(max(n, leastRead)))
 	if wait == 0 {

@@ -8,7 +8,10 @@ import (
 
 // Meter counts the commands of one connection. It belongs to the reading side, and its
 // zero value is ready.
-type Meter struct{ bucket bucket }
+type Meter struct {
+	bucket   bucket
+	patience bucket // for what is refused
+}
 
 // CommandCost is what an ordinary command costs. Answers to what the node has sent cost
 // less, reads more.
@@ -25,8 +28,10 @@ const (
 )
 
 // Command counts a command of so much cost; tighter, unless 0, is the most a second that
-// the token allows. What is refused counts as well: a client that does not slow down at
-// all is to be closed when it has been refused as much as it may have at once.
+// the token allows. What is refused is counted apart, each as a whole command: a client
+// that does not slow down at all is to be closed when it has been refused as much as it
+// may have at once, and one that waits for retry gets all that it may have, and is never
+// closed.
 func (l *Limiter) Command(m *Meter, tighter int, cost int64) (v Verdict, retry time.Duration) {
 	if l == nil {
 		return Pass, 0
@@ -40,12 +45,12 @@ func (l *Limiter) Command(m *Meter, tighter int, cost int64) (v Verdict, retry t
 	if retry = m.bucket.take(now, rate, cost); retry == 0 {
 		return Pass, 0
 	}
-	m.bucket += bucket(rate.cost(cost))
 	l.metrics.refused[ReasonCommands].Inc()
-	if int64(m.bucket)-now > 2*rate.cost(max(rate.Burst, 1))+rate.cost(cost) {
+	if m.patience.take(now, rate, CommandCost) > 0 {
 		return Close, 0
 	}
-	return Refuse, retry
+	// Not before a refusal is forgotten, whatever the command costs.
+	return Refuse, max(retry, time.Duration(rate.cost(CommandCost)))
 }
 
 // Pacer spreads what is delivered to one connection over time. One that is nil lets

@@ -34,12 +34,22 @@ func TestCommands(t *testing.T) {
 			}
 			time.Sleep(100 * time.Millisecond) //nolint:forbidigo // the bubble's clock
 		}
-		m = limit.Meter{}
-		for range 500 { // over it, but waiting as it is told
-			if v, retry := l.Command(&m, 0, limit.CommandCost); v == limit.Close {
-				t.Fatal("a client that waits as it is told was closed")
-			} else if v == limit.Refuse {
-				time.Sleep(retry) //nolint:forbidigo // the bubble's clock
+		for _, cost := range []int64{limit.CommandCost, limit.CommandCost / 50, 1, 20 * limit.CommandCost} {
+			m = limit.Meter{}
+			passed, most := int64(0), int64((20+600)*limit.CommandCost)
+			begin := time.Now()
+			for time.Since(begin) < time.Minute { // over it, but waiting as it is told
+				switch v, retry := l.Command(&m, 0, cost); v {
+				case limit.Close:
+					t.Fatalf("a client that waits as it is told was closed, at a cost of %d", cost)
+				case limit.Refuse:
+					time.Sleep(retry) //nolint:forbidigo // the bubble's clock
+				case limit.Pass:
+					passed += cost
+				}
+			}
+			if passed > most || passed < most-2*max(cost, limit.CommandCost) {
+				t.Errorf("a client that waits as it is told had %d of %d, at a cost of %d", passed, most, cost)
 			}
 		}
 		m = limit.Meter{}

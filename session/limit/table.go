@@ -2,6 +2,7 @@ package limit
 
 import (
 	"hash/maphash"
+	"maps"
 	"sync"
 	"time"
 )
@@ -11,8 +12,9 @@ const (
 	// probes is how many callers are looked at for one that may be forgotten, where there
 	// is no room: what a newcomer costs is bounded.
 	probes = 16
-	// sweepEvery is how often a shard forgets all who are idle, if somebody comes.
-	sweepEvery = int64(10 * time.Second)
+	// sweepEvery is how often a shard forgets all who are idle, when somebody comes or
+	// Forget is called.
+	sweepEvery = 10 * time.Second
 )
 
 // Table has one token bucket for each of a bounded number of callers.
@@ -31,6 +33,7 @@ type tableShard[K comparable] struct {
 	buckets map[K]bucket
 	rest    bucket // of all who found no place
 	swept   int64
+	room    int      // most that buckets had at a sweep since it was made
 	_       [64]byte // a shard's lock is not on another's cache line
 }
 
@@ -125,13 +128,8 @@ func (t *Table[K]) shard(k K) *tableShard[K] {
 // roomLocked reports whether there is a place for one more, and forgets who is idle: a
 // full bucket is as good as none.
 func (s *tableShard[K]) roomLocked(now int64, most int) bool {
-	if now-s.swept >= sweepEvery {
-		s.swept = now
-		for k, b := range s.buckets {
-			if int64(b) <= now {
-				delete(s.buckets, k)
-			}
-		}
+	if now-s.swept >= int64(sweepEvery) {
+		s.forgetLocked(now)
 	}
 	if len(s.buckets) < most {
 		return true
@@ -147,6 +145,30 @@ func (s *tableShard[K]) roomLocked(now int64, most int) bool {
 		}
 	}
 	return false
+}
+
+// Forget forgets who is idle, so that what a crowd has left does not stay for as long as
+// nobody comes.
+func (t *Table[K]) Forget() {
+	now := t.clock.now()
+	for i := range t.shards {
+		s := &t.shards[i]
+		s.mu.Lock()
+		s.forgetLocked(now)
+		s.mu.Unlock()
+	}
+}
+
+func (s *tableShard[K]) forgetLocked(now int64) {
+	s.swept, s.room = now, max(s.room, len(s.buckets))
+	for k, b := range s.buckets {
+		if int64(b) <= now {
+			delete(s.buckets, k)
+		}
+	}
+	if len(s.buckets) < s.room/4 { // a map keeps the memory of what it had
+		s.buckets, s.room = maps.Collect(maps.All(s.buckets)), len(s.buckets)
+	}
 }
 
 // Counts counts what each caller has at a time. It remembers nobody who has nothing, so

@@ -124,6 +124,39 @@ func TestTableForgetsTheIdleWithoutLoss(t *testing.T) {
 	})
 }
 
+// TestTableForgetsWhenNobodyComes: what a crowd has left goes, its memory too, and who is
+// in debt stays.
+func TestTableForgetsWhenNobodyComes(t *testing.T) {
+	const crowd = 100_000
+	table := limit.NewTable[int](limit.NewClock(), crowd, nil)
+	before := heap()
+	for i := range crowd {
+		table.Take(i, limit.Rate{PerSecond: 1_000_000_000, Burst: 1}, 1) // idle a nanosecond later
+	}
+	debt := limit.Rate{PerSecond: 1, Burst: 1000}
+	table.Take(-1, debt, 1000)
+	full := heap() - before
+	table.Forget()
+	if n := table.Len(); n != 1 {
+		t.Errorf("%d callers are remembered, want the one in debt", n)
+	}
+	if table.Take(-1, debt, 1000) == 0 {
+		t.Error("who was in debt is not any more")
+	}
+	if left := heap() - before; left > full/10 {
+		t.Errorf("%d bytes are left of %d", left, full)
+	}
+	runtime.KeepAlive(table)
+}
+
+// heap is how many bytes are alive.
+func heap() int64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
+
 func TestTableGivesBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		table := limit.NewTable[string](limit.NewClock(), 100, nil)
@@ -203,26 +236,20 @@ func BenchmarkTake(b *testing.B) {
 // BenchmarkMemory reports what one caller costs.
 func BenchmarkMemory(b *testing.B) {
 	const callers = 100_000
-	used := func() uint64 {
-		var m runtime.MemStats
-		runtime.GC()
-		runtime.ReadMemStats(&m)
-		return m.HeapAlloc
-	}
 	for b.Loop() {
-		before := used()
+		before := heap()
 		table := limit.NewTable[int](limit.NewClock(), callers, nil)
 		for i := range callers {
 			table.Take(i, limit.Rate{PerSecond: 1, Burst: 1}, 1)
 		}
-		b.ReportMetric(float64(used()-before)/callers, "table-B/caller")
+		b.ReportMetric(float64(heap()-before)/callers, "table-B/caller")
 		runtime.KeepAlive(table)
-		before = used()
+		before = heap()
 		limiters := map[int]*xrate.Limiter{}
 		for i := range callers {
 			limiters[i] = xrate.NewLimiter(1, 1)
 		}
-		b.ReportMetric(float64(used()-before)/callers, "x-time-B/caller")
+		b.ReportMetric(float64(heap()-before)/callers, "x-time-B/caller")
 		runtime.KeepAlive(limiters)
 	}
 }

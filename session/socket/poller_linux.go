@@ -61,7 +61,7 @@ func (g *Group) openLocked() error {
 		return nil
 	}
 	for range runtime.GOMAXPROCS(0) {
-		p, err := newPoller(&g.sockets)
+		p, err := newPoller(g)
 		switch {
 		case err != nil && len(g.list) > 0:
 			return nil // fewer do
@@ -82,11 +82,11 @@ const waitEvents = 256
 // epoll set does, so that no thread waits in a system call.
 type poller struct {
 	// Static after newPoller.
-	fd      int
-	file    *os.File
-	raw     syscall.RawConn
-	done    chan struct{} // closed when run has ended
-	sockets *table        // the group's
+	fd    int
+	file  *os.File
+	raw   syscall.RawConn
+	done  chan struct{} // closed when run has ended
+	group *Group
 
 	// Owned by run.
 	events []unix.EpollEvent
@@ -94,7 +94,7 @@ type poller struct {
 	buf    [readBuffer]byte
 }
 
-func newPoller(sockets *table) (*poller, error) {
+func newPoller(g *Group) (*poller, error) {
 	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
 		return nil, fmt.Errorf("socket: epoll: %w", err)
@@ -105,7 +105,7 @@ func newPoller(sockets *table) (*poller, error) {
 		return nil, fmt.Errorf("socket: epoll: %w", err)
 	}
 	p := &poller{
-		fd: fd, file: os.NewFile(uintptr(fd), "epoll"), done: make(chan struct{}), sockets: sockets,
+		fd: fd, file: os.NewFile(uintptr(fd), "epoll"), done: make(chan struct{}), group: g,
 		events: make([]unix.EpollEvent, waitEvents),
 	}
 	if p.raw, err = p.file.SyscallConn(); err != nil {
@@ -133,7 +133,7 @@ func (p *poller) look(uintptr) bool {
 }
 
 func (p *poller) ready(ev *unix.EpollEvent) {
-	s := p.sockets.find(int(ev.Fd))
+	s := p.group.sockets.find(int(ev.Fd))
 	if s == nil || s.generation != ev.Pad {
 		return // released since; another one may have its descriptor
 	}
@@ -154,7 +154,7 @@ func (p *poller) ready(ev *unix.EpollEvent) {
 // up or marked a byte as urgent (a read ends there, and the kernel tells of the
 // mark), and a write that is cut short makes the kernel tell when there is room.
 func (p *poller) add(s *Socket) error {
-	p.sockets.put(s)
+	p.group.sockets.put(s)
 	err := unix.EpollCtl(p.fd, unix.EPOLL_CTL_ADD, int(s.fd), &unix.EpollEvent{
 		Events: unix.EPOLLIN | unix.EPOLLPRI | unix.EPOLLOUT | unix.EPOLLRDHUP | unix.EPOLLET, Fd: s.fd, Pad: s.generation,
 	})

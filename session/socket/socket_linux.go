@@ -25,7 +25,6 @@ const (
 type Socket struct {
 	// Static after take.
 	handler Handler
-	group   *Group
 	poller  *poller
 	fd      int32
 	// generation is that of Group.pick: events have it beside the descriptor.
@@ -69,7 +68,7 @@ func (g *Group) take(conn net.Conn, h Handler) *Socket {
 		return nil
 	}
 	_ = tcp.Close() // frees what net and the runtime keep for it; the connection stays open by fd
-	return &Socket{handler: h, group: g, poller: p, fd: int32(fd), generation: generation}
+	return &Socket{handler: h, poller: p, fd: int32(fd), generation: generation}
 }
 
 // plain is the TCP connection that conn is, or that it wraps and says can be used in its
@@ -88,10 +87,10 @@ func (s *Socket) Begin() {
 	if err == nil || !s.state.CompareAndSwap(resting, over) {
 		return
 	}
-	s.group.noWatch.Do(func() {
-		s.group.log.Warn("the kernel refused to watch a connection, which is closed: fs.epoll.max_user_watches may be too low", slog.Any("err", err))
+	s.poller.group.noWatch.Do(func() {
+		s.poller.group.log.Warn("the kernel refused to watch a connection, which is closed: fs.epoll.max_user_watches may be too low", slog.Any("err", err))
 	})
-	s.group.spawn(func() { s.handler.Ended(err) })
+	s.poller.group.spawn(func() { s.handler.Ended(err) })
 }
 
 // arrived reports whether the caller is to read.
@@ -136,17 +135,17 @@ func (s *Socket) drive(buf []byte) {
 		switch {
 		case empty:
 		case err != nil:
-			s.group.spawn(func() { s.end(err) })
+			s.poller.group.spawn(func() { s.end(err) })
 			return
 		case s.handler.Receive(buf[:n]):
-			s.group.spawn(s.work)
+			s.poller.group.spawn(s.work)
 			return
 		}
 		if (empty || s.isAll(n, len(buf))) && s.rest() {
 			return
 		}
 	}
-	s.group.spawn(s.readOn)
+	s.poller.group.spawn(s.readOn)
 }
 
 // work does what the poller received, and reads on.
@@ -157,10 +156,10 @@ func (s *Socket) work() {
 
 func (s *Socket) readOn() {
 	for {
-		buf := s.group.buffer()
+		buf := s.poller.group.buffer()
 		n, err := read(int(s.fd), buf[:])
 		work := err == nil && s.handler.Receive(buf[:n])
-		s.group.buffers.Put(buf) // before Work, which may take long
+		s.poller.group.buffers.Put(buf) // before Work, which may take long
 		empty := errors.Is(err, unix.EAGAIN)
 		switch {
 		case empty:
@@ -278,6 +277,6 @@ func (s *Socket) Release() {
 	if s.timer != nil {
 		s.timer.Stop()
 	}
-	s.group.sockets.remove(s)
+	s.poller.group.sockets.remove(s)
 	_ = unix.Close(int(s.fd)) // takes it out of the epoll set; there is nobody to tell of a failing close
 }

@@ -22,21 +22,25 @@ import (
 type conn struct {
 	session.Session
 
-	// Static after start.
-	handler *Handler
-	driver  socket.Driver
-	slot    *session.Slot
-	codec   wireCodec
-	parsers *parsers
+	speech *speech // static after start
 
 	// Owned by the reading side.
 	gate    gate
 	ready   *passed // what Work is to do; nil while nothing is
 	dropped int32   // bytes, since it is deaf
-	inline  bool    // the reading side may not wait
-	deaf    bool    // nothing more is read: the client closed, or broke the rules
 
 	bye farewell
+
+	// Owned by the reading side.
+	inline bool // it may not wait
+	deaf   bool // nothing more is read: the client closed, or broke the rules
+}
+
+// speech is what the handshake has agreed on, shared by all connections of its kind.
+type speech struct {
+	handler *Handler
+	codec   wireCodec
+	parsers *parsers
 }
 
 var (
@@ -44,14 +48,20 @@ var (
 	_ session.Owner  = (*conn)(nil)
 )
 
-func (h *Handler) start(slot *session.Slot, network net.Conn, codec wireCodec, ps *parsers, shake session.Handshake) {
-	c := &conn{handler: h, slot: slot, codec: codec, parsers: ps}
-	c.Init(h.registry, codec, shake, c)
-	c.driver = h.registry.Attach(network, c)
-	c.Outbound().Start(c.driver, nil)
-	slot.Enter(c)
+func (h *Handler) start(network net.Conn, speaks *speech, shake session.Handshake) {
+	c := &conn{speech: speaks}
+	c.Init(h.registry, speaks.codec, shake, c)
+	driver := h.registry.Attach(network, c)
+	c.Outbound().Start(driver, nil)
+	c.Slot().Enter(c)
 	c.Begin(shake)
-	c.driver.Begin()
+	driver.Begin()
+}
+
+// driver is the wire, from start on.
+func (c *conn) driver() socket.Driver {
+	d, _ := c.Outbound().Wire().(socket.Driver)
+	return d
 }
 
 // Receive implements socket.Handler. Control frames are answered here; commands may
@@ -61,12 +71,12 @@ func (c *conn) Receive(p []byte) (work bool) {
 	c.Heard(now)
 	if c.deaf {
 		if c.dropped += int32(len(p)); c.dropped > lingerBytes {
-			_ = c.driver.Close()
+			_ = c.driver().Close()
 		}
 		return false
 	}
 	was := c.gate.held != nil
-	out := c.gate.take(p, rules{limit: int(c.parsers.limit), deflate: c.parsers.deflate})
+	out := c.gate.take(p, rules{limit: int(c.speech.parsers.limit), deflate: c.speech.parsers.deflate})
 	switch {
 	case c.gate.held == nil && was:
 		c.Receiving(0)
@@ -108,18 +118,18 @@ func (c *conn) Writable() { c.Outbound().Writable() }
 // Ended implements socket.Handler.
 func (c *conn) Ended(error) {
 	c.End()
-	c.driver.Release() // before its place is given to another, and a drain goes on
-	c.slot.Leave(c)
+	c.driver().Release() // before its place is given to another, and a drain goes on
+	c.Slot().Leave(c)
 }
 
 func (c *conn) read(out passed) {
-	p, err := c.parsers.get()
+	p, err := c.speech.parsers.get()
 	if err != nil {
 		c.Disconnect(protocol.DisconnectEvent{Code: protocol.CloseInternal, Reason: protocol.CloseInternal.Reason(), Reconnect: true})
 		return
 	}
 	if err = p.read(c, out); err == nil {
-		c.parsers.pool.Put(p)
+		c.speech.parsers.pool.Put(p)
 	}
 	switch {
 	case err != nil:
@@ -160,22 +170,23 @@ func (c *conn) flood() error {
 // message takes one message. While the connection is closing, what still comes is
 // read and dropped, up to the client's close frame.
 func (c *conn) message(kind int, r io.Reader, compressed bool) error {
-	buf := c.handler.buffer()
-	defer c.handler.keep(buf)
+	h, most := c.speech.handler, c.speech.parsers.limit
+	buf := h.buffer()
+	defer h.keep(buf)
 	_, err := buf.ReadFrom(r) // the parser counts it
 	if err == nil && compressed {
 		packed := buf
-		buf = c.handler.buffer()
-		defer c.handler.keep(buf)
-		err = c.handler.inflate(buf, packed, c.parsers.limit)
+		buf = h.buffer()
+		defer h.keep(buf)
+		err = h.inflate(buf, packed, most)
 	}
 	switch {
 	case err != nil:
 		return err
-	case int64(buf.Len()) > c.parsers.limit:
+	case int64(buf.Len()) > most:
 		return websocket.ErrReadLimit
 	case c.Outbound().WaitRoom():
-		c.codec.receive(c, kind, buf.Bytes())
+		c.speech.codec.receive(c, kind, buf.Bytes())
 	}
 	return c.flood()
 }
@@ -188,7 +199,7 @@ func (c *conn) command(frame []byte, decode func([]byte) (protocol.Command, erro
 	}
 	switch {
 	case err == nil:
-		c.Handle(c.handler.registry.Context(), &cmd)
+		c.Handle(c.speech.handler.registry.Context(), &cmd)
 	case text && !utf8.Valid(frame):
 		c.Reject(protocol.CloseInvalidText, "")
 	default:
@@ -205,13 +216,13 @@ func (c *conn) leave(err error) {
 	case errors.Is(err, errFlood):
 		c.stopReading()
 		c.dropped = lingerBytes - floodBytes
-		c.endAs(hangUp)
+		c.hangUp()
 	case ok && closed.Code == websocket.CloseNoStatusReceived:
 		c.answer(closeFrame(0, ""))
 	case ok:
 		c.answer(closeFrame(protocol.Code(closed.Code), ""))
 	case errors.Is(err, websocket.ErrReadLimit):
-		c.refuse(protocol.CloseTooLarge, fmt.Sprintf("a command is over %d bytes", c.parsers.limit))
+		c.refuse(protocol.CloseTooLarge, fmt.Sprintf("a command is over %d bytes", c.speech.parsers.limit))
 	case corrupt || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, errStreams):
 		c.refuse(protocol.CloseInvalidText, "the compressed data is not valid")
 	default:

@@ -19,7 +19,7 @@ const maxEcho = 32 << 20
 // those of RFC 6455.
 func NewEcho(registry *session.Registry, logger *slog.Logger) *Handler {
 	h := newHandler(registry, logger, maxEcho)
-	h.choices = []choice{{codec: echo{}, deflated: echo{deflate: true}}}
+	h.choices = []choice{h.offer("", echo{}, echo{deflate: true})}
 	return h
 }
 

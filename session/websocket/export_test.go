@@ -2,6 +2,7 @@ package websocket
 
 import (
 	"log/slog"
+	"unsafe"
 
 	"github.com/rivulet-rt/rivulet/fanout"
 	"github.com/rivulet-rt/rivulet/protocol"
@@ -72,11 +73,11 @@ func NewReceiver(r *session.Registry, d socket.Driver, limit int, deflate bool, 
 		return nil, err
 	}
 	h := newHandler(r, slog.New(slog.DiscardHandler), limit)
-	c := &conn{handler: h, driver: d, slot: slot, codec: recorder{got}, parsers: &h.plain}
+	c := &conn{speech: &speech{h, recorder{got}, &h.plain}}
 	if deflate {
-		c.parsers = &h.deflate
+		c.speech.parsers = &h.deflate
 	}
-	c.Init(r, c.codec, session.Handshake{}, c)
+	c.Init(r, c.speech.codec, session.Handshake{Slot: slot}, c)
 	c.Outbound().Start(d, nil)
 	return &Receiver{c}, nil
 }
@@ -97,7 +98,7 @@ func (r *Receiver) Ended(err error) { r.c.Ended(err) }
 // End is the connection's.
 func (r *Receiver) End() {
 	r.c.End()
-	r.c.slot.Release()
+	r.c.Slot().Release()
 }
 
 // recorder is a codec that hands on what it receives.
@@ -110,6 +111,9 @@ func (recorder) Message(*fanout.Message) []byte                 { return nil }
 func (recorder) Ping(bool) []byte                               { return control(opPing, nil) }
 func (recorder) Close(code protocol.Code, reason string) []byte { return closeFrame(code, reason) }
 func (r recorder) receive(_ *conn, kind int, frame []byte)      { r.got(kind, frame) }
+
+// ConnSize is what a connection takes at its end of the wire, in bytes.
+const ConnSize = unsafe.Sizeof(conn{})
 
 // Drain is drain.
 var Drain = drain

@@ -37,8 +37,8 @@ type Handler struct {
 
 // choice is what a client can choose by subprotocol.
 type choice struct {
-	subprotocol     string
-	codec, deflated wireCodec
+	subprotocol       string
+	plain, compressed *speech
 }
 
 // New returns the handler of GET /v1/ws.
@@ -48,10 +48,14 @@ func New(registry *session.Registry, logger *slog.Logger) *Handler {
 	text := newCodec(protocol.JSON{}, opText, session.SlotWebSocketJSON)
 	binary := newCodec(protocol.Protobuf{}, opBinary, session.SlotWebSocketProtobuf)
 	h.choices = []choice{
-		{protocol.SubprotocolJSON, text, newDeflated(text, above, session.SlotDeflateJSON)},
-		{protocol.SubprotocolProtobuf, binary, newDeflated(binary, above, session.SlotDeflateProtobuf)},
+		h.offer(protocol.SubprotocolJSON, text, newDeflated(text, above, session.SlotDeflateJSON)),
+		h.offer(protocol.SubprotocolProtobuf, binary, newDeflated(binary, above, session.SlotDeflateProtobuf)),
 	}
 	return h
+}
+
+func (h *Handler) offer(subprotocol string, codec, deflated wireCodec) choice {
+	return choice{subprotocol, &speech{h, codec, &h.plain}, &speech{h, deflated, &h.deflate}}
 }
 
 func newHandler(registry *session.Registry, logger *slog.Logger, limit int) *Handler {
@@ -121,9 +125,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		chosen = h.choose(offered)
 		upgrader.Subprotocols = []string{chosen.subprotocol}
 	}
-	speaks, ps := chosen.codec, &h.plain
+	speaks := chosen.plain
 	if negotiate(r.Header, h.registry.Config().CompressAbove > 0) {
-		speaks, ps = chosen.deflated, &h.deflate
+		speaks = chosen.compressed
 	}
 	ws, err := upgrader.Upgrade(hijacker{w}, r, nil)
 	if err != nil {
@@ -132,8 +136,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.log.Debug("websocket upgrade failed", slog.Any("err", err))
 		return
 	}
-	shake.Caller = slot.Caller()
-	h.start(slot, ws.NetConn(), speaks, ps, shake)
+	shake.Slot = slot
+	h.start(ws.NetConn(), speaks, shake)
 }
 
 // choose returns the first of the offered subprotocols that is spoken here; check has

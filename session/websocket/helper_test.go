@@ -38,8 +38,13 @@ func config(change func(*session.Config)) session.Config {
 
 func start(tb testing.TB, change func(*session.Config), a session.Authenticator) *node {
 	tb.Helper()
+	return startWith(tb, change, a, func(*session.Services) {})
+}
+
+func startWith(tb testing.TB, change func(*session.Config), a session.Authenticator, with func(*session.Services)) *node {
+	tb.Helper()
 	hub := hubtest.New()
-	registry := hub.Start(tb, config(change), a)
+	registry := hub.StartWith(tb, config(change), a, with)
 	server := httptest.NewServer(websocket.New(registry, slog.New(slog.DiscardHandler)))
 	tb.Cleanup(server.Close)
 	return &node{hub, registry, "ws" + strings.TrimPrefix(server.URL, "http")}

@@ -68,7 +68,7 @@ func (p *parser) read(c *conn, out passed) error {
 	p.on = c
 	defer func() { p.on, p.mem = nil, memory{} }()
 	var compressed []bool
-	if c.parsers.deflate {
+	if c.speech.parsers.deflate {
 		out, compressed = unmark(out)
 	}
 	p.mem.in = out.frames
@@ -86,7 +86,7 @@ func (p *parser) read(c *conn, out passed) error {
 	}
 	_, r, err := p.ws.NextReader() // control frames up to the sentinel, or the broken frame
 	if err == nil {
-		err = drain(r, p.on.parsers.limit+1) // one more, to meet a frame that is too long
+		err = drain(r, p.on.speech.parsers.limit+1) // one more, to meet a frame that is too long
 	}
 	// gorilla's word for the end of its memory in the middle of a frame is a close.
 	end, closed := errors.AsType[*websocket.CloseError](err)

@@ -2,20 +2,14 @@ package websocket_test
 
 import (
 	"context"
-	"log/slog"
-	"net/http/httptest"
-	"strings"
 	"testing"
 	"time"
-
-	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/rivulet-rt/rivulet/auth"
 	"github.com/rivulet-rt/rivulet/fanout"
 	"github.com/rivulet-rt/rivulet/protocol"
 	"github.com/rivulet-rt/rivulet/session"
 	"github.com/rivulet-rt/rivulet/session/internal/hubtest"
-	"github.com/rivulet-rt/rivulet/session/websocket"
 )
 
 // thinking is a subscribe hook that allows one user, when it is told to answer.
@@ -41,24 +35,7 @@ func (g thinking) Allow(_ context.Context, c auth.Claims, _ string, _ fanout.Cha
 
 func startGated(t *testing.T, a session.Authenticator, g session.SubscribeGate) *node {
 	t.Helper()
-	hub := hubtest.New()
-	quiet := slog.New(slog.DiscardHandler)
-	r, err := session.NewRegistry(config(nil), session.Services{NewClient: hub.NewClient, History: hub, Publisher: hub, Auth: a, Subscribe: g},
-		quiet, prometheus.NewRegistry())
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.Start(t.Context())
-	server := httptest.NewServer(websocket.New(r, quiet))
-	t.Cleanup(server.Close)
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 5*time.Second)
-		defer cancel()
-		if err := r.Drain(ctx); err != nil {
-			t.Error(err)
-		}
-	})
-	return &node{hub, r, "ws" + strings.TrimPrefix(server.URL, "http")}
+	return startWith(t, nil, a, func(s *session.Services) { s.Subscribe = g })
 }
 
 // TestGoneWhileAHookThinks: who is gone when its subscription is allowed gets none, which

@@ -151,6 +151,21 @@ func TestNamedChannels(t *testing.T) {
 	}
 }
 
+// TestNamedChannelsAreCovered: a channel that the claims name and do not allow, as those that
+// a connect hook has narrowed, is not subscribed to.
+func TestNamedChannelsAreCovered(t *testing.T) {
+	ann := hubtest.May(t, "ann", map[string][]auth.Action{"chat:a": {auth.Subscribe}})
+	ann.Channels = []string{"chat:secret", "chat:a"}
+	c := start(t, nil, hubtest.Tokens{Known: map[string]auth.Claims{"ann": ann}}).dial(t, "?token=ann", nil)
+	c.next()
+	if ev := c.next(); ev.Unsubscribed == nil || ev.Unsubscribed.Channel != "chat:secret" || ev.Unsubscribed.Code != protocol.ErrorRevoked {
+		t.Fatalf("got %s, want word that chat:secret is not allowed", show(ev))
+	}
+	if ev := c.next(); ev.Subscribed == nil || ev.Subscribed.Channel != "chat:a" {
+		t.Fatalf("got %s", show(ev))
+	}
+}
+
 // TestAnotherToken: the claims of connect outweigh those of the handshake, and the
 // channels of the latter end.
 func TestAnotherToken(t *testing.T) {

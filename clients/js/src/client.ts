@@ -25,6 +25,8 @@ import type {
 	Handlers,
 	Message,
 	OpenTransport,
+	Published,
+	PublishOptions,
 	State,
 	StateChange,
 	SubscribeOptions,
@@ -39,7 +41,7 @@ export interface ClientEvents {
 	round_trip: { readonly ms: number };
 	/** A subscription has lost messages for good. */
 	gap: { readonly channel: string; readonly reason: string };
-	/** An error that no promise and no iteration tells of. */
+	/** A publish that failed, and errors that no promise and no iteration tells of. */
 	error: RivuletError;
 	/** A message that has come, before the application takes it. */
 	message: Message;
@@ -145,7 +147,7 @@ export class Client {
 	/** Resolves when connected, which it sets about; rejects when closed or aborted. */
 	ready(signal?: AbortSignal): Promise<void> {
 		this.#begin();
-		return new Promise((resolve, reject) => {
+		const ready = new Promise<void>((resolve, reject) => {
 			const check = (error?: RivuletError) => {
 				if (this.#state === "connected") resolve();
 				else if (this.#state === "closed") reject(error ?? closedError());
@@ -159,15 +161,17 @@ export class Client {
 			signal?.addEventListener("abort", aborted);
 			check();
 		});
+		return quiet(ready);
 	}
 
 	/** Milliseconds from here to the node and back, measured now. Rejects if not connected. */
 	roundTrip(): Promise<number> {
-		return new Promise((resolve, reject) => {
+		const trip = new Promise<number>((resolve, reject) => {
 			const pong = (ms?: number) => (ms === undefined ? reject(lost()) : resolve(ms));
 			if (this.#host.routes) this.#link?.ping(pong);
 			else pong();
 		});
+		return quiet(trip);
 	}
 
 	/** A channel, or a pattern as in `orders:>`, by name; `x` is `default:x`. */
@@ -175,17 +179,17 @@ export class Client {
 		const channel = canonical(name);
 		return {
 			name: channel,
-			publish: async (data, options = {}) => {
-				const { deliver_at: deliverAt, ...p } = await this.#ask(toPublish(channel, data, options));
-				return deliverAt ? { ...p, deliverAt } : p;
-			},
-			history: async (options = {}) =>
-				toHistory(await this.#question("history", { channel, ...toFields(options) })),
-			presence: async (options = {}) => ({
-				members: [],
-				partial: false,
-				...(await this.#question("presence", { channel, ...options })),
-			}),
+			publish: (data, options = {}) => quiet(this.#publish(channel, data, options)),
+			history: (options = {}) =>
+				quiet(this.#question("history", { channel, ...toFields(options) }).then(toHistory)),
+			presence: (options = {}) =>
+				quiet(
+					this.#question("presence", { channel, ...options }).then((page) => ({
+						members: [],
+						partial: false,
+						...page,
+					})),
+				),
 			subscribe: (options = {}, handlers) => this.#subscribe(channel, options, handlers),
 		};
 	}
@@ -198,6 +202,16 @@ export class Client {
 		this.#begin();
 		this.#host.routes?.add([sub]);
 		return sub;
+	}
+
+	async #publish(channel: string, data: unknown, options: PublishOptions): Promise<Published> {
+		try {
+			const { deliver_at: deliverAt, ...p } = await this.#ask(toPublish(channel, data, options));
+			return deliverAt ? { ...p, deliverAt } : p;
+		} catch (e) {
+			this.#events.emit("error", e as RivuletError); // for who does not wait
+			throw e;
+		}
 	}
 
 	#question(kind: "history" | "presence", body: object): Promise<any> {
@@ -331,9 +345,8 @@ export class Client {
 	#leave(to: State, error?: RivuletError): void {
 		if (!follows(this.#state, to)) return;
 		this.#settle();
-		const link = this.#link;
+		this.#link?.close(1000);
 		this.#detach();
-		link?.close(1000);
 		this.#step(to, error && { error });
 	}
 
@@ -412,6 +425,12 @@ export class Client {
 	get #base(): string {
 		return this.#bases[this.#turn % this.#bases.length] as string;
 	}
+}
+
+/** Marks a promise as one that need not be waited for. */
+function quiet<T>(promise: Promise<T>): Promise<T> {
+	promise.catch(() => {});
+	return promise;
 }
 
 const closedError = (): RivuletError => new RivuletError(4503, "the client is closed");

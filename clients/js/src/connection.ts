@@ -148,11 +148,11 @@ export class Link {
 	/** After a sleep: is there still somebody? */
 	probe(): void {
 		if (!this.isUp || this.isLost || this.#deadline !== undefined) return;
-		const asked = this.#clock.now();
 		this.ping();
+		this.#asked = true;
 		this.#deadline = this.#clock.setTimeout(() => {
 			this.#deadline = undefined;
-			if (this.#heard < asked) this.fail("no sign of life");
+			if (this.#asked) this.fail("no sign of life");
 		}, wakeDeadline);
 	}
 

@@ -80,7 +80,7 @@ export class Seen {
 		return this.has(message) && message.offset > (this.#last(message)?.from ?? 0);
 	}
 
-	/** `start` is where the subscription began on the link, which is the n-th. */
+	/** `start` is where it began on the link, which is the n-th; 0 if none of its are others'. */
 	note(message: Placed, start: number, link: number): void {
 		const { channel, offset, position } = message;
 		const last = this.#last(message);

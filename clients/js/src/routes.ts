@@ -21,8 +21,8 @@ export function inOrder(subs: Iterable<Sub>): Sub[] {
 /** The subscriptions as the node knows them on one link. */
 export class Routes {
 	readonly link: Link;
-	/** Counts the links of the client. */
-	readonly nth: number;
+	/** Counts the links on which a subscription has begun. */
+	nth = 0;
 	readonly #host: Host;
 	/** To channels and to patterns that have begun here, patterns in that order. */
 	readonly #exact = new Map<string, Sub>();
@@ -34,14 +34,13 @@ export class Routes {
 
 	constructor(link: Link, host: Host) {
 		this.link = link;
-		this.nth = ++host.links;
 		this.#host = host;
 	}
 
 	/** Asks for these, as soon as it is their turn. */
 	add(subs: Iterable<Sub>): void {
 		this.#todo.push(...subs);
-		this.#askMore();
+		if (!this.link.isLost) this.#askMore(); // else the next link asks
 	}
 
 	/** The node has answered a subscribe. */
@@ -63,6 +62,7 @@ export class Routes {
 
 	/** `sub` has begun at the positions. */
 	began(sub: Sub, positions: readonly string[]): void {
+		this.nth ||= ++this.#host.links;
 		sub.here = new Places(sub.pattern, positions);
 		this.forget(sub);
 		if (sub.pattern) this.#patterns.push(sub);

@@ -19,6 +19,7 @@ type Hub struct {
 	log     []*fanout.Message
 	clients map[*Client]struct{}
 	fail    map[string]error // by channel: what subscribing answers, nil is nothing at all
+	refuse  map[string]error // by channel: what publishing answers
 	hold    chan struct{}    // publishes wait for it
 	sizes   []int            // of the batches published
 	refused int              // deliveries
@@ -29,7 +30,20 @@ type Hub struct {
 
 // New returns an empty hub.
 func New() *Hub {
-	return &Hub{clients: map[*Client]struct{}{}, fail: map[string]error{}}
+	return &Hub{clients: map[*Client]struct{}{}, fail: map[string]error{}, refuse: map[string]error{}}
+}
+
+// Refuse makes publishing in channel fail with err.
+func (h *Hub) Refuse(channel string, err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.refuse[channel] = err
+}
+
+func (h *Hub) refusal(channel string) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.refuse[channel]
 }
 
 // Fail makes subscribing to channel fail with err, or get no answer if it is nil.
@@ -159,6 +173,9 @@ func (h *Hub) PublishAll(ctx context.Context, pubs []*fanout.Publication) []fano
 		}
 	}
 	for i, p := range pubs {
+		if out[i].Err = h.refusal(p.Channel.String()); out[i].Err != nil {
+			continue
+		}
 		if p.DeliverAt != 0 {
 			out[i].Receipt = fanout.Receipt{Schedule: "AAAAAAAAAAAAAAAAAAAAAA", DeliverAt: p.DeliverAt}
 			continue

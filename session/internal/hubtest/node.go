@@ -66,11 +66,19 @@ func May(tb testing.TB, subject string, by map[string][]auth.Action) auth.Claims
 // Start runs a registry on the hub until the test ends.
 func (h *Hub) Start(tb testing.TB, cfg session.Config, a session.Authenticator) *session.Registry {
 	tb.Helper()
+	return h.StartWith(tb, cfg, a, func(*session.Services) {})
+}
+
+// StartWith is Start with other services as well.
+func (h *Hub) StartWith(tb testing.TB, cfg session.Config, a session.Authenticator, change func(*session.Services)) *session.Registry {
+	tb.Helper()
 	subscriptions, _ := a.(session.SubscriptionAuthenticator)
 	revocations, _ := a.(auth.Revocations)
-	r, err := session.NewRegistry(cfg, session.Services{
+	services := session.Services{
 		NewClient: h.NewClient, History: h, Publisher: h, Auth: a, Subscriptions: subscriptions, Revocations: revocations,
-	}, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
+	}
+	change(&services)
+	r, err := session.NewRegistry(cfg, services, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
 	if err != nil {
 		tb.Fatal(err)
 	}

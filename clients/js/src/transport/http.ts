@@ -99,8 +99,8 @@ export class Http implements Transport {
 	}
 
 	/** Is the node there, and the token good? */
-	#hello(): Promise<unknown> {
-		return this.#requests.ask("/v1/poll?timeout=0");
+	#hello(token?: string): Promise<unknown> {
+		return this.#requests.ask("/v1/poll?timeout=0", { token });
 	}
 
 	#connected(id?: number): void {
@@ -114,15 +114,13 @@ export class Http implements Transport {
 	}
 
 	async #refresh(token: string, id?: number): Promise<void> {
-		const before = this.#requests.token;
-		this.#requests.token = token;
 		try {
-			await this.#hello();
+			await this.#hello(token); // the one before holds until this one does
 		} catch (e) {
-			this.#requests.token = before;
 			if (!(e instanceof Failure && e.error)) throw e;
 			return this.#tell({ id: id as number, error: e.error });
 		}
+		this.#requests.token = token;
 		this.#warned = false;
 		this.#subs.revive(-1);
 		this.#connected(id);

@@ -6,10 +6,12 @@ import { checked, Failure, object, problem } from "./answer.js";
 /** Milliseconds in which a request is answered. */
 export const patience = 30_000;
 
-/** A request, how many milliseconds it may take, and what stops it; its `onabort` is used. */
+/** A request, how many milliseconds it may take, and what stops it: its `onabort` is used. */
 export interface Init extends Omit<RequestInit, "signal"> {
 	ms?: number;
 	until?: AbortSignal | undefined;
+	/** In place of that of the others. */
+	token?: string | undefined;
 }
 
 /** Takes an answer, and calls `begun` when it need not hurry any more. */
@@ -41,9 +43,9 @@ export class Requests {
 
 	/** One request for an answer of the media type. */
 	async request<T>(path: string, type: string, read: Read<T>, init: Init): Promise<T> {
-		const { ms = patience, until, headers, ...rest } = init;
+		const { ms = patience, until, token = this.token, headers, ...rest } = init;
 		if (this.closed || until?.aborted) throw new Failure({ code: 1006, reason: "closed" });
-		const { clock, token } = this;
+		const { clock } = this;
 		const stop = new AbortController();
 		const { signal } = stop;
 		// No listener, of which a signal would keep all that it ever had.

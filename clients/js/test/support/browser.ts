@@ -21,18 +21,20 @@ export class Site {
 		readonly url: string,
 	) {}
 
-	static async open(): Promise<Site> {
-		const script = await bundle();
+	/** `source` is what the pages have as `window.sdk`: the core unless another is given. */
+	static async open(source = "src/index.ts"): Promise<Site> {
+		const scripts = await bundle(new URL(`../../${source}`, import.meta.url).pathname);
 		const server = createServer((request, response) => {
 			const path = request.url?.split("?")[0];
-			if (path === "/sdk.js") {
+			const script = scripts.get(path ?? "");
+			if (script !== undefined) {
 				response.setHeader("Content-Type", "text/javascript");
 				response.end(script);
 				return;
 			}
 			response.setHeader("Content-Type", "text/html; charset=utf-8");
 			response.end(
-				`<!doctype html><title>${path}</title><script type="module" src="/sdk.js"></script>`,
+				`<!doctype html><title>${path}</title><div id="root"></div><script type="module" src="/sdk.js"></script>`,
 			);
 		});
 		server.listen(0, "127.0.0.1");
@@ -58,7 +60,8 @@ export class Site {
 
 const entry = "virtual:sdk-page";
 
-async function bundle(): Promise<string> {
+/** The scripts by their paths; `/sdk.js` is the one that loads the others. */
+async function bundle(source: string): Promise<Map<string, string>> {
 	const result = await build({
 		configFile: false,
 		logLevel: "error",
@@ -68,18 +71,24 @@ async function bundle(): Promise<string> {
 				name: "sdk-page",
 				resolveId: (id) => (id === entry ? id : undefined),
 				load: (id) =>
-					id === entry
-						? `import * as sdk from "${new URL("../../src/index.ts", import.meta.url).pathname}"; window.sdk = sdk;`
-						: undefined,
+					id === entry ? `import * as sdk from "${source}"; window.sdk = sdk;` : undefined,
 			},
 		],
-		build: { write: false, target: "es2022", rolldownOptions: { input: entry } },
+		build: {
+			write: false,
+			target: "es2022",
+			rolldownOptions: {
+				input: entry,
+				output: { entryFileNames: "sdk.js", chunkFileNames: "[name].js" },
+			},
+		},
 	});
-	const outputs = Array.isArray(result) ? result : [result];
-	for (const output of outputs) {
+	const scripts = new Map<string, string>();
+	for (const output of Array.isArray(result) ? result : [result]) {
 		if (!("output" in output)) continue;
-		const chunk = output.output.find((o) => o.type === "chunk");
-		if (chunk?.type === "chunk") return chunk.code;
+		for (const chunk of output.output) {
+			if (chunk.type === "chunk") scripts.set(`/${chunk.fileName}`, chunk.code);
+		}
 	}
-	throw new Error("vite built nothing");
+	return scripts;
 }

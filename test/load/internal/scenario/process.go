@@ -5,6 +5,7 @@ package scenario
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -214,9 +215,8 @@ func (n *node) start(ctx context.Context) error {
 		"serve", "--listen", "127.0.0.1:0", "--data", n.data, "--disk-budget", "8GiB", "--log-format", "json",
 		"--set", "namespaces={" + namespace + ": {" + limits + "}" + n.second() + "}",
 	}
-	if n.cfg.Limits != "" {
-		args = append(args, "--set", n.cfg.Limits)
-	}
+	// What is measured is the node, not how many handshakes it is told to let in.
+	args = append(args, "--set", cmp.Or(n.cfg.Limits, "limits.handshakes=0"))
 	if n.cfg.NATSURL != "" {
 		args = append(args, "--nats-url", n.cfg.NATSURL)
 	}
