@@ -31,9 +31,11 @@ var errHookAlone = errors.New("auth: the connect hook lets clients in, and nothi
 
 // devOrigins are the pages of this machine, as those of a front end's development server.
 // Under --dev all of the machine may do everything anyway; pages from elsewhere may not.
-var devOrigins = []string{
-	"http://localhost:*", "http://127.0.0.1:*", "http://[::1]:*",
-	"https://localhost:*", "https://127.0.0.1:*", "https://[::1]:*",
+func devOrigins() []string {
+	return []string{
+		"http://localhost:*", "http://127.0.0.1:*", "http://[::1]:*",
+		"https://localhost:*", "https://127.0.0.1:*", "https://[::1]:*",
+	}
 }
 
 // authConfig reads the files of secrets and keys. The error has every problem.
@@ -106,7 +108,7 @@ func (c Config) sessionConfig(node string) session.Config {
 	cfg.Node = node
 	cfg.Origins = c.Session.Origins
 	if c.Dev {
-		cfg.Origins = slices.Concat(cfg.Origins, devOrigins)
+		cfg.Origins = slices.Concat(cfg.Origins, devOrigins())
 	}
 	cfg.MaxConnections = c.Session.MaxConnections
 	cfg.MaxSubscriptions = c.Session.MaxSubscriptions

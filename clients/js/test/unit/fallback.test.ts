@@ -50,6 +50,17 @@ describe("the choice", () => {
 		expect(choice.next()).toBe("websocket");
 	});
 
+	test("what failed before it went on says nothing of the next", async () => {
+		const { choice, fail } = make(well);
+		expect(choice.next()).toBe("websocket");
+		choice.failed(base, 2);
+		expect(choice.next()).toBe("websocket"); // nobody has looked yet
+		await settled();
+		await settled();
+		await fail(2);
+		expect(choice.next()).toBe("sse");
+	});
+
 	test("goes on at once after an attempt that took all its time", async () => {
 		const { choice, fail } = make(well);
 		await fail(2);
