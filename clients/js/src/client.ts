@@ -257,7 +257,8 @@ export class Client {
 			if (attempt === this.#attempt) this.#dial(attempt, token);
 		} catch (e) {
 			if (attempt !== this.#attempt) return;
-			this.#lost({ error: tokenError(e) });
+			const error = tokenError(e);
+			this.#lost({ error, retry: error.code !== 4401 && error.code !== 4403 });
 		}
 	}
 
@@ -316,7 +317,7 @@ export class Client {
 	#lost(loss: Loss): void {
 		this.#detach();
 		const { error } = loss;
-		let retry = error.temporary;
+		let retry = loss.retry ?? error.temporary;
 		if (loss.token) {
 			retry = typeof this.#o.token === "function" && !this.#rejected;
 			this.#rejected = true;

@@ -91,8 +91,7 @@ export class Queue {
 	/** A link to send over. */
 	connected(link: Link): void {
 		this.#link = link;
-		this.#failures = 0;
-		this.#resume();
+		this.#pump();
 	}
 
 	/** It is lost: what was under way goes first with the next. */

@@ -284,8 +284,8 @@ export interface WebSocketLike {
 	readonly bufferedAmount: number;
 	readonly protocol: string;
 	onopen: ((event: any) => void) | null;
-	onmessage: ((event: { data: any }) => void) | null;
-	onclose: ((event: { code: number; reason: string }) => void) | null;
+	onmessage: ((event: any) => void) | null;
+	onclose: ((event: any) => void) | null;
 	onerror: ((event: any) => void) | null;
 	send(data: any): void;
 	close(code?: number, reason?: string): void;
