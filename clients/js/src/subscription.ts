@@ -103,6 +103,9 @@ export class Sub<T = any> implements Subscription<T> {
 	#loading = false;
 	#stored: string[] = [];
 	#began = false;
+	/** What was received, and what was handled, is all that a resume needs. */
+	#whole = false;
+	#wholeHandled = false;
 	#request = 0;
 	#failures = 0;
 	#unsettled = 0;
@@ -220,7 +223,7 @@ export class Sub<T = any> implements Subscription<T> {
 	#command(): object {
 		const { persist, token, buffer, ...options } = this.#options;
 		const { position, positions, last, since, ...rest } = options;
-		const received = this.#received.list();
+		const received = this.#whole ? this.#received.list() : [];
 		const known = received.length > 0 ? received : this.#stored;
 		const start = known.length < 1 ? options : { ...rest, ...this.#start(known) };
 		return { channel: this.channel, ...toFields(start) };
@@ -257,8 +260,12 @@ export class Sub<T = any> implements Subscription<T> {
 		// A durable session may begin before what was received: that is left out then.
 		const places = this.#acks && this.#began && e.recovered ? [] : positions;
 		this.#acks?.begun(!e.recovered);
-		if (!this.#began && e.recovered) this.#inbox.handled.set(places, true);
+		if (!this.#began && e.recovered) {
+			this.#inbox.handled.set(places, true);
+			this.#wholeHandled ||= this.#isWhole("subscribed", places);
+		}
 		this.#began = true;
+		this.#whole ||= this.#isWhole("subscribed", places);
 		this.#received.set(places, true);
 		const more = { places, replace: true, begun: true, life: this.#acks?.life };
 		const update = { type: "subscribed", recovered: e.recovered, resumed } as const;
@@ -323,6 +330,7 @@ export class Sub<T = any> implements Subscription<T> {
 			this.#host.tell("message", update.message);
 		}
 		this.#received.set(places);
+		this.#whole ||= this.#isWhole(update.type, places);
 		this.#inbox.push({ update, places, life: this.#acks?.life });
 		if (update.type === "caught_up") this.#acknowledge();
 	}
@@ -437,7 +445,17 @@ export class Sub<T = any> implements Subscription<T> {
 		if (this.#behind && this.hasRoom) this.#behind.link.fail("reads again what had no room");
 	}
 
+	/**
+	 * Whether nothing is missing of the positions from here on. Over HTTP a pattern may begin
+	 * without any, and those of its messages are of some streams only: the others would be lost.
+	 */
+	#isWhole(type: Update["type"], places: string[]): boolean {
+		if (!places[0]) return false;
+		return !this.pattern || type === "subscribed" || type === "caught_up";
+	}
+
 	#onHandled({ update, places, life }: Item): void {
+		this.#wholeHandled ||= this.#isWhole(update.type, places);
 		if (update.type !== "subscribed") this.#acks?.reached(places.at(-1), life);
 		if (!this.#acks && !this.#shelf) return;
 		const { clock } = this.#host;
@@ -449,7 +467,8 @@ export class Sub<T = any> implements Subscription<T> {
 	settle(): void {
 		this.#host.clock.clearTimeout(this.#settle);
 		this.#settle = undefined;
-		if (this.#unsettled > 0) this.#shelf?.save(this.positions.join("\n"));
+		const whole = this.#wholeHandled || this.#stored.length > 0;
+		if (this.#unsettled > 0 && whole) this.#shelf?.save(this.positions.join("\n"));
 		this.#unsettled = 0;
 		this.#acknowledge();
 	}

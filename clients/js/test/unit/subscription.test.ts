@@ -477,6 +477,33 @@ describe("positions that are kept", () => {
 		]);
 	});
 
+	test("of a pattern are kept when there is one of each stream, not before", async () => {
+		const storage = store();
+		const all = await connected({ storage });
+		const { client, clock, network } = all;
+		const sub = client.channel("t:>").subscribe({ persist: true, since: 5 });
+		await clock.pass(0);
+		network.socket.answer("subscribe", { subscribed: { channel: "t:>", recovered: true } });
+		for (const n of [1, 2, 3]) network.socket.push(message(n, "t:a"));
+		await messages(sub, 3);
+		await clock.pass(100);
+		expect(storage.map.size).toBe(0);
+		network.socket.drop();
+		await clock.pass(250);
+		network.socket.greet();
+		const again = network.socket.answer("subscribe", {
+			subscribed: { channel: "t:>", recovered: true },
+		});
+		expect(again.subscribe).toEqual({ channel: "t:>", since: 5 });
+		network.socket.push(message(3, "t:a")); // again
+		network.socket.push({ caught_up: { channel: "t:>", positions: [at(3), "s1AAA001-9-x"] } });
+		network.socket.push(message(4, "t:a"));
+		await messages(sub, 1);
+		await clock.pass(100);
+		expect(storage.map.get("rivulet:position:t:>")).toBe(`${at(3)}\ns1AAA001-9-x`);
+		client.close();
+	});
+
 	test("that are spoilt are told of, and given up", async () => {
 		const storage = store({ "rivulet:position:default:a": "junk" });
 		const { client, clock, network } = await connected({ storage });
