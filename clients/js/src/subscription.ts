@@ -6,7 +6,7 @@ import { Places, Seen } from "./cursor.js";
 import { Acks } from "./durable.js";
 import { RivuletError } from "./errors.js";
 import { Hold } from "./hold.js";
-import { Inbox, type Item } from "./inbox.js";
+import { type Handled, Inbox } from "./inbox.js";
 import { toFields } from "./message.js";
 import { isPattern } from "./names.js";
 import type { Routes, Subs } from "./routes.js";
@@ -293,6 +293,9 @@ export class Sub<T = any> implements Subscription<T> {
 			this.#retry = this.#host.clock.setTimeout(() => this.#again(), 0);
 			const update = this.#gap(this.channel, "reset");
 			this.#inbox.push({ update, places: [] });
+		} else if (error.code === 4422 && routes.link.transport !== "websocket") {
+			this.state = "idle"; // the next link may be able to
+			this.#host.tell("error", error);
 		} else if (error.temporary || resubscribes(error.code)) {
 			this.state = "idle";
 			const wait = this.#host.wait(++this.#failures, error.retryAfterMs);
@@ -331,8 +334,9 @@ export class Sub<T = any> implements Subscription<T> {
 		}
 		this.#received.set(places);
 		this.#whole ||= this.#isWhole(update.type, places);
-		this.#inbox.push({ update, places, life: this.#acks?.life });
-		if (update.type === "caught_up") this.#acknowledge();
+		const begun = update.type === "caught_up";
+		this.#inbox.push({ update, places, begun, life: this.#acks?.life });
+		if (begun) this.#acknowledge();
 	}
 
 	/** Messages of `channel`, the subscription's or one of its pattern, are gone. */
@@ -352,12 +356,12 @@ export class Sub<T = any> implements Subscription<T> {
 	passed(routes: Routes, position: string): void {
 		if (!this.#listens(routes)) return;
 		this.#received.set([position]);
-		this.#inbox.note([position]);
+		this.#inbox.note([position], this.#acks?.life);
 	}
 
 	/** Moves over a message that is not to be delivered. */
-	skip(routes: Routes, position: string): void {
-		if (this.#listens(routes)) this.#received.set([position]);
+	skip(routes: Routes, places: string[]): void {
+		if (this.#listens(routes)) this.#received.set(places);
 	}
 
 	/** Whether it had the message. */
@@ -449,14 +453,14 @@ export class Sub<T = any> implements Subscription<T> {
 	 * Whether nothing is missing of the positions from here on. Over HTTP a pattern may begin
 	 * without any, and those of its messages are of some streams only: the others would be lost.
 	 */
-	#isWhole(type: Update["type"], places: string[]): boolean {
+	#isWhole(type: Update["type"] | undefined, places: string[]): boolean {
 		if (!places[0]) return false;
 		return !this.pattern || type === "subscribed" || type === "caught_up";
 	}
 
-	#onHandled({ update, places, life }: Item): void {
-		this.#wholeHandled ||= this.#isWhole(update.type, places);
-		if (update.type !== "subscribed") this.#acks?.reached(places.at(-1), life);
+	#onHandled({ update, places, life }: Handled): void {
+		this.#wholeHandled ||= this.#isWhole(update?.type, places);
+		if (update?.type !== "subscribed") this.#acks?.reached(places.at(-1), life);
 		if (!this.#acks && !this.#shelf) return;
 		const { clock } = this.#host;
 		if (++this.#unsettled >= settleAfter || this.state === "ended") this.settle();
