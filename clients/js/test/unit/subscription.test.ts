@@ -210,6 +210,40 @@ describe("a subscription", () => {
 		expect((await iterator.next()).value).toEqual({ type: "unsubscribed" });
 	});
 
+	test("does not fill with what reconnects tell", async () => {
+		const { client, clock, network } = await connected();
+		const sub = client.channel("a").subscribe({ position: at(1) });
+		for (let i = 0; i < 50; i++) {
+			network.socket.answer("subscribe", begun(9));
+			network.socket.push({ caught_up: { channel: "default:a", position: at(9) } });
+			network.socket.drop();
+			await clock.pass(250);
+			network.socket.greet();
+		}
+		client.close();
+		network.socket.drop();
+		expect((await all(sub)).length).toBeLessThan(4);
+	});
+
+	test("keeps a position that comes by itself", async () => {
+		const saved: string[] = [];
+		const storage = {
+			getItem: () => null,
+			setItem: (_: string, value: string) => saved.push(value),
+			removeItem: () => {},
+		};
+		const { client, clock, network } = await connected({ storage });
+		const sub = client.channel("a").subscribe({ persist: true }, {});
+		await clock.pass(0);
+		network.socket.answer("subscribe", begun(1));
+		await clock.pass(200);
+		network.socket.push({ position: { channel: "default:a", position: at(9) } });
+		await clock.pass(100);
+		expect(sub.position).toBe(at(9));
+		expect(saved.at(-1)).toBe(at(9));
+		client.close();
+	});
+
 	test("ends with the node's refusal", async () => {
 		const { client, network } = await connected();
 		const sub = client.channel("a").subscribe({ filter: "(" });
