@@ -201,7 +201,7 @@ func (a *api) createKey(ctx context.Context, x *exchange) error {
 	if err := x.object(&req, "name, capabilities, publishes and expires"); err != nil {
 		return err
 	}
-	x.note(slog.String("key", clip(req.Name)))
+	x.note(slog.String("key", withoutKeys(clip(req.Name))))
 	expires, err := timeOf("expires", req.Expires, 1000)
 	if err != nil {
 		return err
@@ -233,6 +233,9 @@ func (a *api) revokeKey(ctx context.Context, x *exchange) error {
 	name, err := url.PathUnescape(chi.URLParam(x.r, "key"))
 	if err != nil {
 		return &problem{status: http.StatusBadRequest, field: "key", message: "the path has a broken % escape"}
+	}
+	if strings.HasPrefix(name, auth.KeyPrefix) {
+		return &problem{status: http.StatusBadRequest, field: "key", message: "is a key itself; give its name, which GET /v1/keys lists"}
 	}
 	if !auth.ValidKeyName(name) {
 		return trustError(ErrNoKey)

@@ -46,7 +46,7 @@ func (s Signer) Mint(c Claims) (string, error) {
 		return "", fmt.Errorf("auth: mint: %q is not an algorithm; use for example HS256, RS256, ES256 or EdDSA", s.Algorithm)
 	}
 	if err := fits(s.Algorithm, s.Key); err != nil {
-		return "", fmt.Errorf("auth: mint: %w", err)
+		return "", fmt.Errorf("auth: mint: the key is not one for %s: %w", s.Algorithm, err)
 	}
 	m, err := s.payload(&c)
 	if err != nil {
@@ -80,13 +80,13 @@ func fits(algorithm string, key any) error {
 		case kind != "RS" && kind != "PS":
 			return fmt.Errorf("an RSA key signs with RS256, RS384, RS512, PS256, PS384 or PS512, not %s", algorithm)
 		case bits < minRSABits || bits > maxRSABits:
-			return fmt.Errorf("the RSA key has %d bits, and nodes take %d to %d; make one with: openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:%d",
+			return fmt.Errorf("it has %d bits, and nodes take %d to %d; make one with: openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:%d",
 				bits, minRSABits, maxRSABits, minRSABits)
 		}
 	case *ecdsa.PrivateKey:
 		switch only := AlgorithmOf(k); {
 		case only == "":
-			return fmt.Errorf("the EC key is of %s, and nodes take P-256, P-384 and P-521", k.Curve.Params().Name)
+			return fmt.Errorf("it is of %s, and nodes take P-256, P-384 and P-521", k.Curve.Params().Name)
 		case only != algorithm:
 			return fmt.Errorf("an EC %s key signs with %s, not %s", k.Curve.Params().Name, only, algorithm)
 		}

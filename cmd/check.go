@@ -132,8 +132,6 @@ func insecurities(cfg Config) []string {
 			"always avoids that and costs throughput")
 	}
 	list = append(list, exposedFiles(cfg)...)
-	list = append(list, cfg.limitWarnings()...)
-	list = append(list, cfg.operatorWarnings()...)
 	list = append(list, cfg.hookInsecurities()...)
 	list = append(list, secretInsecurities(cfg)...)
 	for _, w := range cfg.Webhooks {

@@ -38,7 +38,6 @@ type Config struct {
 	// sources is what has set a key, where it has another name: --sync, or
 	// environment: RIVULET_SYNC.
 	sources map[string]string
-	file    string // that was read; "" is none
 	// secretsIn is the file, where it has secrets.
 	secretsIn string
 }

@@ -94,9 +94,6 @@ func exposedFiles(cfg Config) []string {
 			list = append(list, key+": "+file+" can be read by other users; chmod 600 it")
 		}
 	}
-	if keys := cfg.secretsInside(); len(keys) > 0 {
-		look(strings.Join(keys, ", "), cfg.file)
-	}
 	look("server.tls.key_file", cfg.Server.TLS.KeyFile)
 	look("broker.nats_url_file", cfg.Broker.NATSURLFile)
 	look("broker.nats_credentials", cfg.Broker.NATSCredentials)

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -71,9 +72,9 @@ func readClaims(text json.RawMessage) (given givenClaims, err error) {
 // mostExpiry bounds what a hook says of an end, so that a time can hold it.
 const mostExpiry = int64(365 * 24 * time.Hour / time.Millisecond)
 
-// ends is when the claims end that the hook gave, zero where it does not say. A time that
-// is over already is auth.ErrExpired.
-func (given givenClaims) ends() (time.Time, error) {
+// ends is when the claims end that the hook gave at a time, zero where it does not say. No
+// time at all is auth.ErrExpired, and one that is over by now errOver.
+func (given givenClaims) ends(at time.Time) (time.Time, error) {
 	if len(given.ExpiresIn) == 0 {
 		return time.Time{}, nil
 	}
@@ -84,7 +85,11 @@ func (given givenClaims) ends() (time.Time, error) {
 	if *in <= 0 {
 		return time.Time{}, fmt.Errorf("%w: the connect hook gives it no more time", auth.ErrExpired)
 	}
-	return time.Now().Add(time.Duration(min(*in, mostExpiry)) * time.Millisecond), nil
+	ends := at.Add(time.Duration(min(*in, mostExpiry)) * time.Millisecond)
+	if !time.Now().Before(ends) {
+		return time.Time{}, errOver
+	}
+	return ends, nil
 }
 
 // Authenticate implements session.ConnectGate.
@@ -99,7 +104,6 @@ func (g *connectGate) Authenticate(ctx context.Context, token string, from sessi
 			return claims, auth.ErrMissing
 		}
 		q.Token = token
-		claims.IssuedAt = time.Now() // by the hook: a revocation is of what was before
 	} else {
 		if claims, err = g.verifier.Authenticate(ctx, token); err != nil {
 			return claims, err
@@ -110,17 +114,22 @@ func (g *connectGate) Authenticate(ctx context.Context, token string, from sessi
 	for _, name := range g.headers {
 		key = append(key, from.Headers[name])
 	}
-	verdicts, err := g.hook.Ask(ctx, hook.Question{Body: q, Keys: []string{hook.KeyOf(key...)}})
+	verdicts, err := g.hook.Ask(ctx, hook.Question{Caller: stranger(claims, from), Body: q, Keys: []string{hook.KeyOf(key...)}})
 	if err != nil {
 		return auth.Claims{}, err
 	}
 	if err := denial(verdicts[0]); err != nil {
 		return auth.Claims{}, err
 	}
-	claims, err = g.apply(claims, verdicts[0].Claims)
+	if g.instead {
+		claims.IssuedAt = verdicts[0].At // by the hook: a revocation is of what was before
+	}
+	claims, err = g.apply(claims, verdicts[0].Claims, verdicts[0].At)
 	switch {
 	case errors.Is(err, auth.ErrExpired):
 		return auth.Claims{}, err
+	case errors.Is(err, errOver):
+		return auth.Claims{}, hook.ErrUnavailable
 	case err != nil:
 		g.log.Warn("the connect hook gave claims that cannot be taken", slog.Any("err", err))
 		return auth.Claims{}, hook.ErrUnavailable
@@ -128,9 +137,30 @@ func (g *connectGate) Authenticate(ctx context.Context, token string, from sessi
 	return claims, nil
 }
 
-// apply gives the claims what the hook says, within what the token has and the
+// errOver is an answer that is given again when what it allowed has ended.
+var errOver = errors.New("claims.expires_in_ms: are over")
+
+// stranger is whose question it is, where the token does not say: one line's addresses are
+// one caller.
+func stranger(claims auth.Claims, from session.Peer) string {
+	if claims.Subject != "" || claims.Key != "" {
+		return claims.Publisher()
+	}
+	addr, err := netip.ParseAddr(from.Addr)
+	if err != nil {
+		return "address:" + from.Addr
+	}
+	bits := 32
+	if addr = addr.Unmap(); addr.Is6() {
+		bits = 64
+	}
+	line, _ := addr.WithZone("").Prefix(bits) // fails only for other numbers of bits
+	return "address:" + line.String()
+}
+
+// apply gives the claims what the hook said at a time, within what the token has and the
 // configuration grants.
-func (g *connectGate) apply(claims auth.Claims, text json.RawMessage) (auth.Claims, error) {
+func (g *connectGate) apply(claims auth.Claims, text json.RawMessage, at time.Time) (auth.Claims, error) {
 	given, err := readClaims(text)
 	if err != nil {
 		return claims, err
@@ -151,7 +181,7 @@ func (g *connectGate) apply(claims auth.Claims, text json.RawMessage) (auth.Clai
 		}
 		claims.Info = b.String()
 	}
-	ends, err := given.ends()
+	ends, err := given.ends(at)
 	if err != nil {
 		return claims, err
 	}

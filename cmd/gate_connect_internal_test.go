@@ -10,7 +10,9 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -24,12 +26,15 @@ type holds auth.Claims
 
 func (v holds) Authenticate(context.Context, string) (auth.Claims, error) { return auth.Claims(v), nil }
 
-// playedHook is one that a test plays.
+// playedHook is one that a test plays; its last answers are given again while it fails.
 func playedHook(t *testing.T, answer http.HandlerFunc) *hook.Hook {
 	t.Helper()
 	server := httptest.NewServer(answer)
 	t.Cleanup(server.Close)
-	cfg := hook.Config{Name: "connect", URL: server.URL, Secret: bytes.Repeat([]byte{'x'}, 16)}.WithDefaults()
+	cfg := hook.Config{
+		Name: "connect", URL: server.URL, Secret: bytes.Repeat([]byte{'x'}, 16), WhenOpen: hook.Cached, Timeout: 5 * time.Second,
+		Breaker: hook.Breaker{OpenFor: time.Minute},
+	}.WithDefaults()
 	h := hook.New(cfg, hook.NewMetrics(prometheus.NewRegistry()), slog.New(slog.DiscardHandler))
 	t.Cleanup(h.Close)
 	return h
@@ -119,5 +124,100 @@ func TestConnectHookLogsOnce(t *testing.T) {
 	}
 	if n := strings.Count(log.String(), "do not count"); n != 1 {
 		t.Errorf("logged %d times:\n%s", n, &log)
+	}
+}
+
+// TestConnectHookStaysWithinTheToken: a hook can neither give the user of a token another
+// name nor the token more time than it has.
+func TestConnectHookStaysWithinTheToken(t *testing.T) {
+	end := time.Now().Add(time.Hour)
+	for text, want := range map[string]struct {
+		err error
+		sub string
+		end func(time.Time) bool
+	}{
+		`{"sub":"admin"}`:            {err: hook.ErrUnavailable},
+		`{"sub":""}`:                 {err: hook.ErrUnavailable},
+		`{"sub":"ann"}`:              {sub: "ann", end: end.Equal},
+		`{"expires_in_ms":86400000}`: {sub: "ann", end: end.Equal},
+		`{"expires_in_ms":60000}`:    {sub: "ann", end: end.After},
+	} {
+		g := &connectGate{verifier: holds{Subject: "ann", ExpiresAt: end}, log: slog.New(slog.DiscardHandler), hook: playedHook(t, func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = io.WriteString(w, `{"allow":true,"claims":`+text+`}`)
+		})}
+		claims, err := g.Authenticate(t.Context(), "x", session.Peer{})
+		if !errors.Is(err, want.err) || claims.Subject != want.sub || want.end != nil && !want.end(claims.ExpiresAt) {
+			t.Errorf("%s: %v, %q until %v", text, err, claims.Subject, claims.ExpiresAt)
+		}
+	}
+	key := &connectGate{verifier: holds{Key: "ci"}, log: slog.New(slog.DiscardHandler), hook: playedHook(t, func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, `{"allow":true,"claims":{"sub":"ann"}}`)
+	})}
+	if claims, err := key.Authenticate(t.Context(), "x", session.Peer{}); err == nil {
+		t.Errorf("an API key has become %q", claims.Subject)
+	}
+}
+
+// TestConnectAnswersAreAsOld: an answer that is given again while the hook is away is of when
+// the hook gave it: a revocation since then outlives it, and its time goes on.
+func TestConnectAnswersAreAsOld(t *testing.T) {
+	var down atomic.Bool
+	g := &connectGate{instead: true, grants: auth.Everything(), log: slog.New(slog.DiscardHandler), hook: playedHook(t, func(w http.ResponseWriter, _ *http.Request) {
+		if down.Load() {
+			w.WriteHeader(http.StatusInternalServerError)
+			return
+		}
+		_, _ = io.WriteString(w, `{"allow":true,"claims":{"sub":"ann","expires_in_ms":3600000}}`)
+	})}
+	first, err := g.Authenticate(t.Context(), "x", session.Peer{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	down.Store(true)
+	for range 20 {
+		_, _ = g.Authenticate(t.Context(), "other", session.Peer{})
+	}
+	again, err := g.Authenticate(t.Context(), "x", session.Peer{})
+	if err != nil || !again.IssuedAt.Equal(first.IssuedAt) || !again.ExpiresAt.Equal(first.ExpiresAt) {
+		t.Errorf("%v; issued %v, then %v; until %v, then %v", err, first.IssuedAt, again.IssuedAt, first.ExpiresAt, again.ExpiresAt)
+	}
+	store, err := auth.NewStore(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := auth.Revocation{User: "ann", IssuedBefore: time.Now().Add(time.Second), Expires: time.Now().Add(time.Hour)}
+	value, err := r.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	store.Apply([]auth.Change{{Kind: auth.KindUser, Name: "ann", Value: value}}, false)
+	if !store.Revoked(again) {
+		t.Error("it outlives a revocation")
+	}
+	_, err = g.apply(auth.Claims{}, []byte(`{"expires_in_ms":1000}`), time.Now().Add(-time.Minute))
+	if !errors.Is(err, errOver) {
+		t.Errorf("an answer whose time is over: %v", err)
+	}
+}
+
+// TestCallersOfTheConnectHook: whose questions wait for each other.
+func TestCallersOfTheConnectHook(t *testing.T) {
+	for _, c := range []struct {
+		a, b auth.Claims
+		x, y string
+		same bool
+	}{
+		{x: "192.0.2.1", y: "192.0.2.1", same: true},
+		{x: "192.0.2.1", y: "192.0.2.2"},
+		{x: "192.0.2.1", y: "::ffff:192.0.2.1", same: true},
+		{x: "2001:db8::1", y: "2001:db8::2", same: true},
+		{x: "2001:db8::1", y: "2001:db8:0:1::1"},
+		{a: auth.Claims{Subject: "ann"}, b: auth.Claims{Subject: "ann"}, x: "192.0.2.1", y: "192.0.2.2", same: true},
+		{a: auth.Claims{Subject: "ann"}, b: auth.Claims{Key: "ann"}, x: "192.0.2.1", y: "192.0.2.1"},
+		{x: "", y: "", same: true},
+	} {
+		if got := stranger(c.a, session.Peer{Addr: c.x}) == stranger(c.b, session.Peer{Addr: c.y}); got != c.same {
+			t.Errorf("%+v: the same caller: %v", c, got)
+		}
 	}
 }

@@ -100,6 +100,7 @@ type askedSubscribe struct {
 // Allow implements session.SubscribeGate.
 func (g subscribeGate) Allow(ctx context.Context, claims auth.Claims, client string, c fanout.Channel) error {
 	verdicts, err := g[c.Namespace()].Ask(ctx, hook.Question{
+		Caller: callerOf(claims.Publisher(), client),
 		Body: askedSubscribe{
 			ID: rand.Text(), Type: "subscribe", Channel: c.String(), Pattern: c.IsPattern(),
 			User: claims.Subject, Key: claims.Key, Client: client,
@@ -110,6 +111,14 @@ func (g subscribeGate) Allow(ctx context.Context, claims auth.Claims, client str
 		return err
 	}
 	return denial(verdicts[0])
+}
+
+// callerOf is whose question it is: who has no name is told apart by the connection.
+func callerOf(publisher, client string) string {
+	if publisher == (auth.Claims{}).Publisher() {
+		return "client:" + client
+	}
+	return publisher
 }
 
 // denial is the verdict's, nil if it allows.

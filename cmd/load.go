@@ -70,7 +70,6 @@ func read(s Sources) (Config, error) {
 	}
 	var problems []error
 	if file != "" {
-		cfg.file = file
 		text, err := os.ReadFile(file) //nolint:gosec // the operator names the file
 		if err != nil {
 			return cfg, fmt.Errorf("read the configuration: %w", err)

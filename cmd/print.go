@@ -22,13 +22,16 @@ func printConfig(w io.Writer, cfg Config) error {
 	}
 	cfg.Webhooks = slices.Clone(cfg.Webhooks)
 	for i := range cfg.Webhooks {
-		cfg.Webhooks[i].URL = redactURLs(cfg.Webhooks[i].URL)
+		cfg.Webhooks[i].URL = redactURL(cfg.Webhooks[i].URL)
 	}
-	cfg.fillIn()
-	cfg.Auth.ConnectHook.Hook.URL = redactURLs(cfg.Auth.ConnectHook.Hook.URL)
+	cfg.fillIn() // copies what is changed here
+	for i := range cfg.Auth.Tokens {
+		cfg.Auth.Tokens[i].JWKSURL = redactURL(cfg.Auth.Tokens[i].JWKSURL)
+	}
+	cfg.Auth.ConnectHook.Hook.URL = redactURL(cfg.Auth.ConnectHook.Hook.URL)
 	for name, n := range cfg.Namespaces {
-		n.Hooks.Subscribe.URL = redactURLs(n.Hooks.Subscribe.URL)
-		n.Hooks.Publish.URL = redactURLs(n.Hooks.Publish.URL)
+		n.Hooks.Subscribe.URL = redactURL(n.Hooks.Subscribe.URL)
+		n.Hooks.Publish.URL = redactURL(n.Hooks.Publish.URL)
 		cfg.Namespaces[name] = n
 	}
 	enc := yaml.NewEncoder(w)
@@ -99,26 +102,27 @@ func setDefault[T comparable](v *T, def T) {
 	}
 }
 
-// redactURLs takes out of addresses, separated by commas, who they are for: the user as
-// well, as a token may be in its place, and the query.
+// redactURLs is redactURL of each of several addresses, separated by commas.
 func redactURLs(list string) string {
-	if list == "" {
-		return ""
-	}
 	urls := strings.Split(list, ",")
 	for i, s := range urls {
-		u, err := url.Parse(strings.TrimSpace(s))
-		if err != nil {
-			urls[i] = "[redacted]"
-			continue
-		}
-		if u.User != nil {
-			u.User = url.User("redacted")
-		}
-		if u.RawQuery != "" {
-			u.RawQuery = "redacted"
-		}
-		urls[i] = u.String()
+		urls[i] = redactURL(strings.TrimSpace(s))
 	}
 	return strings.Join(urls, ",")
+}
+
+// redactURL takes out of an address who it is for: the user as well, as a token may be in its
+// place, and the query.
+func redactURL(s string) string {
+	u, err := url.Parse(s)
+	if err != nil {
+		return "[redacted]"
+	}
+	if u.User != nil {
+		u.User = url.User("redacted")
+	}
+	if u.RawQuery != "" {
+		u.RawQuery = "redacted"
+	}
+	return u.String()
 }

@@ -130,8 +130,8 @@ func printDevNotice(w io.Writer, url string, b BrokerConfig) {
 
   node      %[1]s
   log       %[2]s
+  demo      %[1]s/
 
-  see       %[1]s/
   try       curl -d '{"data":{"text":"hello"}}' -H 'Content-Type: application/json' %[1]s/v1/channels/chat:lobby/messages
             rivulet subscribe chat:lobby --last 10 --url %[1]s
 
