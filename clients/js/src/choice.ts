@@ -98,11 +98,14 @@ export class Choice {
 	}
 }
 
-/** Whether a node answers over HTTP, and no portal in its place. */
+/**
+ * Whether a node lets clients in over HTTP: no portal in its place, and no node that has enough of
+ * them and refuses WebSockets for that, which a browser cannot see. 401 and 403 are the token's.
+ */
 async function reaches(base: string, signal: AbortSignal, ask: typeof fetch): Promise<boolean> {
 	try {
-		const answer = await ask(`${base}/readyz`, { signal });
-		return (await answer.json()).code === 200;
+		const answer = await ask(`${base}/v1/poll?timeout=0`, { signal });
+		return [200, 401, 403].includes((await answer.json()).code);
 	} catch {
 		return false;
 	}

@@ -95,7 +95,8 @@ export class Client {
 		const { messages = 100, bytes = 1 << 20 } = o.queue ?? {};
 		this.#queue = new Queue({ clock, wait, replyTimeout: this.#replyTimeout, messages, bytes });
 		this.#choice = new Choice({
-			transports: o.transports ?? ["websocket", "sse", "poll"],
+			// A session is a WebSocket's alone.
+			transports: o.transports ?? (o.session ? ["websocket"] : ["websocket", "sse", "poll"]),
 			storage: o.storage,
 			fetch: this.#fetch,
 			clock,

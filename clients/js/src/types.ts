@@ -96,7 +96,8 @@ export interface SubscribeOptions extends Start {
 	/**
 	 * Keep the position in `ClientOptions.storage`, under this name (`true`: the channel's),
 	 * and go on from there after a page was loaded anew. `position`, `last` and `since` say where
-	 * to begin when nothing is stored.
+	 * to begin when nothing is stored. Tabs, users and clusters that share a storage share the
+	 * position: take `sessionStorage` for one of each tab, and a name with the user in it.
 	 */
 	persist?: boolean | string;
 	/**

@@ -81,6 +81,21 @@ describe("whose a message is", () => {
 		all.client.close();
 	});
 
+	test("one that the token brought moves no pattern", async () => {
+		const all = await connected();
+		const pattern = collect(all, "t:>");
+		begin(all, "t:>", 0);
+		const brought = { channel: "t:a", position: at(0), recovered: true };
+		all.network.socket.push({ subscribed: brought });
+		all.network.socket.push(message(1, "t:b"));
+		all.network.socket.push(message(9, "t:a")); // its cursor may be ahead
+		await settled();
+		expect(pattern.got).toEqual([1, 9]);
+		await reconnect(all);
+		expect(begin(all, "t:>", 1).positions).toEqual([at(1)]);
+		all.client.close();
+	});
+
 	test("channels are asked for first, and patterns when those have begun", async () => {
 		const all = await connected();
 		collect(all, "t:>");
