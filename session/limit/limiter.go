@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"runtime"
 	"sync"
 	"time"
 
@@ -127,7 +128,7 @@ func New(cfg Config, logger *slog.Logger, reg prometheus.Registerer) (*Limiter, 
 		return nil, err
 	}
 	l := &Limiter{cfg: cfg, clock: NewClock(), addresses: NewCounts[netip.Prefix](), users: NewCounts[string]()}
-	l.memory = memory{ceiling: uint64(cfg.Memory), read: Needed, log: logger}
+	l.memory = memory{ceiling: uint64(cfg.Memory), read: needed, collect: runtime.GC, log: logger}
 	l.door = newDoor(l.clock, cfg.Handshakes, cfg.HandshakeQueue, cfg.HandshakeWait)
 	l.lingering = make(chan struct{}, lingerMost)
 	l.barred = NewTable[netip.Prefix](l.clock, cfg.Callers, nil)
