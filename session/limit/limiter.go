@@ -108,6 +108,8 @@ type Limiter struct {
 	memory  memory
 
 	handshakes *Table[netip.Prefix]
+	failures   *Table[netip.Prefix] // to show who they are
+	visits     *Counts[netip.Prefix]
 	addresses  *Counts[netip.Prefix]
 	users      *Counts[string]
 	publishers *Table[string]
@@ -127,7 +129,7 @@ func New(cfg Config, logger *slog.Logger, reg prometheus.Registerer) (*Limiter, 
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	l := &Limiter{cfg: cfg, clock: NewClock(), addresses: NewCounts[netip.Prefix](), users: NewCounts[string]()}
+	l := &Limiter{cfg: cfg, clock: NewClock(), addresses: NewCounts[netip.Prefix](), visits: NewCounts[netip.Prefix](), users: NewCounts[string]()}
 	l.memory = memory{ceiling: uint64(cfg.Memory), read: needed, collect: runtime.GC, log: logger}
 	l.door = newDoor(l.clock, cfg.Handshakes, cfg.HandshakeQueue, cfg.HandshakeWait)
 	l.lingering = make(chan struct{}, lingerMost)
@@ -138,6 +140,7 @@ func New(cfg Config, logger *slog.Logger, reg prometheus.Registerer) (*Limiter, 
 		return nil, err
 	}
 	l.handshakes = NewTable[netip.Prefix](l.clock, cfg.Callers, l.metrics.crowded("handshakes"))
+	l.failures = NewTable[netip.Prefix](l.clock, cfg.Callers, nil)
 	l.publishers = NewTable[string](l.clock, cfg.Callers, l.metrics.crowded("publishers"))
 	l.readers = NewTable[string](l.clock, cfg.Callers, l.metrics.crowded("readers"))
 	l.channels = NewTable[fanout.Channel](l.clock, cfg.Callers, l.metrics.crowded("channels"))
@@ -172,7 +175,7 @@ func (l *Limiter) forget(ctx context.Context) {
 		case <-tick.C:
 		}
 		for _, t := range []interface{ Forget() }{
-			l.handshakes, l.publishers, l.readers, l.channels, l.namespaces, l.answers, l.barred, l.barredUsers,
+			l.handshakes, l.failures, l.publishers, l.readers, l.channels, l.namespaces, l.answers, l.barred, l.barredUsers,
 		} {
 			t.Forget()
 		}
