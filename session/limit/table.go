@@ -86,6 +86,19 @@ func (t *Table[K]) Charge(k K, r Rate, n int64) {
 	}
 }
 
+// Until has the caller's bucket full again in d, or when it would be if that is later.
+// Where there is no place for the caller it does nothing.
+func (t *Table[K]) Until(k K, d time.Duration) {
+	now := t.clock.now()
+	s := t.shard(k)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	b, known := s.buckets[k]
+	if known || s.roomLocked(now, t.most) {
+		s.buckets[k] = max(b, bucket(now+int64(d)))
+	}
+}
+
 // Debt is how long it takes until the caller's bucket is full; 0 for one that is not
 // known.
 func (t *Table[K]) Debt(k K) time.Duration {

@@ -55,3 +55,32 @@ func TestTokensThatAreRefused(t *testing.T) {
 		}
 	})
 }
+
+// TestBarsDoNotAddUp: several connections that are closed keep an address or a user out
+// for as long as one.
+func TestBarsDoNotAddUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLimiter(t, func(*limit.Config) {})
+		a := netip.MustParseAddr("203.0.113.7")
+		for range 2000 {
+			l.Bar("", a)
+			l.Bar("ann", a)
+		}
+		for _, err := range []error{l.Handshake(t.Context(), a, false), l.AddUser("ann")} {
+			if e := refusal(t, err, limit.ReasonBarred); e.RetryAfter < 9*time.Second || e.RetryAfter > 13*time.Second {
+				t.Errorf("barred for %v, want 10 s", e.RetryAfter)
+			}
+		}
+		time.Sleep(5 * time.Second) //nolint:forbidigo // the bubble's clock
+		l.Bar("", a)
+		time.Sleep(6 * time.Second) //nolint:forbidigo // the bubble's clock
+		refusal(t, l.Handshake(t.Context(), a, false), limit.ReasonBarred)
+		if err := l.AddUser("ann"); err != nil {
+			t.Errorf("after 11 s: %v", err)
+		}
+		time.Sleep(5 * time.Second) //nolint:forbidigo // the bubble's clock
+		if err := l.Handshake(t.Context(), a, false); err != nil {
+			t.Errorf("10 s after the last: %v", err)
+		}
+	})
+}
