@@ -56,11 +56,11 @@ func (s *Session) mayAnswer(cmd *protocol.Command) bool {
 // debt is of the connection's answers, nil where it has nothing that they could be to. For
 // the reading side.
 func (s *Session) debt() *debt {
-	switch {
-	case s.seats != nil:
+	if s.seats != nil {
 		return &s.seats.debt
-	case s.durable != nil:
-		return &s.durable.debt
+	}
+	if d := s.durable.Load(); d != nil {
+		return &d.debt
 	}
 	return nil
 }

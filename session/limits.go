@@ -190,6 +190,11 @@ func (s *Session) mayRead(ctx context.Context, n int) error {
 	return s.registry.services.Limits.Read(ctx, s.claimed().Publisher(), s.slot.Addr(), s.ID(), n)
 }
 
+// HasRead charges who was given n messages after positions, once MayRead let it begin.
+func (r *Registry) HasRead(claims auth.Claims, addr netip.Addr, n int) {
+	r.services.Limits.HasRead(claims.Publisher(), addr, n)
+}
+
 func clampHistory(n int) int {
 	if n == 0 {
 		n = protocol.DefaultHistory
