@@ -220,6 +220,42 @@ func (l *Limiter) prefix(addr netip.Addr) netip.Prefix {
 	return p
 }
 
+// One line of a subscriber has often lineBits fewer than the bits by which IPv6 callers are
+// told apart, and then as many callers as it likes. Together they may connect lineShare
+// times as often as one.
+const (
+	lineBits  = 8
+	lineShare = 4
+)
+
+// line is the caller of addr, or of IPv6 the line that it is of; zero if addr is exempt or
+// not known.
+func (l *Limiter) line(addr netip.Addr) netip.Prefix {
+	p, ok := l.caller(addr)
+	if !ok {
+		return netip.Prefix{}
+	}
+	if p.Addr().Is6() {
+		p, _ = p.Addr().Prefix(max(p.Bits()-lineBits, 1)) // of so many bits as there are
+	}
+	return p
+}
+
+// takeHandshake takes one from the buckets of a caller and its line, or says how long to
+// wait.
+func (l *Limiter) takeHandshake(caller, line netip.Prefix) time.Duration {
+	rate := l.cfg.HandshakesPerIP
+	wait := l.handshakes.Take(caller, rate, 1)
+	if wait > 0 || line == caller {
+		return wait
+	}
+	wait = l.handshakes.Take(line, Rate{rate.PerSecond * lineShare, rate.Burst * lineShare}, 1)
+	if wait > 0 {
+		l.handshakes.Give(caller, rate, 1)
+	}
+	return wait
+}
+
 // Handshake lets a handshake from addr in, at once or after a wait, or returns an *Error.
 // One that resumes waits before those that begin. The error is ctx's where that ends
 // first: the client has gone. An addr that is not valid is not limited by itself.
@@ -233,12 +269,13 @@ func (l *Limiter) Handshake(ctx context.Context, addr netip.Addr, resumes bool) 
 			Problem: "the node is short of memory and takes no new connections; try another, or later",
 		})
 	}
+	line := l.line(addr)
 	if p, ok := l.caller(addr); ok {
 		if wait := l.barred.Debt(p); wait > 0 {
 			l.linger(ctx)
 			return l.refuseBarred(wait)
 		}
-		if wait := l.handshakes.Take(p, l.cfg.HandshakesPerIP, 1); wait > 0 {
+		if wait := l.takeHandshake(p, line); wait > 0 {
 			l.linger(ctx)
 			return l.refuse(Error{
 				Reason: ReasonHandshakesIP, RetryAfter: spread(max(wait, leastRetry)),
@@ -246,7 +283,7 @@ func (l *Limiter) Handshake(ctx context.Context, addr netip.Addr, resumes bool) 
 			})
 		}
 	}
-	retry, reason, err := l.door.enter(ctx, resumes)
+	retry, reason, err := l.door.enter(ctx, line, resumes)
 	if err != nil || retry == 0 {
 		return err
 	}
