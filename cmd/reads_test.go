@@ -2,6 +2,7 @@ package cmd_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
@@ -54,5 +55,35 @@ func TestPollsFromAPositionAreReads(t *testing.T) {
 	}
 	if got > 6*messages { // 1600 at once, 400 a second, and the last beyond it
 		t.Errorf("%d stored messages in 20 polls", got)
+	}
+}
+
+// TestPresenceIsRead: each look asks all nodes.
+func TestPresenceIsRead(t *testing.T) {
+	cfg := guardedConfig(t)
+	cfg.Limits.ReadsPerCaller = 100 // of which 400 at once
+	n := startNode(t, cfg)
+	for i, tc := range []struct {
+		path string
+		most int // of 60 requests
+	}{
+		{"/v1/channels/chat:a/presence?limit=1000", 3}, {"/v1/channels/chat:a/presence?counts=true", 55},
+		{"/v1/channels/chat:a", 55}, {"/v1/channels?limit=1000", 3},
+	} {
+		token := mint(t, auth.Claims{Subject: fmt.Sprintf("ann%d", i)}, map[string][]auth.Action{"chat:>": auth.Actions()})
+		done, refused := 0, false
+		for i := 0; i < 60 && !refused; i++ {
+			switch status, answer := callAs(t, n, "GET", tc.path, token, ""); status {
+			case http.StatusOK:
+				done++
+			case http.StatusTooManyRequests:
+				refused = true
+			default:
+				t.Fatal(tc.path, status, answer)
+			}
+		}
+		if done == 0 || done > tc.most || !refused {
+			t.Errorf("%s: %d were answered, and then one refused: %t; want 1 to %d", tc.path, done, refused, tc.most)
+		}
 	}
 }
