@@ -92,6 +92,7 @@ type Deps struct {
 	Trust          Trust
 	Poll           http.Handler // GET /v1/poll, likewise
 	Limits         Limits       // nil: there are none
+	Origins        Origins      // of pages that may use it from other hosts; nil: none may
 	Echo           http.Handler // GET /test/echo, for conformance suites; nil serves none
 }
 
@@ -129,7 +130,8 @@ func (a *api) mount(routes []route) *chi.Mux {
 	router := chi.NewRouter()
 	router.Use(routeByEscapedPath, middleware.GetHead)
 	for _, rt := range routes {
-		router.Method(rt.method, rt.pattern, a.handler(rt))
+		router.Method(rt.method, rt.pattern, a.acrossOrigins(rt.pattern, a.handler(rt)))
+		a.preflights(router, rt.pattern)
 	}
 	router.NotFound(a.handler(route{name: "none", need: need{on: everybody}, serve: a.notFound}))
 	router.MethodNotAllowed(a.handler(route{name: "none", need: need{on: everybody}, serve: a.methodNotAllowed(router)}))
@@ -139,8 +141,10 @@ func (a *api) mount(routes []route) *chi.Mux {
 // clients mounts what takes over the connection, and so gets the server's own ResponseWriter.
 func (a *api) clients(router *chi.Mux) {
 	router.Method(http.MethodGet, "/v1/ws", a.deps.WebSocket)
-	router.Method(http.MethodGet, "/v1/events", a.deps.Events)
-	router.Method(http.MethodGet, "/v1/poll", a.deps.Poll)
+	for pattern, handler := range map[string]http.Handler{"/v1/events": a.deps.Events, "/v1/poll": a.deps.Poll} {
+		router.Method(http.MethodGet, pattern, a.acrossOrigins(pattern, handler))
+		a.preflights(router, pattern)
+	}
 	if a.deps.Echo != nil {
 		router.Method(http.MethodGet, "/test/echo", a.deps.Echo)
 	}

@@ -172,6 +172,7 @@ type harness struct {
 	sessions fakeSessions
 	webhooks fakeWebhooks
 	trust    fakeTrust
+	origins  api.Origins
 	doc      *openapi3.T
 }
 
@@ -201,6 +202,7 @@ func newHarness(tb testing.TB, change ...func(*harness)) *harness {
 		Presence: h.people, Tail: h.people, Users: h.people,
 		Metrics: h.reg, WebSocket: elsewhere("websocket"), Events: elsewhere("events"), Poll: elsewhere("poll"),
 		Sessions: &h.sessions, SessionControl: &h.sessions, Webhooks: &h.webhooks, Trust: &h.trust, Limits: h.limits,
+		Origins: h.origins,
 	}, slog.New(logs), h.reg)
 	return h
 }

@@ -224,6 +224,7 @@ func (n *Node) setup(ctx context.Context) error {
 		WebSocket: websocket.New(registry, n.log),
 		Events:    sse.New(registry, n.log),
 		Poll:      sse.NewPoller(registry, n.log),
+		Origins:   registry.Origins(),
 		Echo:      n.echo(registry),
 
 		Sessions:       b.Sessions(),
@@ -231,6 +232,7 @@ func (n *Node) setup(ctx context.Context) error {
 		Webhooks:       webhookView{hooks},
 		Trust:          trust,
 	})
+	n.undo.push("requests that wait", registry.Finish) // before the server waits for them
 	return nil
 }
 

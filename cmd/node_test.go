@@ -176,6 +176,49 @@ func TestStopTellsClientsToGoElsewhere(t *testing.T) {
 	}
 }
 
+// TestStopAnswersPolls: a poll that waits is answered, and does not hold the stop up.
+func TestStopAnswersPolls(t *testing.T) {
+	n := startNode(t, devConfig(t))
+	poll := func(query string) (*http.Response, error) {
+		req, err := http.NewRequestWithContext(testContext(t), http.MethodGet, n.URL()+"/v1/poll?channel=a&"+query, nil)
+		if err != nil {
+			return nil, err
+		}
+		return http.DefaultClient.Do(req)
+	}
+	first, err := poll("timeout=0") // from now on the log is read
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer first.Body.Close()
+	answered := make(chan error, 1)
+	go func() {
+		resp, err := poll("timeout=60")
+		if err == nil {
+			defer resp.Body.Close()
+			// Or the log was not read yet.
+			if resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusServiceUnavailable {
+				err = errors.New(resp.Status)
+			}
+		}
+		answered <- err
+	}()
+	for look := time.Now().Add(deadline); !strings.Contains(get(t, n.URL()+"/metrics"), `rivulet_session_connections{transport="poll"} 1`); {
+		if time.Now().After(look) {
+			t.Fatal("the poll does not wait")
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	begin := time.Now()
+	stopNode(t, n)
+	if took := time.Since(begin); took > 5*time.Second {
+		t.Errorf("the stop took %v", took)
+	}
+	if err := <-answered; err != nil {
+		t.Errorf("the poll was answered with %v", err)
+	}
+}
+
 func TestLifecycle(t *testing.T) {
 	t.Run("stop before start", func(t *testing.T) {
 		n := newNode(t, devConfig(t))

@@ -2,7 +2,9 @@ package session
 
 import (
 	"context"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/rivulet-rt/rivulet/protocol"
@@ -72,6 +74,32 @@ func (r *Registry) Drain(ctx context.Context) error {
 	return err
 }
 
+// Finish ends, now and from now on, the connections that a request of net/http waits for:
+// polls, and event streams over HTTP/2. A server that shuts down waits for its requests
+// before anybody drains. They are spread like those of a drain, over a quarter of what
+// ctx has left at most; nobody waits for their end.
+func (r *Registry) Finish(ctx context.Context) error {
+	r.mu.Lock()
+	r.finishing = true
+	all := slices.Collect(maps.Keys(r.held))
+	r.mu.Unlock()
+	return r.disconnect(ctx, all, 4)
+}
+
+// hold notes that a request waits for m; true: no request may wait any more.
+func (r *Registry) hold(m Member) (finishing bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.held[m] = struct{}{}
+	return r.finishing
+}
+
+func (r *Registry) letGo(m Member) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.held, m)
+}
+
 // abortAll cuts every connection.
 func (r *Registry) abortAll() {
 	for _, m := range r.members() {
@@ -87,11 +115,13 @@ func (r *Registry) members() []Member {
 	return all
 }
 
-func (r *Registry) disconnectAll(ctx context.Context) error {
-	all := r.members()
+func (r *Registry) disconnectAll(ctx context.Context) error { return r.disconnect(ctx, r.members(), 2) }
+
+// disconnect takes one part in so many of the time that ctx has left, or less.
+func (r *Registry) disconnect(ctx context.Context, all []Member, parts int) error {
 	window := min(r.cfg.DrainWindow, time.Duration(len(all))*drainPace)
 	if deadline, ok := ctx.Deadline(); ok {
-		window = min(window, time.Until(deadline)/2)
+		window = min(window, time.Until(deadline)/time.Duration(parts))
 	}
 	begin := time.Now()
 	timer := time.NewTimer(0)

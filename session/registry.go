@@ -112,7 +112,11 @@ type Registry struct {
 	started  bool
 	count    int
 	draining bool
-	empty    chan struct{} // closed when draining and nobody is left
+	// held are members that a request of net/http waits for; none does for long once
+	// finishing.
+	held      map[Member]struct{}
+	finishing bool
+	empty     chan struct{} // closed when draining and nobody is left
 }
 
 type memberShard struct {
@@ -134,7 +138,7 @@ func NewRegistry(cfg Config, services Services, logger *slog.Logger, reg prometh
 	if err != nil {
 		return nil, err
 	}
-	r := &Registry{cfg: cfg, services: services, origins: origins, log: logger, metrics: m, empty: make(chan struct{})}
+	r := &Registry{cfg: cfg, services: services, origins: origins, log: logger, metrics: m, held: map[Member]struct{}{}, empty: make(chan struct{})}
 	r.buffers.limits = Limits{Soft: cfg.SoftBuffer, Hard: cfg.HardBuffer, Close: cfg.CloseTimeout}
 	r.sockets = socket.NewGroup(r.wg.Go, logger)
 	if services.Durable != nil {
@@ -274,12 +278,18 @@ func (s *Slot) Leave(m Member) {
 	s.Release()
 }
 
-// Serve runs serve on the caller's goroutine between Enter and Leave. serve's ctx
-// ends when a drain gives up.
+// Serve runs serve on the caller's goroutine, for which a request waits, between Enter
+// and Leave. serve's ctx ends when a drain gives up.
 func (s *Slot) Serve(m Member, serve func(ctx context.Context)) {
+	r := s.registry
 	s.Enter(m)
 	defer s.Leave(m)
-	serve(s.registry.ctx)
+	finishing := r.hold(m)
+	defer r.letGo(m)
+	if finishing {
+		m.Disconnect(drainEvent(0))
+	}
+	serve(r.ctx)
 }
 
 // Attach takes a connection over for h, which works until it is released.

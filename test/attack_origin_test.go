@@ -94,7 +94,7 @@ session: {origins: ["https://app.example", "https://*.sub.example:8443"]}
 			}
 		}
 	}
-	// The API is no page's at all: it names no origin, so that no browser shows an answer, and
+	// The rest of the API names no other origin either, so that no browser shows an answer, and
 	// a page's request that asks nothing before (text/plain) is refused.
 	for _, c := range []struct{ method, more string }{
 		{"OPTIONS", "Access-Control-Request-Method: POST\r\nAccess-Control-Request-Headers: content-type\r\n\r\n"},

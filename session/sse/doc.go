@@ -15,10 +15,10 @@
 // a browser repeats its URL as it was. A token is a comma-separated list of
 // positions, for several channels each with the hash of its channel before it, so
 // that two channels on one stream resume independently; a plain position is for
-// a connection with one channel or pattern, and refused with several. A pattern over
+// a connection with one channel or pattern, and refused with several. A client that has a
+// position of each of several channels gives position= once for each. A pattern over
 // more streams than a token has room for is refused: WebSockets have no such bound. A
-// channel that the token does not name starts as
-// the parameters say.
+// channel that the token does not name starts as the parameters say.
 //
 // # The end
 //

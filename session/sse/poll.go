@@ -59,6 +59,10 @@ func (p *Poller) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		session.WriteHTTPError(w, err)
 		return
 	}
+	if len(subs) == 0 {
+		p.answer(w, new(poll))
+		return
+	}
 	slot, err := registry.AdmitFrom(session.Poll, r, claims.Subject)
 	if err != nil {
 		session.WriteHTTPError(w, err)

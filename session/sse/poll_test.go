@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rivulet-rt/rivulet/auth"
 	"github.com/rivulet-rt/rivulet/fanout"
 	"github.com/rivulet-rt/rivulet/session"
 	"github.com/rivulet-rt/rivulet/session/internal/hubtest"
@@ -74,5 +75,30 @@ func TestPollBehind(t *testing.T) {
 	hub.Fail("chat:b", nil) // gets no answer at all
 	if status, _ := poll("chat:b"); status != http.StatusServiceUnavailable {
 		t.Errorf("not begun: %d", status)
+	}
+}
+
+// TestPollForNothing: whoever wants to know whether the node is there and the token good
+// asks for no channel and no time.
+func TestPollForNothing(t *testing.T) {
+	tokens := hubtest.Tokens{Known: map[string]auth.Claims{"ann": hubtest.May(t, "ann", map[string][]auth.Action{"chat:>": {auth.Subscribe}})}}
+	registry := hubtest.New().Start(t, session.DefaultConfig(), tokens)
+	poller := sse.NewPoller(registry, slog.New(slog.DiscardHandler))
+	for query, want := range map[string]int{
+		"timeout=0&token=ann":          http.StatusOK,
+		"timeout=0&token=bob":          http.StatusUnauthorized,
+		"timeout=0":                    http.StatusUnauthorized,
+		"token=ann":                    http.StatusBadRequest,
+		"timeout=1&token=ann":          http.StatusBadRequest,
+		"timeout=0&channel=&token=ann": http.StatusBadRequest,
+	} {
+		w := httptest.NewRecorder()
+		poller.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/v1/poll?"+query, nil))
+		if w.Code != want {
+			t.Errorf("%s: %d %s, want %d", query, w.Code, w.Body, want)
+		}
+	}
+	if registry.Len() != 0 {
+		t.Errorf("%d connections are left", registry.Len())
 	}
 }

@@ -39,11 +39,18 @@ func parseRequest(r *http.Request, named []string, further ...string) ([]subscri
 	if len(names) == 0 {
 		names = named
 	}
+	if len(names) == 0 && slices.Contains(further, "timeout") && query.Get("timeout") == "0" {
+		return nil, nil // a poll for nothing: is the node there, and the token good?
+	}
 	channels, err := parseChannels(names)
 	if err != nil {
 		return nil, err
 	}
 	start, resume, err := parseStart(r, query, len(channels))
+	if err != nil {
+		return nil, err
+	}
+	each, err := parseEach(r, query["position"], len(names), len(channels))
 	if err != nil {
 		return nil, err
 	}
@@ -54,6 +61,9 @@ func parseRequest(r *http.Request, named []string, further ...string) ([]subscri
 	subs := make([]subscription, len(channels))
 	for i, c := range channels {
 		req := fanout.SubscribeRequest{Token: uint64(i) + 1, Channel: c, Start: start}
+		if each != nil {
+			resume = each[i]
+		}
 		if at := resume.of(c); len(at) > 0 {
 			req.Start = fanout.Start{Positions: at}
 		}
@@ -129,7 +139,7 @@ func checkNames(query url.Values, further []string) error {
 			return session.BadRequest(fmt.Sprintf("%.32s", strings.ToValidUTF8(name, "?")),
 				"is not a known parameter; the parameters are %s", strings.Join(known, ", "))
 		}
-		if name != "channel" && len(query[name]) > 1 {
+		if name != "channel" && name != "position" && len(query[name]) > 1 {
 			return session.BadRequest(name, "is given more than once")
 		}
 	}
@@ -190,12 +200,34 @@ func parseStart(r *http.Request, query url.Values, channels int) (start fanout.S
 		resume, err = parseToken("Last-Event-ID", id, channels)
 		return req.Start, resume, err
 	}
+	if len(query["position"]) > 1 {
+		return req.Start, resume, nil // parseEach reads them
+	}
 	position := query.Get("position")
 	if position != "" && (cmd.Last != 0 || cmd.Since != 0) {
 		return start, resume, session.BadRequest("position", "give at most one of position, last and since")
 	}
 	resume, err = parseToken("position", position, channels)
 	return req.Start, resume, err
+}
+
+// parseEach reads the positions of a request that gives one for each of its names, in
+// their order; nil if it does not. An empty one is where the parameters say.
+func parseEach(r *http.Request, positions []string, names, channels int) ([]token, error) {
+	if len(positions) < 2 || r.Header.Get("Last-Event-ID") != "" {
+		return nil, nil
+	}
+	if len(positions) != names || names != channels {
+		return nil, session.BadRequest("position", "is given %d times, and channel %d times: give a resume token for all, or a position for each of the channels, which must differ", len(positions), names)
+	}
+	each := make([]token, channels)
+	for i, position := range positions {
+		var err error
+		if each[i], err = parseToken("position", position, 1); err != nil {
+			return nil, err
+		}
+	}
+	return each, nil
 }
 
 func number(query url.Values, name string) (int, error) {

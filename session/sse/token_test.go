@@ -104,6 +104,42 @@ func TestTokenPlainPositions(t *testing.T) {
 	}
 }
 
+// TestPositionForEach: a client that has a position of each channel, and no token of
+// them all, gives them in the channels' order.
+func TestPositionForEach(t *testing.T) {
+	a, b := at("streamAA", 1), at("streamAA", 2)
+	for _, tc := range []struct {
+		name, query string
+		want        []fanout.Start // nil: refused
+	}{
+		{"one each", "channel=chat:a&channel=chat:b&position=" + a.String() + "&position=" + b.String(), []fanout.Start{{Positions: []fanout.Position{a}}, {Positions: []fanout.Position{b}}}},
+		{"one is new", "channel=chat:a&channel=chat:b&position=&position=" + b.String(), []fanout.Start{{}, {Positions: []fanout.Position{b}}}},
+		{"one begins with the last", "last=5&channel=chat:a&channel=chat:b&position=&position=" + b.String(), []fanout.Start{{Last: 5}, {Positions: []fanout.Position{b}}}},
+		{"too few", "channel=chat:a&channel=chat:b&channel=chat:c&position=" + a.String() + "&position=" + b.String(), nil},
+		{"too many", "channel=chat:a&position=" + a.String() + "&position=" + b.String(), nil},
+		{"a channel twice", "channel=chat:a&channel=chat:a&position=" + a.String() + "&position=" + b.String(), nil},
+		{"one is none", "channel=chat:a&channel=chat:b&position=x&position=" + b.String(), nil},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			subs, err := sse.ParseRequestForTest(httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/v1/events?"+tc.query, nil))
+			if tc.want == nil {
+				if ev := session.ErrorEvent(err); err == nil || ev.Code != 4400 || ev.Field != "position" {
+					t.Errorf("got %v, want 4400 of position", err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i, want := range tc.want {
+				if got := subs[i].Start; !slices.Equal(got.Positions, want.Positions) || got.Last != want.Last {
+					t.Errorf("%s begins at %+v, want %+v", subs[i].Channel, got, want)
+				}
+			}
+		})
+	}
+}
+
 // TestTokenOverfull: a pattern whose token the node would refuse is not subscribed.
 func TestTokenOverfull(t *testing.T) {
 	for streams, status := range map[int]int{124: http.StatusOK, 125: http.StatusBadRequest, 256: http.StatusBadRequest} {

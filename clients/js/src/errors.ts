@@ -7,19 +7,20 @@ export function advice(code: number): string {
 
 const known: Record<number, string> = {
 	1009: "Send smaller messages.",
-	4201: "Get a fresh token from your back end and make a new client.",
-	4202: "Ask whoever issues your tokens for the capability to connect.",
-	4205: "Another client continues this session; close one of them.",
-	4206: "The token was revoked; sign in again.",
-	4401: "Get a fresh token from your back end.",
-	4403: "Ask for a token whose capabilities cover this action on this channel.",
+	4006: "Get a fresh token; a function as token does so by itself.",
+	4201: "Get a fresh token; a function as token does so by itself.",
+	4202: "Get a token that may connect.",
+	4205: "Close the other client of this session.",
+	4206: "Sign in again.",
+	4401: "Get a fresh token; a function as token does so by itself.",
+	4403: "Get a token that allows it.",
 	4404: "Check the name.",
-	4408: "Try again, with the same idempotency key.",
+	4408: "Try again with the same idempotency key.",
 	4409: "Read the newest state, then decide anew.",
-	4413: "Send less.",
-	4429: "Wait retryAfterMs, then try again.",
-	4503: "Nothing was stored; try again after retryAfterMs.",
-	4504: "It may be stored or not; try again with the same idempotency key.",
+	4413: "Send smaller messages.",
+	4429: "Try again after retryAfterMs.",
+	4503: "Nothing was stored. Try again after retryAfterMs.",
+	4504: "It may be stored. Try again with the same idempotency key.",
 };
 
 const ranges: [number, string][] = [
@@ -29,6 +30,7 @@ const ranges: [number, string][] = [
 	[4400, "Correct the request; the same one fails again."],
 	[4200, "Do not connect again with the same client; tell the user."],
 	[4000, "The client reconnects by itself."],
+	[1000, "See the message; after a protocol error update the SDK."],
 ];
 
 /** Every error of the SDK. */

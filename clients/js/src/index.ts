@@ -1,2 +1,7 @@
+// The SDK's core: everything an application with JSON needs.
+
+export type { Channel } from "./channel.js";
+export { Client, type ClientEvents } from "./client.js";
 export * from "./errors.js";
+export type { Subscription, SubscriptionState } from "./subscription.js";
 export type * from "./types.js";

@@ -300,6 +300,8 @@ export type WebSocketClass = new (url: string, protocols?: string[]) => WebSocke
  */
 export interface Frame {
 	id?: number;
+	/** Of a push over HTTP: the pattern by whose stream it came. */
+	via?: string;
 	[name: string]: any;
 }
 
@@ -334,6 +336,8 @@ export interface TransportEnd {
 	retryAfterMs?: number;
 	/** This network, or this browser, seems not to let the transport through. */
 	blocked?: boolean;
+	/** What came was no frame of the protocol: a new connection helps perhaps, a fast one not. */
+	garbled?: boolean;
 }
 
 /** @internal What a transport is opened with. */
@@ -342,12 +346,12 @@ export interface TransportOptions {
 	base: string;
 	codec: Codec;
 	/** As in `connect`: sent as the first command or as header. */
-	token?: string;
-	name?: string;
-	session?: string;
+	token?: string | undefined;
+	name?: string | undefined;
+	session?: string | undefined;
 	/** The client was connected before. */
 	resume: boolean;
-	WebSocket?: WebSocketClass;
+	WebSocket?: WebSocketClass | undefined;
 	fetch: typeof fetch;
 	clock: Clock;
 }

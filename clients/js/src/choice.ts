@@ -1,0 +1,104 @@
+// Which transport to use: the first of the list that this network lets through.
+
+import { Shelf } from "./storage.js";
+import type { Clock, PositionStorage, TransportName } from "./types.js";
+
+/** How long one that is not the first is preferred after it worked, in milliseconds. */
+const remembered = 600_000;
+
+/** What a choice needs. */
+export interface ChoiceOptions {
+	transports: readonly TransportName[];
+	storage: PositionStorage | undefined;
+	fetch: typeof fetch;
+	clock: Clock;
+}
+
+/** Goes on to the next transport where one is blocked. */
+export class Choice {
+	readonly #o: ChoiceOptions;
+	readonly #shelf: Shelf | undefined;
+	#at = 0;
+	/** How often it seemed blocked in a row, while HTTP got through. */
+	#strikes = 0;
+	#until = Number.POSITIVE_INFINITY;
+	#probe: AbortController | undefined;
+
+	constructor(options: ChoiceOptions) {
+		this.#o = options;
+		const { storage, transports } = options;
+		if (storage && transports.length > 1) this.#shelf = new Shelf(storage, "transport", () => {});
+	}
+
+	/** Takes up what was remembered, if it is of some use still; else `undefined`. */
+	remember(): Promise<void> | undefined {
+		return this.#shelf?.load().then((text) => {
+			const [name, at] = text.split(" ");
+			const age = Date.now() - Number(at); // by a clock that may have been set since
+			const index = this.#o.transports.indexOf(name as TransportName);
+			if (index > 0 && age >= 0 && age < remembered) this.#prefer(index, remembered - age);
+		});
+	}
+
+	/** The one for the next attempt. */
+	next(): TransportName {
+		if (this.#o.clock.now() > this.#until) this.#prefer(0);
+		return this.#o.transports[this.#at] as TransportName;
+	}
+
+	/** It has connected. */
+	worked(): void {
+		this.#strikes = 0;
+		if (this.#at > 0) {
+			this.#prefer(this.#at, remembered);
+			this.#shelf?.save(`${this.next()} ${Date.now()}`);
+		} else {
+			this.#shelf?.save("");
+		}
+	}
+
+	/**
+	 * An attempt has failed. Where HTTP gets through to a node that is well and the transport
+	 * does not, twice in a row or after a long wait, the next is tried.
+	 */
+	failed(base: string, blocked = 0): void {
+		if (!blocked || this.#o.transports.length < 2) return this.#notBlocked();
+		this.#probe?.abort();
+		const probe = new AbortController();
+		this.#probe = probe;
+		const at = this.#at;
+		void reaches(base, probe.signal, this.#o.fetch).then((reached) => {
+			if (probe.signal.aborted || at !== this.#at) return;
+			if (!reached) return this.#notBlocked();
+			this.#strikes += blocked;
+			if (this.#strikes > 1) this.#prefer((at + 1) % this.#o.transports.length);
+		});
+	}
+
+	/** Ends what is under way. */
+	close(): void {
+		this.#probe?.abort();
+	}
+
+	/** It was something else: one that never worked is no better than the first. */
+	#notBlocked(): void {
+		this.#strikes = 0;
+		if (this.#until === Number.POSITIVE_INFINITY) this.#prefer(0);
+	}
+
+	#prefer(index: number, ms: number = Number.POSITIVE_INFINITY): void {
+		this.#at = index;
+		this.#strikes = 0;
+		this.#until = this.#o.clock.now() + ms;
+	}
+}
+
+/** Whether a node answers over HTTP, and no portal in its place. */
+async function reaches(base: string, signal: AbortSignal, ask: typeof fetch): Promise<boolean> {
+	try {
+		const answer = await ask(`${base}/readyz`, { signal });
+		return (await answer.json()).code === 200;
+	} catch {
+		return false;
+	}
+}

@@ -1,0 +1,266 @@
+// One connection, from the attempt to its end: the handshake, commands and their replies, signs
+// of life. What comes is handed on; who it belongs to is not known here.
+
+import { type Backoff, bounded } from "./backoff.js";
+import { errorOf, reconnects } from "./codes.js";
+import { RivuletError } from "./errors.js";
+import { CONNECT_ID } from "./transport/websocket.js";
+import type {
+	Clock,
+	Frame,
+	OpenTransport,
+	Transport,
+	TransportEnd,
+	TransportName,
+	TransportOptions,
+} from "./types.js";
+
+/** Most silence of a node (P-7.3) and most pause between signs of life, in milliseconds. */
+const mostSilence = 90_000;
+/** How long a node may take to answer a client that has slept. */
+const wakeDeadline = 5_000;
+/** How late a timer may be before it counts as a sleep. */
+const lateness = 5_000;
+/** A node's ping interval where it does not say. */
+const usualPing = 30_000;
+
+/** Why a link has ended, and what follows. */
+export interface Loss {
+	/** To come back where it is temporary. */
+	error: RivuletError;
+	/** The token was refused: another may help. */
+	token?: boolean;
+	/** How much it seems, up to 2, that the network does not let this transport through. */
+	blocked?: number;
+	garbled?: boolean | undefined;
+}
+
+/** What a link tells its client. */
+export interface LinkEvents {
+	/** It counts as connected; `connected` is the body of that event. */
+	up(link: Link, connected: any): void;
+	/** A push, once it is up. */
+	push(link: Link, frame: Frame): void;
+	/** Its end, the last. */
+	down(link: Link, loss: Loss): void;
+	/** Milliseconds from a ping to its pong. */
+	roundTrip(ms: number): void;
+}
+
+/** What a link is opened with. */
+export interface LinkOptions {
+	transport: TransportName;
+	open: OpenTransport;
+	options: TransportOptions;
+	/** Silence after which it asks for a sign of life, in milliseconds. */
+	pingInterval: number;
+}
+
+/** Takes the reply to a command, or why there is none. Called once, must not throw. */
+export type Reply = (frame: Frame | undefined, error?: RivuletError) => void;
+
+/** The error of a command whose connection was lost before the reply. */
+export const lost = (): RivuletError =>
+	new RivuletError(4504, "the connection was lost", { temporary: true });
+
+/** One connection. */
+export class Link {
+	readonly transport: TransportName;
+	/** Of the node's `connected`. */
+	client = "";
+	isUp = false;
+	isLost = false;
+
+	readonly #clock: Clock;
+	readonly #events: LinkEvents;
+	readonly #session: boolean;
+	readonly #wire: Transport;
+	readonly #replies = new Map<number, Reply>();
+	/** Who waits for the pong to the ping that was sent then. */
+	#pongs: ((ms?: number) => void)[] = [];
+	#pinged = 0;
+	#id = CONNECT_ID;
+	/** When something arrived last. */
+	#heard: number;
+	/** And whether a ping was sent since. */
+	#asked = false;
+	#ping: number;
+	#silence = mostSilence;
+	#timer: unknown;
+	#deadline: unknown;
+	#refusal: RivuletError | undefined;
+
+	constructor(how: LinkOptions, events: LinkEvents) {
+		this.transport = how.transport;
+		this.#events = events;
+		this.#clock = how.options.clock;
+		this.#session = how.options.session !== undefined && how.transport === "websocket";
+		this.#heard = this.#clock.now();
+		this.#ping = how.pingInterval;
+		this.#wire = how.open(how.options, {
+			event: (frame) => this.#event(frame),
+			end: (end) => this.#end(end),
+			alive: () => this.#alive(),
+		});
+	}
+
+	/** Bytes not sent yet. */
+	get buffered(): number {
+		return this.#wire.buffered;
+	}
+
+	/**
+	 * Sends a command; the reply, or an error, is called later, but at once if it cannot be sent.
+	 * `again` repeats it after temporary errors.
+	 */
+	call(command: Frame, reply: Reply, timeout?: number, again?: Backoff): void {
+		if (this.isLost) return reply(undefined, lost());
+		let timer: unknown;
+		const id = ++this.#id;
+		const take: Reply = (frame, error) => {
+			this.#clock.clearTimeout(timer);
+			this.#replies.delete(id);
+			if (this.isLost || !error?.temporary || !again) return reply(frame, error);
+			const repeat = () => this.call(command, reply, timeout, again);
+			timer = this.#clock.setTimeout(repeat, again(1, error.retryAfterMs));
+			this.#replies.set(id, take); // for `close`
+		};
+		this.#replies.set(id, take);
+		try {
+			this.#wire.send({ id, ...command });
+		} catch (e) {
+			return take(undefined, e instanceof RivuletError ? e : new RivuletError(4400, String(e)));
+		}
+		if (!timeout || !this.#replies.has(id)) return;
+		const late = new RivuletError(4408, "no reply in time", { temporary: true });
+		timer = this.#clock.setTimeout(() => take(undefined, late), timeout);
+	}
+
+	/** Asks for a sign of life; `pong` is called with the milliseconds, or nothing at the end. */
+	ping(pong?: (ms?: number) => void): void {
+		if (this.#pongs.length < 1) {
+			this.#pinged = this.#clock.now();
+			this.#wire.send({ ping: {} });
+		}
+		this.#pongs.push(pong ?? (() => {}));
+	}
+
+	/** After a sleep: is there still somebody? */
+	probe(): void {
+		if (!this.isUp || this.isLost || this.#deadline !== undefined) return;
+		this.ping();
+		this.#asked = true;
+		this.#deadline = this.#clock.setTimeout(() => {
+			this.#deadline = undefined;
+			if (this.#asked) this.fail("no sign of life");
+		}, wakeDeadline);
+	}
+
+	/** Ends it for it does not come up. */
+	giveUp(): void {
+		this.#end({ code: 1006, reason: "no `connected` in time" }, undefined, true);
+	}
+
+	/** Ends it as if it had been lost. */
+	fail(reason: string): void {
+		this.#end({ code: 4001, reason });
+	}
+
+	/** Ends it for good; nothing is told of it any more, but to who waits for replies. */
+	close(code?: number, reason?: string): void {
+		if (this.isLost) return;
+		this.isLost = true;
+		this.isUp = false;
+		this.#clock.clearTimeout(this.#timer);
+		this.#clock.clearTimeout(this.#deadline);
+		this.#wire?.close(code, reason);
+		for (const pong of this.#pongs.splice(0)) pong();
+		for (const take of this.#replies.values()) take(undefined, lost());
+	}
+
+	#event(frame: Frame): void {
+		if (this.isLost) return;
+		this.#alive();
+		const { id, connected, disconnect, error } = frame;
+		if (disconnect) return this.#end(disconnect, disconnect);
+		if (frame.ping) return this.#wire.send({ pong: {} });
+		if (frame.pong) return this.#pong();
+		const failure = error && errorOf(error);
+		if (this.isUp && id) return this.#replies.get(id)?.(error ? undefined : frame, failure);
+		if (this.isUp) return this.#events.push(this, frame);
+		if (error && id === CONNECT_ID) this.#refusal = failure; // `disconnect` may say more
+		if (!connected) return;
+		if (connected.session || !this.#session) this.#up(connected);
+		else if (id) this.#end({ code: 4422, reason: "the node keeps no sessions" });
+	}
+
+	#alive(): void {
+		this.#heard = this.#clock.now();
+		this.#asked = false;
+	}
+
+	#pong(): void {
+		const ms = this.#heard - this.#pinged;
+		if (this.#pongs.length > 0) this.#events.roundTrip(ms);
+		for (const pong of this.#pongs.splice(0)) pong(ms);
+	}
+
+	#up(connected: any): void {
+		const interval = connected.ping_interval > 0 ? connected.ping_interval * 1000 : usualPing;
+		this.#ping = Math.min(this.#ping, interval);
+		this.#silence = Math.min(mostSilence, 3 * interval);
+		this.client = connected.client;
+		this.isUp = true;
+		this.#listen();
+		this.#events.up(this, connected);
+	}
+
+	/** Waits for the next moment at which silence has a meaning (section 7). */
+	#listen(): void {
+		const due = this.#heard + (this.#asked ? this.#silence : this.#ping);
+		this.#arm(due - this.#clock.now(), () => {
+			const now = this.#clock.now();
+			const quiet = now - this.#heard;
+			if (now - due > lateness) {
+				this.probe();
+				return this.#arm(wakeDeadline, () => this.#listen());
+			}
+			if (quiet >= this.#silence) return this.fail("no sign of life");
+			else if (quiet >= this.#ping && !this.#asked) this.ping();
+			this.#asked ||= quiet >= this.#ping;
+			this.#listen();
+		});
+	}
+
+	#arm(ms: number, run: () => void): void {
+		this.#clock.clearTimeout(this.#timer);
+		if (!this.isLost) this.#timer = this.#clock.setTimeout(run, Math.max(ms, 0));
+	}
+
+	/** `told` is what the node said before, in `disconnect`. */
+	#end(end: TransportEnd, told?: any, probably?: boolean): void {
+		if (this.isLost) return;
+		const { isUp } = this;
+		this.close();
+		const refusal = this.#refusal;
+		const { status, blocked, garbled } = end;
+		const code = told ? end.code : (refusal?.code ?? (status ? 4000 + status : end.code));
+		// Of answers over HTTP, all but those that the token is to blame for are worth a return.
+		const comesBack = status ? status !== 401 && status !== 403 : reconnects(code);
+		const temporary = garbled ?? told?.reconnect ?? refusal?.temporary ?? comesBack;
+		const retryAfterMs = Math.max(
+			bounded(told?.retry_after_ms ?? end.retryAfterMs),
+			refusal?.retryAfterMs ?? 0,
+		);
+		const message = refusal?.message || end.reason || "connection lost";
+		const more = { field: refusal?.field, temporary, retryAfterMs };
+		const foreign = blocked || (!isUp && !refusal && !status && code === 1006);
+		this.#events.down(this, {
+			error: new RivuletError(refusal?.code ?? code, message, more),
+			token: [4006, 4201, 4401].includes(code) || refusal?.code === 4401,
+			garbled,
+			// One that seemed to work, or let the time go by, is blocked rather than out of luck.
+			blocked: foreign ? (isUp || probably ? 2 : 1) : 0,
+		});
+	}
+}

@@ -1,0 +1,50 @@
+// Acknowledgements of a durable subscription (PROTOCOL.md, section 12).
+
+import type { Link } from "./connection.js";
+import type { RivuletError } from "./errors.js";
+
+/**
+ * One acknowledgement is under way at a time; the next takes along whatever was handled
+ * meanwhile.
+ */
+export class Acks {
+	/**
+	 * Counts how often places from before ceased to mean anything. What was delivered in an
+	 * earlier life is not acknowledged: that would undo an operator's reset.
+	 */
+	life = 1;
+	#want = "";
+	#sent = "";
+	#busy: Link | undefined;
+
+	/** Notes a position that the application has reached. */
+	reached(position: string | undefined, life: number | undefined): void {
+		if (position && life === this.life) this.#want = position;
+	}
+
+	/** A link has begun: what was under way may be lost. */
+	begun(anew: boolean): void {
+		this.#busy = undefined;
+		this.#sent = "";
+		if (anew) this.forget();
+	}
+
+	forget(): void {
+		this.life++;
+		this.#want = this.#sent = "";
+	}
+
+	/** Sends what there is to be acknowledged, unless an answer is still to come. */
+	send(link: Link, channel: string, refused: (error: RivuletError) => void): void {
+		if (!this.#want || this.#want === this.#sent || this.#busy === link) return;
+		this.#busy = link;
+		this.#sent = this.#want;
+		link.call({ ack: { channel, position: this.#want } }, (_, error) => {
+			if (this.#busy !== link) return;
+			this.#busy = undefined;
+			if (!error) return this.send(link, channel, refused);
+			this.#sent = ""; // again with the next that is handled
+			if (!link.isLost) refused(error);
+		});
+	}
+}

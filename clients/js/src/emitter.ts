@@ -1,0 +1,33 @@
+// Listeners.
+
+/** Calls listeners; what they throw goes to `caught`. */
+export class Emitter<Events extends object> {
+	readonly #listeners = new Map<keyof Events, Set<(event: any) => void>>();
+	readonly #caught: (error: unknown) => void;
+
+	constructor(caught: (error: unknown) => void) {
+		this.#caught = caught;
+	}
+
+	/** Listens until what it returns is called. */
+	on<E extends keyof Events>(name: E, listener: (event: Events[E]) => void): () => void {
+		const one = (event: Events[E]) => listener(event); // so that one function may listen twice
+		const all = this.#listeners.get(name) ?? new Set();
+		this.#listeners.set(name, all.add(one));
+		return () => void all.delete(one);
+	}
+
+	emit<E extends keyof Events>(name: E, event: Events[E]): void {
+		for (const listener of [...(this.#listeners.get(name) ?? [])]) {
+			try {
+				listener(event);
+			} catch (e) {
+				this.#caught(e);
+			}
+		}
+	}
+
+	clear(): void {
+		this.#listeners.clear();
+	}
+}

@@ -1,0 +1,43 @@
+// Errors that nobody caught, by their names and where they came from.
+
+/** One error: its class and the place in the script, without host, query, or what it says. */
+export interface Reported {
+	kind: "uncaught" | "unhandled";
+	name: string;
+	/** `/app.js:12:3`; empty where it is not known. */
+	source: string;
+}
+
+/** Tells of errors until what is returned is called. */
+export function errorsOf(tell: (error: Reported) => void): () => void {
+	if (typeof addEventListener === "undefined") return () => {};
+	const uncaught = (e: Event) => {
+		const { error, filename, lineno, colno } = e as ErrorEvent;
+		if (filename === undefined) return; // an element's: a picture that does not load
+		tell({ kind: "uncaught", name: nameOf(error), source: place(filename, lineno, colno) });
+	};
+	const unhandled = (e: Event) => {
+		const { reason } = e as PromiseRejectionEvent;
+		tell({ kind: "unhandled", name: nameOf(reason), source: "" });
+	};
+	addEventListener("error", uncaught);
+	addEventListener("unhandledrejection", unhandled);
+	return () => {
+		removeEventListener("error", uncaught);
+		removeEventListener("unhandledrejection", unhandled);
+	};
+}
+
+/** A class's name: letters, at most 64; what else stands there might be anything. */
+function nameOf(error: unknown): string {
+	const name = error instanceof Error ? error.name : typeof error;
+	return /^\w{1,64}$/.test(name) ? name : "Error";
+}
+
+function place(file: string, line: number, column: number): string {
+	try {
+		return `${new URL(file).pathname.slice(-100)}:${line}:${column}`;
+	} catch {
+		return "";
+	}
+}

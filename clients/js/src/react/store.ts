@@ -1,0 +1,240 @@
+// What components share of one channel: one subscription, however many of them look at it.
+
+import type { Client } from "../client.js";
+import { RivuletError } from "../errors.js";
+import type { Subscription } from "../subscription.js";
+import type { Member, Message, PresenceChange, SubscribeOptions, Update } from "../types.js";
+
+/** What `useChannel` shows of a channel. */
+export interface ChannelView<T> {
+	/** The newest messages, the oldest first; at most `keep`. */
+	readonly messages: readonly Message<T>[];
+	/** The subscription delivers; `false` at first, and after an error. */
+	readonly live: boolean;
+	/** Messages were lost for good before the newest ones: what to do, in a sentence. */
+	readonly gap: string | undefined;
+	/** Why the subscription has ended. */
+	readonly error: RivuletError | undefined;
+}
+
+/** What `usePresence` shows of a channel. */
+export interface PresenceView<I> {
+	/** Who is there; `undefined` while that is not known, or where they are too many to be told. */
+	readonly members: readonly Member<I>[] | undefined;
+	readonly clients: number;
+	readonly users: number;
+	/** Not every node has answered: there may be more. */
+	readonly partial: boolean;
+	readonly error: RivuletError | undefined;
+}
+
+/** Options of a subscription, and how many messages a component sees. */
+export interface ChannelOptions extends SubscribeOptions {
+	/** Newest messages to keep, 100 by default. */
+	keep?: number;
+}
+
+/** How often members are asked for where they are not told of, in milliseconds. */
+const presencePolls = 10_000;
+
+const nobody: PresenceView<any> = {
+	members: undefined,
+	clients: 0,
+	users: 0,
+	partial: false,
+	error: undefined,
+};
+
+/** One channel of one client. */
+export class ChannelStore {
+	view: ChannelView<any> = { messages: [], live: false, gap: undefined, error: undefined };
+	presence: PresenceView<any> = nobody;
+	readonly #client: Client;
+	readonly #name: string;
+	readonly #remove: () => void;
+	readonly #watchers = new Map<() => void, boolean>();
+	#options: ChannelOptions = {};
+	#sub: Subscription<any> | undefined;
+	#withPresence = false;
+	/** The node, or the transport, tells of no members by itself. */
+	#asks = false;
+	#timer: ReturnType<typeof setTimeout> | undefined;
+	#planned = false;
+
+	constructor(client: Client, name: string, remove: () => void) {
+		this.#client = client;
+		this.#name = name;
+		this.#remove = remove;
+	}
+
+	/** Calls `changed` after every change until what is returned is called. */
+	watch(changed: () => void, presence: boolean, options?: ChannelOptions): () => void {
+		if (options) this.#options = options;
+		this.#watchers.set(changed, presence);
+		this.#plan();
+		return () => {
+			this.#watchers.delete(changed);
+			this.#plan();
+		};
+	}
+
+	/** Once all components of this turn have come and gone: React mounts and unmounts at will. */
+	#plan(): void {
+		if (this.#planned) return;
+		this.#planned = true;
+		setTimeout(() => {
+			this.#planned = false;
+			void this.#settle();
+		});
+	}
+
+	async #settle(): Promise<void> {
+		const wanted = this.#watchers.size > 0;
+		const presence = [...this.#watchers.values()].includes(true);
+		if (!wanted) {
+			this.#remove();
+			clearTimeout(this.#timer);
+		}
+		if (wanted && presence && this.#asks) this.#askMembers();
+		if (wanted === (this.#sub !== undefined) && (presence === this.#withPresence || !wanted))
+			return;
+		const old = this.#sub;
+		// The members of a durable subscription are asked for: it is not to lose its place.
+		if (old && wanted && this.#options.durable) return this.#askMembers();
+		this.#sub = undefined;
+		const options = old ? resume(old, this.#options) : this.#options;
+		await old?.unsubscribe();
+		if (wanted && !this.#sub) this.#subscribe(options, presence && !this.#asks);
+	}
+
+	#subscribe(options: SubscribeOptions, presence: boolean): void {
+		this.#withPresence = presence;
+		try {
+			const { keep: _, ...known } = options as ChannelOptions;
+			const channel = this.#client.channel(this.#name);
+			const sub = channel.subscribe({ ...known, ...(presence && { presence }) });
+			this.#sub = sub;
+			void this.#follow(sub);
+		} catch (e) {
+			this.#show({ live: false, error: asError(e) });
+		}
+	}
+
+	async #follow(sub: Subscription<any>): Promise<void> {
+		for await (const update of sub.updates()) {
+			if (this.#sub !== sub) return;
+			if (update.type === "unsubscribed") this.#ended(update.error);
+			else this.#take(update);
+		}
+	}
+
+	#take(update: Update<any>): void {
+		switch (update.type) {
+			case "message": {
+				const { keep = 100 } = this.#options;
+				this.#show({ messages: [...this.view.messages, update.message].slice(-keep) });
+				break;
+			}
+			case "subscribed":
+				this.#show({ live: true, error: undefined });
+				break;
+			case "gap":
+				this.#show({ gap: update.advice });
+				break;
+			case "deleted": {
+				const { channel, offset } = update;
+				const gone = (m: Message) => m.channel === channel && m.offset === offset;
+				this.#show({ messages: this.view.messages.filter((m) => !gone(m)) });
+				break;
+			}
+			case "presence":
+				this.#showPresence({ ...apply(this.presence, update), error: undefined });
+		}
+	}
+
+	#ended(error: RivuletError | undefined): void {
+		this.#sub = undefined;
+		if (error?.code === 4422 && this.#withPresence) {
+			this.#asks = true; // over HTTP members are asked for
+			this.#plan();
+		} else if (error) {
+			this.#show({ live: false, error });
+			this.#showPresence({ ...this.presence, error });
+		}
+	}
+
+	#askMembers(): void {
+		clearTimeout(this.#timer);
+		if (![...this.#watchers.values()].includes(true)) return;
+		const again = () => {
+			this.#timer = setTimeout(() => this.#askMembers(), presencePolls);
+		};
+		this.#client
+			.channel(this.#name)
+			.presence({ limit: 1000 })
+			.then(
+				({ members, clients, users, partial }) =>
+					this.#showPresence({ members, clients, users, partial, error: undefined }),
+				(e) => this.#showPresence({ ...this.presence, error: asError(e) }),
+			)
+			.then(again);
+	}
+
+	#show(change: Partial<ChannelView<any>>): void {
+		this.view = { ...this.view, ...change };
+		this.#tell();
+	}
+
+	#showPresence(presence: PresenceView<any>): void {
+		this.presence = presence;
+		this.#tell();
+	}
+
+	#tell(): void {
+		for (const changed of this.#watchers.keys()) changed();
+	}
+}
+
+/** The options with which to go on after a subscription. */
+function resume(sub: Subscription, options: ChannelOptions): SubscribeOptions {
+	const { position, positions } = sub;
+	if (!position && positions.length === 0) return options;
+	const { last: _, since: __, ...rest } = options;
+	return { ...rest, ...(position ? { position } : { positions }) };
+}
+
+/** The members after a change; numbers alone say that they are not told any more. */
+function apply(known: PresenceView<any>, change: PresenceChange): Omit<PresenceView<any>, "error"> {
+	const { clients, users, partial } = change;
+	let members = change.members ?? known.members;
+	if (members && !change.members) {
+		const gone = new Set([...change.left, ...change.joined].map((m) => m.client));
+		members = [...members.filter((m) => !gone.has(m.client)), ...change.joined];
+		if (members.length !== clients) members = undefined;
+	}
+	return { members, clients, users, partial };
+}
+
+function asError(e: unknown): RivuletError {
+	return e instanceof RivuletError ? e : new RivuletError(4500, String(e), { cause: e });
+}
+
+const stores = new WeakMap<Client, Map<string, ChannelStore>>();
+
+/** The store of a channel; the same as long as anybody watches it. */
+export function storeOf(client: Client, name: string): ChannelStore {
+	let ofClient = stores.get(client);
+	if (!ofClient) {
+		ofClient = new Map();
+		stores.set(client, ofClient);
+	}
+	const all = ofClient;
+	let store = all.get(name);
+	if (!store) {
+		store = new ChannelStore(client, name, () => {
+			if (all.get(name) === store) all.delete(name);
+		});
+		all.set(name, store);
+	}
+	return store;
+}

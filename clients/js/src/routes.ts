@@ -1,0 +1,173 @@
+// Whose is what comes on a link (PROTOCOL.md, P-4.4, P-4.9, P-5.6, P-5.7).
+
+import type { Link } from "./connection.js";
+import { offsetOf, Places } from "./cursor.js";
+import { toMessage } from "./message.js";
+import { canonical, isPattern, matches } from "./names.js";
+import type { Host, Sub } from "./subscription.js";
+import type { Frame, Message } from "./types.js";
+
+/** How many subscribes go out before their replies. */
+const askAtOnce = 64;
+
+/** All subscriptions of a client by their full names, in the order of `subscribe`. */
+export type Subs = ReadonlyMap<string, Sub>;
+
+/** Channels first, then patterns. */
+export function inOrder(subs: Iterable<Sub>): Sub[] {
+	return [...subs].sort((a, b) => Number(a.pattern) - Number(b.pattern));
+}
+
+/** The subscriptions as the node knows them on one link. */
+export class Routes {
+	readonly link: Link;
+	/** Counts the links on which a subscription has begun. */
+	nth = 0;
+	readonly #host: Host;
+	/** To channels and to patterns that have begun here, patterns in that order. */
+	readonly #exact = new Map<string, Sub>();
+	#patterns: Sub[] = [];
+	#todo: Sub[] = [];
+	readonly #asked = new Set<Sub>();
+	/** By name, those that nobody wants any more and the node has not let go of yet. */
+	readonly #leaving = new Map<string, Sub>();
+
+	constructor(link: Link, host: Host) {
+		this.link = link;
+		this.#host = host;
+	}
+
+	/** Asks for these, as soon as it is their turn. */
+	add(subs: Iterable<Sub>): void {
+		this.#todo.push(...subs);
+		if (!this.link.isLost) this.#askMore(); // else the next link asks
+	}
+
+	/** The node has answered a subscribe. */
+	answered(sub: Sub): void {
+		this.#asked.delete(sub);
+		this.#askMore();
+	}
+
+	/** Patterns wait for channels: until those begin, the node takes their messages for its own. */
+	#askMore(): void {
+		for (let sub = this.#todo[0]; sub && this.#asked.size < askAtOnce; sub = this.#todo[0]) {
+			if (sub.pattern && [...this.#asked].some((s) => !s.pattern)) return;
+			this.#todo.shift();
+			if (this.#leaving.has(sub.channel) || this.#asked.has(sub)) continue;
+			this.#asked.add(sub);
+			if (!sub.ask(this)) this.#asked.delete(sub);
+		}
+	}
+
+	/** `sub` has begun at the positions. */
+	began(sub: Sub, positions: readonly string[]): void {
+		this.nth ||= ++this.#host.links;
+		sub.here = new Places(sub.pattern, positions);
+		this.forget(sub);
+		if (sub.pattern) this.#patterns.push(sub);
+		else this.#exact.set(sub.channel, sub);
+	}
+
+	/** The node does not know `sub` any more. */
+	forget(sub: Sub): void {
+		if (this.#exact.get(sub.channel) === sub) this.#exact.delete(sub.channel);
+		this.#patterns = this.#patterns.filter((p) => p !== sub);
+	}
+
+	/** Until `gone`, `sub` is in the way of another of its name. */
+	leaving(sub: Sub): void {
+		this.#leaving.set(sub.channel, sub);
+	}
+
+	/** The node has let go of what was `leaving`. */
+	gone(sub: Sub): void {
+		this.forget(sub);
+		if (this.#leaving.get(sub.channel) === sub) this.#leaving.delete(sub.channel);
+		const next = this.#host.subs.get(sub.channel);
+		if (next && next !== sub) this.add([next]);
+	}
+
+	/** Unsubscribes; `then` is called when the node has confirmed, or the link is gone. */
+	leave(sub: Sub, then: () => void): void {
+		this.leaving(sub);
+		const gone = () => {
+			this.gone(sub);
+			then();
+		};
+		this.link.call({ unsubscribe: { channel: sub.channel } }, gone, undefined, this.#host.wait);
+	}
+
+	/** Hands a push to whom it concerns. */
+	push({ via, ...frame }: Frame): void {
+		if (frame.message) return this.#message(toMessage(frame.message), via);
+		const [kind, e] = Object.entries(frame)[0] ?? [];
+		const channel = canonical(e?.channel ?? "");
+		const about = this.#host.subs.get(channel);
+		switch (kind) {
+			case "caught_up":
+				return about?.deliver(this, { type: "caught_up" }, e.positions ?? [e.position ?? ""]);
+			case "position":
+				return about?.passed(this, e.position);
+			case "presence":
+				return about?.deliver(
+					this,
+					{ type: "presence", joined: [], left: [], partial: false, ...e },
+					[],
+				);
+			case "unsubscribed":
+				return about?.ended(this, e);
+			case "gap":
+				return this.#about(channel, e.position, via)?.lost(this, channel, e.reason, e.position);
+			case "deleted":
+				return this.#about(channel, e.position, via)?.deliver(
+					this,
+					{ type: "deleted", channel, offset: e.offset },
+					[e.position],
+				);
+		}
+	}
+
+	/** Whom an event about a subscription, or about one channel of a pattern, concerns. */
+	#about(channel: string, position: string, via?: string): Sub | undefined {
+		if (isPattern(channel)) return this.#host.subs.get(channel);
+		return this.#route(channel, position, offsetOf(position) ?? 0, via);
+	}
+
+	#message(message: Message, via?: string): void {
+		const sub = this.#route(message.channel, message.position, message.offset, via);
+		if (!sub) return;
+		const had = sub.pattern && !this.#overHTTP && this.#hadElsewhere(sub, message);
+		if (had) sub.skip(this, message.position);
+		else sub.deliver(this, { type: "message", message }, [message.position]);
+	}
+
+	/** There each subscription has a stream of its own, and all of its messages. */
+	get #overHTTP(): boolean {
+		return this.link.transport !== "websocket";
+	}
+
+	/** The subscription whose cursor at the node delivered it; `via` is its pattern over HTTP. */
+	#route(channel: string, position: string, offset: number, via?: string): Sub | undefined {
+		let found = this.#exact.get(channel);
+		if (this.#overHTTP) return via === undefined ? found : this.#host.subs.get(via);
+		if (found?.here?.before(position, offset)) return found;
+		for (const p of this.#patterns) {
+			if (!matches(p.channel, channel)) continue;
+			if (p.here?.before(position, offset)) return p;
+			found ??= p;
+		}
+		return found;
+	}
+
+	/** Whether another subscription has given it to the application over an earlier link. */
+	#hadElsewhere(sub: Sub, message: Message): boolean {
+		const { channel } = message;
+		for (const other of this.#host.subs.values()) {
+			if (other === sub) continue;
+			const may = other.pattern ? matches(other.channel, channel) : other.channel === channel;
+			if (may && other.had(message)) return true;
+		}
+		return false;
+	}
+}

@@ -1,0 +1,51 @@
+// Positions across page loads.
+
+import type { PositionStorage } from "./types.js";
+
+/** One entry of the application's storage. Its errors go to `failed` and stop nothing. */
+export class Shelf {
+	readonly #storage: PositionStorage;
+	readonly #key: string;
+	readonly #failed: (error: unknown) => void;
+	#want: string | undefined;
+	#busy = false;
+
+	constructor(storage: PositionStorage, key: string, failed: (error: unknown) => void) {
+		this.#storage = storage;
+		this.#key = `rivulet:${key}`;
+		this.#failed = failed;
+	}
+
+	/** What was saved last, "" if nothing. */
+	async load(): Promise<string> {
+		try {
+			return (await this.#storage.getItem(this.#key)) ?? "";
+		} catch (e) {
+			this.#failed(e);
+			return "";
+		}
+	}
+
+	/** Saves, at once where the storage is synchronous, else one write after the other. */
+	save(text: string): void {
+		this.#want = text;
+		if (!this.#busy) void this.#write();
+	}
+
+	async #write(): Promise<void> {
+		this.#busy = true;
+		while (this.#want !== undefined) {
+			const text = this.#want;
+			this.#want = undefined;
+			try {
+				const written = text
+					? this.#storage.setItem(this.#key, text)
+					: this.#storage.removeItem(this.#key);
+				if (written instanceof Promise) await written;
+			} catch (e) {
+				this.#failed(e);
+			}
+		}
+		this.#busy = false;
+	}
+}

@@ -1,0 +1,94 @@
+// A real browser, and pages that have the SDK as `window.sdk`.
+
+import { once } from "node:events";
+import { createServer, type Server } from "node:http";
+import { type Browser, chromium, type Page } from "playwright-core";
+import { build } from "vite";
+
+/** `without` are arguments of its own that Playwright is to leave out. */
+export function launch(without: string[] = []): Promise<Browser> {
+	return chromium.launch({
+		executablePath: process.env.TEST_CHROMIUM ?? "",
+		ignoreDefaultArgs: without,
+		args: ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"],
+	});
+}
+
+/** Serves pages with the SDK, bundled and minified as an application would. */
+export class Site {
+	private constructor(
+		private readonly server: Server,
+		readonly url: string,
+	) {}
+
+	/** `source` is what the pages have as `window.sdk`: the core unless another is given. */
+	static async open(source = "src/index.ts"): Promise<Site> {
+		const scripts = await bundle(new URL(`../../${source}`, import.meta.url).pathname);
+		const server = createServer((request, response) => {
+			const path = request.url?.split("?")[0];
+			const script = scripts.get(path ?? "");
+			if (script !== undefined) {
+				response.setHeader("Content-Type", "text/javascript");
+				response.end(script);
+				return;
+			}
+			response.setHeader("Content-Type", "text/html; charset=utf-8");
+			response.end(
+				`<!doctype html><title>${path}</title><div id="root"></div><script type="module" src="/sdk.js"></script>`,
+			);
+		});
+		server.listen(0, "127.0.0.1");
+		await once(server, "listening");
+		const a = server.address();
+		if (a === null || typeof a === "string") throw new Error("not listening");
+		return new Site(server, `http://127.0.0.1:${a.port}`);
+	}
+
+	/** Loads `path` and waits for the SDK. Errors of the page go to `errors`. */
+	async visit(page: Page, path = "/", errors: string[] = []): Promise<void> {
+		page.on("pageerror", (e) => errors.push(`${e}`));
+		await page.goto(this.url + path);
+		await page.waitForFunction("window.sdk !== undefined");
+	}
+
+	async close(): Promise<void> {
+		this.server.closeAllConnections();
+		this.server.close();
+		await once(this.server, "close");
+	}
+}
+
+const entry = "virtual:sdk-page";
+
+/** The scripts by their paths; `/sdk.js` is the one that loads the others. */
+async function bundle(source: string): Promise<Map<string, string>> {
+	const result = await build({
+		configFile: false,
+		logLevel: "error",
+		root: new URL("../..", import.meta.url).pathname,
+		plugins: [
+			{
+				name: "sdk-page",
+				resolveId: (id) => (id === entry ? id : undefined),
+				load: (id) =>
+					id === entry ? `import * as sdk from "${source}"; window.sdk = sdk;` : undefined,
+			},
+		],
+		build: {
+			write: false,
+			target: "es2022",
+			rolldownOptions: {
+				input: entry,
+				output: { entryFileNames: "sdk.js", chunkFileNames: "[name].js" },
+			},
+		},
+	});
+	const scripts = new Map<string, string>();
+	for (const output of Array.isArray(result) ? result : [result]) {
+		if (!("output" in output)) continue;
+		for (const chunk of output.output) {
+			if (chunk.type === "chunk") scripts.set(`/${chunk.fileName}`, chunk.code);
+		}
+	}
+	return scripts;
+}

@@ -1,0 +1,129 @@
+// Which transport is used: websocket, and another only where it is blocked.
+
+import { describe, expect, test } from "vitest";
+import { Choice } from "../../src/choice.js";
+import type { TransportName } from "../../src/types.js";
+import { FakeClock, settled } from "./fake/clock.js";
+
+const base = "http://node.test";
+const well = () => new Response('{"code":200,"message":"","data":null}');
+const portal = () => new Response("<html>Sign in to the hotel's network");
+const busy = () => new Response('{"code":503}', { status: 503 });
+
+function make(answer: () => Response | Promise<Response>, storage?: Map<string, string>) {
+	const clock = new FakeClock();
+	const asked: string[] = [];
+	const transports: TransportName[] = ["websocket", "sse", "poll"];
+	const choice = new Choice({
+		transports,
+		clock,
+		fetch: async (url) => {
+			asked.push(String(url));
+			return answer();
+		},
+		storage: storage && {
+			getItem: (key) => storage.get(key) ?? null,
+			setItem: (key, value) => void storage.set(key, value),
+			removeItem: (key) => void storage.delete(key),
+		},
+	});
+	const fail = async (blocked: number) => {
+		choice.failed(base, blocked);
+		await settled();
+		await settled();
+	};
+	return { choice, clock, asked, fail };
+}
+
+describe("the choice", () => {
+	test("goes on after two blocked attempts, if the node answers over HTTP", async () => {
+		const { choice, asked, fail } = make(well);
+		expect(choice.next()).toBe("websocket");
+		await fail(1);
+		expect(choice.next()).toBe("websocket");
+		await fail(1);
+		expect(asked).toEqual([`${base}/readyz`, `${base}/readyz`]);
+		expect(choice.next()).toBe("sse");
+		await fail(2);
+		expect(choice.next()).toBe("poll");
+		await fail(2);
+		expect(choice.next()).toBe("websocket");
+	});
+
+	test("goes on at once after an attempt that took all its time", async () => {
+		const { choice, fail } = make(well);
+		await fail(2);
+		expect(choice.next()).toBe("sse");
+	});
+
+	test.each([
+		["is down", () => Promise.reject(new TypeError("fetch failed"))],
+		["is not well", busy],
+		["is behind a portal", portal],
+	])("stays where the node %s", async (_, answer) => {
+		const { choice, fail } = make(answer);
+		for (let i = 0; i < 5; i++) await fail(2);
+		expect(choice.next()).toBe("websocket");
+	});
+
+	test("starts anew after an attempt that was not blocked, or that worked", async () => {
+		const { choice, fail } = make(well);
+		await fail(1);
+		await fail(0);
+		await fail(1);
+		expect(choice.next()).toBe("websocket");
+		choice.worked();
+		await fail(1);
+		expect(choice.next()).toBe("websocket");
+	});
+
+	test("returns from one that never worked", async () => {
+		const { choice, fail } = make(well);
+		await fail(2);
+		expect(choice.next()).toBe("sse");
+		await fail(0);
+		expect(choice.next()).toBe("websocket");
+	});
+
+	test("stays ten minutes with one that worked", async () => {
+		const { choice, clock, fail } = make(well);
+		await fail(2);
+		choice.next();
+		choice.worked();
+		await fail(0);
+		clock.sleep(599_000);
+		expect(choice.next()).toBe("sse");
+		clock.sleep(2_000);
+		expect(choice.next()).toBe("websocket");
+	});
+
+	test("remembers it across page loads, but not for ever", async () => {
+		const storage = new Map<string, string>();
+		const first = make(well, storage);
+		await first.fail(2);
+		first.choice.next();
+		first.choice.worked();
+		await settled();
+		expect(storage.get("rivulet:transport")).toMatch(/^sse \d+$/);
+		const second = make(well, storage);
+		await second.choice.remember();
+		expect(second.choice.next()).toBe("sse");
+		for (const spoilt of ["sse 5", `sse ${Date.now() + 9e9}`, "sse", "ftp 1", "", "x y z"]) {
+			storage.set("rivulet:transport", spoilt);
+			const third = make(well, storage);
+			await third.choice.remember();
+			expect(third.choice.next()).toBe("websocket");
+		}
+		second.choice.close();
+	});
+
+	test("does not act on an answer that comes too late", async () => {
+		let give = (_: Response) => {};
+		const { choice, fail } = make(() => new Promise((resolve) => (give = resolve)));
+		await fail(2);
+		choice.close();
+		give(well());
+		await settled();
+		expect(choice.next()).toBe("websocket");
+	});
+});

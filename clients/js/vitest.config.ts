@@ -1,0 +1,29 @@
+import { configDefaults, defineConfig } from "vitest/config";
+
+export default defineConfig({
+	test: {
+		projects: [
+			{ test: { name: "unit", include: ["test/unit/**/*.test.{ts,tsx}"] } },
+			{
+				test: {
+					name: "node",
+					include: ["test/node/**/*.test.ts"],
+					globalSetup: "test/support/build.ts",
+					testTimeout: 60_000,
+					hookTimeout: 60_000,
+				},
+			},
+			{
+				test: {
+					name: "browser",
+					include: ["test/browser/**/*.test.ts"],
+					globalSetup: ["test/support/build.ts", "test/support/chromium.ts"],
+					testTimeout: 120_000,
+					hookTimeout: 120_000,
+					fileParallelism: false,
+				},
+			},
+		],
+		exclude: configDefaults.exclude,
+	},
+});
