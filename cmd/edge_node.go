@@ -69,12 +69,12 @@ func (n *Node) openDoors(ctx context.Context) (d doors, err error) {
 // serveAPI serves it at the doors there are.
 func (n *Node) serveAPI(ctx context.Context, d doors, deps api.Deps) {
 	if d.admin == nil {
-		n.serve(ctx, "http", d.public, d.publicTLS, n.surround(api.New(api.DefaultConfig(), deps, n.log, n.reg), d.publicTLS != nil, true))
+		n.serve(ctx, "http", d.public, d.publicTLS, n.surround(n.withPage(api.New(api.DefaultConfig(), deps, n.log, n.reg)), d.publicTLS != nil, true))
 		return
 	}
 	public, admin := api.NewApart(api.DefaultConfig(), deps, n.log, n.reg)
 	n.serve(ctx, "admin http", d.admin, d.adminTLS, n.surround(edge.WithProfiles(admin), d.adminTLS != nil, false))
-	n.serve(ctx, "http", d.public, d.publicTLS, n.surround(public, d.publicTLS != nil, true))
+	n.serve(ctx, "http", d.public, d.publicTLS, n.surround(n.withPage(public), d.publicTLS != nil, true))
 }
 
 // surround is handler with what concerns every request: who sends it, and what keeps

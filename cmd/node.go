@@ -23,6 +23,7 @@ import (
 	"github.com/rivulet-rt/rivulet/auth/hook"
 	"github.com/rivulet-rt/rivulet/broker"
 	"github.com/rivulet-rt/rivulet/broker/webhook"
+	"github.com/rivulet-rt/rivulet/cmd/demo"
 	"github.com/rivulet-rt/rivulet/cmd/edge"
 	"github.com/rivulet-rt/rivulet/fanout"
 	"github.com/rivulet-rt/rivulet/session"
@@ -61,6 +62,7 @@ type Node struct {
 	undo  cleanups
 	addr  net.Addr
 	admin net.Addr
+	page  *demo.Site // nil without Dev
 
 	started chan struct{} // closed when Start has ended
 	stopped chan struct{} // closed when the first Stop has ended
@@ -157,18 +159,10 @@ func (n *Node) setup(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	b, err := broker.Open(ctx, n.cfg.brokerConfig(n.name), n.log, n.reg)
+	b, hub, err := n.openLog(ctx)
 	if err != nil {
-		return fmt.Errorf("open the log: %w", err)
+		return err
 	}
-	n.undo.push("broker", b.Close)
-
-	hub := fanout.NewHub(fanout.DefaultHubConfig(), b, b, b, n.log, n.reg)
-	n.undo.push("hub", hub.Stop)
-	if err := b.Start(hub); err != nil {
-		return fmt.Errorf("start the live feed: %w", err)
-	}
-
 	hooks, err := n.startWebhooks(ctx, b)
 	if err != nil {
 		return err
@@ -179,7 +173,10 @@ func (n *Node) setup(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	callers := n.authenticator(verifier)
+	callers, err := n.startCallers(verifier, trust.store)
+	if err != nil {
+		return err
+	}
 	limits, err := n.newLimiter()
 	if err != nil {
 		return err
@@ -207,6 +204,9 @@ func (n *Node) setup(ctx context.Context) error {
 	registry.Start(ctx)
 	n.undo.push("sessions", registry.Drain)
 	n.undo.push("revocations", trust.enforce(ctx, registry))
+	if err := n.startFeed(ctx, presence, publisher); err != nil {
+		return err
+	}
 
 	n.serveAPI(ctx, doors, api.Deps{
 		Publisher: publisher,
@@ -234,6 +234,21 @@ func (n *Node) setup(ctx context.Context) error {
 	})
 	n.undo.push("requests that wait", registry.Finish) // before the server waits for them
 	return nil
+}
+
+// openLog opens it, and begins to hand what is stored to the hub.
+func (n *Node) openLog(ctx context.Context) (*broker.Broker, *fanout.Hub, error) {
+	b, err := broker.Open(ctx, n.cfg.brokerConfig(n.name), n.log, n.reg)
+	if err != nil {
+		return nil, nil, fmt.Errorf("open the log: %w", err)
+	}
+	n.undo.push("broker", b.Close)
+	hub := fanout.NewHub(fanout.DefaultHubConfig(), b, b, b, n.log, n.reg)
+	n.undo.push("hub", hub.Stop)
+	if err := b.Start(hub); err != nil {
+		return nil, nil, fmt.Errorf("start the live feed: %w", err)
+	}
+	return b, hub, nil
 }
 
 // Limits of the HTTP server. Bodies and answers have theirs in api, sockets in session.

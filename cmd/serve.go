@@ -82,7 +82,7 @@ func serve(ctx context.Context, cfg Config, stderr io.Writer) error {
 	case cfg.Dev && isTerminal(stderr):
 		printDevNotice(stderr, n.URL(), cfg.Broker)
 	case cfg.Dev: // whatever reads the log takes it line by line
-		logger.Warn("development mode: every program on this machine may read, publish and purge everything", slog.String("url", n.URL()))
+		logger.Warn("development mode: every program on this machine may read, publish and purge everything", slog.String("url", n.URL()), slog.String("demo", n.URL()+"/"))
 	}
 	failure := n.Wait(ctx)
 	if failure != nil {
@@ -120,6 +120,7 @@ func printDevNotice(w io.Writer, url string, b BrokerConfig) {
   node      %[1]s
   log       %[2]s
 
+  see       %[1]s/
   try       curl -d '{"data":{"text":"hello"}}' -H 'Content-Type: application/json' %[1]s/v1/channels/chat:lobby/messages
             rivulet subscribe chat:lobby --last 10 --url %[1]s
 

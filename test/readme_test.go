@@ -61,6 +61,7 @@ func TestREADME(t *testing.T) {
 		"docs/conflation.md":       3,
 		"docs/filters.md":          3,
 		"docs/long-poll.md":        2,
+		"docs/demo.md":             3,
 	} {
 		t.Run(page, func(t *testing.T) {
 			t.Parallel()

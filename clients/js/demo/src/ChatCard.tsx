@@ -1,0 +1,237 @@
+import {
+	type FormEvent,
+	type ReactElement,
+	useEffect,
+	useLayoutEffect,
+	useRef,
+	useState,
+} from "react";
+import { type ChatState, type Line, nameOf, rooms } from "./chat.js";
+import { Avatar } from "./Header.js";
+import type { Live } from "./live.js";
+import { useStore } from "./store.js";
+import { useTabs } from "./tabs.js";
+
+const clock = new Intl.DateTimeFormat("en", {
+	hour: "2-digit",
+	minute: "2-digit",
+	hourCycle: "h23",
+});
+const day = new Intl.DateTimeFormat("en", { weekday: "short", month: "short", day: "numeric" });
+const together = 3 * 60_000;
+const longest = 2000;
+
+function Rooms({ live, chat }: { live: Live; chat: ChatState }): ReactElement {
+	const { onKeyDown, tabProps } = useTabs(rooms, chat.room, (r) => live.chat.enter(r), "room");
+	return (
+		<div role="tablist" onKeyDown={onKeyDown} aria-label="Rooms" className="tabs">
+			{rooms.map((r) => {
+				const unread = chat.rooms[r]?.unread ?? 0;
+				return (
+					<button key={r} type="button" {...tabProps(r)}>
+						<span aria-hidden="true">#</span>
+						{r}
+						{unread > 0 && (
+							<span className="badge">
+								{unread > 99 ? "99+" : unread}
+								<span className="hidden"> unread</span>
+							</span>
+						)}
+					</button>
+				);
+			})}
+		</div>
+	);
+}
+
+function People({ live, chat }: { live: Live; chat: ChatState }): ReactElement {
+	const { me } = live;
+	const byUser = new Map(chat.members.map((m) => [m.user ?? m.client, m]));
+	const users = [...byUser.values()];
+	const tabs = chat.clients > users.length ? `, ${chat.clients} connections` : "";
+	return (
+		<details className="people">
+			<summary>
+				<span className="faces" aria-hidden="true">
+					{users.slice(0, 5).map((m) => (
+						<Avatar key={m.client} id={m.user ?? m.client} name={nameOf(m)} />
+					))}
+				</span>
+				{users.length === 1 ? "1 person here" : `${users.length} people here`}
+				<span className="dim">{tabs}</span>
+			</summary>
+			<ul>
+				{users.map((m) => (
+					<li key={m.client}>
+						<Avatar id={m.user ?? m.client} name={nameOf(m)} />
+						{nameOf(m)}
+						{m.user === me.id && <span className="dim"> (you)</span>}
+						<span className="dim since">since {clock.format(m.since)}</span>
+					</li>
+				))}
+			</ul>
+			<p className="hidden" role="status">
+				{chat.news}
+			</p>
+		</details>
+	);
+}
+
+function Entry({
+	line,
+	before,
+	mine,
+}: {
+	line: Line;
+	before: Line | undefined;
+	mine: boolean;
+}): ReactElement {
+	const newDay = !before || day.format(before.time) !== day.format(line.time);
+	const follows =
+		!newDay &&
+		before?.user === line.user &&
+		before.name === line.name &&
+		line.time - before.time < together;
+	return (
+		<>
+			{newDay && <li className="day">{day.format(line.time)}</li>}
+			<li className="line" data-follows={follows} data-status={line.status} data-mine={mine}>
+				{!follows && <Avatar id={line.user || line.name} name={line.name} />}
+				<div>
+					{!follows && (
+						<p className="who">
+							<b>{line.name}</b>{" "}
+							<time dateTime={new Date(line.time).toISOString()}>{clock.format(line.time)}</time>
+						</p>
+					)}
+					<p className="text" title={line.offset ? `offset ${line.offset}` : undefined}>
+						{line.text}
+					</p>
+					{line.status === "sending" && <p className="note">waiting to be stored…</p>}
+					{line.status === "failed" && <p className="note bad">not sent: {line.error}</p>}
+				</div>
+			</li>
+		</>
+	);
+}
+
+function Lines({ live, chat }: { live: Live; chat: ChatState }): ReactElement {
+	const room = chat.rooms[chat.room];
+	const lines = room?.lines ?? [];
+	const box = useRef<HTMLDivElement>(null);
+	const kept = useRef({ fromEnd: 0, atEnd: true });
+	const remember = (): void => {
+		const e = box.current;
+		if (!e) return;
+		const fromEnd = e.scrollHeight - e.scrollTop;
+		kept.current = { fromEnd, atEnd: fromEnd - e.clientHeight < 48 };
+	};
+	const scrolled = (): void => {
+		remember();
+		if (room?.more && (box.current?.scrollTop ?? 1) < 1) live.chat.earlier();
+	};
+	useEffect(() => {
+		const e = box.current;
+		if (!e) return;
+		const sizes = new ResizeObserver(() => {
+			if (kept.current.atEnd) e.scrollTop = e.scrollHeight;
+		});
+		sizes.observe(e);
+		return () => sizes.disconnect();
+	}, []);
+	const first = lines[0]?.offset;
+	const last = lines.at(-1)?.key;
+	// At the end it stays there; a page of older lines moves nothing that is looked at.
+	useLayoutEffect(() => {
+		const e = box.current;
+		if (!e) return;
+		e.scrollTop = kept.current.atEnd ? e.scrollHeight : e.scrollTop;
+		remember();
+	}, [last, chat.room]);
+	useLayoutEffect(() => {
+		const e = box.current;
+		if (e && !kept.current.atEnd) e.scrollTop = e.scrollHeight - kept.current.fromEnd;
+	}, [first]);
+	return (
+		<div
+			className="lines"
+			ref={box}
+			onScroll={scrolled}
+			// biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls must be reached by the keyboard
+			tabIndex={0}
+			role="log"
+			aria-label={`Messages in ${chat.room}`}
+		>
+			{room?.more && lines.length > 0 && (
+				<button
+					type="button"
+					className="button quiet earlier"
+					disabled={room.loading}
+					onClick={() => live.chat.earlier()}
+				>
+					{room.loading ? "Loading…" : "Earlier messages"}
+				</button>
+			)}
+			{lines.length === 0 && (
+				<p className="empty">
+					Nothing was said here yet. Say something, or post it from a terminal, as shown below.
+				</p>
+			)}
+			<ol>
+				{lines.map((line, i) => (
+					<Entry key={line.key} line={line} before={lines[i - 1]} mine={line.user === live.me.id} />
+				))}
+			</ol>
+		</div>
+	);
+}
+
+function Composer({ live, room }: { live: Live; room: string }): ReactElement {
+	const [text, setText] = useState("");
+	const { state } = useStore(live.connection);
+	useEffect(() => setText(""), [room]);
+	const submit = (e: FormEvent): void => {
+		e.preventDefault();
+		if (!text.trim()) return;
+		live.chat.send(text.trim());
+		setText("");
+	};
+	return (
+		<form className="composer" onSubmit={submit}>
+			<input
+				value={text}
+				onChange={(e) => setText(e.target.value)}
+				maxLength={longest}
+				aria-label={`Message to ${room}`}
+				placeholder={state === "connected" ? `Message to #${room}` : "Not connected: it will wait"}
+				autoComplete="off"
+				enterKeyHint="send"
+			/>
+			<button type="submit" className="button">
+				Send
+			</button>
+		</form>
+	);
+}
+
+export function ChatCard({ live }: { live: Live }): ReactElement {
+	const chat = useStore(live.chat.state);
+	return (
+		<section className="card chat" aria-labelledby="chat-title">
+			<h2 id="chat-title" className="hidden">
+				Chat
+			</h2>
+			<Rooms live={live} chat={chat} />
+			<div
+				className="panel"
+				role="tabpanel"
+				id={`room-panel-${chat.room}`}
+				aria-labelledby={`room-tab-${chat.room}`}
+			>
+				<People live={live} chat={chat} />
+				<Lines key={chat.room} live={live} chat={chat} />
+				<Composer live={live} room={chat.room} />
+			</div>
+		</section>
+	);
+}
