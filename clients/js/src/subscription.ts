@@ -313,11 +313,11 @@ export class Sub<T = any> implements Subscription<T> {
 	/** Queues an update, unless there is no room and the node is to let go. */
 	deliver(routes: Routes, update: Update<T>, places: string[]): void {
 		if (!this.#listens(routes)) return;
+		if (update.type === "message" && this.#seen.has(update.message)) return this.#acknowledge();
 		// At least a message comes of each time that it is taken up: what tells of that is no reason
 		// to let go again.
 		if (update.type !== "caught_up" && this.#full(routes)) return;
 		if (update.type === "message") {
-			if (this.#seen.has(update.message)) return this.#acknowledge();
 			const start = this.here?.offset(update.message.position) ?? 0;
 			this.#seen.note(update.message, start, this.pattern ? routes.nth : 0);
 			this.#host.tell("message", update.message);

@@ -193,13 +193,16 @@ class World {
 		}
 	}
 
-	/** In order and never twice, within one subscription. */
+	/** In order and never twice, within one subscription; but for a gap, after which some repeat. */
 	ordered(): void {
-		for (const { got, name } of this.watched) {
+		for (const { updates, name } of this.watched) {
 			const last = new Map<string, number>();
-			for (const m of got) {
-				expect(m.data, `${name} ${m.channel}`).toBeGreaterThan(last.get(m.channel) ?? -1);
-				last.set(m.channel, m.data);
+			for (const u of updates) {
+				if (u.type === "gap") last.clear();
+				if (u.type !== "message") continue;
+				const { channel, data } = u.message;
+				expect(data, `${name} ${channel}`).toBeGreaterThan(last.get(channel) ?? -1);
+				last.set(channel, data);
 			}
 		}
 	}

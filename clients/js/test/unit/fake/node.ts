@@ -256,7 +256,8 @@ export class FakeNode {
 		if (owner(c, cursor.stream, e) !== sub || sub.skip.has(e) || sub.delivered.has(e)) return true;
 		sub.delivered.add(e);
 		const { channel, seq: offset, data, id } = e;
-		const position = cursor.stream.position(offset);
+		// A position need not be the message's own, only a safe one (P-5.2).
+		const position = cursor.stream.position(Math.max(offset - (offset % 3), cursor.start));
 		c.socket.push({ message: { channel, offset, position, time: 1, data, ...(id && { id }) } });
 		return true;
 	}
