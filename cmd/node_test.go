@@ -184,7 +184,7 @@ func TestStopAnswersPolls(t *testing.T) {
 		if err != nil {
 			return nil, err
 		}
-		return http.DefaultClient.Do(req)
+		return (&http.Client{Timeout: deadline}).Do(req)
 	}
 	first, err := poll("timeout=0") // from now on the log is read
 	if err != nil {
@@ -207,7 +207,7 @@ func TestStopAnswersPolls(t *testing.T) {
 		if time.Now().After(look) {
 			t.Fatal("the poll does not wait")
 		}
-		time.Sleep(5 * time.Millisecond)
+		<-time.After(5 * time.Millisecond)
 	}
 	begin := time.Now()
 	stopNode(t, n)
