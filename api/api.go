@@ -5,8 +5,8 @@ import (
 	_ "embed" // the specification
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"sync"
-	"sync/atomic"
 
 	"github.com/go-chi/chi/v5"
 	"github.com/go-chi/chi/v5/middleware"
@@ -65,7 +65,8 @@ type Authenticator interface {
 
 // Limits hold a caller to what one may read and publish. Errors are *limit.Error.
 type Limits interface {
-	Read(ctx context.Context, publisher, client string, messages int) error
+	// Read tells callers without a name apart by their address; client is "".
+	Read(ctx context.Context, publisher string, addr netip.Addr, client string, messages int) error
 	// Ready is asked before the body of a publish is read, of so many bytes.
 	Ready(ctx context.Context, who *fanout.Publication, bytes int64) error
 }
@@ -102,7 +103,7 @@ type api struct {
 	deps      Deps
 	log       *slog.Logger
 	metrics   *metrics
-	bodyBytes atomic.Int64 // of bodies in memory
+	bodies    *bodies
 	heavy     *heavy
 	exchanges sync.Pool
 }
@@ -118,10 +119,10 @@ func New(cfg Config, deps Deps, logger *slog.Logger, reg prometheus.Registerer) 
 
 func newAPI(cfg Config, deps Deps, logger *slog.Logger, reg prometheus.Registerer) (*api, []route) {
 	a := &api{cfg: cfg, deps: deps, log: logger}
-	a.heavy = newHeavy()
+	a.heavy, a.bodies = newHeavy(), newBodies(cfg.BodyBudget)
 	a.exchanges.New = func() any { return new(exchange) }
 	routes := a.routes()
-	a.metrics = newMetrics(reg, routes, func() float64 { return float64(a.bodyBytes.Load()) })
+	a.metrics = newMetrics(reg, routes, func() float64 { return float64(a.bodies.held()) })
 	return a, routes
 }
 
@@ -204,6 +205,7 @@ func (a *api) routes() []route {
 		{"restore", http.MethodDelete, "/v1/revocations", manage(everything), 0, a.restore},
 		{"webhooks", http.MethodGet, "/v1/webhooks", manage(everything), 0, a.listWebhooks},
 		{"webhook_test", http.MethodPost, "/v1/webhooks/{webhook}/test", manage(everything), 0, a.testWebhook},
+		{"telemetry", http.MethodPost, "/v1/telemetry", need{on: everybody}, 0, a.telemetry},
 		{"healthz", http.MethodGet, "/healthz", need{on: everybody}, 0, a.healthz},
 		{"readyz", http.MethodGet, "/readyz", need{on: everybody}, 0, a.readyz},
 		{"openapi", http.MethodGet, "/openapi.yaml", need{on: everybody}, 0, a.openapi},

@@ -16,7 +16,7 @@ func (a *api) publishAtomic(ctx context.Context, x *exchange, list []message) er
 	pubs := make([]*fanout.Publication, len(list))
 	for i := range list {
 		var err error
-		if pubs[i], err = list[i].addressed(&x.claims); err != nil {
+		if pubs[i], err = list[i].addressed(x); err != nil {
 			return a.refuseBatch(list, &fanout.BatchError{Index: i, Err: err})
 		}
 	}

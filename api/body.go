@@ -6,7 +6,6 @@ import (
 	"mime"
 	"net/http"
 	"strconv"
-	"time"
 )
 
 // firstChunk is the memory taken at first for a body of unknown length.
@@ -45,16 +44,11 @@ func (a *api) readBody(x *exchange, limit int64) error {
 	}
 }
 
-// grow gives x.body room for size bytes, as far as all bodies together stay
-// within the budget. Who takes of it was authenticated before.
+// grow gives x.body room for size bytes, as far as all bodies together stay within the
+// budget, and the caller's within a share of it. Who takes of it was authenticated before.
 func (a *api) grow(x *exchange, size int64) error {
-	more := max(size-x.reserved, 0)
-	x.reserved += more
-	if a.bodyBytes.Add(more) > a.cfg.BodyBudget {
-		return &problem{
-			status: http.StatusServiceUnavailable, retryAfter: time.Second,
-			message: "too many bytes are being published at once; nothing was stored, send it again after Retry-After",
-		}
+	if err := a.bodies.grow(x, size); err != nil {
+		return err
 	}
 	if size >= int64(cap(x.body)) { // one more than size, to see the end without growing
 		x.body = append(make([]byte, 0, size+1), x.body...)

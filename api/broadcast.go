@@ -36,7 +36,7 @@ func (a *api) broadcast(ctx context.Context, x *exchange) error {
 		list[i].channel = &channels[i]
 	}
 	// What is wrong with the message is wrong for every channel.
-	p, err := m.publication(fanout.Channel{}, &x.claims)
+	p, err := m.publication(fanout.Channel{}, x)
 	if err != nil {
 		return err
 	}
@@ -119,7 +119,7 @@ func (a *api) publishEach(ctx context.Context, x *exchange, list []message) erro
 	results := make([]result, len(list))
 	pubs := make([]*fanout.Publication, 0, len(list))
 	for i := range list {
-		if results[i].pub, results[i].err = list[i].addressed(&x.claims); results[i].err == nil {
+		if results[i].pub, results[i].err = list[i].addressed(x); results[i].err == nil {
 			pubs = append(pubs, results[i].pub)
 		}
 	}

@@ -12,12 +12,14 @@ type Config struct {
 	MaxBody      int64
 	MaxBatchBody int64
 	// BodyBudget bounds the bytes of all bodies in memory at once; past it publishing
-	// answers 503.
+	// answers 503, and 429 to a caller who has more of it under way than is left for others.
 	BodyBudget int64
 	// BodyTimeout bounds the time to receive a body.
 	BodyTimeout time.Duration
 	// Timeout bounds the work of one request, once its body is there.
 	Timeout time.Duration
+	// Telemetry has the node take what browsers' monitors report.
+	Telemetry bool
 	// WriteTimeout bounds the time to send a response.
 	WriteTimeout time.Duration
 }

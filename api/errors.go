@@ -43,7 +43,7 @@ func (p *problem) appendData(b []byte) []byte {
 	}
 	if p.retryAfter > 0 {
 		next("retry_after_ms")
-		b = strconv.AppendInt(b, (p.retryAfter+time.Millisecond-1).Milliseconds(), 10) // who comes earlier is refused again
+		b = strconv.AppendInt(b, (p.retryAfter + time.Millisecond - 1).Milliseconds(), 10) // who comes earlier is refused again
 	}
 	if !p.retryUntil.IsZero() {
 		next("retry_until")

@@ -30,6 +30,7 @@ type exchange struct {
 	channel  fanout.Channel // of the path, where the route has one
 	body     []byte
 	reserved int64  // of the body budget
+	sharer   string // whose share that is of; "" while it is nobody's
 	out      []byte // response not yet written
 	status   int    // 0: the response has not begun
 	sent     int
@@ -123,7 +124,7 @@ func (a *api) recovered(ctx context.Context, x *exchange) {
 }
 
 func (a *api) release(x *exchange) {
-	a.bodyBytes.Add(-x.reserved)
+	a.bodies.release(x)
 	body, out := x.body[:0], x.out[:0]
 	*x = exchange{}
 	if cap(body) <= keptBuffer {

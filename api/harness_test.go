@@ -163,7 +163,7 @@ type harness struct {
 	log     *fakeLog
 	people  *fakePeople
 	auth    api.Authenticator
-	limits  api.Limits
+	limits  api.Limits // nil: there are none
 	cfg     api.Config
 	reg     *prometheus.Registry
 	logged  bytes.Buffer

@@ -85,7 +85,7 @@ func (a *api) served(ctx context.Context, rt route, x *exchange) error {
 	if len(x.body) < heavyBody {
 		return rt.serve(ctx, x)
 	}
-	caller := x.claims.Publisher()
+	caller := x.caller()
 	if err := a.heavy.enter(ctx, caller); err != nil {
 		return err
 	}

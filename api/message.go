@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/rivulet-rt/rivulet/auth"
 	"github.com/rivulet-rt/rivulet/fanout"
 	"github.com/rivulet-rt/rivulet/protocol"
 )
@@ -303,10 +302,11 @@ func (r *reader) boolean(field string) (bool, error) {
 }
 
 // publication checks m and makes it what is stored.
-func (m *message) publication(c fanout.Channel, claims *auth.Claims) (*fanout.Publication, error) {
+func (m *message) publication(c fanout.Channel, x *exchange) (*fanout.Publication, error) {
 	p := &fanout.Publication{
 		Channel: c, Data: m.data, Headers: m.headers,
-		Publisher: claims.Publisher(), User: claims.Subject, PublishesPerSecond: claims.Limits.Publishes,
+		Publisher: x.claims.Publisher(), User: x.claims.Subject,
+		PublishesPerSecond: x.claims.Limits.Publishes, Address: x.limitedAddress(),
 	}
 	switch {
 	case m.data == nil && m.base64 == nil:

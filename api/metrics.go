@@ -13,6 +13,7 @@ import (
 type metrics struct {
 	routes   map[string]*routeMetrics // static after newMetrics
 	messages map[outcome]prometheus.Counter
+	clients  *clientMetrics
 }
 
 type routeMetrics struct {
@@ -48,7 +49,7 @@ func newMetrics(reg prometheus.Registerer, routes []route, bodyBytes func() floa
 		Name: "rivulet_api_body_bytes", Help: "Bytes reserved for request bodies in memory.",
 	}, bodyBytes)
 
-	m := &metrics{routes: map[string]*routeMetrics{}, messages: map[outcome]prometheus.Counter{}}
+	m := &metrics{routes: map[string]*routeMetrics{}, messages: map[outcome]prometheus.Counter{}, clients: newClientMetrics(reg)}
 	for _, rt := range append(routes, route{name: "none"}) {
 		r := &routeMetrics{seconds: seconds.WithLabelValues(rt.name)}
 		for i, class := range [...]string{"none", "1xx", "2xx", "3xx", "4xx", "5xx"} {

@@ -55,7 +55,7 @@ func (a *api) readPublish(x *exchange) (*fanout.Publication, error) {
 		}
 		m.key = &header[0]
 	}
-	return m.publication(x.channel, &x.claims)
+	return m.publication(x.channel, x)
 }
 
 // publishBatch serves POST /v1/messages.
@@ -76,15 +76,15 @@ func (a *api) publishBatch(ctx context.Context, x *exchange) error {
 	return a.publishEach(ctx, x, list)
 }
 
-func (m *message) addressed(claims *auth.Claims) (*fanout.Publication, error) {
+func (m *message) addressed(x *exchange) (*fanout.Publication, error) {
 	if m.channel == nil {
 		return nil, wrong("channel", "is missing")
 	}
-	c, err := authorize(claims, auth.Publish, *m.channel)
+	c, err := authorize(&x.claims, auth.Publish, *m.channel)
 	if err != nil {
 		return nil, err
 	}
-	return m.publication(c, claims)
+	return m.publication(c, x)
 }
 
 // result is what became of one message of a batch.

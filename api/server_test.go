@@ -311,9 +311,12 @@ func TestChunkedBodyAndBudget(t *testing.T) {
 	h := newHarness(t, func(h *harness) {
 		h.cfg.MaxBody, h.cfg.MaxBatchBody, h.cfg.BodyBudget = 1<<20, 1<<20, 1<<20
 	})
+	from := 0
 	send := func(size int) *httptest.ResponseRecorder {
 		r := h.request("POST", lobby, `{"data":"`+strings.Repeat("x", size)+`"}`)
 		r.ContentLength = -1
+		from++
+		r.RemoteAddr = fmt.Sprintf("192.0.2.%d:1", from) // each is another caller
 		return h.raw(r)
 	}
 	for _, tc := range []struct{ size, status int }{{100, 201}, {16 << 10, 201}, {500_000, 201}, {1 << 20, 413}} {

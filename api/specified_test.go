@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -24,7 +25,7 @@ func (a authError) Authenticate(context.Context, string) (auth.Claims, error) {
 // limitError is over a limit, for publishes and reads.
 type limitError struct{ err error }
 
-func (l limitError) Read(context.Context, string, string, int) error { return l.err }
+func (l limitError) Read(context.Context, string, netip.Addr, string, int) error { return l.err }
 
 func (l limitError) Ready(context.Context, *fanout.Publication, int64) error { return l.err }
 
@@ -62,6 +63,7 @@ func asking() map[string]struct{ target, body string } {
 		"restore":        {"/v1/revocations?user=bob", ""},
 		"webhooks":       {"/v1/webhooks", ""},
 		"testWebhook":    {"/v1/webhooks/crm/test", ""},
+		"telemetry":      {"/v1/telemetry", `{"sdk":"0.1.0","gaps":1}`},
 		"healthz":        {"/healthz", ""},
 		"readyz":         {"/readyz", ""},
 		"metrics":        {"/metrics", ""},

@@ -39,15 +39,15 @@ func TestTokenWithoutIssueTime(t *testing.T) {
 					revoking(t, auth.Revocation{User: "ann", IssuedBefore: begin, Expires: expires}),
 					revoking(t, auth.Revocation{TokenID: "x", Expires: expires}),
 				}, true)
-				time.Sleep(20 * time.Hour)
+				<-time.After(20 * time.Hour)
 				if optional { // revoked as long as that is known, and good after it: as documented
 					refused(auth.ErrRevoked, "")
-					time.Sleep(5 * time.Hour)
+					<-time.After(5 * time.Hour)
 					refused(nil, "")
 					return
 				}
 				refused(auth.ErrInvalid, says)
-				time.Sleep(5 * time.Hour)
+				<-time.After(5 * time.Hour)
 				refused(auth.ErrInvalid, says)
 			})
 		})
@@ -87,7 +87,7 @@ func TestRevocationOutlivesTokens(t *testing.T) {
 					t.Fatalf("token %d is good %v after it was revoked", i, time.Since(begin))
 				}
 			}
-			time.Sleep(step)
+			<-time.After(step)
 		}
 		if good == 0 {
 			t.Error("no token was good before: the test proves nothing")

@@ -62,6 +62,8 @@ func TestOptionsInACluster(t *testing.T) {
 		t.Fatal(err)
 	}
 	idle(t, b)
+	// A replica may have it later than the leader has acknowledged it.
+	eventually(t, "what was scheduled to be read as "+id, func() bool { return len(all(t, b, "t:d")) > 0 })
 	if got := all(t, b, "t:d"); fmt.Sprint(got) != "[later]" {
 		t.Errorf("scheduled %s: stored %v", id, got)
 	}

@@ -3,6 +3,7 @@ package broker_test
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/url"
 	"path/filepath"
@@ -64,10 +65,15 @@ func cluster(tb testing.TB) []*remote {
 	tb.Helper()
 	var ports []int
 	var hold []net.Listener
-	for range 3 {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+	for tries := 0; len(hold) < 3; tries++ {
+		// Below those that the system gives to outgoing connections, of which one could take
+		// it before the server does.
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(20_000)))
 		if err != nil {
-			tb.Fatal(err)
+			if tries > 100 {
+				tb.Fatal(err)
+			}
+			continue
 		}
 		hold = append(hold, l)
 		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
@@ -90,7 +96,7 @@ func cluster(tb testing.TB) []*remote {
 		srv.Start()
 	}
 	for _, r := range list {
-		if !r.srv.ReadyForConnections(10 * time.Second) {
+		if !r.srv.ReadyForConnections(30 * time.Second) {
 			tb.Fatal("a server of the cluster did not start")
 		}
 		r.opts.Port = r.srv.Addr().(*net.TCPAddr).Port

@@ -111,9 +111,14 @@ func insecurities(cfg Config) []string {
 		list = append(list, "dev: everybody on this machine may do everything")
 	}
 	list = append(list, edgeInsecurities(cfg)...)
+	list = append(list, cfg.shownSecrets()...)
+	list = append(list, rightsInsecurities(cfg.Auth)...)
+	list = append(list, limitInsecurities(cfg)...)
 	if slices.Contains(cfg.Session.Origins, "*") {
 		list = append(list, "session.origins: pages of any site may connect from a browser")
 	}
+	list = append(list, originInsecurities(cfg.Session.Origins)...)
+	list = append(list, logInsecurities(cfg.Broker)...)
 	if strings.Contains(cfg.Broker.NATSURL, "nats://") {
 		list = append(list, "broker.nats_url: nats:// is not encrypted unless the server demands TLS; write tls://")
 	}
@@ -123,6 +128,7 @@ func insecurities(cfg Config) []string {
 	}
 	list = append(list, exposedFiles(cfg)...)
 	list = append(list, cfg.hookInsecurities()...)
+	list = append(list, secretInsecurities(cfg)...)
 	for _, w := range cfg.Webhooks {
 		if w.Insecure && strings.HasPrefix(w.URL, "http:") {
 			list = append(list, "webhooks."+w.Name+".insecure: anybody on the way to the receiver can read its events")

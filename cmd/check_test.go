@@ -30,7 +30,7 @@ func TestCheckSaysWhatIsInsecure(t *testing.T) {
 		t.Error("check shows the password of nats_url")
 	}
 	good := []string{"RIVULET_AUTH_HMAC_SECRET=5b1f0c8a7d3e9264bb01f7a95c4d8e36", "RIVULET_AUTH_HMAC_ISSUER=app"}
-	r = run(t, "", good, "check", "--listen", "127.0.0.1:8080", "--sync", "always").check(t, 0)
+	r = run(t, "", good, "check", "--listen", "127.0.0.1:8080", "--sync", "always", "--set", "server.trusted_proxies=127.0.0.1").check(t, 0)
 	if !strings.Contains(r.out, "No warnings.") {
 		t.Errorf("warned without reason:\n%s", r.out)
 	}

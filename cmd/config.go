@@ -38,6 +38,8 @@ type Config struct {
 	// sources is what has set a key, where it has another name: --sync, or
 	// environment: RIVULET_SYNC.
 	sources map[string]string
+	// secretsIn is the file, where it has secrets.
+	secretsIn string
 }
 
 // ServerConfig is about the HTTP listener.
@@ -58,6 +60,8 @@ type ServerConfig struct {
 	// AdminListen is host:port of a listener of its own for metrics, profiles and what
 	// operates the node; empty leaves them, without the profiles, on Listen.
 	AdminListen string `yaml:"admin_listen"`
+	// Telemetry takes what the monitors of browsers report, and shows it as metrics.
+	Telemetry bool `yaml:"telemetry"`
 	// EchoEndpoint serves /test/echo, for conformance suites; it has no key.
 	EchoEndpoint bool `yaml:"-"`
 }

@@ -68,16 +68,8 @@ func edgeInsecurities(cfg Config) []string {
 	if expires, err := cfg.fileProblems(); err == nil && !expires.IsZero() && edge.ExpiresSoon(expires, time.Now()) {
 		list = append(list, "server.tls.cert_file: "+s.TLS.CertFile+" ends "+expires.UTC().Format(time.RFC3339)+"; replace it")
 	}
-	for _, key := range secretKeys() {
-		if cfg.sources[key] == "--set" || cfg.sources[key] == "--nats-url" && strings.Contains(cfg.Broker.NATSURL, "@") {
-			list = append(list, key+": other users of this machine can see it in the list of processes; put it into a file or the environment")
-		}
-	}
 	return list
 }
-
-// secretKeys are the keys that a flag can set and whose value is, or may hold, a secret.
-func secretKeys() []string { return []string{"auth.hmac.secret", "broker.nats_url"} }
 
 // reachable reports whether other machines can connect to a valid address.
 func reachable(address string) bool {

@@ -56,7 +56,7 @@ func (n *Node) openDoors(ctx context.Context) (d doors, err error) {
 		})
 		d.publicTLS = t.Config()
 		// Whoever reaches the loopback sees everything anyway, and no certificate names it.
-		if host, _, err := net.SplitHostPort(n.cfg.Server.AdminListen); err == nil && !isLoopback(host) {
+		if !n.adminIsLocal() {
 			d.adminTLS = t.Config()
 		}
 	}
@@ -69,10 +69,10 @@ func (n *Node) openDoors(ctx context.Context) (d doors, err error) {
 // serveAPI serves it at the doors there are.
 func (n *Node) serveAPI(ctx context.Context, d doors, deps api.Deps) {
 	if d.admin == nil {
-		n.serve(ctx, "http", d.public, d.publicTLS, n.surround(n.withPage(api.New(api.DefaultConfig(), deps, n.log, n.reg)), d.publicTLS != nil, true))
+		n.serve(ctx, "http", d.public, d.publicTLS, n.surround(n.withPage(api.New(n.cfg.apiConfig(), deps, n.log, n.reg)), d.publicTLS != nil, true))
 		return
 	}
-	public, admin := api.NewApart(api.DefaultConfig(), deps, n.log, n.reg)
+	public, admin := api.NewApart(n.cfg.apiConfig(), deps, n.log, n.reg)
 	n.serve(ctx, "admin http", d.admin, d.adminTLS, n.surround(edge.WithProfiles(admin), d.adminTLS != nil, false))
 	n.serve(ctx, "http", d.public, d.publicTLS, n.surround(n.withPage(public), d.publicTLS != nil, true))
 }
@@ -86,10 +86,19 @@ func (n *Node) surround(handler http.Handler, encrypted, proxied bool) http.Hand
 	if t := n.cfg.trusted(); proxied && len(t) > 0 {
 		handler = t.Middleware(n.cfg.Server.ForwardedHeader, handler)
 	}
-	if n.cfg.Dev {
-		handler = edge.LocalHosts(handler)
+	switch {
+	case n.cfg.Dev:
+		handler = edge.LocalHosts("with --dev only it may be asked; use 127.0.0.1 or localhost, or configure auth", handler)
+	case !proxied && n.adminIsLocal(): // metrics and profiles ask for no token
+		handler = edge.LocalHosts("this listener is on the loopback; ask for 127.0.0.1 or localhost", handler)
 	}
 	return edge.SecurityHeaders(encrypted, handler)
+}
+
+// adminIsLocal reports whether the operators' listener, if there is one, is on the loopback.
+func (n *Node) adminIsLocal() bool {
+	host, _, err := net.SplitHostPort(n.cfg.Server.AdminListen)
+	return err == nil && isLoopback(host)
 }
 
 // authenticator is the verifier, and the certificates where there are some.

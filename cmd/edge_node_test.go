@@ -207,6 +207,42 @@ func TestAdminListener(t *testing.T) {
 	}
 }
 
+// TestAdminListenerAndRebinding: a page that has its own name lead to the loopback reads no
+// metrics and no profiles; behind the public listener's tokens names do not matter.
+func TestAdminListenerAndRebinding(t *testing.T) {
+	cfg := devConfig(t)
+	cfg.Dev, cfg.Auth.HMAC.Secret = false, auth.NewSecret(strings.Repeat("s", 32))
+	cfg.Server.AdminListen = "127.0.0.1:0"
+	n := startNode(t, cfg)
+	for _, test := range []struct {
+		url, host string
+		want      int
+	}{
+		{"http://" + n.AdminAddr().String() + "/metrics", "evil.example", 403},
+		{"http://" + n.AdminAddr().String() + "/debug/pprof/heap", "127.0.0.1.evil.example:9090", 403},
+		{"http://" + n.AdminAddr().String() + "/healthz", "192.0.2.1", 403},
+		{"http://" + n.AdminAddr().String() + "/metrics", "", 200},
+		{"http://" + n.AdminAddr().String() + "/metrics", "localhost:9090", 200},
+		{"http://" + n.AdminAddr().String() + "/metrics", "[::1]:9090", 200},
+		{n.URL() + "/healthz", "rivulet.example", 200},
+	} {
+		r, err := http.NewRequestWithContext(testContext(t), http.MethodGet, test.url, http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Host = test.host
+		transport := &http.Transport{DisableKeepAlives: true}
+		resp, err := transport.RoundTrip(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		if resp.StatusCode != test.want {
+			t.Errorf("%s for %q: %d, want %d", test.url, test.host, resp.StatusCode, test.want)
+		}
+	}
+}
+
 func TestAdminListenerThatIsTaken(t *testing.T) {
 	cfg := devConfig(t)
 	cfg.Server.AdminListen = startNode(t, devConfig(t)).Addr().String()

@@ -105,6 +105,35 @@ func TestOneMessageIsRefusedAlone(t *testing.T) {
 	}
 }
 
+// BenchmarkAsk is what a question costs, by how many messages of 250 bytes it is about. The
+// receiver, which reads it and says yes, is in the figures.
+func BenchmarkAsk(b *testing.B) {
+	receiver := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		_, _ = io.WriteString(w, `{"allow":true}`)
+	}))
+	defer receiver.Close()
+	cfg := hook.Config{Name: "publish:chat", URL: receiver.URL, Secret: []byte("0123456789abcdef"), Timeout: 5 * time.Second}
+	h := hook.New(cfg.WithDefaults(), hook.NewMetrics(prometheus.NewRegistry()), slog.New(slog.DiscardHandler))
+	defer h.Close()
+	for _, n := range []int{1, 10, 100} {
+		var pubs []*fanout.Publication
+		for range n {
+			p := *publications(b)[0]
+			p.Data = []byte(strconv.Quote(strings.Repeat("x", 248)))
+			pubs = append(pubs, &p)
+		}
+		b.Run(strconv.Itoa(n), func(b *testing.B) {
+			for b.Loop() {
+				if err := ask(b.Context(), h, pubs)[n-1]; err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N)/float64(n), "us/message")
+		})
+	}
+}
+
 func BenchmarkPublishWithoutHook(b *testing.B) {
 	log := &storesAll{outcomes: make([]fanout.Outcome, 1)}
 	pubs := publications(b)

@@ -32,7 +32,8 @@ type LimitsConfig struct {
 	PublishesPerUser      int `yaml:"publishes_per_user"`
 	PublishesPerChannel   int `yaml:"publishes_per_channel"`
 	PublishesPerNamespace int `yaml:"publishes_per_namespace"`
-	// ReadsPerCaller counts stored messages that one key or user reads.
+	// ReadsPerCaller counts stored messages that one key or user reads, or of those without
+	// a name one address.
 	ReadsPerCaller int `yaml:"reads_per_caller"`
 	// Memory is the node's ceiling; 0 takes it from GOMEMLIMIT or the control group.
 	Memory Bytes `yaml:"memory"`

@@ -75,6 +75,9 @@ func read(s Sources) (Config, error) {
 			return cfg, fmt.Errorf("read the configuration: %w", err)
 		}
 		problems = append(problems, readYAML(root, file, text)...)
+		if holdsSecret(root) || strings.Contains(cfg.Broker.NATSURL, "@") {
+			cfg.secretsIn = file
+		}
 	}
 	problems = append(problems, readEnviron(root, s.Environ, cfg.sources)...)
 	for _, f := range s.Flags {

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/rivulet-rt/rivulet/api"
 	"github.com/rivulet-rt/rivulet/auth"
 	"github.com/rivulet-rt/rivulet/broker"
 	"github.com/rivulet-rt/rivulet/fanout"
@@ -229,4 +230,11 @@ func (n NamespaceConfig) spec(name string) broker.NamespaceSpec {
 		MaxMessageBytes: int(n.MaxMessageBytes),
 		DuplicateWindow: time.Duration(n.DuplicateWindow),
 	}
+}
+
+// apiConfig is the HTTP API's. Under --dev the demo's page reports.
+func (c Config) apiConfig() api.Config {
+	cfg := api.DefaultConfig()
+	cfg.Telemetry = c.Server.Telemetry || c.Dev
+	return cfg
 }

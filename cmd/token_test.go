@@ -128,105 +128,100 @@ func TestTokenFlagsAreFollowed(t *testing.T) {
 		t.Helper()
 		return token(t, append([]string{"--sub", "ann", "--allow", "chat:>=subscribe,publish,presence", "--allow", "user:${sub}=subscribe"}, flags...)...)
 	}
-	for name, follow := range map[string]func(t *testing.T){
-		"jti": func(t *testing.T) {
-			one, two := ann("--jti", "one"), ann("--jti", "two")
-			if status, answer := callAs(t, n, "POST", "/v1/revocations", admin, `{"token_id":"one"}`); status != http.StatusCreated {
-				t.Fatalf("%d %s", status, answer)
+	t.Run("jti", func(t *testing.T) {
+		one, two := ann("--jti", "one"), ann("--jti", "two")
+		if status, answer := callAs(t, n, "POST", "/v1/revocations", admin, `{"token_id":"one"}`); status != http.StatusCreated {
+			t.Fatalf("%d %s", status, answer)
+		}
+		for made, want := range map[string]int{one: http.StatusUnauthorized, two: http.StatusCreated} {
+			if status, answer := callAs(t, n, "POST", "/v1/channels/chat:a/messages", made, `{"data":1}`); status != want {
+				t.Errorf("%d %s, want %d", status, answer, want)
 			}
-			for made, want := range map[string]int{one: http.StatusUnauthorized, two: http.StatusCreated} {
-				if status, answer := callAs(t, n, "POST", "/v1/channels/chat:a/messages", made, `{"data":1}`); status != want {
-					t.Errorf("%d %s, want %d", status, answer, want)
-				}
+		}
+	})
+	t.Run("ttl", func(t *testing.T) {
+		// With the leeway of 30 s; a connection is told when it ends.
+		if left, _ := talkTo(t, n, ann("--ttl", "10m")).connected["expires_in_ms"].(float64); left <= 570_000 || left > 630_000 {
+			t.Errorf("ends in %v ms", left)
+		}
+	})
+	t.Run("subscribe", func(t *testing.T) {
+		c := talkTo(t, n, ann("--subscribe", "chat:mine.${sub}", "--subscribe", "chat:b"))
+		c.push(t, "subscribed")
+		c.push(t, "subscribed")
+		callAs(t, n, "POST", "/v1/channels/chat:mine.ann/messages", admin, `{"data":"hello"}`)
+		if got := fmt.Sprint(c.push(t, "message")); !strings.Contains(got, "chat:mine.ann") || !strings.Contains(got, "hello") {
+			t.Errorf("got %s", got)
+		}
+	})
+	t.Run("meta", func(t *testing.T) { showsMeta(t, n, admin, "chat:meta", ann("--meta", `{"name": "Ann"}`)) })
+	t.Run("info", func(t *testing.T) { showsMeta(t, n, admin, "chat:info", ann("--info", `{"name": "Ann"}`)) })
+	t.Run("max-subscriptions", func(t *testing.T) {
+		c := talkTo(t, n, ann("--max-subscriptions", "1"))
+		if code := c.ask(t, `"subscribe":{"channel":"chat:a"}`); code != 0 {
+			t.Errorf("the first: %d", code)
+		}
+		if code := c.ask(t, `"subscribe":{"channel":"chat:b"}`); code == 0 {
+			t.Error("the second is let in")
+		}
+	})
+	t.Run("max-commands", func(t *testing.T) {
+		limited(t, func() bool { return talkTo(t, n, ann("--max-commands", "1")).flood(t) })
+		if talkTo(t, n, ann()).flood(t) {
+			t.Error("without it there is the same limit")
+		}
+	})
+	t.Run("max-publishes", func(t *testing.T) {
+		made := ann("--max-publishes", "1")
+		limited(t, func() bool {
+			status, _ := callAs(t, n, "POST", "/v1/channels/chat:a/messages", made, `{"data":1}`)
+			return status == http.StatusTooManyRequests
+		})
+	})
+	t.Run("max-outbound-bytes", func(t *testing.T) {
+		c := talkTo(t, n, ann("--max-outbound-bytes", "4000"))
+		if code := c.ask(t, `"subscribe":{"channel":"chat:slow"}`); code != 0 {
+			t.Fatal(code)
+		}
+		begun := time.Now()
+		for range 8 { // what the first second allows, and as much again
+			callAs(t, n, "POST", "/v1/channels/chat:slow/messages", admin, `{"data":"`+strings.Repeat("x", 1000)+`"}`)
+		}
+		for range 8 {
+			c.push(t, "message")
+		}
+		if took := time.Since(begun); took < 900*time.Millisecond {
+			t.Errorf("8 KB came within %v", took)
+		}
+	})
+	t.Run("channel, history, presence", func(t *testing.T) {
+		bare := []string{"--sub", "ann", "--channel", "other:private"}
+		for _, tc := range []struct {
+			flags                       []string
+			subscribe, history, present int
+		}{
+			{bare, 0, 4403, 4403},
+			{append(slices.Clone(bare), "--history"), 0, 0, 4403},
+			{append(slices.Clone(bare), "--presence", "--ttl", "5m"), 0, 4403, 0},
+			{[]string{"--sub", "bob", "--channel", "other:private"}, 4403, 4403, 4403},
+			{[]string{"--sub", "ann", "--channel", "other:else"}, 4401, 4403, 4403},
+		} {
+			made := token(t, tc.flags...)
+			if status, _ := callAs(t, n, "GET", "/v1/channels/other:private/messages", made, ""); status != http.StatusUnauthorized {
+				t.Errorf("%v: it is taken for a token that connects: %d", tc.flags, status)
 			}
-		},
-		"ttl": func(t *testing.T) {
-			short := ann("--ttl", "1s")
-			// The leeway of 30 s is not waited for: a connection is told when it ends.
-			if left, _ := talkTo(t, n, short).connected["expires_in_ms"].(float64); left <= 30_000 || left > 31_000 {
-				t.Errorf("ends in %v ms", left)
+			c := talkTo(t, n, ann())
+			if got := c.ask(t, `"subscribe":{"channel":"other:private","token":"`+made+`"}`); got != tc.subscribe {
+				t.Errorf("%v: subscribe: %d, want %d", tc.flags, got, tc.subscribe)
 			}
-		},
-		"subscribe": func(t *testing.T) {
-			c := talkTo(t, n, ann("--subscribe", "chat:mine.${sub}", "--subscribe", "chat:b"))
-			c.push(t, "subscribed")
-			c.push(t, "subscribed")
-			callAs(t, n, "POST", "/v1/channels/chat:mine.ann/messages", admin, `{"data":"hello"}`)
-			if got := fmt.Sprint(c.push(t, "message")); !strings.Contains(got, "chat:mine.ann") || !strings.Contains(got, "hello") {
-				t.Errorf("got %s", got)
+			if got := c.ask(t, `"history":{"channel":"other:private"}`); got != tc.history {
+				t.Errorf("%v: history: %d, want %d", tc.flags, got, tc.history)
 			}
-		},
-		"meta": func(t *testing.T) { showsMeta(t, n, admin, "chat:meta", ann("--meta", `{"name": "Ann"}`)) },
-		"info": func(t *testing.T) { showsMeta(t, n, admin, "chat:info", ann("--info", `{"name": "Ann"}`)) },
-		"max-subscriptions": func(t *testing.T) {
-			c := talkTo(t, n, ann("--max-subscriptions", "1"))
-			if code := c.ask(t, `"subscribe":{"channel":"chat:a"}`); code != 0 {
-				t.Errorf("the first: %d", code)
+			if got := c.ask(t, `"presence":{"channel":"other:private"}`); got != tc.present {
+				t.Errorf("%v: presence: %d, want %d", tc.flags, got, tc.present)
 			}
-			if code := c.ask(t, `"subscribe":{"channel":"chat:b"}`); code == 0 {
-				t.Error("the second is let in")
-			}
-		},
-		"max-commands": func(t *testing.T) {
-			limited(t, func() bool { return talkTo(t, n, ann("--max-commands", "1")).flood(t) })
-			if talkTo(t, n, ann()).flood(t) {
-				t.Error("without it there is the same limit")
-			}
-		},
-		"max-publishes": func(t *testing.T) {
-			made := ann("--max-publishes", "1")
-			limited(t, func() bool {
-				status, _ := callAs(t, n, "POST", "/v1/channels/chat:a/messages", made, `{"data":1}`)
-				return status == http.StatusTooManyRequests
-			})
-		},
-		"max-outbound-bytes": func(t *testing.T) {
-			c := talkTo(t, n, ann("--max-outbound-bytes", "4000"))
-			if code := c.ask(t, `"subscribe":{"channel":"chat:slow"}`); code != 0 {
-				t.Fatal(code)
-			}
-			begun := time.Now()
-			for range 8 { // what the first second allows, and as much again
-				callAs(t, n, "POST", "/v1/channels/chat:slow/messages", admin, `{"data":"`+strings.Repeat("x", 1000)+`"}`)
-			}
-			for range 8 {
-				c.push(t, "message")
-			}
-			if took := time.Since(begun); took < 900*time.Millisecond {
-				t.Errorf("8 KB came within %v", took)
-			}
-		},
-		"channel, history, presence": func(t *testing.T) {
-			bare := []string{"--sub", "ann", "--channel", "other:private"}
-			for _, tc := range []struct {
-				flags                       []string
-				subscribe, history, present int
-			}{
-				{bare, 0, 4403, 4403},
-				{append(slices.Clone(bare), "--history"), 0, 0, 4403},
-				{append(slices.Clone(bare), "--presence", "--ttl", "5m"), 0, 4403, 0},
-				{[]string{"--sub", "bob", "--channel", "other:private"}, 4403, 4403, 4403},
-				{[]string{"--sub", "ann", "--channel", "other:else"}, 4401, 4403, 4403},
-			} {
-				made := token(t, tc.flags...)
-				if status, _ := callAs(t, n, "GET", "/v1/channels/other:private/messages", made, ""); status != http.StatusUnauthorized {
-					t.Errorf("%v: it is taken for a token that connects: %d", tc.flags, status)
-				}
-				c := talkTo(t, n, ann())
-				if got := c.ask(t, `"subscribe":{"channel":"other:private","token":"`+made+`"}`); got != tc.subscribe {
-					t.Errorf("%v: subscribe: %d, want %d", tc.flags, got, tc.subscribe)
-				}
-				if got := c.ask(t, `"history":{"channel":"other:private"}`); got != tc.history {
-					t.Errorf("%v: history: %d, want %d", tc.flags, got, tc.history)
-				}
-				if got := c.ask(t, `"presence":{"channel":"other:private"}`); got != tc.present {
-					t.Errorf("%v: presence: %d, want %d", tc.flags, got, tc.present)
-				}
-			}
-		},
-	} {
-		t.Run(name, follow)
-	}
+		}
+	})
 }
 
 // limited asks until it is over a limit.

@@ -134,6 +134,9 @@ type Publication struct {
 	// PublishesPerSecond is how many the publisher's token or key allows; 0 leaves it to
 	// the configuration. It is not stored.
 	PublishesPerSecond int
+	// Address is where a publisher comes from who has neither a name nor a connection, so
+	// that those can be told apart by whoever counts. It is not stored.
+	Address string
 
 	// ConflationKey, Updates and Exclude are stored with the message.
 	ConflationKey string

@@ -209,9 +209,6 @@ func (s *Session) askNamed(c fanout.Channel) {
 		}
 		delete(a.waiting, c)
 		if err == nil {
-			err = s.mayBegin(c, false, nil)
-		}
-		if err == nil {
 			err = s.subscribeUnasked(c)
 		}
 		if err != nil {

@@ -81,7 +81,7 @@ func (s *Session) subscribeGroup(ctx context.Context, id uint64, cmd *protocol.S
 		return err
 	}
 	// The end of a channel is read, too.
-	if err := s.registry.services.Limits.Read(ctx, s.claimed().Publisher(), s.ID(), backlog(req.Start)); err != nil {
+	if err := s.mayRead(ctx, backlog(req.Start)); err != nil {
 		return err
 	}
 	st := &seat{session: s, channel: req.Channel, group: req.Group}

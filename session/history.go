@@ -30,7 +30,7 @@ func history(ctx context.Context, s *Session, cmd *protocol.Command) error {
 func (s *Session) readHistory(ctx context.Context, id uint64, q fanout.HistoryQuery) {
 	ctx, cancel := context.WithTimeout(ctx, s.registry.cfg.CommandTimeout)
 	defer cancel()
-	if err := s.registry.services.Limits.Read(ctx, s.claimed().Publisher(), s.ID(), q.Limit); err != nil {
+	if err := s.mayRead(ctx, q.Limit); err != nil {
 		s.reply(id, err)
 		return
 	}

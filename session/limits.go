@@ -174,8 +174,18 @@ func backlog(start fanout.Start) int {
 }
 
 // MayRead holds who subscribes to what one may read: an event stream or a poll.
-func (r *Registry) MayRead(ctx context.Context, claims auth.Claims, req fanout.SubscribeRequest) error {
-	return r.services.Limits.Read(ctx, claims.Publisher(), "", backlog(req.Start))
+func (r *Registry) MayRead(ctx context.Context, claims auth.Claims, addr netip.Addr, req fanout.SubscribeRequest) error {
+	return r.services.Limits.Read(ctx, claims.Publisher(), addr, "", backlog(req.Start))
+}
+
+// Answers pace the polls of a caller.
+func (r *Registry) Answers(claims auth.Claims, addr netip.Addr) *limit.Answers {
+	return r.services.Limits.NewAnswers(claims.Publisher(), addr, claims.Limits.OutboundBytes)
+}
+
+// mayRead holds the session to what its holder may read: n stored messages.
+func (s *Session) mayRead(ctx context.Context, n int) error {
+	return s.registry.services.Limits.Read(ctx, s.claimed().Publisher(), s.slot.Addr(), s.ID(), n)
 }
 
 func clampHistory(n int) int {

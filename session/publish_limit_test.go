@@ -113,7 +113,7 @@ func TestRefusedPublishesAreCommands(t *testing.T) {
 			}
 			_, refused := p.answers()
 			if refused[protocol.ErrorTooManyRequests] == 0 {
-				t.Errorf("%d publishes that were refused were too many none of them: %v", count, refused)
+				t.Errorf("of %d publishes that stored nothing none was too much: %v", count, refused)
 			}
 		})
 	}

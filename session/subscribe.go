@@ -40,7 +40,7 @@ type beginning struct {
 // and for the log, and holds up nothing on the connection but what is durable meanwhile.
 func (s *Session) begin(ctx context.Context, b beginning) error {
 	// The end of a channel is read, too.
-	if err := s.registry.services.Limits.Read(ctx, s.claimed().Publisher(), s.ID(), backlog(b.req.Start)); err != nil {
+	if err := s.mayRead(ctx, backlog(b.req.Start)); err != nil {
 		return err
 	}
 	release, err := s.registry.Refine(&b.req, b.cmd.Subscribe)

@@ -147,11 +147,9 @@ func overHTTP(s *site, path string, channels ...string) refusal {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(s.t.Context(), deadline)
 	defer cancel()
-	target := s.base + path + "?" + url.Values{"channel": channels}.Encode()
-	if path == "/v1/poll" {
-		target += "&timeout=0"
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, target, nil)
+	path, query, _ := strings.Cut(path, "?")
+	query += "&" + url.Values{"channel": channels}.Encode()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.base+path+"?"+strings.TrimPrefix(query, "&"), nil)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -191,9 +189,9 @@ func TestSubscribeHookOfEveryWay(t *testing.T) {
 		"events":            {subscribe: func(c string) refusal { return overHTTP(n.site, "/v1/events", c) }},
 		"events, two":       {subscribe: func(c string) refusal { return overHTTP(n.site, "/v1/events", "t:a", c) }},
 		"events pattern":    {subscribe: func(c string) refusal { return overHTTP(n.site, "/v1/events", c+".>") }, pattern: true},
-		"poll":              {subscribe: func(c string) refusal { return overHTTP(n.site, "/v1/poll", c) }},
-		"poll, two":         {subscribe: func(c string) refusal { return overHTTP(n.site, "/v1/poll", "t:a", c) }},
-		"poll pattern":      {subscribe: func(c string) refusal { return overHTTP(n.site, "/v1/poll", c+".*") }, pattern: true},
+		"poll":              {subscribe: func(c string) refusal { return overHTTP(n.site, "/v1/poll?timeout=0", c) }},
+		"poll, two":         {subscribe: func(c string) refusal { return overHTTP(n.site, "/v1/poll?timeout=0", "t:a", c) }},
+		"poll pattern":      {subscribe: func(c string) refusal { return overHTTP(n.site, "/v1/poll?timeout=0", c+".*") }, pattern: true},
 	} {
 		for channel, want := range map[string]refusal{
 			"slow:yes": {}, "slow:no": {4403, "not you"}, "slow:away": {4503, "hook"},
@@ -243,27 +241,33 @@ func TestPublishHookOfBatches(t *testing.T) {
 	}{
 		{
 			"batch", "/v1/messages", `{"messages":[{"channel":"slow:a","data":1},{"channel":"t:a","data":"no"},{"channel":"slow:a","data":"no"},{"channel":"slow:b","data":2}]}`,
-			403, "[201 201 403 201]", "slow:a=1 slow:a=\"no\" slow:b=2", map[string]string{"slow:a": "1", "t:a": `"no"`, "slow:b": "2"},
+			403, "[201 201 403 201]", "slow:a=1 slow:a=\"no\" slow:b=2",
+			map[string]string{"slow:a": "1", "t:a": `"no"`, "slow:b": "2"},
 		},
 		{
 			"batch, no answer", "/v1/messages", `{"messages":[{"channel":"slow:c","data":"away"},{"channel":"t:c","data":1}]}`,
-			504, "[503 201]", "slow:c=\"away\"", map[string]string{"slow:c": "", "t:c": "1"},
+			504, "[503 201]", "slow:c=\"away\"",
+			map[string]string{"slow:c": "", "t:c": "1"},
 		},
 		{
 			"atomic", "/v1/messages", `{"atomic":true,"messages":[{"channel":"slow:d","data":1},{"channel":"slow:d","data":2}]}`,
-			201, "[201 201]", "slow:d=1 slow:d=2", map[string]string{"slow:d": "1 2"},
+			201, "[201 201]", "slow:d=1 slow:d=2",
+			map[string]string{"slow:d": "1 2"},
 		},
 		{
 			"atomic, denied", "/v1/messages", `{"atomic":true,"messages":[{"channel":"slow:e","data":1},{"channel":"slow:e","data":"no"},{"channel":"slow:e","data":3}]}`,
-			403, "[]", "slow:e=1 slow:e=\"no\" slow:e=3", map[string]string{"slow:e": ""},
+			403, "[]", "slow:e=1 slow:e=\"no\" slow:e=3",
+			map[string]string{"slow:e": ""},
 		},
 		{
 			"atomic, no answer", "/v1/messages", `{"atomic":true,"messages":[{"channel":"slow:f","data":1},{"channel":"slow:f","data":"away"}]}`,
-			503, "[]", "slow:f=1 slow:f=\"away\"", map[string]string{"slow:f": ""},
+			503, "[]", "slow:f=1 slow:f=\"away\"",
+			map[string]string{"slow:f": ""},
 		},
 		{
 			"broadcast", "/v1/broadcast", `{"channels":["slow:g","t:no","slow:no.g"],"data":1}`,
-			403, "[201 201 403]", "slow:g=1 slow:no.g=1", map[string]string{"slow:g": "1", "t:no": "1", "slow:no.g": ""},
+			403, "[201 201 403]", "slow:g=1 slow:no.g=1",
+			map[string]string{"slow:g": "1", "t:no": "1", "slow:no.g": ""},
 		},
 	} {
 		a := n.call(http.MethodPost, tc.path, nil, []byte(tc.body))

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -136,9 +137,8 @@ func TestTrustInACluster(t *testing.T) {
 	}
 
 	// A server stops without a word, one that leads nothing of this.
-	silent := 0
-	for leader := trustLeader(t, servers[0]); leader == servers[silent].name; silent++ {
-	}
+	leader := trustLeader(t, servers[0])
+	silent := slices.IndexFunc(servers, func(s *natsProcess) bool { return s.name != leader })
 	others := append(append([]*node{}, nodes[:silent]...), nodes[silent+1:]...)
 	ordered := append(append([]*node{}, others...), nodes[silent])
 	bob := memberToken(t, "bob", "")

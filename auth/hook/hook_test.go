@@ -255,7 +255,7 @@ func TestRefusalsDoNotOpen(t *testing.T) {
 		for range 10 {
 			v, err := h.Ask(t.Context(), bad)
 			switch code {
-			case 400, 403, 413, 422, 451:
+			case 400, 403, 413, 415, 422, 451:
 				if err != nil || v[0].Denied == nil {
 					t.Errorf("%d: got %v, %v, want a denial", code, v, err)
 				}

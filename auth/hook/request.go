@@ -58,7 +58,7 @@ func isRefusal(status int) bool {
 func (e *refusal) misplaced() bool {
 	switch e.status {
 	case http.StatusUnauthorized, http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusProxyAuthRequired,
-		http.StatusGone, http.StatusUnsupportedMediaType, http.StatusMisdirectedRequest, http.StatusUpgradeRequired:
+		http.StatusGone, http.StatusMisdirectedRequest, http.StatusUpgradeRequired:
 		return true
 	}
 	return false

@@ -58,7 +58,7 @@ type sender struct {
 
 func newSender(h *Hook) *sender {
 	t := &http.Transport{
-		Proxy:                 http.ProxyFromEnvironment,
+		Proxy:                 nil, // the environment decides nothing of whom is told, as of hooks and key sets
 		DialContext:           (&net.Dialer{Timeout: h.Timeout, KeepAlive: 30 * time.Second}).DialContext,
 		ForceAttemptHTTP2:     true,
 		MaxIdleConns:          h.Concurrency,

@@ -10,14 +10,14 @@ import (
 )
 
 // LocalHosts refuses, with 403, requests for a host that is not a name of this machine
-// (localhost and below, or a loopback address). It is for a node that asks for no token: a
-// page can have its own name lead to 127.0.0.1, and then counts as one of the node's host
+// (localhost and below, or a loopback address); hint says what to do instead. It is for
+// what asks for no token on the loopback: a page can have its own name lead to 127.0.0.1, and then counts as one of the node's host
 // for the browser, which lets it read everything (DNS rebinding). The name itself it cannot
 // change. A request without Host, which no browser makes, passes.
-func LocalHosts(next http.Handler) http.Handler {
+func LocalHosts(hint string, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Host != "" && !localHost(r.Host) {
-			session.WriteHTTPStatus(w, http.StatusForbidden, "Host: is not a name of this machine, and with --dev only it may be asked; use 127.0.0.1 or localhost, or configure auth")
+			session.WriteHTTPStatus(w, http.StatusForbidden, "Host: is not a name of this machine, and "+hint)
 			return
 		}
 		next.ServeHTTP(w, r)

@@ -113,6 +113,7 @@ type Limiter struct {
 	readers    *Table[string]
 	channels   *Table[fanout.Channel]
 	namespaces *Table[string]
+	answers    *Table[string]
 
 	barred      *Table[netip.Prefix]
 	barredUsers *Table[string]
@@ -140,6 +141,7 @@ func New(cfg Config, logger *slog.Logger, reg prometheus.Registerer) (*Limiter, 
 	l.readers = NewTable[string](l.clock, cfg.Callers, l.metrics.crowded("readers"))
 	l.channels = NewTable[fanout.Channel](l.clock, cfg.Callers, l.metrics.crowded("channels"))
 	l.namespaces = NewTable[string](l.clock, cfg.Callers, l.metrics.crowded("namespaces"))
+	l.answers = NewTable[string](l.clock, cfg.Callers, nil)
 	return l, nil
 }
 
@@ -169,7 +171,7 @@ func (l *Limiter) forget(ctx context.Context) {
 		case <-tick.C:
 		}
 		for _, t := range []interface{ Forget() }{
-			l.handshakes, l.publishers, l.readers, l.channels, l.namespaces, l.barred, l.barredUsers,
+			l.handshakes, l.publishers, l.readers, l.channels, l.namespaces, l.answers, l.barred, l.barredUsers,
 		} {
 			t.Forget()
 		}
@@ -200,12 +202,18 @@ func (l *Limiter) caller(addr netip.Addr) (netip.Prefix, bool) {
 			return netip.Prefix{}, false
 		}
 	}
+	return l.prefix(addr), true
+}
+
+// prefix is what counts as one address, also if it is exempt.
+func (l *Limiter) prefix(addr netip.Addr) netip.Prefix {
+	addr = addr.Unmap().WithZone("")
 	bits := addr.BitLen()
 	if addr.Is6() {
 		bits = l.cfg.IPv6Prefix
 	}
-	p, err := addr.Prefix(bits)
-	return p, err == nil
+	p, _ := addr.Prefix(bits) // fails only for an addr that is not valid: all these are one
+	return p
 }
 
 // Handshake lets a handshake from addr in, at once or after a wait, or returns an *Error.
@@ -308,16 +316,22 @@ func (l *Limiter) History(messages int) error {
 
 // Read takes n stored messages that a caller wants to read, or returns an *Error. Callers
 // are told apart by who they are, as auth.Claims.Publisher has it, or where they have no
-// name by their connection; without either there is no limit.
-func (l *Limiter) Read(ctx context.Context, publisher, client string, n int) error {
+// name by their address, over whatever they come; where that is exempt, by their connection.
+// Without any of these there is no limit.
+func (l *Limiter) Read(ctx context.Context, publisher string, addr netip.Addr, client string, n int) error {
 	if l == nil || l.cfg.Reads.IsZero() {
 		return nil
 	}
 	if publisher == anonymous {
-		if client == "" {
+		p, ok := l.caller(addr)
+		switch {
+		case ok:
+			publisher = "address:" + p.String()
+		case client != "":
+			publisher = "client:" + client
+		default:
 			return nil
 		}
-		publisher = "client:" + client
 	}
 	wait := l.readers.Take(publisher, l.cfg.Reads, int64(max(n, leastRead)))
 	if wait == 0 {

@@ -36,7 +36,7 @@ func TestCommands(t *testing.T) {
 		}
 		for _, cost := range []int64{limit.CommandCost, limit.CommandCost / 50, 1, 20 * limit.CommandCost} {
 			m = limit.Meter{}
-			passed, most := int64(0), int64(0)
+			passed, most := int64(0), int64((20+600)*limit.CommandCost)
 			begin := time.Now()
 			for time.Since(begin) < time.Minute { // over it, but waiting as it is told
 				switch v, retry := l.Command(&m, 0, cost); v {
@@ -48,7 +48,6 @@ func TestCommands(t *testing.T) {
 					passed += cost
 				}
 			}
-			most = (20 + 600) * limit.CommandCost
 			if passed > most || passed < most-2*max(cost, limit.CommandCost) {
 				t.Errorf("a client that waits as it is told had %d of %d, at a cost of %d", passed, most, cost)
 			}

@@ -202,10 +202,13 @@ func (l *Limiter) publisherRate(m *fanout.Publication) (Rate, Reason) {
 }
 
 // bucketOf names who publishes: the key, the user, or of those without a name the
-// connection.
+// connection, or the address where they have none.
 func bucketOf(m *fanout.Publication) string {
 	if m.User != "" || m.PublishesPerSecond == 0 || strings.HasPrefix(m.Publisher, "key:") {
 		return m.Publisher
+	}
+	if m.Client == "" {
+		return "address:" + m.Address
 	}
 	return "client:" + m.Client
 }

@@ -92,7 +92,7 @@ func (h *Handler) check(w http.ResponseWriter, r *http.Request, further ...strin
 	ctx, cancel := context.WithTimeout(r.Context(), h.registry.Config().CommandTimeout)
 	defer cancel()
 	for _, sub := range subs {
-		if err := h.registry.MayRead(ctx, claims, sub.request); err != nil {
+		if err := h.registry.MayRead(ctx, claims, session.ClientAddr(r), sub.request); err != nil {
 			return nil, claims, err
 		}
 		if err := h.registry.AskSubscribe(ctx, claims, "", sub.request.Channel); err != nil {

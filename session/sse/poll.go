@@ -14,6 +14,7 @@ import (
 	"github.com/rivulet-rt/rivulet/fanout"
 	"github.com/rivulet-rt/rivulet/protocol"
 	"github.com/rivulet-rt/rivulet/session"
+	"github.com/rivulet-rt/rivulet/session/limit"
 )
 
 // Bounds of one poll.
@@ -23,7 +24,7 @@ const (
 	maxPollWait     = 60 * time.Second
 	defaultPollWait = 25 * time.Second
 	// maxPolled messages and deletions, and about so many bytes of them, are in one answer;
-	// but one message always.
+	// but one message always, unless the caller has got too many.
 	maxPolled      = 1000
 	maxPolledBytes = 1 << 20
 )
@@ -79,6 +80,7 @@ func (p *Poller) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	defer release()
 	s := newPoll(registry, claims, subs)
+	s.answers = registry.Answers(claims, session.ClientAddr(r))
 	slot.Serve(s, func(ctx context.Context) {
 		err = s.run(ctx, r.Context(), subs, wait)
 	})
@@ -123,11 +125,12 @@ type poll struct {
 	// Static after newPoll.
 	client  session.Subscriber
 	claims  auth.Claims
-	limit   time.Duration // of the begin
-	settled chan struct{} // closed when all there was has come
-	news    chan struct{} // size 1: there is something to answer
-	failed  chan error    // size 1: why a subscription did not begin, or that the token is revoked
-	ended   chan struct{} // size 1: the node ends the connection
+	answers *limit.Answers // nil: they are not paced
+	limit   time.Duration  // of the begin
+	settled chan struct{}  // closed when all there was has come
+	news    chan struct{}  // size 1: there is something to answer
+	failed  chan error     // size 1: why a subscription did not begin, or that the token is revoked
+	ended   chan struct{}  // size 1: the node ends the connection
 
 	// Owned by the sink's caller.
 	places   []place
@@ -137,6 +140,7 @@ type poll struct {
 	messages [][]byte
 	deleted  []*protocol.DeletedEvent
 	size     int
+	most     int // bytes that the answer may have; owned by run before it subscribes
 	more     bool
 	lost     string // why history is gone; "" if none is
 }
@@ -150,8 +154,8 @@ var (
 
 func newPoll(r *session.Registry, claims auth.Claims, subs []subscription) *poll {
 	s := &poll{
-		claims: claims,
-		limit:  r.Config().CommandTimeout, settled: make(chan struct{}), news: make(chan struct{}, 1),
+		claims: claims, most: maxPolledBytes,
+		limit: r.Config().CommandTimeout, settled: make(chan struct{}), news: make(chan struct{}, 1),
 		failed: make(chan error, 1), ended: make(chan struct{}, 1),
 	}
 	for _, sub := range subs {
@@ -171,8 +175,12 @@ var errBehind = errors.New("sse: a poll is not caught up")
 // run subscribes and waits until there is something to answer. Nothing changes the
 // answer after it.
 func (s *poll) run(node, request context.Context, subs []subscription, wait time.Duration) error {
-	err := s.await(node, request, subs, wait)
+	wait, err := s.pace(node, request, wait)
+	if err == nil {
+		err = s.await(node, request, subs, wait)
+	}
 	s.client.Close()
+	s.answers.Given(s.size)
 	if !errors.Is(err, errBehind) {
 		return err
 	}
@@ -183,6 +191,30 @@ func (s *poll) run(node, request context.Context, subs []subscription, wait time
 	// says how far that came, so that the next request goes on from there.
 	s.more = true
 	return nil
+}
+
+// pace waits, as long as the request does, until the caller may get something again, and
+// returns how long the request waits yet. One who may not by then is told where to go on.
+func (s *poll) pace(node, request context.Context, wait time.Duration) (left time.Duration, err error) {
+	if hold := s.answers.Wait(); hold > 0 {
+		begun := time.Now()
+		timer := time.NewTimer(min(hold, wait))
+		defer timer.Stop()
+		select {
+		case err := <-s.failed:
+			return 0, err
+		case <-timer.C:
+		case <-request.Done():
+			return 0, context.Cause(request)
+		case <-s.ended:
+			return 0, session.ErrDraining
+		case <-node.Done():
+			return 0, session.ErrDraining
+		}
+		wait = max(wait-time.Since(begun), 0)
+	}
+	s.most = s.answers.Room(maxPolledBytes)
+	return wait, nil
 }
 
 func (s *poll) await(node, request context.Context, subs []subscription, wait time.Duration) error {
@@ -236,7 +268,7 @@ func (s *poll) Deliver(m *fanout.Message) bool {
 
 // full reports whether the answer takes no more, of which there is some.
 func (s *poll) full() bool {
-	if s.more || len(s.messages)+len(s.deleted) >= maxPolled || s.size >= maxPolledBytes {
+	if s.more || len(s.messages)+len(s.deleted) >= maxPolled || s.size >= s.most {
 		s.more = true
 		signal(s.news)
 	}

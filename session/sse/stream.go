@@ -137,9 +137,10 @@ func (s *stream) Uncork() { s.out.Uncork() }
 
 // Deliver takes a message, or nothing when there is no room.
 func (s *stream) Deliver(m *fanout.Message) bool {
-	size := len(m.Data)
+	frame := messageFrame(m)
+	size := len(frame)
 	if s.pacer.Take(size) {
-		if s.deliver(m) {
+		if s.deliver(m, frame) {
 			return true
 		}
 		s.pacer.Give(size)
@@ -148,8 +149,7 @@ func (s *stream) Deliver(m *fanout.Message) bool {
 	return false
 }
 
-func (s *stream) deliver(m *fanout.Message) bool {
-	frame := messageFrame(m)
+func (s *stream) deliver(m *fanout.Message, frame []byte) bool {
 	if len(s.places) == 1 && !s.places[0].channel.IsPattern() {
 		if !s.out.Deliver(frame) {
 			return false
