@@ -31,6 +31,7 @@ import type {
 	StateChange,
 	SubscribeOptions,
 	TokenReason,
+	TransportName,
 } from "./types.js";
 
 /** What `Client.on` tells, by name. */
@@ -118,6 +119,11 @@ export class Client {
 	/** Where the connection is; see `on("state")`. */
 	get state(): State {
 		return this.#state;
+	}
+
+	/** By which it is connected now. */
+	get transport(): TransportName | undefined {
+		return this.#state === "connected" ? this.#link?.transport : undefined;
 	}
 
 	/** Calls `listener` at every event of the name, until what is returned is called. */
