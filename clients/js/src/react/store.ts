@@ -2,6 +2,7 @@
 
 import type { Client } from "../client.js";
 import { RivuletError } from "../errors.js";
+import { canonical } from "../names.js";
 import type { Subscription } from "../subscription.js";
 import type { Member, Message, PresenceChange, SubscribeOptions, Update } from "../types.js";
 
@@ -9,7 +10,7 @@ import type { Member, Message, PresenceChange, SubscribeOptions, Update } from "
 export interface ChannelView<T> {
 	/** The newest messages, the oldest first; at most `keep`. */
 	readonly messages: readonly Message<T>[];
-	/** The subscription delivers; `false` at first, and after an error. */
+	/** It has begun, and goes on by itself after lost connections; `false` at first and after its end. */
 	readonly live: boolean;
 	/** Messages were lost for good before the newest ones: what to do, in a sentence. */
 	readonly gap: string | undefined;
@@ -37,7 +38,16 @@ export interface ChannelOptions extends SubscribeOptions {
 /** How often members are asked for where they are not told of, in milliseconds. */
 const presencePolls = 10_000;
 
-const nobody: PresenceView<any> = {
+/** What is shown while nobody watches; the same object each time, as React wants it. */
+export const nothing: ChannelView<any> = {
+	messages: [],
+	live: false,
+	gap: undefined,
+	error: undefined,
+};
+
+/** The same for presence. */
+export const nobody: PresenceView<any> = {
 	members: undefined,
 	clients: 0,
 	users: 0,
@@ -47,19 +57,23 @@ const nobody: PresenceView<any> = {
 
 /** One channel of one client. */
 export class ChannelStore {
-	view: ChannelView<any> = { messages: [], live: false, gap: undefined, error: undefined };
+	view: ChannelView<any> = nothing;
 	presence: PresenceView<any> = nobody;
 	readonly #client: Client;
 	readonly #name: string;
 	readonly #remove: () => void;
 	readonly #watchers = new Map<() => void, boolean>();
-	#options: ChannelOptions = {};
+	/** Of the first component that shows messages. */
+	#options: ChannelOptions | undefined;
+	/** The subscription was begun without them. */
+	#bare = false;
 	#sub: Subscription<any> | undefined;
 	#withPresence = false;
 	/** The node, or the transport, tells of no members by itself. */
 	#asks = false;
 	#timer: ReturnType<typeof setTimeout> | undefined;
 	#planned = false;
+	#telling = false;
 
 	constructor(client: Client, name: string, remove: () => void) {
 		this.#client = client;
@@ -69,7 +83,7 @@ export class ChannelStore {
 
 	/** Calls `changed` after every change until what is returned is called. */
 	watch(changed: () => void, presence: boolean, options?: ChannelOptions): () => void {
-		if (options) this.#options = options;
+		this.#options ??= options;
 		this.#watchers.set(changed, presence);
 		this.#plan();
 		return () => {
@@ -96,19 +110,23 @@ export class ChannelStore {
 			clearTimeout(this.#timer);
 		}
 		if (wanted && presence && this.#asks) this.#askMembers();
-		if (wanted === (this.#sub !== undefined) && (presence === this.#withPresence || !wanted))
-			return;
 		const old = this.#sub;
+		const anew = this.#bare && this.#options !== undefined;
+		const same = !anew && (presence === this.#withPresence || !wanted);
+		if (wanted === (old !== undefined) && same) return;
+		const options = this.#options ?? {};
 		// The members of a durable subscription are asked for: it is not to lose its place.
-		if (old && wanted && this.#options.durable) return this.#askMembers();
+		if (old && wanted && options.durable && !anew) return this.#askMembers();
 		this.#sub = undefined;
-		const options = old ? resume(old, this.#options) : this.#options;
+		if (anew) this.#show({ messages: [] }); // they come again, with those before them
 		await old?.unsubscribe();
-		if (wanted && !this.#sub) this.#subscribe(options, presence && !this.#asks);
+		if (!wanted || this.#sub) return;
+		this.#subscribe(old && !anew ? resume(old, options) : options, presence && !this.#asks);
 	}
 
 	#subscribe(options: SubscribeOptions, presence: boolean): void {
 		this.#withPresence = presence;
+		this.#bare = this.#options === undefined;
 		try {
 			const { keep: _, ...known } = options as ChannelOptions;
 			const channel = this.#client.channel(this.#name);
@@ -131,8 +149,9 @@ export class ChannelStore {
 	#take(update: Update<any>): void {
 		switch (update.type) {
 			case "message": {
-				const { keep = 100 } = this.#options;
-				this.#show({ messages: [...this.view.messages, update.message].slice(-keep) });
+				const { keep = 100 } = this.#options ?? {};
+				const messages = keep > 0 ? [...this.view.messages, update.message].slice(-keep) : [];
+				this.#show({ messages });
 				break;
 			}
 			case "subscribed":
@@ -157,7 +176,7 @@ export class ChannelStore {
 		if (error?.code === 4422 && this.#withPresence) {
 			this.#asks = true; // over HTTP members are asked for
 			this.#plan();
-		} else if (error) {
+		} else {
 			this.#show({ live: false, error });
 			this.#showPresence({ ...this.presence, error });
 		}
@@ -190,8 +209,14 @@ export class ChannelStore {
 		this.#tell();
 	}
 
+	/** Once for what comes together: a replay of a thousand messages is not a thousand renderings. */
 	#tell(): void {
-		for (const changed of this.#watchers.keys()) changed();
+		if (this.#telling) return;
+		this.#telling = true;
+		setTimeout(() => {
+			this.#telling = false;
+			for (const changed of [...this.#watchers.keys()]) changed();
+		});
 	}
 }
 
@@ -221,20 +246,21 @@ function asError(e: unknown): RivuletError {
 
 const stores = new WeakMap<Client, Map<string, ChannelStore>>();
 
-/** The store of a channel; the same as long as anybody watches it. */
+/** The store of a channel, if anybody watches it. */
+export function peek(client: Client, name: string): ChannelStore | undefined {
+	return stores.get(client)?.get(canonical(name));
+}
+
+/** The store of a channel, to be watched; the same as long as anybody does. */
 export function storeOf(client: Client, name: string): ChannelStore {
-	let ofClient = stores.get(client);
-	if (!ofClient) {
-		ofClient = new Map();
-		stores.set(client, ofClient);
-	}
-	const all = ofClient;
-	let store = all.get(name);
-	if (!store) {
-		store = new ChannelStore(client, name, () => {
-			if (all.get(name) === store) all.delete(name);
-		});
-		all.set(name, store);
-	}
+	const all = stores.get(client) ?? new Map<string, ChannelStore>();
+	stores.set(client, all);
+	const key = canonical(name);
+	const known = all.get(key);
+	if (known) return known;
+	const store: ChannelStore = new ChannelStore(client, name, () => {
+		if (all.get(key) === store) all.delete(key);
+	});
+	all.set(key, store);
 	return store;
 }
