@@ -119,7 +119,7 @@ func New(cfg Config, deps Deps, logger *slog.Logger, reg prometheus.Registerer) 
 
 func newAPI(cfg Config, deps Deps, logger *slog.Logger, reg prometheus.Registerer) (*api, []route) {
 	a := &api{cfg: cfg, deps: deps, log: logger}
-	a.heavy, a.bodies = newHeavy(), newBodies(cfg.BodyBudget)
+	a.heavy, a.bodies = newHeavy(cfg.Timeout), newBodies(cfg.BodyBudget)
 	a.exchanges.New = func() any { return new(exchange) }
 	routes := a.routes()
 	a.metrics = newMetrics(reg, routes, func() float64 { return float64(a.bodies.held()) })

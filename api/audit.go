@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"regexp"
 	"strconv"
 
 	"github.com/rivulet-rt/rivulet/auth"
@@ -41,6 +42,13 @@ func (x *exchange) noteRevocation(r revocationJSON) {
 	}
 }
 
+// someKey is an API key, or the beginning of one.
+var someKey = regexp.MustCompile(regexp.QuoteMeta(auth.KeyPrefix) + `[A-Za-z0-9_-]*`)
+
+// withoutKeys takes API keys out of what is logged, which may have been put in place of
+// their names.
+func withoutKeys(s string) string { return someKey.ReplaceAllString(s, "[API key]") }
+
 // maxAuditedPath bounds what a line of the audit log says of the request, in bytes.
 const maxAuditedPath = 512
 
@@ -52,7 +60,7 @@ func (a *api) audit(ctx context.Context, x *exchange) {
 	if x.status == http.StatusUnauthorized {
 		level = slog.LevelDebug
 	}
-	what := x.r.URL.EscapedPath() // without the query, where a token may have been put by mistake
+	what := withoutKeys(x.r.URL.EscapedPath()) // without the query, where a token may have been put by mistake
 	if len(what) > maxAuditedPath {
 		what = what[:maxAuditedPath] + "…"
 	}

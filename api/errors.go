@@ -68,7 +68,7 @@ func table() []translation {
 	return []translation{
 		{fanout.ErrUnknownNamespace, problem{status: http.StatusNotFound, field: "channel", message: "the channel's namespace is not configured on this server; add namespaces.<name> to its configuration"}},
 		{fanout.ErrNoPresence, problem{status: http.StatusUnprocessableEntity, field: "channel", message: "the channel's namespace has no presence; set namespaces.<name>.presence"}},
-		{fanout.ErrTooLarge, problem{status: http.StatusRequestEntityTooLarge, field: "data", message: "the message is over the size limit of its namespace"}},
+		{fanout.ErrTooLarge, problem{status: http.StatusRequestEntityTooLarge, field: "data", message: "the message is over the size limit of its namespace, namespaces.<name>.max_message_bytes"}},
 		{fanout.ErrKeyConflict, problem{status: http.StatusConflict, field: "idempotency_key", message: "the idempotency key was used before with other content; nothing was stored, use a new key for a new message"}},
 		{fanout.ErrExpectedOffset, problem{status: http.StatusConflict, field: "expected_offset", message: "the channel's last message has another offset; nothing was stored, read the channel and decide again"}},
 		{fanout.ErrNoMessage, problem{status: http.StatusNotFound, field: "updates", message: "the channel has no message at that offset; nothing was stored"}},
@@ -120,6 +120,9 @@ func translate(err error) *problem {
 	if t := firstIn(table(), err); t != nil {
 		if t.status == http.StatusUnauthorized && errors.Is(err, auth.ErrInvalid) {
 			t.message = strings.TrimPrefix(err.Error(), "auth: ") // says why, and is meant to be shown
+		}
+		if _, why, ok := strings.Cut(err.Error(), auth.ErrMissing.Error()+": "); ok && errors.Is(err, auth.ErrMissing) {
+			t.message += ": " + why
 		}
 		return &t.problem
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"runtime"
 	"sync"
+	"time"
 
 	"github.com/rivulet-rt/rivulet/fanout"
 )
@@ -15,8 +16,10 @@ const heavyBody = 32 << 10
 
 // heavy has requests that take much processor time wait for each other, so that half of
 // the processors are free for all the others whatever comes. A caller has one of them at
-// work or in the queue at a time: who sends many waits behind itself.
+// work or in the queue at a time: who sends many waits behind itself, and no longer than
+// leaves time for the work.
 type heavy struct {
+	wait  time.Duration // at most, for both turns
 	slots chan struct{} // one for each at work; who waits is served in order
 
 	mu      sync.Mutex // guards the following
@@ -29,13 +32,16 @@ type heavyCaller struct {
 	uses int           // requests that wait or are at work; guarded by heavy.mu
 }
 
-func newHeavy() *heavy {
-	return &heavy{slots: make(chan struct{}, max(runtime.GOMAXPROCS(0)/2, 1)), callers: make(map[string]*heavyCaller)}
+// newHeavy is for requests whose work may take timeout, the wait for their turn included.
+func newHeavy(timeout time.Duration) *heavy {
+	return &heavy{wait: timeout / 3, slots: make(chan struct{}, max(runtime.GOMAXPROCS(0)/2, 1)), callers: make(map[string]*heavyCaller)}
 }
 
-// enter waits for the caller's turn; leave must follow unless there is an error, which
+// enter waits for the caller's turn; end must follow unless there is an error, which
 // wraps fanout.ErrTooBusy.
 func (h *heavy) enter(ctx context.Context, caller string) error {
+	ctx, cancel := context.WithTimeout(ctx, h.wait)
+	defer cancel()
 	h.mu.Lock()
 	c := h.callers[caller]
 	if c == nil {

@@ -15,7 +15,7 @@ import (
 // one of them, and what gives up leaves nothing behind.
 func TestHeavyRequestsTakeTurns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := &heavy{slots: make(chan struct{}, 1), callers: make(map[string]*heavyCaller)}
+		h := &heavy{wait: time.Minute, slots: make(chan struct{}, 1), callers: make(map[string]*heavyCaller)}
 		var wg sync.WaitGroup
 		for range 50 {
 			wg.Go(func() {
@@ -46,6 +46,46 @@ func TestHeavyRequestsTakeTurns(t *testing.T) {
 		wg.Wait()
 		if len(h.callers) != 0 || len(h.slots) != 0 {
 			t.Errorf("%d callers and %d slots are left", len(h.callers), len(h.slots))
+		}
+	})
+}
+
+// TestHeavyRequestsDoNotWaitTheirTimeAway: whoever gets a turn has most of the time left for
+// the work, though more comes than can be done, and who gets none learns that early.
+func TestHeavyRequestsDoNotWaitTheirTimeAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const timeout = 15 * time.Second
+		h := newHeavy(timeout)
+		var wg sync.WaitGroup
+		var served, refused int
+		var mu sync.Mutex
+		for range 600 { // 20 a second, where 10 can be done
+			time.Sleep(50 * time.Millisecond) //nolint:forbidigo // the bubble's clock
+			wg.Go(func() {
+				begin := time.Now()
+				ctx, cancel := context.WithTimeout(t.Context(), timeout)
+				defer cancel()
+				err := h.enter(ctx, "flood")
+				if took := time.Since(begin); took > timeout/3 {
+					t.Errorf("waited %v of %v", took, timeout)
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				if err != nil {
+					refused++
+					return
+				}
+				served++
+				mu.Unlock()
+				h.rest()
+				time.Sleep(100 * time.Millisecond) //nolint:forbidigo // the bubble's clock
+				h.end("flood")
+				mu.Lock()
+			})
+		}
+		wg.Wait()
+		if served < 250 || refused < 150 {
+			t.Errorf("%d were served and %d refused", served, refused)
 		}
 	})
 }

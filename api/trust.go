@@ -21,8 +21,13 @@ import (
 
 // What Trust may answer.
 var (
-	// ErrKeyExists: there is an API key of the name, in the log or the configuration.
+	// ErrKeyExists: there is an API key of the name in the log.
 	ErrKeyExists = errors.New("api: there is an API key of that name")
+	// ErrKeyConfigured: there is an API key of the name in the configuration.
+	ErrKeyConfigured = errors.New("api: there is an API key of that name in the configuration")
+	// ErrUserIsKey: the user of a revocation is the publisher that an API key or a
+	// certificate is: "key:" and its name. Revocations are of tokens.
+	ErrUserIsKey = errors.New("api: the user is an API key")
 	// ErrNoKey: there is no API key of the name in the log.
 	ErrNoKey = errors.New("api: no such API key")
 	// ErrNoRevocation: nothing is revoked so.
@@ -159,6 +164,10 @@ func trustError(err error) error {
 	switch {
 	case errors.Is(err, ErrKeyExists):
 		return &problem{status: http.StatusConflict, field: "name", message: "there is an API key of that name; revoke it first, or choose another name"}
+	case errors.Is(err, ErrKeyConfigured):
+		return &problem{status: http.StatusConflict, field: "name", message: "there is an API key of that name in the node's configuration (auth.keys), which no request changes; choose another name, or take that one out and restart"}
+	case errors.Is(err, ErrUserIsKey):
+		return badInput("user", "is an API key or a certificate, and only tokens are revoked by their user; use DELETE /v1/keys/{key} (rivulet key revoke NAME), or take it out of the configuration")
 	case errors.Is(err, ErrNoKey):
 		return &problem{status: http.StatusNotFound, field: "key", message: "the log has no API key of that name; GET /v1/keys lists them, and those of the configuration are changed there"}
 	case errors.Is(err, ErrNoRevocation):
@@ -192,7 +201,7 @@ func (a *api) createKey(ctx context.Context, x *exchange) error {
 	if err := x.object(&req, "name, capabilities, publishes and expires"); err != nil {
 		return err
 	}
-	x.note(slog.String("key", clip(req.Name)))
+	x.note(slog.String("key", withoutKeys(clip(req.Name))))
 	expires, err := timeOf("expires", req.Expires, 1000)
 	if err != nil {
 		return err
@@ -224,6 +233,9 @@ func (a *api) revokeKey(ctx context.Context, x *exchange) error {
 	name, err := url.PathUnescape(chi.URLParam(x.r, "key"))
 	if err != nil {
 		return &problem{status: http.StatusBadRequest, field: "key", message: "the path has a broken % escape"}
+	}
+	if strings.HasPrefix(name, auth.KeyPrefix) {
+		return &problem{status: http.StatusBadRequest, field: "key", message: "is a key itself; give its name, which GET /v1/keys lists"}
 	}
 	if !auth.ValidKeyName(name) {
 		return trustError(ErrNoKey)

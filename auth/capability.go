@@ -26,6 +26,11 @@ const (
 // Actions lists every action.
 func Actions() []Action { return []Action{Subscribe, Publish, History, Presence, Manage} }
 
+// actionNames is every action, for a person.
+func actionNames() string {
+	return fmt.Sprintf("%s, %s, %s, %s and %s", Subscribe, Publish, History, Presence, Manage)
+}
+
 // Bounds of capabilities and subjects.
 const (
 	MaxPatterns     = 128 // per set of capabilities
@@ -108,12 +113,12 @@ func newCapabilities(byPattern map[string][]Action, strict bool) (Capabilities, 
 			bit := actionBit(a)
 			if bit == 0 && strict {
 				unknown = true
-				errs = append(errs, fmt.Errorf("%q: unknown action %q; the actions are %q", pattern, clip(string(a)), Actions()))
+				errs = append(errs, fmt.Errorf("%q: unknown action %q; the actions are %s", pattern, clip(string(a)), actionNames()))
 			}
 			r.actions |= bit
 		}
 		if r.actions == 0 && strict && !unknown {
-			errs = append(errs, fmt.Errorf("%q: no actions; the actions are %q", pattern, Actions()))
+			errs = append(errs, fmt.Errorf("%q: no actions; the actions are %s", pattern, actionNames()))
 		}
 		set.add(r)
 	}

@@ -125,7 +125,10 @@ func (c HMACConfig) problems() []error {
 // Validate reports every problem.
 func (c KeyConfig) Validate() error {
 	var errs []error
-	if !ValidKeyName(c.Name) {
+	switch {
+	case strings.HasPrefix(c.Name, KeyPrefix):
+		errs = append(errs, errors.New("name: must not begin with "+KeyPrefix+": it looks like the key itself, which must not be shown"))
+	case !ValidKeyName(c.Name):
 		errs = append(errs, fmt.Errorf("name: %q must have 1 to 64 of A-Z, a-z, 0-9, _ and -", clip(c.Name)))
 	}
 	// The bad value is not repeated: it may be the key itself, put there by mistake.
@@ -169,9 +172,10 @@ func validateKeys(keys []KeyConfig) error {
 	return errors.Join(errs...)
 }
 
-// ValidKeyName reports whether s may be the name of an API key.
+// ValidKeyName reports whether s may be the name of an API key. A key itself may not: names
+// are shown and logged.
 func ValidKeyName(s string) bool {
-	ok := s != "" && len(s) <= 64
+	ok := s != "" && len(s) <= 64 && !strings.HasPrefix(s, KeyPrefix)
 	for i := range len(s) {
 		b := s[i]
 		ok = ok && (b >= 'a' && b <= 'z' || b >= 'A' && b <= 'Z' || b >= '0' && b <= '9' || b == '_' || b == '-')

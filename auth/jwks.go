@@ -163,7 +163,11 @@ func (r *remoteKeys) refresh(ctx context.Context) (ok bool) {
 	issuer := slog.String("issuer", r.name)
 	switch {
 	case changed:
-		r.log.Info("keys fetched", issuer, slog.Int("keys", len(set.keys)), slog.Int("left_out", len(set.left)), slog.Any("why", errors.Join(set.left...)))
+		attrs := []any{issuer, slog.Int("keys", len(set.keys)), slog.Int("left_out", len(set.left))}
+		if len(set.left) > 0 {
+			attrs = append(attrs, slog.Any("why", errors.Join(set.left...)))
+		}
+		r.log.Info("keys fetched", attrs...)
 	case err == nil && recovered:
 		r.log.Info("keys can be fetched again", issuer)
 	case lost && some:
@@ -182,6 +186,9 @@ func (r *remoteKeys) fetch(ctx context.Context) (*keySet, error) {
 	req.Header.Set("Accept", acceptedContent)
 	req.Header.Set("User-Agent", fetchUserAgent)
 	resp, err := r.client.Do(req)
+	if e, ok := errors.AsType[*url.Error](err); ok {
+		return nil, fmt.Errorf("%s: %w", req.URL.Host, e.Err) // without the query, which may hold a secret
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -203,8 +210,11 @@ func (r *remoteKeys) fetch(ctx context.Context) (*keySet, error) {
 }
 
 // find is part of keySource. Whoever names a key that is not known waits for a fetch, one
-// for all, unless there was one just now: nobody can have the node ask more often.
+// for all, unless there was one just now: nobody can have the node ask more often. As the key
+// may have been published since, only a fetch that has begun later says that it does not exist;
+// until then it may be tried again.
 func (r *remoteKeys) find(ctx context.Context, id, algorithm string) ([]crypto.PublicKey, error) {
+	came := time.Now()
 	found, round := r.look(id, algorithm)
 	if len(found) > 0 {
 		return found, nil
@@ -221,7 +231,7 @@ func (r *remoteKeys) find(ctx context.Context, id, algorithm string) ([]crypto.P
 			return found, nil
 		}
 	}
-	if r.current() {
+	if r.asOf(came) {
 		return nil, errNoKey
 	}
 	return nil, ErrUnavailable
@@ -250,10 +260,10 @@ func (r *remoteKeys) look(id, algorithm string) (found []crypto.PublicKey, round
 	return nil, r.round
 }
 
-// current reports whether the set is as of the last fetch: a key that is not in it does
-// not exist.
-func (r *remoteKeys) current() bool {
+// asOf reports whether the set was fetched at a time or later: a key that is not in it did
+// not exist then.
+func (r *remoteKeys) asOf(at time.Time) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.set != nil && !r.failed && time.Since(r.begun) < 2*fetchInterval
+	return r.set != nil && !r.failed && !r.fetched.Before(at)
 }

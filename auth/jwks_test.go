@@ -58,9 +58,9 @@ func TestKeySetIsFetched(t *testing.T) {
 	if _, err := v.Authenticate(t.Context(), token); err != nil { // waits for the first fetch
 		t.Fatal(err)
 	}
-	for range 100 { // nobody can have the node ask more often
+	for range 100 { // nobody can have the node ask more often, and so it is not known yet
 		bad := signed(t, "ES256", `{"alg":"ES256","kid":"k2"}`, payload(""), stranger.private)
-		if _, err := v.Authenticate(t.Context(), bad); !errors.Is(err, auth.ErrInvalid) {
+		if _, err := v.Authenticate(t.Context(), bad); !errors.Is(err, auth.ErrUnavailable) {
 			t.Fatal(err)
 		}
 	}

@@ -9,8 +9,8 @@ import (
 	"encoding/hex"
 )
 
-// keyPrefix marks our API keys for people and secret scanners.
-const keyPrefix = "rvk_"
+// KeyPrefix marks our API keys for people and secret scanners. No name of one begins so.
+const KeyPrefix = "rvk_"
 
 // Keys verifies static API keys of publishers, of which it knows only the hash.
 // The hash is plain SHA-256, so keys must be random, as NewKey makes them.
@@ -68,7 +68,7 @@ func (k *Keys) Authenticate(_ context.Context, token string) (Claims, error) {
 func NewKey() Secret {
 	var b [32]byte
 	_, _ = rand.Read(b[:]) // never fails, by its contract
-	return NewSecret(keyPrefix + base64.RawURLEncoding.EncodeToString(b[:]))
+	return NewSecret(KeyPrefix + base64.RawURLEncoding.EncodeToString(b[:]))
 }
 
 // HashKey is the hash of an API key as KeyConfig takes it.

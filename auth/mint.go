@@ -45,6 +45,9 @@ func (s Signer) Mint(c Claims) (string, error) {
 	if method == nil || method == jwt.SigningMethodNone {
 		return "", fmt.Errorf("auth: mint: %q is not an algorithm; use for example HS256, RS256, ES256 or EdDSA", s.Algorithm)
 	}
+	if err := fits(s.Algorithm, s.Key); err != nil {
+		return "", fmt.Errorf("auth: mint: the key is not one for %s: %w", s.Algorithm, err)
+	}
 	m, err := s.payload(&c)
 	if err != nil {
 		return "", fmt.Errorf("auth: mint: %w", err)
@@ -61,6 +64,40 @@ func (s Signer) Mint(c Claims) (string, error) {
 		return "", fmt.Errorf("auth: mint: the token has %d bytes, at most %d are accepted; use fewer patterns", len(token), MaxTokenBytes)
 	}
 	return token, nil
+}
+
+// fits reports whether key is of the kind that an algorithm signs with, and one that a
+// node takes the public key of.
+func fits(algorithm string, key any) error {
+	kind := family(algorithm)
+	switch k := key.(type) {
+	case []byte:
+		if leastSecret(algorithm) == 0 {
+			return fmt.Errorf("a shared secret signs with HS256, HS384 or HS512, not %s", algorithm)
+		}
+	case *rsa.PrivateKey:
+		switch bits := k.N.BitLen(); {
+		case kind != "RS" && kind != "PS":
+			return fmt.Errorf("an RSA key signs with RS256, RS384, RS512, PS256, PS384 or PS512, not %s", algorithm)
+		case bits < minRSABits || bits > maxRSABits:
+			return fmt.Errorf("it has %d bits, and nodes take %d to %d; make one with: openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:%d",
+				bits, minRSABits, maxRSABits, minRSABits)
+		}
+	case *ecdsa.PrivateKey:
+		switch only := AlgorithmOf(k); {
+		case only == "":
+			return fmt.Errorf("it is of %s, and nodes take P-256, P-384 and P-521", k.Curve.Params().Name)
+		case only != algorithm:
+			return fmt.Errorf("an EC %s key signs with %s, not %s", k.Curve.Params().Name, only, algorithm)
+		}
+	case ed25519.PrivateKey:
+		if algorithm != AlgorithmOf(k) {
+			return fmt.Errorf("an Ed25519 key signs with EdDSA, not %s", algorithm)
+		}
+	default:
+		return fmt.Errorf("a %T is no key that signs", key)
+	}
+	return nil
 }
 
 func (s Signer) payload(c *Claims) (jwt.MapClaims, error) {
@@ -131,7 +168,10 @@ func (c *Claims) mintSubscription(m jwt.MapClaims) error {
 
 // ParsePrivateKey reads a private key as PEM, for Signer.Key.
 func ParsePrivateKey(text []byte) (crypto.PrivateKey, error) {
-	block, _ := pem.Decode(text)
+	block, rest := pem.Decode(text)
+	for block != nil && block.Type == "EC PARAMETERS" { // openssl ecparam writes them before the key
+		block, rest = pem.Decode(rest)
+	}
 	if block == nil {
 		return nil, errors.New("auth: not a private key; it must be PEM, which begins with -----BEGIN PRIVATE KEY-----")
 	}

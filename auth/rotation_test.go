@@ -39,19 +39,21 @@ func (h *keyHost) RoundTrip(*http.Request) (*http.Response, error) {
 }
 
 // TestRotationAndOutage: a new key is found when a token names it, the old one holds as
-// long as it is published, and the last good set for a day.
+// long as it is published, and the last good set for a day. That a key does not exist is said
+// only by a set that is newer than the token: who comes with the first tokens of a new key,
+// when a stranger has just had the set fetched, comes again.
 func TestRotationAndOutage(t *testing.T) {
-	before, after := newEC(elliptic.P256()), newEC(elliptic.P256())
+	pairs := map[string]pair{"old": newEC(elliptic.P256()), "new": newEC(elliptic.P256()), "stray": newEC(elliptic.P256())}
 	set := func(ids ...string) []byte {
 		var keys []jose.JSONWebKey
 		for _, id := range ids {
-			keys = append(keys, jose.JSONWebKey{Key: map[string]pair{"old": before, "new": after}[id].private.Public(), KeyID: id})
+			keys = append(keys, jose.JSONWebKey{Key: pairs[id].private.Public(), KeyID: id})
 		}
 		return jwks(t, keys...)
 	}
 	token := func(id string) string {
 		p := fmt.Sprintf(`{"iss":"https://idp.example","aud":"rivulet","exp":%d}`, time.Now().Add(time.Hour).Unix())
-		return signed(t, "ES256", `{"alg":"ES256","kid":"`+id+`"}`, p, map[string]pair{"old": before, "new": after}[id].private)
+		return signed(t, "ES256", `{"alg":"ES256","kid":"`+id+`"}`, p, pairs[id].private)
 	}
 	first, overlap, last := set("old"), set("old", "new"), set("new")
 	synctest.Test(t, func(t *testing.T) {
@@ -79,9 +81,15 @@ func TestRotationAndOutage(t *testing.T) {
 		pass(11 * time.Second)
 		want("before it is published", "new", auth.ErrInvalid)
 		host.say(overlap)
+		pass(time.Second)
+		want("just published", "new", auth.ErrUnavailable)
 		pass(11 * time.Second)
 		want("published", "new", nil)
 		want("overlap", "old", nil)
+		pass(time.Second)
+		want("a stranger's, just now", "stray", auth.ErrUnavailable)
+		pass(11 * time.Second)
+		want("a stranger's", "stray", auth.ErrInvalid)
 		host.say(last)
 		pass(6 * time.Minute)
 		want("withdrawn", "old", auth.ErrInvalid)

@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -52,8 +53,11 @@ func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
 // MarshalText redacts in JSON, YAML and every other encoding that asks for text.
 func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
-// UnmarshalText takes the text as the secret.
+// UnmarshalText takes the text as the secret, but for what String writes in its place.
 func (s *Secret) UnmarshalText(text []byte) error {
+	if string(text) == redacted {
+		return errors.New("is " + redacted + ", which is printed in place of a secret; write the secret itself, or leave the key out and set it elsewhere")
+	}
 	*s = NewSecret(string(text))
 	return nil
 }

@@ -257,6 +257,13 @@ func (s *Store) Keys() []StoredKey {
 	return list
 }
 
+// HasKey reports whether there is a key of the name.
+func (s *Store) HasKey(name string) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.keys[name] != nil
+}
+
 // Revocations are those in force, that of everybody first, then by user and token ID.
 func (s *Store) Revocations() []Revocation {
 	now := time.Now()

@@ -24,6 +24,7 @@ type StoredKey struct {
 	Expires      time.Time // zero: never
 	Created      time.Time
 	By           string // who made it
+	Dev          bool   // made while everybody could, so that it counts nowhere else
 	// LastUsed is when a node has last seen it, to the minute; zero: not since the node
 	// was started. It is not stored.
 	LastUsed time.Time
@@ -87,11 +88,12 @@ type keyValue struct {
 	Expires      int64               `json:"x,omitempty"` // Unix milliseconds, as the following
 	Created      int64               `json:"t"`
 	By           string              `json:"y,omitempty"`
+	Dev          bool                `json:"d,omitempty"`
 }
 
 // Encode is the key as the log keeps it, under KindKey and its name.
 func (k StoredKey) Encode() ([]byte, error) {
-	v := keyValue{ID: k.ID, SHA256: k.SHA256, Capabilities: k.Capabilities, Publishes: k.Publishes, Created: k.Created.UnixMilli(), By: k.By}
+	v := keyValue{ID: k.ID, SHA256: k.SHA256, Capabilities: k.Capabilities, Publishes: k.Publishes, Created: k.Created.UnixMilli(), By: k.By, Dev: k.Dev}
 	if !k.Expires.IsZero() {
 		v.Expires = k.Expires.UnixMilli()
 	}
@@ -106,7 +108,7 @@ func DecodeStoredKey(name string, value []byte) (StoredKey, error) {
 	}
 	k := StoredKey{
 		ID: v.ID, Name: name, SHA256: v.SHA256, Capabilities: v.Capabilities, Publishes: v.Publishes,
-		Created: time.UnixMilli(v.Created), By: v.By,
+		Created: time.UnixMilli(v.Created), By: v.By, Dev: v.Dev,
 	}
 	if v.Expires != 0 {
 		k.Expires = time.UnixMilli(v.Expires)

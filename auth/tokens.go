@@ -181,7 +181,12 @@ func translate(err error) error {
 	case errors.Is(err, jwt.ErrTokenSignatureInvalid), errors.Is(err, jwt.ErrTokenUnverifiable):
 		return errAlgorithm
 	case errors.Is(err, jwt.ErrTokenRequiredClaimMissing):
-		return invalid("exp, or a required iss or aud, is missing")
+		for _, claim := range []string{"exp", "iss", "aud"} {
+			if strings.Contains(err.Error(), claim+" claim is required") {
+				return invalid("%s is missing", claim)
+			}
+		}
+		return invalid("a claim is missing")
 	case errors.Is(err, jwt.ErrTokenInvalidIssuer):
 		return errIssuer
 	case errors.Is(err, jwt.ErrTokenInvalidAudience):

@@ -47,7 +47,8 @@ func defaultBackoff() []time.Duration {
 	return []time.Duration{time.Second, 5 * time.Second, 30 * time.Second}
 }
 
-func (c GroupConfig) withDefaults() GroupConfig {
+// WithDefaults fills in what is not set.
+func (c GroupConfig) WithDefaults() GroupConfig {
 	def := func(v *time.Duration, d time.Duration) {
 		if *v == 0 {
 			*v = d
@@ -72,7 +73,7 @@ func (c GroupConfig) withDefaults() GroupConfig {
 
 // Problems are all values out of bounds, each naming its key, with defaults filled in.
 func (c GroupConfig) Problems() []error {
-	c = c.withDefaults()
+	c = c.WithDefaults()
 	var errs []error
 	check := func(ok bool, field string, value any, right string) {
 		if !ok {
@@ -97,4 +98,4 @@ func (c GroupConfig) wait(attempt int) time.Duration {
 	return c.Backoff[min(attempt, len(c.Backoff))-1]
 }
 
-func (c Config) groupConfig(namespace string) GroupConfig { return c.Groups[namespace].withDefaults() }
+func (c Config) groupConfig(namespace string) GroupConfig { return c.Groups[namespace].WithDefaults() }

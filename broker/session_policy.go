@@ -62,8 +62,8 @@ const (
 	remoteSessionBytes = 256 << 20
 )
 
-// withDefaults fills in what is not set.
-func (p SessionPolicy) withDefaults(embedded bool) SessionPolicy {
+// WithDefaults fills in what is not set; embedded is whether the log is.
+func (p SessionPolicy) WithDefaults(embedded bool) SessionPolicy {
 	if p.Store == "" {
 		p.Store = SessionsInKV
 		if embedded {
@@ -88,7 +88,7 @@ func (p SessionPolicy) withDefaults(embedded bool) SessionPolicy {
 
 // Validate lists what is wrong, each with the key, its value and what is right.
 func (p SessionPolicy) Validate() (errs []error) {
-	p = p.withDefaults(true)
+	p = p.WithDefaults(true)
 	check := func(ok bool, key string, value any, right string) {
 		if !ok {
 			errs = append(errs, fmt.Errorf("%s: %v must be %s", key, value, right))
@@ -108,14 +108,14 @@ func (s *Sessions) policy(namespace string) SessionPolicy {
 	if !ok {
 		p = s.b.cfg.Sessions.Default
 	}
-	return p.withDefaults(s.b.srv != nil)
+	return p.WithDefaults(s.b.srv != nil)
 }
 
 // shortest is the least time to live of any session.
 func (c SessionsConfig) shortest() time.Duration {
-	least := min(c.Default.withDefaults(true).TTL, emptySessionTTL)
+	least := min(c.Default.WithDefaults(true).TTL, emptySessionTTL)
 	for _, p := range c.Namespaces {
-		least = min(least, p.withDefaults(true).TTL)
+		least = min(least, p.WithDefaults(true).TTL)
 	}
 	return least
 }

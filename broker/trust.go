@@ -57,6 +57,7 @@ type Trust struct {
 	created  time.Time
 	dials    uint64
 	verified time.Time // zero: the bucket may be another
+	anew     bool      // everything must be read, which has not succeeded yet
 	failing  bool
 	read     time.Time // when a look succeeded last
 
@@ -166,6 +167,12 @@ func (t *Trust) look(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if whole {
+		// All there is takes the place of what is known, so that it must be all.
+		if list, next, err = t.complete(ctx, list, next); err != nil {
+			return err
+		}
+	}
 	t.apply(list, next, whole)
 	if t.told.Load() >= t.next {
 		list, next, err = t.lead(ctx, t.next)
@@ -189,6 +196,7 @@ func (t *Trust) apply(list []fanout.TrustEntry, next uint64, whole bool) {
 		t.listener.Trusted(list, whole)
 	}
 	t.next = next
+	t.anew = t.anew && !whole
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.applied != next-1 {
@@ -205,20 +213,19 @@ func (t *Trust) apply(list []fanout.TrustEntry, next uint64, whole bool) {
 func (t *Trust) verify(ctx context.Context) (whole bool, err error) {
 	dials := t.b.ctl.dials.Load()
 	if dials == t.dials && time.Since(t.verified) < trustVerify {
-		return false, nil
+		return t.anew, nil
 	}
 	info, err := t.info(ctx)
 	if err != nil {
 		return false, err
 	}
-	whole = t.read.IsZero() || !info.Created.Equal(t.created) || info.State.Last+1 < t.next ||
-		time.Since(t.read) > trustGone-time.Hour
-	t.created, t.dials, t.verified = info.Created, dials, time.Now()
-	if whole {
+	if t.read.IsZero() || !info.Created.Equal(t.created) || info.State.Last+1 < t.next || time.Since(t.read) > trustGone-time.Hour {
+		t.anew = true
 		t.told.Store(0) // of another bucket, perhaps
 	}
+	t.created, t.dials, t.verified = info.Created, dials, time.Now()
 	t.learn(info.State.Last)
-	return whole, nil
+	return t.anew, nil
 }
 
 // info is of the bucket's leader.
@@ -231,6 +238,23 @@ func (t *Trust) info(ctx context.Context) (*streamInfo, error) {
 		return nil, unavailable("look at "+migrations.TrustStream, info.Error)
 	}
 	return info, nil
+}
+
+// complete appends what the replica that was asked does not have of what there is.
+func (t *Trust) complete(ctx context.Context, list []fanout.TrustEntry, next uint64) ([]fanout.TrustEntry, uint64, error) {
+	for t.told.Load() >= next {
+		more, then, err := t.lead(ctx, next)
+		if err != nil {
+			return nil, next, err
+		}
+		if then == next && t.told.Load() >= next { // a leader that is new may not be as far yet
+			if err := pause(ctx, trustBehind); err != nil {
+				return nil, next, unavailable("read "+migrations.TrustStream, err)
+			}
+		}
+		list, next = append(list, more...), then
+	}
+	return list, next, nil
 }
 
 // lead reads from the leader, from a sequence on, what a replica does not have: a node asks

@@ -13,7 +13,7 @@ import (
 
 func newCheck(s Streams) *cobra.Command {
 	var node nodeFlags
-	var show bool
+	var show, strict bool
 	cmd := &cobra.Command{
 		Use:   "check",
 		Short: "Check a configuration and say what it means and what is insecure about it",
@@ -37,21 +37,25 @@ nothing. Give it what serve is given.`,
 			if show {
 				return printConfig(s.Out, cfg)
 			}
-			describeConfig(s.Out, cfg, a)
+			if n := describeConfig(s.Out, cfg, a); strict && n > 0 {
+				return fmt.Errorf("--strict: there %s", map[bool]string{true: "is 1 warning", false: fmt.Sprintf("are %d warnings", n)}[n == 1])
+			}
 			return nil
 		},
 	}
 	node.add(cmd)
 	cmd.Flags().BoolVar(&show, "print", false, "write the configuration in effect instead, as YAML, without secrets")
+	cmd.Flags().BoolVar(&strict, "strict", false, "fail where there is a warning")
 	return cmd
 }
 
-func describeConfig(w io.Writer, cfg Config, a auth.Config) {
+// describeConfig returns how many warnings it has written.
+func describeConfig(w io.Writer, cfg Config, a auth.Config) int {
 	fmt.Fprintln(w, "The configuration is valid.")
 	fmt.Fprintf(w, "  listens on   %s\n", listenSummary(cfg))
 	fmt.Fprintf(w, "  operated on  %s\n", adminSummary(cfg))
 	fmt.Fprintf(w, "  log          %s\n", logSummary(cfg.Broker))
-	fmt.Fprintf(w, "  lets in      %s\n", authSummary(a)+certificateSummary(cfg))
+	fmt.Fprintf(w, "  lets in      %s\n", authSummary(a)+certificateSummary(cfg)+hookSummary(cfg))
 	fmt.Fprintf(w, "  namespaces   %s\n", namespaceSummary(cfg))
 	warnings := append(insecurities(cfg), tokenWarnings(cfg.Auth, a)...)
 	for _, warning := range warnings {
@@ -60,6 +64,7 @@ func describeConfig(w io.Writer, cfg Config, a auth.Config) {
 	if len(warnings) == 0 {
 		fmt.Fprintln(w, "No warnings.")
 	}
+	return len(warnings)
 }
 
 func logSummary(b BrokerConfig) string {
@@ -85,7 +90,7 @@ func authSummary(a auth.Config) string {
 		kinds = append(kinds, fmt.Sprintf("tokens of %s (%s)", t.Name, strings.Join(t.Algorithms, ", ")))
 	}
 	if n := len(a.Keys); n > 0 {
-		kinds = append(kinds, fmt.Sprintf("%d API keys", n))
+		kinds = append(kinds, plural(n, "API key"))
 	}
 	return strings.Join(kinds, " and ")
 }

@@ -55,11 +55,12 @@ func TestCheckReportsAllOfAuth(t *testing.T) {
 		hmac string
 		want []string
 	}{
-		"no secret":           {"", nil},
-		"a short secret":      {"secret: abc, ", []string{"auth.hmac.secret: has 3 bytes, any algorithm needs at least 32"}},
-		"two secrets":         {"secret: abc, secret_file: none, ", []string{"auth.hmac.secret: has 3 bytes", "auth.hmac.secret_file: auth.hmac.secret is set too"}},
-		"a secret not there":  {"secret_file: none, ", []string{"auth.hmac.secret_file: open none"}},
-		"a short secret file": {"secret_file: " + writeFile(t, "short", "abc") + ", ", []string{"auth.hmac.secret: has 3 bytes"}},
+		"no secret":            {"", nil},
+		"a short secret":       {"secret: abc, ", []string{"auth.hmac.secret: has 3 bytes, any algorithm needs at least 32"}},
+		"two secrets":          {"secret: abc, secret_file: none, ", []string{"auth.hmac.secret: has 3 bytes", "auth.hmac.secret_file: auth.hmac.secret is set too"}},
+		"a secret not there":   {"secret_file: none, ", []string{"auth.hmac.secret_file: open none"}},
+		"a short secret file":  {"secret_file: " + writeFile(t, "short", "abc") + ", ", []string{"auth.hmac.secret_file: ", "short has 3 bytes"}},
+		"an empty secret file": {"secret_file: " + writeFile(t, "empty", "\n") + ", ", []string{"auth.hmac.secret_file: ", "empty is empty"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			file := writeFile(t, "rivulet.yaml", "auth: {hmac: {"+tc.hmac+rest)

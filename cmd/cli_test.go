@@ -243,6 +243,11 @@ func TestUsageErrors(t *testing.T) {
 		want string
 	}{
 		{"unknown command", []string{"publis"}, `there is no command "publis"`},
+		{"misspelt command", []string{"subscibe", "chat:a"}, `there is no command "subscibe"; did you mean subscribe?; see: rivulet --help`},
+		{"misspelt command with its flag", []string{"serv", "--dev"}, `there is no command "serv"; did you mean serve?`},
+		{"misspelt command of keys", []string{"key", "delete", "ci"}, `there is no command "delete"; the commands here are create, list, revoke; see: rivulet key --help`},
+		{"misspelt command of keys with a flag", []string{"key", "creat", "--name", "ci"}, `there is no command "creat"; did you mean create?`},
+		{"name of a key", []string{"key", "create", "ci", "--allow", "a=publish"}, "--name ci"},
 		{"unknown flag", []string{"serve", "--foo"}, "unknown flag: --foo; see: rivulet serve --help"},
 		{"no channel", []string{"publish"}, "publish takes a channel and at most one JSON value"},
 		{"unquoted JSON", []string{"publish", "a", "{x:", "1}"}, "quote it for the shell"},

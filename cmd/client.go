@@ -1,6 +1,7 @@
 package cmd
 
 import (
+	"crypto/tls"
 	"fmt"
 	"net/url"
 	"os"
@@ -14,6 +15,11 @@ type clientFlags struct {
 	url       string
 	token     string
 	tokenFile string
+	ca        string
+	cert      string
+	certKey   string
+
+	tls *tls.Config // of the files, after resolve; nil is Go's default
 }
 
 const defaultURL = "http://127.0.0.1:8080"
@@ -25,6 +31,9 @@ func (f *clientFlags) add(cmd *cobra.Command) {
 	fs.StringVar(&f.url, "url", "", "`address` of the node (env RIVULET_URL; default "+defaultURL+")")
 	fs.StringVar(&f.token, "token", "", "`token` or API key (env RIVULET_TOKEN)")
 	fs.StringVar(&f.tokenFile, "token-file", "", "`file` with the token, which other users' ps cannot see")
+	fs.StringVar(&f.ca, "ca", "", "`file` with the authorities that the node's certificate may be of, in PEM (env RIVULET_CA; default the system's)")
+	fs.StringVar(&f.cert, "cert", "", "`file` with a client certificate to be known by, in PEM (env RIVULET_CERT)")
+	fs.StringVar(&f.certKey, "cert-key", "", "`file` with the private key of --cert (env RIVULET_CERT_KEY)")
 }
 
 // resolve fills in what the environment and the file say.
@@ -51,5 +60,12 @@ func (f *clientFlags) resolve(environ []string) error {
 	if f.token == "" {
 		f.token = lookup(environ, envPrefix+"TOKEN")
 	}
-	return nil
+	for name, file := range map[string]*string{"CA": &f.ca, "CERT": &f.cert, "CERT_KEY": &f.certKey} {
+		if *file == "" {
+			*file = lookup(environ, envPrefix+name)
+		}
+	}
+	var err error
+	f.tls, err = f.loadTLS()
+	return err
 }

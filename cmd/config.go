@@ -356,10 +356,10 @@ func (c Config) authProblems() []error {
 	var errs []error
 	h := c.Auth.HMAC
 	if !h.Secret.IsZero() && h.SecretFile != "" {
-		errs = append(errs, errors.New("auth.hmac.secret_file: auth.hmac.secret is set too; keep one"))
+		errs = append(errs, fmt.Errorf("auth.hmac.secret_file: auth.hmac.secret is set too%s; keep one", c.by("auth.hmac.secret")))
 	}
 	if !h.PreviousSecret.IsZero() && h.PreviousSecretFile != "" {
-		errs = append(errs, errors.New("auth.hmac.previous_secret_file: auth.hmac.previous_secret is set too; keep one"))
+		errs = append(errs, fmt.Errorf("auth.hmac.previous_secret_file: auth.hmac.previous_secret is set too%s; keep one", c.by("auth.hmac.previous_secret")))
 	}
 	if c.Auth.MaxTokenLifetime <= 0 {
 		errs = append(errs, fmt.Errorf("auth.max_token_lifetime: %v must be above 0", c.Auth.MaxTokenLifetime))

@@ -1,7 +1,6 @@
 package cmd
 
 import (
-	"fmt"
 	"net"
 	"os"
 	"strings"
@@ -38,9 +37,19 @@ func adminSummary(cfg Config) string {
 
 func certificateSummary(cfg Config) string {
 	if n := len(cfg.Auth.Certificates); n > 0 {
-		return fmt.Sprintf(" and %d client certificates", n)
+		return " and " + plural(n, "client certificate")
 	}
 	return ""
+}
+
+func hookSummary(cfg Config) string {
+	switch ch := cfg.Auth.ConnectHook; {
+	case ch.Hook.URL == "":
+		return ""
+	case ch.InsteadOfToken:
+		return "; clients whom the connect hook lets in, whatever their token"
+	}
+	return "; of clients those whom the connect hook lets in"
 }
 
 // edgeInsecurities are those of how connections come in.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -48,6 +49,7 @@ func (n *Node) openDoors(ctx context.Context) (d doors, err error) {
 		return d, fmt.Errorf("prepare TLS: %w", err)
 	}
 	if t != nil {
+		n.handshakes = edge.NewHandshakes(n.log, n.reg)
 		hangups := make(chan os.Signal, 1) // several are one
 		signal.Notify(hangups, syscall.SIGHUP)
 		running.Go(func() {
@@ -75,6 +77,14 @@ func (n *Node) serveAPI(ctx context.Context, d doors, deps api.Deps) {
 	public, admin := api.NewApart(n.cfg.apiConfig(), deps, n.log, n.reg)
 	n.serve(ctx, "admin http", d.admin, d.adminTLS, n.surround(edge.WithProfiles(admin), d.adminTLS != nil, false))
 	n.serve(ctx, "http", d.public, d.publicTLS, n.surround(n.withPage(public), d.publicTLS != nil, true))
+}
+
+// complaints is where an http.Server complains.
+func (n *Node) complaints(encrypted bool) slog.Handler {
+	if encrypted {
+		return n.handshakes
+	}
+	return n.log.Handler()
 }
 
 // surround is handler with what concerns every request: who sends it, and what keeps

@@ -197,6 +197,9 @@ func TestAdminListener(t *testing.T) {
 			if got.status/100 == 3 {
 				got.status = http.StatusNotFound // to where it is not served either
 			}
+			if elsewhere := want == 404 && test.public != test.admins && !strings.HasPrefix(test.path, "/debug"); elsewhere != strings.Contains(got.body, "listen; ask there") {
+				t.Errorf("%s %s%s: %s", test.method, url, test.path, got.body)
+			}
 			if got.status != want {
 				t.Errorf("%s %s at %s: status %d, want %d", test.method, test.path, url, got.status, want)
 			}

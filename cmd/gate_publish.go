@@ -179,5 +179,5 @@ func questionOf(pubs []*fanout.Publication) hook.Question {
 		body.Messages = append(body.Messages, m)
 		keys[i] = hook.KeyOf(p.Publisher, p.Channel.String())
 	}
-	return hook.Question{Body: body, Keys: keys}
+	return hook.Question{Caller: callerOf(first.Publisher, first.Client), Body: body, Keys: keys}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"sync/atomic"
 
 	"github.com/rivulet-rt/rivulet/auth"
 	"github.com/rivulet-rt/rivulet/auth/hook"
@@ -99,6 +100,7 @@ type askedSubscribe struct {
 // Allow implements session.SubscribeGate.
 func (g subscribeGate) Allow(ctx context.Context, claims auth.Claims, client string, c fanout.Channel) error {
 	verdicts, err := g[c.Namespace()].Ask(ctx, hook.Question{
+		Caller: callerOf(claims.Publisher(), client),
 		Body: askedSubscribe{
 			ID: rand.Text(), Type: "subscribe", Channel: c.String(), Pattern: c.IsPattern(),
 			User: claims.Subject, Key: claims.Key, Client: client,
@@ -109,6 +111,14 @@ func (g subscribeGate) Allow(ctx context.Context, claims auth.Claims, client str
 		return err
 	}
 	return denial(verdicts[0])
+}
+
+// callerOf is whose question it is: who has no name is told apart by the connection.
+func callerOf(publisher, client string) string {
+	if publisher == (auth.Claims{}).Publisher() {
+		return "client:" + client
+	}
+	return publisher
 }
 
 // denial is the verdict's, nil if it allows.
@@ -127,6 +137,7 @@ type connectGate struct {
 	instead  bool
 	headers  []string
 	log      *slog.Logger
+	told     atomic.Int64 // Unix nanoseconds: when leftOut has last logged
 }
 
 // Headers implements session.ConnectGate.

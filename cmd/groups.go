@@ -24,7 +24,7 @@ far a group is, and remove one with its place in the channel. Of a group they pr
 		Example: `  rivulet groups list jobs:todo
   rivulet groups show jobs:todo crew
   rivulet groups delete jobs:todo crew`,
-		Args: arguments(0, 0, "list, show or delete"),
+		Args: commandsOnly,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(

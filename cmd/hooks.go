@@ -131,6 +131,9 @@ func (c Config) hookProblems() []error {
 			errs = append(errs, fmt.Errorf("%s.secret_file: secret is set too; keep one", h.key))
 		}
 		for _, err := range h.config(h.name, secret).Validate() {
+			if strings.HasPrefix(err.Error(), "retries:") {
+				err = fmt.Errorf("retries: is %d, must be 1 to 3, or -1 for none", h.Retries)
+			}
 			errs = append(errs, fmt.Errorf("%s.%w", h.key, err))
 		}
 	}
@@ -190,6 +193,9 @@ func (c Config) hookInsecurities() []string {
 		}
 	}
 	ch := c.Auth.ConnectHook
+	if ch.InsteadOfToken && len(ch.Grants) == 0 {
+		list = append(list, "auth.connect_hook.grants: are empty, so that nobody whom the hook lets in may do anything")
+	}
 	if ch.InsteadOfToken {
 		list = append(list, "auth.connect_hook.instead_of_token: the tokens of clients are checked by the hook alone")
 	}

@@ -66,7 +66,7 @@ func TestCheckNamesEachInsecurity(t *testing.T) {
 		{name: "a hook's secret to guess", rest: fmt.Sprintf(hooked, "publish", "https://hooks.example/", weak, "deny", false), warning: "namespaces.chat.hooks.publish.secret: "},
 		{
 			name: "a hook that judges alone", warning: "auth.connect_hook.instead_of_token: ",
-			auth: "hmac: {secret_file: " + own + ", issuer: app}, connect_hook: {instead_of_token: true, hook: {url: 'https://hooks.example/', secret_file: " + own + "}}",
+			auth: "hmac: {secret_file: " + own + ", issuer: app}, connect_hook: {instead_of_token: true, grants: {'a:>': [subscribe]}, hook: {url: 'https://hooks.example/', secret_file: " + own + "}}",
 		},
 		{
 			name: "a hook that grants all", warning: "auth.connect_hook.grants: allows manage",

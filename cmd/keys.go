@@ -47,7 +47,12 @@ func newKeyCreate(s Streams) *cobra.Command {
 not shown again: nodes keep its hash alone. The token needs the action manage on "*:>",
 and every action that the key is given, on the same channels.`,
 		Example: `  rivulet key create --name ci --allow 'builds:>=publish' --publishes 100 --expires 90d`,
-		Args:    arguments(0, 0, "no arguments"),
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 && name == "" {
+				return usagef("create takes the name as a flag: --name %s; see: %s --help", args[0], cmd.CommandPath())
+			}
+			return arguments(0, 0, "no arguments")(cmd, args)
+		},
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			caps, err := parseAllow(allow)
 			switch {
@@ -120,7 +125,7 @@ func printKeys(out io.Writer, keys []storedKey) error {
 			limit = fmt.Sprintf("%d/s", k.Publishes)
 		}
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", k.Name, allowed(k.Capabilities), limit,
-			moment(k.Created), orDash(k.CreatedBy), momentOrDash(k.Expires), momentOrDash(k.LastUsed))
+			moment(k.Created), orDash(k.CreatedBy), expiry(k.Expires, time.Now()), momentOrDash(k.LastUsed))
 	}
 	return table.Flush()
 }
@@ -153,6 +158,14 @@ func momentOrDash(millis int64) string {
 	return moment(millis)
 }
 
+// expiry is when a key ends, and that it has where it has: such a key is listed for a day.
+func expiry(millis int64, now time.Time) string {
+	if millis != 0 && millis <= now.UnixMilli() {
+		return moment(millis) + " (ended)"
+	}
+	return momentOrDash(millis)
+}
+
 func newKeyRevoke(s Streams) *cobra.Command {
 	var client clientFlags
 	cmd := &cobra.Command{
@@ -167,7 +180,11 @@ token needs the action manage on "*:>".`,
 			if err != nil {
 				return err
 			}
-			return n.ask(cmd.Context(), http.MethodDelete, "/v1/keys/"+url.PathEscape(args[0]), nil, nil, nil)
+			var done json.RawMessage
+			if err := n.ask(cmd.Context(), http.MethodDelete, "/v1/keys/"+url.PathEscape(args[0]), nil, nil, &done); err != nil {
+				return err
+			}
+			return printLine(s.Out, done)
 		},
 	}
 	client.add(cmd)
@@ -180,6 +197,7 @@ type revokeFlags struct {
 	user         string
 	tokenID      string
 	issuedBefore string
+	everybody    bool
 	expires      Duration
 	reason       string
 	undo         bool
@@ -199,10 +217,10 @@ type revocation struct {
 func newRevoke(s Streams) *cobra.Command {
 	var f revokeFlags
 	cmd := &cobra.Command{
-		Use:   "revoke (--user USER | --token-id ID | --issued-before TIME)",
+		Use:   "revoke (--user USER | --token-id ID | --issued-before TIME | --everybody)",
 		Short: "Revoke tokens before they expire, and close their connections",
 		Long: `Revokes one token, by its "jti"; those of a user that were issued until now, or before
---issued-before; or with --issued-before alone everybody's. Within a second all nodes
+--issued-before; or with --issued-before alone, or --everybody, everybody's. Within a second all nodes
 refuse them and close the connections that use them. It is remembered until the last of
 these tokens has expired. With --undo it is taken back.
 
@@ -210,8 +228,9 @@ API keys are not affected: see rivulet key revoke. The token needs the action ma
 "*:>"; one that was itself issued before the time is revoked with the others.`,
 		Example: `  rivulet revoke --user ann --reason 'laptop stolen'
   rivulet revoke --token-id 7f3a
-  rivulet revoke --issued-before now
-  rivulet revoke --undo --user ann`,
+  rivulet revoke --issued-before 2026-01-31T12:00:00Z
+  rivulet revoke --undo --user ann
+  rivulet revoke --undo --everybody`,
 		Args: arguments(0, 0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			body, err := f.revocation(time.Now())
@@ -222,12 +241,17 @@ API keys are not affected: see rivulet key revoke. The token needs the action ma
 			if err != nil {
 				return err
 			}
-			if f.undo {
-				return n.ask(cmd.Context(), http.MethodDelete, "/v1/revocations", f.query(), nil, nil)
-			}
 			var done json.RawMessage
-			if err := n.ask(cmd.Context(), http.MethodPost, "/v1/revocations", nil, body, &done); err != nil {
+			if f.undo {
+				err = n.ask(cmd.Context(), http.MethodDelete, "/v1/revocations", f.query(), nil, &done)
+			} else {
+				err = n.ask(cmd.Context(), http.MethodPost, "/v1/revocations", nil, body, &done)
+			}
+			if err != nil {
 				return err
+			}
+			if f.expires > 0 && f.expires < Duration(defaultTokenLifetime) && !f.undo {
+				fmt.Fprintf(s.Err, "mind that in %v these tokens are good again, as far as they have not expired by then; without --expires none is\n", f.expires)
 			}
 			return printLine(s.Out, done)
 		},
@@ -237,7 +261,8 @@ API keys are not affected: see rivulet key revoke. The token needs the action ma
 	fs.StringVar(&f.user, "user", "", "the `user` whose tokens are revoked: their subject")
 	fs.StringVar(&f.tokenID, "token-id", "", "the `id` of the one token: its \"jti\"")
 	fs.StringVar(&f.issuedBefore, "issued-before", "", "a `time`: now, how long ago like 1h, or like 2026-01-31T12:00:00Z")
-	fs.TextVar(&f.expires, "expires", f.expires, "`time` after which it is forgotten; 0s is when the tokens have expired")
+	fs.TextVar(&f.expires, "expires", f.expires, "`time` after which it is forgotten, and tokens that have not expired are good again; 0s is when all have")
+	fs.BoolVar(&f.everybody, "everybody", false, "the tokens of all users, issued until now or before --issued-before")
 	fs.StringVar(&f.reason, "reason", "", "why, for `people`, at most 256 bytes")
 	fs.BoolVar(&f.undo, "undo", false, "take back what was revoked of the user, the token or everybody")
 	return cmd
@@ -246,21 +271,23 @@ API keys are not affected: see rivulet key revoke. The token needs the action ma
 func (f *revokeFlags) revocation(now time.Time) (revocation, error) {
 	r := revocation{TokenID: f.tokenID, User: f.user, Reason: f.reason}
 	switch {
-	case f.tokenID != "" && (f.user != "" || f.issuedBefore != ""):
+	case f.tokenID != "" && (f.user != "" || f.issuedBefore != "" || f.everybody):
 		return r, usagef("--token-id: is for one token; give it alone")
-	case f.tokenID == "" && f.user == "" && f.issuedBefore == "":
-		return r, usagef("give --user, --token-id or --issued-before, to say which tokens are revoked")
+	case f.user != "" && f.everybody:
+		return r, usagef("--user and --everybody exclude each other")
+	case f.tokenID == "" && f.user == "" && f.issuedBefore == "" && !f.everybody:
+		return r, usagef("give --user, --token-id, --issued-before or --everybody, to say which tokens are meant")
 	case f.expires < 0:
 		return r, usagef("--expires %v: must be above 0", f.expires)
 	}
 	if f.expires > 0 {
 		r.Expires = now.Add(time.Duration(f.expires)).UnixMilli()
 	}
-	if f.issuedBefore == "" {
+	if f.issuedBefore == "" && !f.everybody {
 		return r, nil
 	}
 	before := now
-	if f.issuedBefore != "now" {
+	if f.issuedBefore != "now" && f.issuedBefore != "" {
 		var ago Duration
 		at, err := time.Parse(time.RFC3339, f.issuedBefore)
 		switch {

@@ -72,6 +72,9 @@ func (f *publishFlags) later(ctx context.Context, n *node, p *publishing, out io
 		if answered && refused.status < http.StatusInternalServerError {
 			return err
 		}
+		if _, lasting := errors.AsType[*trustError](err); lasting {
+			return err
+		}
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("%w; sent again with --key %s it is stored once", err, key)

@@ -43,7 +43,7 @@ func shortNames() map[string]string {
 }
 
 // notKeys are variables of ours that do not configure a node.
-func notKeys() []string { return []string{"CONFIG", "URL", "TOKEN"} }
+func notKeys() []string { return []string{"CONFIG", "URL", "TOKEN", "CA", "CERT", "CERT_KEY"} }
 
 // clusterVariable matches what Kubernetes puts into the environment of every
 // container beside a service called rivulet or rivulet-something.
@@ -90,6 +90,14 @@ func read(s Sources) (Config, error) {
 		problems = append(problems, cfg.readNATSURL())
 	}
 	return cfg, errors.Join(problems...)
+}
+
+// by says where a key was set, "" where that was the file.
+func (c Config) by(key string) string {
+	if source := c.sources[key]; source != "" {
+		return " (" + source + ")"
+	}
+	return ""
 }
 
 // readNATSURL reads the file of it, if it is in one.

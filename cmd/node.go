@@ -62,7 +62,9 @@ type Node struct {
 	undo  cleanups
 	addr  net.Addr
 	admin net.Addr
-	page  *demo.Site // nil without Dev
+	// handshakes are those of TLS that failed; nil without TLS.
+	handshakes *edge.Handshakes
+	page       *demo.Site // nil without Dev
 
 	started chan struct{} // closed when Start has ended
 	stopped chan struct{} // closed when the first Stop has ended
@@ -134,7 +136,11 @@ func (n *Node) Start(ctx context.Context) error {
 		defer cancel()
 		return errors.Join(err, n.undo.run(ctx, n.log))
 	}
-	n.log.Info("started", slog.String("address", n.addr.String()))
+	where := []any{slog.String("address", n.addr.String())}
+	if n.admin != nil {
+		where = append(where, slog.String("admin_address", n.admin.String()))
+	}
+	n.log.Info("started", where...)
 	return nil
 }
 
@@ -267,7 +273,7 @@ func (n *Node) serve(ctx context.Context, name string, listener net.Listener, co
 		ReadHeaderTimeout: readHeaderTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
-		ErrorLog:          slog.NewLogLogger(n.log.Handler(), slog.LevelDebug),
+		ErrorLog:          slog.NewLogLogger(n.complaints(config != nil), slog.LevelDebug),
 		BaseContext:       func(net.Listener) context.Context { return base },
 	}
 	run := server.Serve

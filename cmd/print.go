@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/rivulet-rt/rivulet/fanout"
 )
 
 // printConfig writes the configuration as it is in effect, as a file for --config could
@@ -20,13 +22,16 @@ func printConfig(w io.Writer, cfg Config) error {
 	}
 	cfg.Webhooks = slices.Clone(cfg.Webhooks)
 	for i := range cfg.Webhooks {
-		cfg.Webhooks[i].URL = redactURLs(cfg.Webhooks[i].URL)
+		cfg.Webhooks[i].URL = redactURL(cfg.Webhooks[i].URL)
 	}
-	cfg.Auth.ConnectHook.Hook.URL = redactURLs(cfg.Auth.ConnectHook.Hook.URL)
-	cfg.Namespaces = maps.Clone(cfg.Namespaces)
+	cfg.fillIn() // copies what is changed here
+	for i := range cfg.Auth.Tokens {
+		cfg.Auth.Tokens[i].JWKSURL = redactURL(cfg.Auth.Tokens[i].JWKSURL)
+	}
+	cfg.Auth.ConnectHook.Hook.URL = redactURL(cfg.Auth.ConnectHook.Hook.URL)
 	for name, n := range cfg.Namespaces {
-		n.Hooks.Subscribe.URL = redactURLs(n.Hooks.Subscribe.URL)
-		n.Hooks.Publish.URL = redactURLs(n.Hooks.Publish.URL)
+		n.Hooks.Subscribe.URL = redactURL(n.Hooks.Subscribe.URL)
+		n.Hooks.Publish.URL = redactURL(n.Hooks.Publish.URL)
 		cfg.Namespaces[name] = n
 	}
 	enc := yaml.NewEncoder(w)
@@ -37,26 +42,87 @@ func printConfig(w io.Writer, cfg Config) error {
 	return enc.Close()
 }
 
-// redactURLs takes out of addresses, separated by commas, who they are for: the user as
-// well, as a token may be in its place, and the query.
-func redactURLs(list string) string {
-	if list == "" {
-		return ""
+// fillIn writes out what a node does where nothing is configured, and the file has a zero.
+func (c *Config) fillIn() {
+	c.Server.Listen = c.ListenAddress()
+	c.Auth.ConnectHook.Hook = c.Auth.ConnectHook.Hook.filledIn()
+	c.Auth.Tokens = slices.Clone(c.Auth.Tokens)
+	for i := range c.Auth.Tokens {
+		setDefault(&c.Auth.Tokens[i].Leeway, DefaultConfig().Auth.HMAC.Leeway)
 	}
+	all := maps.Clone(c.Namespaces)
+	if len(all) == 0 && !c.Dev {
+		all = map[string]NamespaceConfig{fanout.DefaultNamespace: {}}
+	}
+	for name, n := range all {
+		all[name] = n.filledIn(name, *c)
+	}
+	c.Namespaces = all
+}
+
+// filledIn is the namespace as a node has it.
+func (n NamespaceConfig) filledIn(name string, c Config) NamespaceConfig {
+	setDefault(&n.Replicas, c.Broker.Replicas)
+	spec := n.spec(name).WithDefaults()
+	n.Partitions, n.MaxAge, n.MaxPerChannel = spec.Partitions, Duration(spec.MaxAge), spec.MaxPerChannel
+	n.MaxBytes, n.MaxMessageBytes, n.DuplicateWindow = Bytes(spec.MaxBytes), Bytes(spec.MaxMessageBytes), Duration(spec.DuplicateWindow)
+	g := n.groups().WithDefaults()
+	n.GroupAckWait, n.GroupMaxDeliver, n.GroupMaxInFlight = Duration(g.AckWait), g.MaxDeliver, g.MaxInFlight
+	n.GroupExpire, n.MaxGroups, n.GroupBackoff = Duration(g.Expire), g.Max, nil
+	for _, d := range g.Backoff {
+		n.GroupBackoff = append(n.GroupBackoff, Duration(d))
+	}
+	p := n.sessionPolicy().WithDefaults(c.Broker.NATSURL == "" && c.Broker.NATSURLFile == "")
+	n.SessionStore, n.SessionTTL, n.MaxSessions, n.MaxSessionChannels = string(p.Store), Duration(p.TTL), p.MaxSessions, p.MaxChannels
+	n.Presence = n.Presence || c.Dev
+	setDefault(&n.PublishRate, c.Limits.PublishesPerNamespace)
+	setDefault(&n.ChannelPublishRate, c.Limits.PublishesPerChannel)
+	n.Hooks.Subscribe, n.Hooks.Publish = n.Hooks.Subscribe.filledIn(), n.Hooks.Publish.filledIn()
+	return n
+}
+
+// filledIn is the hook with its defaults, also where there is none.
+func (h HookConfig) filledIn() HookConfig {
+	d := h.config("", nil)
+	if h.Retries != noRetries {
+		h.Retries = d.Retries
+	}
+	h.Timeout, h.Concurrency, h.WhenOpen, h.CacheTTL = Duration(d.Timeout), d.Concurrency, string(d.WhenOpen), Duration(d.CacheTTL)
+	h.Breaker = BreakerConfig{
+		Window: Duration(d.Breaker.Window), MinRequests: d.Breaker.MinRequests, FailureRatio: d.Breaker.FailureRatio,
+		OpenFor: Duration(d.Breaker.OpenFor), HalfOpen: d.Breaker.HalfOpen,
+	}
+	return h
+}
+
+func setDefault[T comparable](v *T, def T) {
+	var zero T
+	if *v == zero {
+		*v = def
+	}
+}
+
+// redactURLs is redactURL of each of several addresses, separated by commas.
+func redactURLs(list string) string {
 	urls := strings.Split(list, ",")
 	for i, s := range urls {
-		u, err := url.Parse(strings.TrimSpace(s))
-		if err != nil {
-			urls[i] = "[redacted]"
-			continue
-		}
-		if u.User != nil {
-			u.User = url.User("redacted")
-		}
-		if u.RawQuery != "" {
-			u.RawQuery = "redacted"
-		}
-		urls[i] = u.String()
+		urls[i] = redactURL(strings.TrimSpace(s))
 	}
 	return strings.Join(urls, ",")
+}
+
+// redactURL takes out of an address who it is for: the user as well, as a token may be in its
+// place, and the query.
+func redactURL(s string) string {
+	u, err := url.Parse(s)
+	if err != nil {
+		return "[redacted]"
+	}
+	if u.User != nil {
+		u.User = url.User("redacted")
+	}
+	if u.RawQuery != "" {
+		u.RawQuery = "redacted"
+	}
+	return u.String()
 }

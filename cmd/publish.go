@@ -137,7 +137,7 @@ func (f *publishFlags) publisher(s Streams, channel string) (*publishing, error)
 		}
 		p.headers[name] = value
 	}
-	p.http = &http.Client{Timeout: requestTimeout, Transport: &patience{next: http.DefaultTransport, err: s.Err, timeout: p.timeout}}
+	p.http = &http.Client{Timeout: requestTimeout, Transport: &patience{next: f.client.transport(), err: s.Err, timeout: p.timeout}}
 	var err error
 	if p.publisher, err = rivulet.NewPublisher(f.client.url, rivulet.PublisherOptions{Token: f.client.token, Client: p.http}); err != nil {
 		return nil, usagef("%w", err)
@@ -162,11 +162,16 @@ func (p *publishing) one(ctx context.Context, out io.Writer, text string) error 
 	if err != nil {
 		return usagef("%w", err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, p.timeout)
+	ctx, stop := stoppable(ctx)
+	defer stop(nil)
+	tried, cancel := context.WithTimeout(ctx, p.timeout)
 	defer cancel()
-	stored, err := p.publisher.Publish(ctx, p.channel, data, rivulet.PublishOptions{IdempotencyKey: p.key, Headers: p.headers})
-	if errors.Is(ctx.Err(), context.DeadlineExceeded) && err != nil {
-		return errors.New(strings.ReplaceAll(err.Error(), ctx.Err().Error(), fmt.Sprintf("no answer within %v", p.timeout)))
+	stored, err := p.publisher.Publish(tried, p.channel, data, rivulet.PublishOptions{IdempotencyKey: p.key, Headers: p.headers})
+	if lasting := stopped(ctx); lasting != nil {
+		return lasting
+	}
+	if errors.Is(tried.Err(), context.DeadlineExceeded) && err != nil {
+		return errors.New(strings.ReplaceAll(err.Error(), tried.Err().Error(), fmt.Sprintf("no answer within %v", p.timeout)))
 	}
 	if err != nil {
 		return err // it names the key with which it is safely sent again
@@ -239,10 +244,15 @@ func (p *publishing) publishLines(ctx context.Context, lines []line, sum *summar
 	}
 	// What is under way when the user interrupts may finish, so that the summary
 	// knows what became of it.
-	work, cancel := context.WithTimeout(context.WithoutCancel(ctx), p.timeout)
+	life, stop := stoppable(context.WithoutCancel(ctx))
+	defer stop(nil)
+	work, cancel := context.WithTimeout(life, p.timeout)
 	defer cancel()
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(interruptGrace, cancel) })()
 	outcomes, err := p.publisher.PublishBatch(work, batch)
+	if lasting := stopped(life); lasting != nil {
+		return lines[0].number, lasting
+	}
 	if err != nil {
 		return lines[0].number, err
 	}

@@ -171,3 +171,26 @@ namespaces: {chat: {max_age: 3d, max_bytes: 1GiB}, orders: {}}
 	}
 	reveals(t, "check --print", first.out)
 }
+
+// TestPrintedConfigurationIsInEffect: where nothing is configured, what the node does is
+// printed, and not the zero that stands for it.
+func TestPrintedConfigurationIsInEffect(t *testing.T) {
+	key := writeFile(t, "rivulet.yaml", "auth: {keys: [{name: a, sha256: '"+auth.HashKey(auth.NewKey())+"', capabilities: {'a:>': [publish]}}]}\n")
+	printed := run(t, "", nil, "check", "-c", key, "--print").check(t, 0).out
+	for _, want := range []string{
+		"listen: :8080", "default:", "partitions: ", "max_age: 1d", "max_per_channel: ", "session_store: consumer", "session_ttl: 1d", "group_ack_wait: 30s",
+	} {
+		if !strings.Contains(printed, want) {
+			t.Errorf("lacks %q:\n%s", want, printed)
+		}
+	}
+	for _, zero := range []string{"partitions: 0", "max_per_channel: 0", "max_bytes: 0", "max_message_bytes: 0", "replicas: 0", "max_groups: 0", "timeout: 0"} {
+		if strings.Contains(printed, zero) {
+			t.Errorf("has %q:\n%s", zero, printed)
+		}
+	}
+	again := run(t, "", nil, "check", "-c", writeFile(t, "again.yaml", printed), "--print").check(t, 0)
+	if again.out != printed {
+		t.Errorf("printed\n%s\nand of that\n%s", printed, again.out)
+	}
+}

@@ -42,7 +42,7 @@ func (f *clientFlags) node() *node {
 			base = to + rest
 		}
 	}
-	return &node{base: base, token: f.token, http: &http.Client{Timeout: requestTimeout}}
+	return &node{base: base, token: f.token, http: &http.Client{Timeout: requestTimeout, Transport: f.transport()}}
 }
 
 // refusedError is an answer that is not 2xx.
@@ -82,6 +82,9 @@ func (n *node) ask(ctx context.Context, method, path string, query url.Values, b
 	}
 	res, err := n.http.Do(req)
 	if err != nil {
+		if lasting := lastingTLS(err); lasting != nil {
+			err = lasting
+		}
 		return fmt.Errorf("the node cannot be reached: %w", err)
 	}
 	text, err := io.ReadAll(io.LimitReader(res.Body, mostAnswer))
@@ -96,12 +99,21 @@ func (n *node) ask(ctx context.Context, method, path string, query url.Values, b
 		return fmt.Errorf("the node answered %d with something else than JSON; is --url a rivulet node?", res.StatusCode)
 	}
 	if res.StatusCode >= http.StatusMultipleChoices {
-		return &refusedError{res.StatusCode, answer.Message}
+		return &refusedError{res.StatusCode, withField(answer.Message, answer.Data)}
 	}
 	if data == nil {
 		return nil
 	}
 	return json.Unmarshal(answer.Data, data)
+}
+
+// withField is what a node says of bad input, beginning with the field that it is about.
+func withField(message string, data json.RawMessage) string {
+	var at struct{ Field string }
+	if err := json.Unmarshal(data, &at); err != nil || at.Field == "" || strings.Contains(message, at.Field) {
+		return message
+	}
+	return at.Field + ": " + message
 }
 
 // messagesPath is the path of a channel's messages.

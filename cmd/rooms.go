@@ -23,13 +23,19 @@ var ErrNoAuth = errors.New(`auth: nothing is configured, so nobody could be let 
 - try it out, open to everybody on this machine:    rivulet serve --dev
 - set a secret that your tokens are signed with:    RIVULET_AUTH_HMAC_SECRET=$(openssl rand -hex 32)
 - name who issues your tokens under auth.tokens, or list API keys under auth.keys,
-  in the file given by --config`)
+  in the file given by --config (a hook under auth.connect_hook needs one of them, too)`)
+
+// errHookAlone: the hook is asked about connections, and not by the HTTP API.
+var errHookAlone = errors.New("auth: the connect hook lets clients in, and nothing those who publish or operate over the HTTP API; " +
+	"set auth.hmac.secret, or name issuers under auth.tokens or API keys under auth.keys, too")
 
 // devOrigins are the pages of this machine, as those of a front end's development server.
 // Under --dev all of the machine may do everything anyway; pages from elsewhere may not.
-var devOrigins = []string{
-	"http://localhost:*", "http://127.0.0.1:*", "http://[::1]:*",
-	"https://localhost:*", "https://127.0.0.1:*", "https://[::1]:*",
+func devOrigins() []string {
+	return []string{
+		"http://localhost:*", "http://127.0.0.1:*", "http://[::1]:*",
+		"https://localhost:*", "https://127.0.0.1:*", "https://[::1]:*",
+	}
 }
 
 // authConfig reads the files of secrets and keys. The error has every problem.
@@ -55,7 +61,8 @@ func (c Config) authConfig() (auth.Config, error) {
 	}
 	unread := h.readSecrets(&cfg.HMAC)
 	var unreadKeys error
-	cfg.Tokens, unreadKeys = c.Auth.issuers()
+	var unreadIssuers map[int]bool
+	cfg.Tokens, unreadIssuers, unreadKeys = c.Auth.issuers()
 	checked := cfg
 	if unread != nil && checked.HMAC.Secret.IsZero() {
 		// The rest is checked with one that is as good as any.
@@ -64,9 +71,13 @@ func (c Config) authConfig() (auth.Config, error) {
 	errs := append(parts(unread), parts(unreadKeys)...)
 	for _, err := range parts(checked.Validate()) {
 		switch {
+		case ofSource(err, unreadIssuers): // was said
 		case !errors.Is(err, auth.ErrNotConfigured):
-			errs = append(errs, err)
-		case len(errs) == 0: // else something is, and cannot be read
+			errs = append(errs, h.ofFile(err))
+		case len(errs) > 0: // something is, and cannot be read
+		case c.Auth.ConnectHook.Hook.URL != "":
+			errs = append(errs, errHookAlone)
+		default:
 			errs = append(errs, ErrNoAuth)
 		}
 	}
@@ -86,6 +97,9 @@ func (c Config) nodeConfig() (auth.Config, error) {
 		hooks = errors.Join(hooks, asked)
 	}
 	_, files := c.fileProblems()
+	if len(c.Server.ACME.Domains) > 0 {
+		files = errors.Join(files, c.tlsConfig().ACME.Check())
+	}
 	return a, errors.Join(c.Validate(), err, hooks, files)
 }
 
@@ -94,7 +108,7 @@ func (c Config) sessionConfig(node string) session.Config {
 	cfg.Node = node
 	cfg.Origins = c.Session.Origins
 	if c.Dev {
-		cfg.Origins = slices.Concat(cfg.Origins, devOrigins)
+		cfg.Origins = slices.Concat(cfg.Origins, devOrigins())
 	}
 	cfg.MaxConnections = c.Session.MaxConnections
 	cfg.MaxSubscriptions = c.Session.MaxSubscriptions

@@ -55,7 +55,7 @@ func usagef(format string, args ...any) error {
 // further problems under the first.
 func present(err error) string {
 	text := strings.TrimSpace(err.Error())
-	for _, name := range []string{"rivulet", "cmd", "protocol"} {
+	for _, name := range []string{"rivulet", "cmd", "protocol", "auth: mint", "auth"} {
 		text = strings.ReplaceAll(strings.TrimPrefix(text, name+": "), ": "+name+": ", ": ")
 	}
 	return strings.ReplaceAll(text, "\n", "\n  ")
@@ -75,18 +75,18 @@ is subscribed: in order, live, and after a disconnection from where they stopped
 		SilenceUsage:      true,
 		DisableAutoGenTag: true,
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return usagef("there is no command %q; see: rivulet --help", args[0])
-			}
-			return nil
-		},
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Args:              commandsOnly,
+		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetIn(s.In)
 	root.SetOut(s.Out)
 	root.SetErr(s.Err)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		// A misspelt command is taken for an argument of the one above it, which does not
+		// have the flag.
+		if given := cmd.Flags().Args(); cmd.HasSubCommands() && len(given) > 0 && !cmd.Flags().Changed("allow") {
+			return noCommand(cmd, given[0])
+		}
 		return usagef("%w; see: %s --help", flagError(err), cmd.CommandPath())
 	})
 	root.AddCommand(
@@ -129,6 +129,26 @@ func flagError(err error) error {
 	default:
 		return fmt.Errorf("--%s: %w", name, cause) // it repeats the value
 	}
+}
+
+// commandsOnly is for a command that has others below it and does nothing itself.
+func commandsOnly(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return noCommand(cmd, args[0])
+	}
+	return nil
+}
+
+// noCommand says which of the commands below cmd may be meant by a name that none has.
+func noCommand(cmd *cobra.Command, name string) error {
+	var known []string
+	for _, c := range cmd.Commands() {
+		if c.IsAvailableCommand() {
+			known = append(known, c.Name())
+		}
+	}
+	near := strings.Replace(suggest(name, known), "the keys here are", "the commands here are", 1)
+	return usagef("there is no command %q%s; see: %s --help", name, near, cmd.CommandPath())
 }
 
 // arguments checks the number of arguments and says what they are.

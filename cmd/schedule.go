@@ -17,7 +17,7 @@ func newSchedule(s Streams) *cobra.Command {
 		Short: "List and cancel scheduled messages",
 		Long: `A message that was published with --delay waits until it is due. These commands show
 what waits, and take it back.`,
-		Args: arguments(0, 0, "list, show or cancel"),
+		Args: commandsOnly,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newScheduleList(s), newScheduleShow(s), newScheduleCancel(s))

@@ -224,6 +224,10 @@ func (a *assigner) assignText(root reflect.Value, key, text string) {
 		return
 	case !ok:
 		keys := keysOf(root.Type(), "")
+		if hint := a.mapHint(root, key, text); hint != "" {
+			a.problems = append(a.problems, fmt.Errorf("%s: %s: unknown key; %s", a.source, key, hint))
+			return
+		}
 		a.problems = append(a.problems, fmt.Errorf("%s: %s: unknown key%s", a.source, key, suggest(key, keys)))
 		return
 	}
@@ -233,6 +237,19 @@ func (a *assigner) assignText(root reflect.Value, key, text string) {
 		return
 	}
 	a.assign(node, v, key)
+}
+
+// mapHint says how an entry of a group with names of the user's own is set, where key is
+// one.
+func (a *assigner) mapHint(root reflect.Value, key, text string) string {
+	head, rest, _ := strings.Cut(key, ".")
+	v, ok := fieldAt(root, head)
+	if !ok || v.Kind() != reflect.Map || rest == "" || a.source != "--set" {
+		return ""
+	}
+	segments := strings.Split(rest, ".")
+	value := "{" + strings.Join(segments, ": {") + ": " + text + strings.Repeat("}", len(segments))
+	return "write all entries as one value: --set '" + head + "=" + value + "'"
 }
 
 func textNode(t reflect.Type, text string) (*yaml.Node, error) {

@@ -26,8 +26,8 @@ func newServe(s Streams) *cobra.Command {
 elsewhere, closes the log and exits. A second signal ends it at once.
 
 Without --nats-url the log is embedded, in the folder --data. Without --dev a way
-to authenticate is needed: auth.hmac.secret or auth.keys. See docs/configuration.md
-for every key, and rivulet check to try a configuration.`,
+to authenticate is needed: auth.hmac.secret, auth.tokens or auth.keys. See
+docs/configuration.md for every key, and rivulet check to try a configuration.`,
 		Example: `  rivulet serve --dev
   rivulet serve --config /etc/rivulet.yaml
   RIVULET_AUTH_HMAC_SECRET=... rivulet serve --listen :8080 --data /var/lib/rivulet --sync always
@@ -84,6 +84,11 @@ func serve(ctx context.Context, cfg Config, stderr io.Writer) error {
 	case cfg.Dev: // whatever reads the log takes it line by line
 		logger.Warn("development mode: every program on this machine may read, publish and purge everything", slog.String("url", n.URL()), slog.String("demo", n.URL()+"/"))
 	}
+	if plaintext(cfg) {
+		logger.Warn("other machines can reach this node, and neither tokens nor messages are encrypted: set server.tls, name the proxy "+
+			"with TLS that is before it in server.trusted_proxies, or listen on 127.0.0.1; rivulet check says what else is insecure",
+			slog.String("address", n.Addr().String()))
+	}
 	failure := n.Wait(ctx)
 	if failure != nil {
 		logger.Error("cannot go on", slog.Any("err", failure))
@@ -91,6 +96,12 @@ func serve(ctx context.Context, cfg Config, stderr io.Writer) error {
 	stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Duration(cfg.Server.StopTimeout))
 	defer cancel()
 	return errors.Join(failure, n.Stop(stopCtx))
+}
+
+// plaintext reports whether a node sends everything unencrypted to whoever can reach it,
+// and has not been told of a proxy before it.
+func plaintext(cfg Config) bool {
+	return reachable(cfg.ListenAddress()) && !cfg.Server.encrypted() && len(cfg.Server.TrustedProxies) == 0
 }
 
 func newMetrics() (*prometheus.Registry, error) {
@@ -119,8 +130,8 @@ func printDevNotice(w io.Writer, url string, b BrokerConfig) {
 
   node      %[1]s
   log       %[2]s
+  demo      %[1]s/
 
-  see       %[1]s/
   try       curl -d '{"data":{"text":"hello"}}' -H 'Content-Type: application/json' %[1]s/v1/channels/chat:lobby/messages
             rivulet subscribe chat:lobby --last 10 --url %[1]s
 

@@ -31,12 +31,7 @@ func newSessions(s Streams) *cobra.Command {
 		Long: `Looks after durable sessions: the positions that nodes keep for clients. The token
 needs the action manage on "*:>". A USER is a token's subject; "key:" and the name
 of an API key; or "-" on a node that runs --dev.`,
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return usagef("there is no command %q; see: rivulet sessions --help", args[0])
-			}
-			return nil
-		},
+		Args: commandsOnly,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newSessionsList(s), newSessionsShow(s), newSessionsReset(s), newSessionsDelete(s))

@@ -33,6 +33,7 @@ type subscribeFlags struct {
 	quiet     bool
 	durable   bool
 	session   string
+	token     string // of the subscription alone
 
 	mu sync.Mutex // guards stderr: the client's callback and the printing tell things
 }
@@ -83,6 +84,7 @@ pattern takes --since and --position, but not --last.`,
 	fs.IntVar(&f.count, "count", 0, "exit after `n` messages")
 	fs.BoolVar(&f.durable, "durable", false, "have the node keep the position, under --session: each message is printed once, however often this is run")
 	fs.StringVar(&f.session, "session", "", "`name` of the durable session, one of the token's user")
+	fs.StringVar(&f.token, "subscription-token", "", "a `token` for this subscription alone, as rivulet token --channel makes it, beside the client's own")
 	fs.BoolVar(&f.dataOnly, "data", false, "print only the data of each message")
 	fs.BoolVarP(&f.quiet, "quiet", "q", false, "print nothing on stderr but lost history and errors")
 	return cmd
@@ -91,6 +93,9 @@ pattern takes --since and --position, but not --last.`,
 // options checks what the node would refuse anyway, but in terms of the flags.
 func (f *subscribeFlags) options(channel string, now time.Time) (rivulet.SubscribeOptions, error) {
 	opts := rivulet.SubscribeOptions{Last: f.last, Durable: f.durable, ManualAck: f.durable, Filter: f.filter, Conflate: f.conflate, MaxRate: f.maxRate}
+	if f.token != "" {
+		opts.TokenFunc = func(context.Context, string) (string, error) { return f.token, nil }
+	}
 	c, err := fanout.ParsePattern(channel)
 	if err != nil {
 		return opts, usagef("%w", err)
@@ -159,17 +164,29 @@ func parseSince(s string, now time.Time) (time.Time, error) {
 
 // run prints until ctx ends, --count is reached, or the node refuses for good.
 func (f *subscribeFlags) run(ctx context.Context, s Streams, channel string, opts rivulet.SubscribeOptions) error {
+	connecting, stop := stoppable(ctx)
+	defer stop(nil)
 	client, err := rivulet.New(f.client.url, rivulet.Options{
 		Token:   f.client.token,
 		Name:    "rivulet-cli",
 		Session: f.session,
-		OnState: func(change rivulet.StateChange) { f.tellState(s.Err, change) },
+		TLS:     f.client.tls,
+		OnState: func(change rivulet.StateChange) {
+			// Once connected, it is better to wait: a certificate is replaced in time.
+			if lasting := lastingTLS(change.Reason); lasting != nil {
+				stop(lasting)
+			}
+			f.tellState(s.Err, change)
+		},
 	})
 	if err != nil {
 		return usagef("%w", err)
 	}
 	defer client.Close()
-	if err := client.Connect(ctx); err != nil {
+	if err := client.Connect(connecting); err != nil {
+		if lasting := stopped(connecting); lasting != nil {
+			return lasting
+		}
 		return unlessEnded(ctx, err)
 	}
 	sub, err := client.Subscribe(ctx, channel, opts)

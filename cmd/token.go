@@ -204,12 +204,17 @@ about those that running nodes keep in the log.
 
 With a NAME alone it speaks to no node: it makes a random key, prints it, which is shown
 only here, and the entry for auth.keys of the configuration, which has only the key's
-hash.`,
+hash. Such a key has no limit and no end of its own, as keys that nodes keep may have.`,
 		Example: `  rivulet key create --name shop --allow 'orders:>=publish'
   rivulet key list
   rivulet key revoke shop
   rivulet key shop --allow 'orders:>=publish'   # for the configuration`,
-		Args: arguments(1, 1, "the name of the key"),
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 && !cmd.Flags().Changed("allow") {
+				return usagef("%w; a NAME, for a key of the configuration, needs --allow", noCommand(cmd, args[0]))
+			}
+			return arguments(1, 1, "the name of the key")(cmd, args)
+		},
 		RunE: func(_ *cobra.Command, args []string) error {
 			caps, err := parseAllow(allow)
 			if err != nil {

@@ -276,7 +276,7 @@ func TestTokenRefusesFlags(t *testing.T) {
 		{[]string{"--issuer", "app"}, "are for --key"},
 		{[]string{"--audience", "rt"}, "are for --key"},
 		{[]string{"--key", filepath.Join(t.TempDir(), "none")}, "--key: open "},
-		{[]string{"--key", writeFile(t, "text", "hush")}, "--key: auth: not a private key; it must be PEM"},
+		{[]string{"--key", writeFile(t, "text", "hush")}, "--key: not a private key; it must be PEM"},
 		{[]string{"--key", ps}, "--algorithm: is missing, and an RSA key signs with RS256 or PS256"},
 		{[]string{"--key", ps, "--algorithm", "ES256"}, "the key is not one for ES256"},
 		{[]string{"--key", es, "--algorithm", "none"}, `"none" is not an algorithm`},

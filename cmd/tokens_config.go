@@ -64,6 +64,9 @@ func (c HMACConfig) readSecrets(into *auth.HMACConfig) error {
 			continue
 		}
 		secret, err := readSecret(s.key, s.file)
+		if err == nil && secret.IsZero() {
+			err = fmt.Errorf("%s: %s is empty", s.key, s.file)
+		}
 		if err != nil {
 			errs = append(errs, err)
 			continue
@@ -71,6 +74,21 @@ func (c HMACConfig) readSecrets(into *auth.HMACConfig) error {
 		*s.into = secret
 	}
 	return errors.Join(errs...)
+}
+
+// ofFile says of a problem of a secret which file has it, where one does.
+func (c HMACConfig) ofFile(problem error) error {
+	for _, s := range []struct {
+		key, file string
+		inline    auth.Secret
+	}{
+		{"auth.hmac.secret", c.SecretFile, c.Secret}, {"auth.hmac.previous_secret", c.PreviousSecretFile, c.PreviousSecret},
+	} {
+		if rest, ok := strings.CutPrefix(problem.Error(), s.key+": has "); ok && s.file != "" && s.inline.IsZero() {
+			return fmt.Errorf("%s_file: %s has %s", s.key, s.file, rest)
+		}
+	}
+	return problem
 }
 
 // readSecret reads the file that a key names. A newline at its end does not count.
@@ -83,8 +101,10 @@ func readSecret(key, file string) (auth.Secret, error) {
 }
 
 // issuers reads the files of the issuers' keys. A file that cannot be read is a problem
-// of its own, and its issuer left out.
-func (a AuthConfig) issuers() (list []auth.IssuerConfig, err error) {
+// of its own; unread are the issuers that have one, by their place in the list: what
+// else is said of their keys' source means nothing.
+func (a AuthConfig) issuers() (list []auth.IssuerConfig, unread map[int]bool, err error) {
+	unread = map[int]bool{}
 	var errs []error
 	for i, c := range a.Tokens {
 		issuer := auth.IssuerConfig{
@@ -94,7 +114,12 @@ func (a AuthConfig) issuers() (list []auth.IssuerConfig, err error) {
 		if c.Leeway == 0 {
 			issuer.Leeway = auth.DefaultConfig().HMAC.Leeway
 		}
-		var unread []error
+		sources := 0
+		for _, source := range []string{c.PublicKeyFile, c.JWKSFile, c.JWKSURL} {
+			if source != "" {
+				sources++
+			}
+		}
 		for _, f := range []struct {
 			key, file string
 			into      *[]byte
@@ -112,16 +137,29 @@ func (a AuthConfig) issuers() (list []auth.IssuerConfig, err error) {
 				err = fmt.Errorf("%s: %s is empty", key, f.file)
 			}
 			if err != nil {
-				unread = append(unread, err)
+				errs = append(errs, err)
+				unread[i] = true
 			}
 			*f.into = text
 		}
-		if unread == nil {
-			list = append(list, issuer)
+		if unread[i] && sources > 1 {
+			errs = append(errs, fmt.Errorf("auth.tokens[%d].public_key_file: give exactly one of public_key_file, jwks_file and jwks_url; there are %d", i, sources))
 		}
-		errs = append(errs, unread...)
+		list = append(list, issuer)
 	}
-	return list, errors.Join(errs...)
+	return list, unread, errors.Join(errs...)
+}
+
+// ofSource reports whether a problem is of where the keys of an unread issuer are.
+func ofSource(problem error, unread map[int]bool) bool {
+	for i := range unread {
+		for _, key := range []string{"public_key_file", "jwks_file", "jwks_ca_file", "jwks_url"} {
+			if strings.HasPrefix(problem.Error(), fmt.Sprintf("auth.tokens[%d].%s:", i, key)) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // readFile reads a file that the configuration names under key.
@@ -178,7 +216,7 @@ func tokenWarnings(c AuthConfig, a auth.Config) []string {
 		warn("auth.iat_optional: a token without iat outlives its revocation if it was made for longer than auth.max_token_lifetime, which nobody can know; have the issuers set iat")
 	}
 	if a.MaxTokenLifetime > 7*defaultTokenLifetime {
-		warn("auth.max_token_lifetime: a token that is stolen is good for up to %v; short tokens that are refreshed are safer", a.MaxTokenLifetime)
+		warn("auth.max_token_lifetime: a token that is stolen is good for up to %v; short tokens that are refreshed are safer", Duration(a.MaxTokenLifetime))
 	}
 	return list
 }

@@ -3,6 +3,8 @@ package cmd
 import (
 	"context"
 	"fmt"
+	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/rivulet-rt/rivulet/api"
@@ -18,9 +20,11 @@ type trust struct {
 	// Static after startTrust.
 	log      *broker.Trust
 	store    *auth.Store
-	taken    map[string]bool // names of the configuration's keys
+	taken    map[string]bool // names of the configuration's keys, and of its certificates
 	lifetime time.Duration   // the longest that a token lives
 	changed  chan struct{}   // size 1: something is revoked that was not
+	dev      bool            // everybody may make keys, which then are marked so
+	node     *slog.Logger
 }
 
 // startAuth begins to verify tokens and keys.
@@ -45,12 +49,15 @@ func (n *Node) startTrust(ctx context.Context, b *broker.Broker) (*trust, error)
 		return nil, fmt.Errorf("prepare authentication: %w", err)
 	}
 	t := &trust{
-		log: b.Trust(), store: store, taken: map[string]bool{}, changed: make(chan struct{}, 1),
+		log: b.Trust(), store: store, taken: map[string]bool{}, changed: make(chan struct{}, 1), dev: n.cfg.Dev, node: n.log,
 		// Leeways and clocks that differ are allowed for.
 		lifetime: time.Duration(n.cfg.Auth.MaxTokenLifetime) + 10*time.Minute,
 	}
 	for _, k := range n.auth.Keys {
 		t.taken[k.Name] = true
+	}
+	for _, c := range n.cfg.Auth.Certificates {
+		t.taken["certificate:"+c.Subject] = true // as its publisher is named
 	}
 	return t, t.log.Start(ctx, t)
 }
@@ -58,8 +65,17 @@ func (n *Node) startTrust(ctx context.Context, b *broker.Broker) (*trust, error)
 // Trusted implements broker.TrustListener.
 func (t *trust) Trusted(list []fanout.TrustEntry, whole bool) {
 	changes := make([]auth.Change, len(list))
+	var refused []string
 	for i, e := range list {
 		changes[i] = auth.Change(e)
+		if t.refuses(changes[i]) {
+			changes[i].Value = nil // as if it were gone
+			refused = append(refused, e.Name)
+		}
+	}
+	if n := len(refused); n > 0 {
+		t.node.Warn("API keys that were made under --dev are refused; revoke those that are not needed: rivulet key revoke NAME",
+			slog.Int("keys", n), slog.String("names", strings.Join(refused[:min(n, mostNamed)], ", ")))
 	}
 	if !t.store.Apply(changes, whole) {
 		return
@@ -68,6 +84,19 @@ func (t *trust) Trusted(list []fanout.TrustEntry, whole bool) {
 	case t.changed <- struct{}{}:
 	default: // one pass is for all changes until then
 	}
+}
+
+// mostNamed bounds the names in one line of the log.
+const mostNamed = 10
+
+// refuses reports whether a change is a key that anybody could make: under --dev on the
+// same log.
+func (t *trust) refuses(c auth.Change) bool {
+	if t.dev || c.Kind != auth.KindKey || len(c.Value) == 0 {
+		return false
+	}
+	k, err := auth.DecodeStoredKey(c.Name, c.Value)
+	return err == nil && k.Dev
 }
 
 // enforce ends the connections whose tokens are revoked, until the returned function is
@@ -106,17 +135,18 @@ const keptPastExpiry = 24 * time.Hour
 // CreateKey implements api.Trust.
 func (t *trust) CreateKey(ctx context.Context, k auth.StoredKey) error {
 	if t.taken[k.Name] {
-		return api.ErrKeyExists
+		return api.ErrKeyConfigured
 	}
 	if keys, _ := t.store.Count(); keys >= auth.MaxStoredKeys {
 		return fanout.ErrTrustFull
 	}
+	k.Dev = t.dev
 	value, err := k.Encode()
 	if err != nil {
 		return err
 	}
 	return t.log.Change(ctx, auth.KindKey, k.Name, func(have []byte) ([]byte, time.Duration, error) {
-		if old, err := auth.DecodeStoredKey(k.Name, have); len(have) > 0 && err == nil && old.ID != k.ID && !old.Expired(time.Now()) {
+		if old, err := auth.DecodeStoredKey(k.Name, have); len(have) > 0 && err == nil && old.ID != k.ID && !old.Expired(time.Now()) && (t.dev || !old.Dev) {
 			return nil, 0, api.ErrKeyExists
 		}
 		if k.Expires.IsZero() {
@@ -138,6 +168,9 @@ func (t *trust) RevokeKey(ctx context.Context, name string) error {
 
 // Revoke implements api.Trust.
 func (t *trust) Revoke(ctx context.Context, r auth.Revocation) (auth.Revocation, error) {
+	if name, ok := strings.CutPrefix(r.User, "key:"); ok && (t.taken[name] || t.store.HasKey(name)) {
+		return r, api.ErrUserIsKey
+	}
 	now := time.Now()
 	r.Created = now
 	if r.Expires.IsZero() {

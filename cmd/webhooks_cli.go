@@ -28,12 +28,7 @@ func newWebhooks(s Streams) *cobra.Command {
 		Short: "List and test webhooks, or receive them",
 		Long: `Looks after webhooks: the services that nodes tell of what happens in channels. They
 are configured under webhooks in the node's configuration; see docs/webhooks.md.`,
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return usagef("there is no command %q; see: rivulet webhooks --help", args[0])
-			}
-			return nil
-		},
+		Args: commandsOnly,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newWebhooksList(s), newWebhooksTest(s), newWebhooksListen(s))

@@ -97,8 +97,8 @@ func (s *Session) connected(id uint64) *protocol.Event {
 	ev := &protocol.ConnectedEvent{
 		Client: s.ID(), Node: s.registry.cfg.Node, PingInterval: int(max(time.Second, s.registry.cfg.PingInterval) / time.Second),
 	}
-	if s.durable != nil {
-		ev.Session = s.durable.id.Name
+	if d := s.durable.Load(); d != nil {
+		ev.Session = d.id.Name
 	}
 	if s.registry.cfg.MaxFrame != protocol.DefaultMaxFrame {
 		ev.MaxFrame = s.registry.cfg.MaxFrame
@@ -121,33 +121,35 @@ func connect(ctx context.Context, s *Session, cmd *protocol.Command) error {
 			return BadRequest(field, "has %d bytes, at most %d are allowed", len(v), protocol.MaxClientNameBytes)
 		}
 	}
-	var named []string
-	if c.Token != "" || !s.ready.Load() {
-		claims, err := s.registry.authenticate(ctx, c.Token, s.called(c))
-		if err != nil {
-			s.reply(cmd.ID, err)
+	claims, given := s.claimed(), c.Token != "" || !s.ready.Load()
+	if given {
+		var err error
+		if claims, err = s.registry.authenticate(ctx, c.Token, s.called(c)); err != nil {
+			s.refuse(cmd.ID, ReadErrorEvent(err), err) // there is no message to be told of
 			if code, ends := closeCode(err); ends {
 				s.Disconnect(disconnect(code))
 			}
 			return nil
 		}
-		if err := s.countUser(claims.Subject); err != nil {
+		if err := s.slot.countAs(claims.Subject); err != nil {
 			return err
 		}
+	}
+	resumed := false
+	if c.Session != "" { // before the rest: where it fails, nothing has changed, and connect may come again
+		var err error
+		if resumed, err = s.takeDurable(ctx, claims, c.Session); err != nil {
+			return err
+		}
+	}
+	if given {
 		s.supersede(claims)
-		named = claims.Channels
 	}
 	ev := s.connected(cmd.ID)
-	if c.Session != "" {
-		resumed, err := s.takeDurable(ctx, c.Session)
-		if err != nil {
-			return err
-		}
-		ev.Connected.Session, ev.Connected.Resumed = c.Session, resumed
-	}
+	ev.Connected.Resumed = resumed
 	s.opened = true
 	s.push(ev)
-	s.subscribeNamed(named)
+	s.subscribeNamed(claims.Channels) // none, unless they are new
 	return nil
 }
 
@@ -191,7 +193,8 @@ func refresh(ctx context.Context, s *Session, cmd *protocol.Command) error {
 	}
 	claims, err := s.registry.authenticate(ctx, cmd.Refresh.Token, s.peer())
 	if err != nil {
-		return err
+		s.refuse(cmd.ID, ReadErrorEvent(err), err)
+		return nil
 	}
 	old := s.claimed()
 	if claims.Publisher() != old.Publisher() {
@@ -292,8 +295,8 @@ func unsubscribe(ctx context.Context, s *Session, cmd *protocol.Command) error {
 		return err
 	}
 	client := s.subscriber()
-	if _, here := s.joined(c); !here && (waited || kept) { // it was subscribed in an earlier connection
-		s.push(&protocol.Event{ID: cmd.ID, Unsubscribed: &protocol.UnsubscribedEvent{Channel: c.String()}})
+	if _, here := s.joined(c); !here && (waited || kept) { // or it was subscribed in an earlier connection
+		s.unsubscribeInVain(cmd.ID, c)
 		return nil
 	}
 	if client == nil {
@@ -306,6 +309,19 @@ func unsubscribe(ctx context.Context, s *Session, cmd *protocol.Command) error {
 		return err
 	}
 	return nil
+}
+
+// unsubscribeInVain answers an unsubscribe from what has not begun on this connection, behind
+// all that an earlier subscription still delivers, whose end the hub may not have come to.
+func (s *Session) unsubscribeInVain(id uint64, c fanout.Channel) {
+	if hub, ok := s.subscriber().(checker); ok && s.mayAsk() {
+		s.mu.Lock()
+		token := s.askLocked(id, vain)
+		s.mu.Unlock()
+		hub.Check(token, c, fanout.Position{}, "")
+		return
+	}
+	s.push(&protocol.Event{ID: id, Unsubscribed: &protocol.UnsubscribedEvent{Channel: c.String()}})
 }
 
 func publish(ctx context.Context, s *Session, cmd *protocol.Command) error {

@@ -51,8 +51,8 @@ func CheckSessionName(name string) error {
 	return nil
 }
 
-// takeDurable makes the connection the one of its user's durable session.
-func (s *Session) takeDurable(ctx context.Context, name string) (resumed bool, err error) {
+// takeDurable makes the connection the one of a durable session, that of who holds the claims.
+func (s *Session) takeDurable(ctx context.Context, claims auth.Claims, name string) (resumed bool, err error) {
 	if err := CheckSessionName(name); err != nil {
 		return false, err
 	}
@@ -60,7 +60,7 @@ func (s *Session) takeDurable(ctx context.Context, name string) (resumed bool, e
 	if all == nil {
 		return false, refuse(protocol.ErrorNotSupported, "session", "this node keeps no durable sessions")
 	}
-	user, err := DurableUser(s.claimed())
+	user, err := DurableUser(claims)
 	if err != nil {
 		return false, err
 	}
@@ -70,14 +70,14 @@ func (s *Session) takeDurable(ctx context.Context, name string) (resumed bool, e
 	if errors.Is(err, fanout.ErrDiskFull) {
 		return false, refuse(protocol.ErrorUnavailable, "session", "the log has no room for more durable sessions; try again later, or connect without one")
 	}
-	s.durable = d
+	s.durable.Store(d)
 	return resumed, err
 }
 
 // startDurable makes a subscription one of the durable session: it begins at the
 // session's place in the channel, which is made where there is none.
 func (s *Session) startDurable(ctx context.Context, req *fanout.SubscribeRequest) (how durability, err error) {
-	d := s.durable
+	d := s.durable.Load()
 	switch {
 	case d == nil:
 		return passing, BadRequest("durable", "needs a durable session; name one in connect: {\"connect\":{\"session\":\"phone-1\"}}")
@@ -108,15 +108,16 @@ func (s *Session) startDurable(ctx context.Context, req *fanout.SubscribeRequest
 
 // endDurable gives the session's place in a channel up; found says that it had one.
 func (s *Session) endDurable(ctx context.Context, c fanout.Channel) (found bool, err error) {
-	if s.durable == nil {
+	d := s.durable.Load()
+	if d == nil {
 		return false, nil
 	}
-	if _, found = s.durable.place(c); !found {
+	if _, found = d.place(c); !found {
 		return false, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.registry.cfg.CommandTimeout)
 	defer cancel()
-	return true, s.durable.remove(ctx, c)
+	return true, d.remove(ctx, c)
 }
 
 // ack acknowledges everything of a channel up to a message. Whether it was delivered is
@@ -163,15 +164,16 @@ func (s *Session) mayAsk() bool {
 
 func (s *Session) ackPosition(ctx context.Context, c fanout.Channel, a *protocol.AckCommand) (fanout.Position, error) {
 	var none fanout.Position
+	d := s.durable.Load()
 	switch {
 	case a.Offset == 0 && a.Position == "":
 		return none, BadRequest("position", "is missing; give the position, or the offset, of the last message that is done")
 	case a.Offset != 0 && a.Position != "":
 		return none, BadRequest("position", "give at most one of position and offset")
-	case s.durable == nil:
+	case d == nil:
 		return none, BadRequest("channel", "this connection has no durable session; name one in connect")
 	}
-	if token, _ := s.joined(c); s.durable.durability(c, token) == passing {
+	if token, _ := s.joined(c); d.durability(c, token) == passing {
 		return none, refuse(protocol.ErrorNotFound, "channel", "this connection has no durable subscription to %s; subscribe with durable first", c)
 	}
 	if a.Position != "" {
@@ -179,7 +181,7 @@ func (s *Session) ackPosition(ctx context.Context, c fanout.Channel, a *protocol
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.registry.cfg.CommandTimeout)
 	defer cancel()
-	at, err := s.durable.all.store.At(ctx, c, a.Offset)
+	at, err := d.all.store.At(ctx, c, a.Offset)
 	if errors.Is(err, fanout.ErrNotStored) {
 		return none, BadRequest("offset", "no message of %s is stored at %d; acknowledge by position", c, a.Offset)
 	}
@@ -189,11 +191,14 @@ func (s *Session) ackPosition(ctx context.Context, c fanout.Channel, a *protocol
 // checked moves the place on whose acknowledgement is right.
 func (s *Session) checked(n fanout.Notice) bool {
 	id := s.answered(n.Token)
+	if n.Token&vain != 0 {
+		return s.push(&protocol.Event{ID: id, Unsubscribed: &protocol.UnsubscribedEvent{Channel: n.Channel.String()}})
+	}
 	if n.Err != nil {
 		s.reply(id, n.Err)
 		return true
 	}
-	at, ok := s.durable.acked(n.Channel, n.Positions[0], n.Positions[1])
+	at, ok := s.durable.Load().acked(n.Channel, n.Positions[0], n.Positions[1])
 	if !ok {
 		s.reply(id, fanout.ErrNotSubscribed)
 		return true
@@ -203,11 +208,11 @@ func (s *Session) checked(n fanout.Notice) bool {
 	return true
 }
 
-// durableEvent adds to subscribed what only a durable subscription has. A client that an
+// tell adds to subscribed what only a durable subscription has. A client that an
 // operator has reset gets other messages than it expects, earlier ones perhaps: it is
 // told as of a hole, so that it forgets what it knew.
-func (s *Session) durableEvent(ev *protocol.SubscribedEvent, c fanout.Channel, resumed bool) {
-	k, ok := s.durable.place(c)
+func (d *durable) tell(ev *protocol.SubscribedEvent, c fanout.Channel, resumed bool) {
+	k, ok := d.place(c)
 	if !ok {
 		return // it was given up while it began
 	}

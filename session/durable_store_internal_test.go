@@ -100,7 +100,7 @@ func connection(t *testing.T, store DurableStore, log *slog.Logger) *Session {
 
 func takeSession(t *testing.T, s *Session) {
 	t.Helper()
-	if _, err := s.takeDurable(t.Context(), "phone-1"); err != nil {
+	if _, err := s.takeDurable(t.Context(), s.claimed(), "phone-1"); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -123,12 +123,31 @@ func TestDurableIsYieldedWhileItIsTaken(t *testing.T) {
 		t.Error("it was not released")
 	}
 	store.onTake = func(string) error { return fanout.ErrUnavailable }
-	if _, err := s.takeDurable(t.Context(), "phone-1"); !errors.Is(err, fanout.ErrUnavailable) {
+	if _, err := s.takeDurable(t.Context(), s.claimed(), "phone-1"); !errors.Is(err, fanout.ErrUnavailable) {
 		t.Errorf("take: %v", err)
 	}
 	if n := len(all.byClient); n != 0 {
 		t.Errorf("%d sessions are left", n)
 	}
+}
+
+// The hub may have subscriptions of the handshake's token when connect takes a session: for
+// the race detector.
+func TestDurableIsTakenWhileTheHubTells(t *testing.T) {
+	s := connection(t, &memoryStore{}, slog.New(slog.DiscardHandler))
+	channel, err := fanout.ParseChannel("t:a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for range 100 {
+			s.Notify(fanout.Notice{Kind: fanout.NoticePosition, Channel: channel})
+			s.Notify(fanout.Notice{Kind: fanout.NoticeSubscribed, Channel: channel, Token: 7})
+		}
+	})
+	takeSession(t, s)
+	wg.Wait()
 }
 
 // What a refresh tells does not read what a write writes: for the race detector.
@@ -138,7 +157,7 @@ func TestDurableRefreshWhileItIsSaved(t *testing.T) {
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		for range 100 {
-			if err := s.durable.save(t.Context(), fanout.SessionChange{}); err != nil {
+			if err := s.durable.Load().save(t.Context(), fanout.SessionChange{}); err != nil {
 				t.Errorf("save: %v", err)
 			}
 		}
@@ -173,13 +192,13 @@ func TestDurableStaysOver(t *testing.T) {
 	s := connection(t, store, slog.New(slog.DiscardHandler))
 	takeSession(t, s)
 	store.onSave = func(context.Context, fanout.SessionChange) error {
-		s.durable.giveUp()
+		s.durable.Load().giveUp()
 		return nil
 	}
-	if err := s.durable.save(t.Context(), fanout.SessionChange{}); err != nil {
+	if err := s.durable.Load().save(t.Context(), fanout.SessionChange{}); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.durable.save(t.Context(), fanout.SessionChange{}); !errors.Is(err, fanout.ErrSuperseded) {
+	if err := s.durable.Load().save(t.Context(), fanout.SessionChange{}); !errors.Is(err, fanout.ErrSuperseded) {
 		t.Errorf("after it was given up: %v", err)
 	}
 }

@@ -125,7 +125,7 @@ func ErrorEvent(err error) *protocol.ErrorEvent {
 		}
 	}
 	if row.text == "" {
-		row.text = err.Error()
+		row.text = strings.TrimPrefix(err.Error(), "auth: ")
 	}
 	if expected, ok := errors.AsType[*fanout.ExpectedOffsetError](err); ok {
 		row.text = fmt.Sprintf("the channel's last message has the offset %d; nothing was stored, read what is new and decide again", expected.Last)

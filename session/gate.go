@@ -151,7 +151,7 @@ func (s *Session) exclude() (release func()) {
 // excludeDurable keeps durable subscriptions that a hook has allowed from beginning until
 // the returned function is called, as exclude does, but may be held while the log is written.
 func (s *Session) excludeDurable() (release func()) {
-	if s.hooked == nil || s.durable == nil {
+	if s.hooked == nil || s.durable.Load() == nil {
 		return func() {}
 	}
 	s.hooked.places.Lock()
@@ -169,6 +169,9 @@ func (s *Session) askFirst(ctx context.Context, cmd *protocol.Command, req fanou
 	defer a.mu.Unlock()
 	if m, waits := a.waiting[req.Channel]; waits && m&named == 0 {
 		return true, fanout.ErrAlreadySubscribed
+	}
+	if err := s.mayJoin(req.Channel); err != nil {
+		return true, err // whatever the hook says
 	}
 	if len(a.waiting) >= maxAsked {
 		return true, refuse(protocol.ErrorTooManyRequests, "channel", "%d subscriptions wait for the answer of a hook; wait for some of them", maxAsked)
@@ -190,13 +193,16 @@ func (s *Session) asks() *hooked {
 	return s.hooked
 }
 
-// askNamed asks about a channel that the connection's token names, of which there are so
-// few that their number needs no bound of its own.
+// askNamed asks about a channel that the connection's token names, unless it is subscribed
+// to. There are so few that their number needs no bound of its own.
 func (s *Session) askNamed(c fanout.Channel) {
 	a := s.asks()
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if _, waits := a.waiting[c]; waits {
+		return
+	}
+	if _, here := s.joined(c); here {
 		return
 	}
 	mark := a.markLocked(c, named)
@@ -209,9 +215,9 @@ func (s *Session) askNamed(c fanout.Channel) {
 		}
 		delete(a.waiting, c)
 		if err == nil {
-			err = s.subscribeUnasked(c)
+			err = s.subscribeUnasked(c) // which looks at the claims as they are now
 		}
-		if err != nil {
+		if _, here := s.joined(c); err != nil && !here {
 			s.push(&protocol.Event{Unsubscribed: notBegun(c.String(), err)})
 		}
 	})

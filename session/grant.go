@@ -36,6 +36,8 @@ const (
 	// those of the client's own that take the place of one.
 	unasked uint64 = 1 << 61
 	took    uint64 = 1 << 60
+	// vain marks those of unsubscribes that end nothing at the hub.
+	vain uint64 = 1 << 59
 )
 
 // authorise is what lets a subscription begin: the connection's own claims, or those of
@@ -278,12 +280,18 @@ func (s *Session) unaskedAnswer(n fanout.Notice) (done, ok bool) {
 	case n.Token&unasked == 0 || n.Token&watching != 0:
 		return false, false
 	}
+	if n.Kind != fanout.NoticeFailed {
+		// Messages may follow, also where another has taken its place or it was ended
+		// meanwhile, of which the hub tells later; but a membership is not told to be another's.
+		if st := s.seatOf(n.Channel); st == nil || !st.open.Load() {
+			return false, false
+		}
+		s.answered(n.Token)
+		return true, true
+	}
 	if token, _ := s.joined(n.Channel); token != n.Token {
 		s.answered(n.Token)
 		return true, true // another has taken its place, or it was ended meanwhile
-	}
-	if n.Kind != fanout.NoticeFailed {
-		return false, false
 	}
 	s.forget(n.Channel, n.Token)
 	s.answered(n.Token)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -36,6 +37,10 @@ type seat struct {
 	token      uint64            // of the joined subscription
 	membership fanout.Membership // set once, before it is in a list
 	open       atomic.Bool       // subscribed was sent: messages may follow
+
+	// beginning is held from where it takes its seat until subscribed was sent, and by who
+	// takes the seat away: what tells of the end follows.
+	beginning sync.Mutex
 }
 
 var _ fanout.GroupMember = (*seat)(nil)
@@ -59,9 +64,7 @@ func (st *seat) Lost(begin fanout.Position, reason string) {
 // Ended implements fanout.GroupMember.
 func (st *seat) Ended(err error) {
 	s := st.session
-	s.mu.Lock()
-	s.removeSeatLocked(st)
-	s.mu.Unlock()
+	st.vacate()
 	s.push(&protocol.Event{Unsubscribed: &protocol.UnsubscribedEvent{
 		Channel: st.channel.String(), Code: protocol.ErrorResubscribe, Reason: ReadErrorEvent(err).Message,
 	}})
@@ -157,7 +160,14 @@ func (s *Session) joinGroup(ctx context.Context, id uint64, st *seat, req fanout
 	defer cancel()
 	m, found, err := s.joinAsked(ctx, req)
 	st.membership = m
-	if !s.takeSeat(st, err == nil) {
+	st.beginning.Lock()
+	taken := s.takeSeat(st, err == nil)
+	told := taken && s.push(&protocol.Event{ID: id, Subscribed: &protocol.SubscribedEvent{
+		Channel: st.channel.String(), Group: st.group, Resumed: found.Known, Recovered: found.Recovered, Reason: found.Reason,
+		AckWaitMS: found.AckWait.Milliseconds(),
+	}})
+	st.beginning.Unlock()
+	if !taken {
 		if err == nil {
 			m.Leave()
 			err = refuse(protocol.ErrorNotFound, "channel", "unsubscribed before it began")
@@ -166,10 +176,7 @@ func (s *Session) joinGroup(ctx context.Context, id uint64, st *seat, req fanout
 		s.tookInVain(st.channel, st.token)
 		return
 	}
-	if s.push(&protocol.Event{ID: id, Subscribed: &protocol.SubscribedEvent{
-		Channel: st.channel.String(), Group: st.group, Resumed: found.Known, Recovered: found.Recovered, Reason: found.Reason,
-		AckWaitMS: found.AckWait.Milliseconds(),
-	}}) {
+	if told {
 		st.open.Store(true)
 		m.Ready()
 	}
@@ -187,6 +194,19 @@ func (s *Session) takeSeat(st *seat, begun bool) bool {
 	s.seats.joining = without(s.seats.joining, st)
 	s.seats.list = append(s.seats.list, st)
 	return true
+}
+
+// vacate takes a seat away, also before it has begun, and reports what it was.
+func (st *seat) vacate() (begun, known bool) {
+	st.beginning.Lock()
+	defer st.beginning.Unlock()
+	s := st.session
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	begun = slices.Contains(s.seats.list, st)
+	known = begun || slices.Contains(s.seats.joining, st)
+	s.removeSeatLocked(st)
+	return begun, known
 }
 
 func (s *Session) removeSeatLocked(st *seat) {
@@ -233,10 +253,10 @@ func (s *Session) seatOf(c fanout.Channel) *seat {
 // leaveGroup ends a membership, or keeps it from beginning; what was not settled goes to
 // others.
 func (s *Session) leaveGroup(id uint64, st *seat, ev protocol.UnsubscribedEvent) {
-	s.mu.Lock()
-	begun := slices.Contains(s.seats.list, st)
-	s.removeSeatLocked(st)
-	s.mu.Unlock()
+	begun, known := st.vacate()
+	if !known && id == 0 {
+		return // somebody else has ended it, and told
+	}
 	if begun {
 		st.membership.Leave()
 	}

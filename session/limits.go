@@ -79,12 +79,12 @@ func (s *Slot) count(user string) error {
 	return nil
 }
 
-// countAs counts the connection as one of another user's.
+// countAs counts the connection as one of a user's, whom the handshake did not tell.
 func (s *Slot) countAs(user string) error {
-	l := s.registry.services.Limits
-	if s == nil || !s.counted {
+	if s == nil || !s.counted || s.user == user {
 		return nil
 	}
+	l := s.registry.services.Limits
 	if err := l.AddUser(user); err != nil {
 		return err
 	}
@@ -234,19 +234,15 @@ func (s *Session) tighten(l auth.Limits) {
 	if old == nil && l.OutboundBytes == 0 && s.registry.services.Limits == nil {
 		return
 	}
-	s.pacer.Store(s.registry.services.Limits.NewPacer(l.OutboundBytes, s.Drained))
+	next := s.registry.services.Limits.Repace(old, l.OutboundBytes, s.Drained)
+	if next == old {
+		return
+	}
+	s.pacer.Store(next)
 	if old != nil {
 		old.Stop()
 		s.Drained() // what the old one put off
 	}
-}
-
-// countUser counts the connection as one of the user's, whom the handshake did not tell.
-func (s *Session) countUser(user string) error {
-	if s.ready.Load() && s.claimed().Subject == user {
-		return nil // it is counted
-	}
-	return s.slot.countAs(user)
 }
 
 // deliver hands a frame to the buffer unless the connection has had as much as it may for

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -21,9 +22,11 @@ type origin struct {
 	anyPort      bool // host is without its port
 }
 
-// ParseOrigins reads the entries of Config.Origins. Errors name the entry.
+// ParseOrigins reads the entries of Config.Origins. The error has all that are wrong, each
+// with its place.
 func ParseOrigins(list []string) (*Origins, error) {
 	o := &Origins{}
+	var errs []error
 	for i, entry := range list {
 		if entry == "*" {
 			o.any = true
@@ -32,10 +35,14 @@ func ParseOrigins(list []string) (*Origins, error) {
 		bare, anyPort := strings.CutSuffix(entry, ":*")
 		parsed, ok := parseOrigin(strings.Replace(bare, "://*.", "://", 1))
 		if !ok || anyPort && hasPort(parsed.host) {
-			return nil, fmt.Errorf(`session.origins[%d]: %q must be like "https://a.example", "https://*.a.example:8443", "http://localhost:*" or "*"`, i, entry)
+			errs = append(errs, fmt.Errorf(`session.origins[%d]: %q must be like "https://a.example", "https://*.a.example:8443", "http://localhost:*" or "*"`, i, entry))
+			continue
 		}
 		parsed.subdomains, parsed.anyPort = strings.Contains(entry, "://*."), anyPort
 		o.allowed = append(o.allowed, parsed)
+	}
+	if len(errs) > 0 {
+		return nil, errors.Join(errs...)
 	}
 	return o, nil
 }

@@ -52,9 +52,10 @@ type Session struct {
 	tight   int32         // commands a second that the token allows; 0 says nothing
 	pubs    *publishQueue // made by the first publish or history
 	hooked  *hooked       // nil until a hook is asked, or may be
-	durable *durable      // set by connect, before the first subscribe
 	meter   limit.Meter
 	work    sync.WaitGroup // what goes on after a command
+
+	durable atomic.Pointer[durable] // set by connect; the hub may have subscriptions before
 
 	ready   atomic.Bool  // the claims suffice
 	ended   bool         // nothing is subscribed to any more; guarded by mu
@@ -202,7 +203,7 @@ func (s *Session) Notify(n fanout.Notice) bool {
 	case fanout.NoticeChecked:
 		return s.checked(n)
 	default:
-		if s.durable != nil && s.keptBack(n) {
+		if d := s.durable.Load(); d != nil && s.keptBack(d, n) {
 			return true
 		}
 		return s.out.Push(s.codec.Event(NoticeEvent(n)))
@@ -211,15 +212,15 @@ func (s *Session) Notify(n fanout.Notice) bool {
 
 // keptBack takes from a notice what concerns the durable session, and reports whether it
 // is not for the client: who asked for no history is not told that it has ended.
-func (s *Session) keptBack(n fanout.Notice) bool {
+func (s *Session) keptBack(d *durable, n fanout.Notice) bool {
 	if n.Kind == fanout.NoticePosition {
-		s.durable.fresher(n)
+		d.fresher(n)
 	}
 	if n.Kind != fanout.NoticeCaughtUp {
 		return false
 	}
 	token, _ := s.joined(n.Channel)
-	return s.durable.durability(n.Channel, token) == begunLive
+	return d.durability(n.Channel, token) == begunLive
 }
 
 // answer passes on what has become of a subscription.
@@ -238,14 +239,14 @@ func (s *Session) answer(n fanout.Notice) bool {
 		defer s.tookInVain(n.Channel, n.Token)
 		s.registry.metrics.errors.WithLabelValues(label(ErrorEvent(n.Err).Code)).Inc()
 	}
-	kept := passing
-	if s.durable != nil && n.Kind == fanout.NoticeSubscribed {
-		kept = s.durable.durability(n.Channel, n.Token)
+	kept, d := passing, s.durable.Load()
+	if d != nil && n.Kind == fanout.NoticeSubscribed {
+		kept = d.durability(n.Channel, n.Token)
 	}
 	n.Token = s.answered(n.Token)
 	ev := NoticeEvent(n)
 	if kept != passing {
-		s.durableEvent(ev.Subscribed, n.Channel, kept == continued)
+		d.tell(ev.Subscribed, n.Channel, kept == continued)
 	}
 	ev.ID = n.Token
 	if revoked {
@@ -350,8 +351,8 @@ func (s *Session) End() {
 	s.leaveGroups(nil, time.Time{})
 	s.pacer.Load().Stop()
 	s.work.Wait()
-	if s.durable != nil {
-		s.durable.end()
+	if d := s.durable.Load(); d != nil {
+		d.end()
 	}
 	s.out.End()
 }

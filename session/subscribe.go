@@ -162,7 +162,7 @@ func (s *Session) join(c fanout.Channel, id, mark uint64, kept durability, given
 	s.subs = append(s.subs, joined{c, token})
 	s.keepLocked(given, token)
 	if kept != passing {
-		s.durable.bind(c, token, kept)
+		s.durable.Load().bind(c, token, kept)
 	}
 	return s.client, token, nil
 }

@@ -58,7 +58,7 @@ const (
 	DefaultRetries     = 1
 	DefaultConcurrency = 64
 	DefaultCacheTTL    = 5 * time.Minute
-	// MaxWaiting is how many callers wait for a place of one hook.
+	// MaxWaiting is how many questions wait for a place of one hook.
 	MaxWaiting = 1024
 	// MaxCached is how many answers of one hook are kept.
 	MaxCached = 10000

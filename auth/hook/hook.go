@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -37,10 +38,16 @@ type Verdict struct {
 	Denied *DeniedError
 	// Claims are the answer's, as they came; nil if there are none.
 	Claims json.RawMessage
+	// At is when the service was asked: the answer is about what was so then, also where it is
+	// given again.
+	At time.Time
 }
 
 // Question is what is asked.
 type Question struct {
+	// Caller is for whom it is asked: one has half of the places, and an eighth of MaxWaiting,
+	// at most. Whoever has the same name is one.
+	Caller string
 	// Body is sent as JSON.
 	Body any
 	// Keys name the items, at most MaxItems; the same key is the same question to
@@ -54,9 +61,8 @@ type Hook struct {
 	client  *http.Client
 	breaker *gobreaker.CircuitBreaker[[]Verdict]
 	cache   *lru.Cache[string, keptVerdict] // nil unless WhenOpen is Cached
-	places  chan struct{}
-	waiting atomic.Int64
-	warned  atomic.Int64 // when refusals were logged, Unix nanoseconds
+	places  *queue
+	warned  atomic.Int64 // when a failure was logged, Unix nanoseconds; 0 is never
 	metrics *hookMetrics
 	log     *slog.Logger
 }
@@ -64,7 +70,7 @@ type Hook struct {
 // New returns a hook of a valid configuration that has its defaults.
 func New(cfg Config, metrics *Metrics, logger *slog.Logger) *Hook {
 	h := &Hook{
-		cfg: cfg, client: newClient(cfg), places: make(chan struct{}, cfg.Concurrency),
+		cfg: cfg, client: newClient(cfg), places: newQueue(cfg.Concurrency),
 		metrics: metrics.of(cfg.Name), log: logger.With(slog.String("hook", cfg.Name)),
 	}
 	if cfg.WhenOpen == Cached {
@@ -75,6 +81,7 @@ func New(cfg Config, metrics *Metrics, logger *slog.Logger) *Hook {
 }
 
 func newClient(cfg Config) *http.Client {
+	alive := max(cfg.Timeout, time.Second)
 	return &http.Client{
 		Transport: &http.Transport{
 			Proxy:                  nil, // the environment decides nothing of whom is asked
@@ -86,6 +93,9 @@ func newClient(cfg Config) *http.Client {
 			IdleConnTimeout:        idleConns,
 			TLSHandshakeTimeout:    cfg.Timeout,
 			MaxResponseHeaderBytes: maxAnswer,
+			// One connection serves all of HTTP/2, and one that has died without a word would be
+			// asked until TCP gives it up, many minutes later.
+			HTTP2: &http.HTTP2Config{SendPingTimeout: alive, PingTimeout: alive},
 		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
@@ -111,6 +121,9 @@ func (h *Hook) settings() gobreaker.Settings {
 		},
 		OnStateChange: func(_ string, from, to gobreaker.State) {
 			h.metrics.state.Set(float64(to))
+			if to == gobreaker.StateOpen {
+				h.client.CloseIdleConnections() // who is asked next may be reached by new ones
+			}
 			h.log.Warn("hook changed its state", slog.String("from", from.String()), slog.String("to", to.String()))
 		},
 	}
@@ -122,10 +135,10 @@ func (h *Hook) Close() { h.client.CloseIdleConnections() }
 // Ask returns a verdict for each key, in their order. Errors are ErrUnavailable, and
 // ErrTogether where there is more than one key.
 func (h *Hook) Ask(ctx context.Context, q Question) ([]Verdict, error) {
-	if err := h.enter(ctx); err != nil {
+	if err := h.enter(ctx, q.Caller); err != nil {
 		return h.instead(q, err)
 	}
-	defer func() { <-h.places }()
+	defer h.places.leave(q.Caller)
 	begun := time.Now()
 	verdicts, err := h.breaker.Execute(func() ([]Verdict, error) { return h.request(ctx, q) })
 	if r, ok := errors.AsType[*refusal](err); ok {
@@ -135,14 +148,16 @@ func (h *Hook) Ask(ctx context.Context, q Question) ([]Verdict, error) {
 		return h.instead(q, err)
 	}
 	h.metrics.seconds.Observe(time.Since(begun).Seconds())
-	for i, v := range verdicts {
+	for i := range verdicts {
+		v := &verdicts[i]
+		v.At = begun
 		if v.Denied != nil {
 			h.metrics.denied.Inc()
 		} else {
 			h.metrics.allowed.Inc()
 		}
 		if h.cache != nil {
-			h.keep(q.Keys[i], v)
+			h.keep(q.Keys[i], *v)
 		}
 	}
 	return verdicts, nil
@@ -156,33 +171,14 @@ var (
 
 // enter takes a place. An open breaker is seen before, so that nobody waits for it; and a
 // caller whose time is over brings no request that can only fail.
-func (h *Hook) enter(ctx context.Context) error {
+func (h *Hook) enter(ctx context.Context, caller string) error {
 	if ctx.Err() != nil {
 		return errGivenUp
 	}
 	if h.breaker.State() == gobreaker.StateOpen {
 		return gobreaker.ErrOpenState
 	}
-	select {
-	case h.places <- struct{}{}:
-		return nil
-	default:
-	}
-	if h.waiting.Add(1) > MaxWaiting {
-		h.waiting.Add(-1)
-		return errBusy
-	}
-	defer h.waiting.Add(-1)
-	timer := time.NewTimer(h.cfg.Timeout)
-	defer timer.Stop()
-	select {
-	case h.places <- struct{}{}:
-		return nil
-	case <-timer.C:
-		return errBusy
-	case <-ctx.Done():
-		return errGivenUp
-	}
+	return h.places.enter(ctx, caller, h.cfg.Timeout)
 }
 
 // instead is what is answered where the service was not asked, or did not answer.
@@ -203,9 +199,20 @@ func (h *Hook) instead(q Question, err error) ([]Verdict, error) {
 		h.metrics.givenUp.Inc()
 	default:
 		h.metrics.failed.Inc()
-		h.log.Debug("hook did not answer", slog.Any("err", err))
+		h.warn(err)
 	}
 	return nil, ErrUnavailable
+}
+
+// warn tells an operator why a hook fails, once in a while: what the service says in return
+// to each of many questions is mostly the same.
+func (h *Hook) warn(err error) {
+	now, last := time.Now().UnixNano(), h.warned.Load()
+	if (last == 0 || now-last >= int64(warnEvery)) && h.warned.CompareAndSwap(last, now) {
+		h.log.Warn("hook gives no answer", slog.Any("err", err))
+		return
+	}
+	h.log.Debug("hook gives no answer", slog.Any("err", err))
 }
 
 // refused is what is answered where the service works and refuses the request: a no to the
@@ -214,9 +221,7 @@ func (h *Hook) refused(q Question, r *refusal) ([]Verdict, error) {
 	switch {
 	case r.misplaced():
 		h.metrics.failed.Inc()
-		if now := time.Now().UnixNano(); now-h.warned.Swap(now) >= int64(warnEvery) {
-			h.log.Warn("hook refuses requests: look at its url and secret", slog.Any("err", r))
-		}
+		h.warn(fmt.Errorf("%w: look at its url and secret", r))
 		return nil, ErrUnavailable
 	case len(q.Keys) > 1:
 		return nil, ErrTogether

@@ -284,21 +284,33 @@ func TestRefusedTogether(t *testing.T) {
 	state(t, reg, "0")
 }
 
-// TestWhoHasNoTimeLeftDoesNotOpen: the end of the caller's own time is no failure.
+// TestWhoHasNoTimeLeftDoesNotOpen: the end of the caller's own time is no failure, and who
+// has none left brings no request.
 func TestWhoHasNoTimeLeftDoesNotOpen(t *testing.T) {
 	t.Parallel()
 	s := serve(t, hang)
 	h, reg := open(t, s, func(c *hook.Config) { breaker(c); c.Timeout = 5 * time.Second })
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
-	defer cancel()
+	late := func() context.Context {
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+		t.Cleanup(cancel)
+		return ctx
+	}
 	for range 10 {
-		if _, err := h.Ask(ctx, question("a")); !errors.Is(err, hook.ErrUnavailable) {
+		if _, err := h.Ask(late(), question("a")); !errors.Is(err, hook.ErrUnavailable) {
 			t.Fatal(err)
 		}
 	}
 	state(t, reg, "0")
-	if n := s.asked.Load(); n > 1 {
-		t.Errorf("%d requests, all but the first without any time", n)
+	over := late()
+	<-over.Done()
+	before := s.asked.Load()
+	for range 10 {
+		if _, err := h.Ask(over, question("a")); !errors.Is(err, hook.ErrUnavailable) {
+			t.Fatal(err)
+		}
+	}
+	if n := s.asked.Load(); n != before {
+		t.Errorf("%d requests of callers without any time", n-before)
 	}
 }
 
@@ -309,8 +321,9 @@ func TestCachedAnswersWhileOpen(t *testing.T) {
 		breaker(c)
 		c.WhenOpen, c.Breaker.OpenFor = hook.Cached, time.Minute
 	})
-	if _, err := h.Ask(t.Context(), question("yes", "no")); err != nil {
-		t.Fatal(err)
+	first, err := h.Ask(t.Context(), question("yes", "no"))
+	if err != nil || first[0].At.IsZero() {
+		t.Fatal(first, err)
 	}
 	s.set(reset)
 	for range 6 {
@@ -320,7 +333,7 @@ func TestCachedAnswersWhileOpen(t *testing.T) {
 	if v, err := h.Ask(t.Context(), question("no")); err != nil || v[0].Denied == nil {
 		t.Errorf("a denial: %v, %v", v, err)
 	}
-	if v, err := h.Ask(t.Context(), question("yes")); err != nil || v[0].Denied != nil {
+	if v, err := h.Ask(t.Context(), question("yes")); err != nil || v[0].Denied != nil || !v[0].At.Equal(first[0].At) {
 		t.Errorf("a permission: %v, %v", v, err)
 	}
 	if _, err := h.Ask(t.Context(), question("yes", "never")); !errors.Is(err, hook.ErrUnavailable) {

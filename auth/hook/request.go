@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 	"time"
 	"unicode"
@@ -76,7 +77,7 @@ func (h *Hook) request(parent context.Context, q Question) ([]Verdict, error) {
 		verdicts, err := h.attempt(ctx, body, len(q.Keys))
 		_, again := errors.AsType[*temporaryError](err)
 		switch {
-		case err != nil && parent.Err() != nil:
+		case err != nil && over(parent):
 			return nil, errGivenUp
 		case err == nil || !again || attempt >= h.cfg.Retries || ctx.Err() != nil:
 			return verdicts, err
@@ -90,6 +91,13 @@ func (h *Hook) request(parent context.Context, q Question) ([]Verdict, error) {
 	}
 }
 
+// over reports whether the caller's own time has ended. A connection that is being made
+// knows of its end a moment before the context does.
+func over(ctx context.Context) bool {
+	end, ok := ctx.Deadline()
+	return ctx.Err() != nil || ok && !time.Now().Before(end)
+}
+
 func (h *Hook) attempt(ctx context.Context, body []byte, items int) ([]Verdict, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, h.cfg.URL, bytes.NewReader(body))
 	if err != nil {
@@ -101,7 +109,7 @@ func (h *Hook) attempt(ctx context.Context, body []byte, items int) ([]Verdict, 
 	req.Header.Set(signature.Header, signature.Sign(h.cfg.Secret, body, time.Now()))
 	resp, err := h.client.Do(req)
 	if err != nil {
-		return nil, &temporaryError{plain(err)}
+		return nil, &temporaryError{h.reason(err)}
 	}
 	defer resp.Body.Close()
 	text, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
@@ -113,7 +121,7 @@ func (h *Hook) attempt(ctx context.Context, body []byte, items int) ([]Verdict, 
 	case resp.StatusCode != http.StatusOK:
 		return nil, fmt.Errorf("it answered %d, must answer 200", resp.StatusCode)
 	case err != nil:
-		return nil, &temporaryError{plain(err)}
+		return nil, &temporaryError{h.reason(err)}
 	case len(text) > maxAnswer:
 		return nil, fmt.Errorf("its answer has over %d bytes", maxAnswer)
 	}
@@ -124,7 +132,7 @@ func (h *Hook) attempt(ctx context.Context, body []byte, items int) ([]Verdict, 
 func read(text []byte, items int) ([]Verdict, error) {
 	var a answer
 	if err := json.Unmarshal(text, &a); err != nil {
-		return nil, errors.New("its answer is not the JSON that is expected")
+		return nil, fmt.Errorf("its answer is not the JSON that is expected: %w", err)
 	}
 	list := a.Results
 	if list == nil {
@@ -148,6 +156,14 @@ func read(text []byte, items int) ([]Verdict, error) {
 		}
 	}
 	return verdicts, nil
+}
+
+// reason is why a request failed, for an operator.
+func (h *Hook) reason(err error) error {
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded) {
+		return fmt.Errorf("no answer within %v (timeout)", h.cfg.Timeout)
+	}
+	return plain(err)
 }
 
 // clean makes a text fit to be shown and logged.

@@ -57,6 +57,7 @@ type sender struct {
 }
 
 func newSender(h *Hook) *sender {
+	alive := max(h.Timeout, time.Second)
 	t := &http.Transport{
 		Proxy:                 nil, // the environment decides nothing of whom is told, as of hooks and key sets
 		DialContext:           (&net.Dialer{Timeout: h.Timeout, KeepAlive: 30 * time.Second}).DialContext,
@@ -69,6 +70,9 @@ func newSender(h *Hook) *sender {
 		ResponseHeaderTimeout: h.Timeout,
 
 		MaxResponseHeaderBytes: mostHeader,
+		// One connection serves all of HTTP/2, and one that has died without a word would be
+		// used until TCP gives it up, many minutes later.
+		HTTP2: &http.HTTP2Config{SendPingTimeout: alive, PingTimeout: alive},
 	}
 	return &sender{hook: h, now: time.Now, client: &http.Client{
 		Transport: t,

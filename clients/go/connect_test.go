@@ -64,8 +64,8 @@ func TestHandshakeTellsWhoComes(t *testing.T) {
 	if h.Get("Authorization") != "Bearer secret" || h.Get("X-Trace") != "7" || h.Get("Sec-Websocket-Protocol") != "rivulet.v1.json" {
 		t.Errorf("headers %v", h)
 	}
-	if cmd := await(t, connects); *cmd != (protocol.ConnectCommand{Token: "secret", Name: "app", Version: rivulet.Version}) {
-		t.Errorf("connect %+v", cmd)
+	if cmd := await(t, connects); *cmd != (protocol.ConnectCommand{Name: "app", Version: rivulet.Version}) {
+		t.Errorf("connect %+v, and the token was in the handshake", cmd)
 	}
 	if state, reason := c.State(); state != rivulet.StateConnected || reason != nil {
 		t.Errorf("state %v, %v", state, reason)
@@ -282,7 +282,8 @@ func TestFreshTokenAtEveryConnect(t *testing.T) {
 			p.greet()
 			p.close(protocol.CloseTokenExpired)
 		default:
-			tokens <- p.greet().Token
+			p.greet()
+			tokens <- p.token()
 			c := p.receive()
 			tokens <- c.Refresh.Token
 			p.send(protocol.Event{ID: c.ID, Connected: &protocol.ConnectedEvent{}})

@@ -89,8 +89,17 @@ func errorFrom(e *protocol.ErrorEvent) *Error {
 		Code: e.Code, Message: e.Message, Field: e.Field,
 		Temporary:  e.Temporary || e.Code.Temporary(),
 		RetryAfter: retryAfter(e.RetryAfterMS),
-		Remedy:     remedy(e.Code),
+		Remedy:     answerRemedy(e.Code, e.Field),
 	}
+}
+
+// answerRemedy is the remedy for an answer. A refusal that names no field is a hook's,
+// which says itself what is wrong.
+func answerRemedy(c protocol.Code, field string) string {
+	if c == protocol.ErrorForbidden && field == "" {
+		return ""
+	}
+	return remedy(c)
 }
 
 // closeRemedy is the remedy for the end of a connection. A node that tells a reason of

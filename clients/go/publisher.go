@@ -260,7 +260,7 @@ func (p *Publisher) postBatch(ctx context.Context, messages []wireMessage, left 
 				Code: protocol.Code(4000 + r.Code), Message: r.Message, Field: r.Data.Field,
 				RetryAfter: retryAfterHeader(resp.Header), IdempotencyKey: key,
 			}
-			e.Temporary, e.Remedy = e.Code.Temporary(), remedy(e.Code)
+			e.Temporary, e.Remedy = e.Code.Temporary(), answerRemedy(e.Code, e.Field)
 			outcomes[i] = Outcome{Published: Published{IdempotencyKey: key}, Err: e}
 			if e.Temporary {
 				rest, again = append(rest, i), worse(again, e)

@@ -141,7 +141,7 @@ func (c *Client) dial(ctx context.Context, url string) (*link, *liveConn, error)
 	frames, err := agreed(dialer.Subprotocols, ws.Subprotocol())
 	if err == nil {
 		l = newLink(ws, frames)
-		err = c.greet(l, conn, token)
+		err = c.greet(l, conn)
 	}
 	if !guard() {
 		err = doing(ctx.Err(), "connect to %s: no `connected` in time", url)
@@ -164,11 +164,12 @@ func (c *Client) handshake(token string) http.Header {
 	return h
 }
 
-// greet sends connect and takes the answer.
-func (c *Client) greet(l *link, conn *liveConn, token string) error {
+// greet sends connect and takes the answer. The token was in the handshake, and is not
+// sent again: the node would check it, and perhaps ask a hook about it, twice.
+func (c *Client) greet(l *link, conn *liveConn) error {
 	conn.silence.Store(int64(c.opts.HandshakeTimeout))
 	id := l.expect(func(*protocol.Event) {})
-	connect := protocol.Command{ID: id, Connect: &protocol.ConnectCommand{Token: token, Name: c.opts.Name, Version: Version, Session: c.opts.Session}}
+	connect := protocol.Command{ID: id, Connect: &protocol.ConnectCommand{Name: c.opts.Name, Version: Version, Session: c.opts.Session}}
 	if _, err := l.send(nil, &connect); err != nil {
 		return l.ended(err)
 	}
@@ -237,7 +238,6 @@ const mostAnswer = 64 << 10
 func answerError(resp *http.Response) *Error {
 	e := &Error{Code: protocol.Code(4000 + resp.StatusCode), RetryAfter: retryAfterHeader(resp.Header)}
 	e.Temporary = e.Code.Temporary()
-	e.Remedy = remedy(e.Code)
 	var body struct {
 		Message string `json:"message"`
 		Data    struct {
@@ -248,6 +248,7 @@ func answerError(resp *http.Response) *Error {
 	if err == nil && json.Unmarshal(raw, &body) == nil {
 		e.Message, e.Field = body.Message, body.Data.Field
 	}
+	e.Remedy = answerRemedy(e.Code, e.Field)
 	if e.Message == "" {
 		e.Message = "HTTP " + strconv.Itoa(resp.StatusCode) + " " + http.StatusText(resp.StatusCode)
 	}

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -91,6 +92,9 @@ func (p *peer) greet() *protocol.ConnectCommand {
 	p.send(protocol.Event{ID: c.ID, Connected: &protocol.ConnectedEvent{Client: "c", Node: "n", PingInterval: 25}})
 	return c.Connect
 }
+
+// token is what the handshake carried.
+func (p *peer) token() string { return strings.TrimPrefix(p.header.Get("Authorization"), "Bearer ") }
 
 // subscribed takes a subscribe and answers it.
 func (p *peer) subscribed(e protocol.SubscribedEvent) *protocol.SubscribeCommand {

@@ -16,7 +16,8 @@ import (
 func TestExpiringTokenIsRenewed(t *testing.T) {
 	tokens := make(chan string, 8)
 	url := scripted(t, func(p *peer) {
-		tokens <- p.greet().Token
+		p.greet()
+		tokens <- p.token()
 		if p.n > 1 {
 			p.idle()
 		}

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net/http"
 	"os"
@@ -87,6 +88,19 @@ func checkCacheDir(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("server.acme.cache_dir: %w", err)
 	}
+	return lookAtCacheDir(dir)
+}
+
+// Check says what is wrong with the cache folder, if it is there already; it changes
+// nothing.
+func (c ACMEConfig) Check() error {
+	if _, err := os.Stat(c.CacheDir); c.CacheDir == "" || errors.Is(err, fs.ErrNotExist) {
+		return nil // it will be made
+	}
+	return lookAtCacheDir(c.CacheDir)
+}
+
+func lookAtCacheDir(dir string) error {
 	info, err := os.Stat(dir)
 	switch {
 	case err != nil:

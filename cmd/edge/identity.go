@@ -86,8 +86,11 @@ type certifiedKey struct{}
 // browsers: these send it whatever page asks.
 func (ids Identities) Middleware(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if claims, ok := ids.claims(r); ok {
+		switch claims, ok := ids.claims(r); {
+		case ok:
 			r = r.WithContext(context.WithValue(r.Context(), certifiedKey{}, claims))
+		case r.TLS != nil && len(r.TLS.VerifiedChains) > 0:
+			r = r.WithContext(context.WithValue(r.Context(), certifiedKey{}, unknown(r)))
 		}
 		next.ServeHTTP(w, r)
 	})
@@ -107,6 +110,25 @@ func (ids Identities) claims(r *http.Request) (auth.Claims, bool) {
 	return claims, true
 }
 
+// unknownError says of a request's certificate why it gives nothing, where a token is
+// missing, too.
+type unknownError struct{ why string }
+
+func (e *unknownError) Error() string { return auth.ErrMissing.Error() + ": " + e.why }
+func (e *unknownError) Unwrap() error { return auth.ErrMissing }
+
+func unknown(r *http.Request) *unknownError {
+	if r.Header.Get("Origin") != "" || r.Header.Get("Sec-Fetch-Site") != "" {
+		return &unknownError{"a client certificate does not count for requests of browsers"}
+	}
+	leaf := r.TLS.VerifiedChains[0][0]
+	names := []string{leaf.Subject.CommonName}
+	for _, u := range leaf.URIs {
+		names = append(names, u.String())
+	}
+	return &unknownError{fmt.Sprintf("no entry of auth.certificates has a subject of the client certificate, which has %.*q", maxSubject, names)}
+}
+
 // Authenticator is next, but for requests without a token whose certificate says enough.
 func (ids Identities) Authenticator(next Authenticator) Authenticator {
 	return certified{next}
@@ -116,6 +138,13 @@ type certified struct{ next Authenticator }
 
 // Authenticate implements Authenticator.
 func (c certified) Authenticate(ctx context.Context, token string) (auth.Claims, error) {
+	if err, ok := ctx.Value(certifiedKey{}).(*unknownError); ok && token == "" {
+		claims, nextErr := c.next.Authenticate(ctx, token)
+		if errors.Is(nextErr, auth.ErrMissing) {
+			return claims, err
+		}
+		return claims, nextErr
+	}
 	claims, ok := ctx.Value(certifiedKey{}).(auth.Claims)
 	switch {
 	case token != "" || !ok:

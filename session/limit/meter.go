@@ -85,6 +85,20 @@ func (l *Limiter) NewPacer(tighter int64, wake func()) *Pacer {
 	return &Pacer{clock: l.clock, rate: rate, met: l.metrics, wake: wake}
 }
 
+// Repace returns what NewPacer does for a connection that has one already: old itself where
+// the rate stays, else one that goes on where old is, and that has nothing new to give away.
+func (l *Limiter) Repace(old *Pacer, tighter int64, wake func()) *Pacer {
+	p := l.NewPacer(tighter, wake)
+	if old == nil || p == nil {
+		return p
+	}
+	if p.rate == old.rate {
+		return old
+	}
+	p.bucket.Store(old.bucket.Load()) // a time, which is the same at any rate
+	return p
+}
+
 // Take takes n bytes, or nothing and returns false: wake is called later.
 func (p *Pacer) Take(n int) bool {
 	if p == nil {

@@ -98,3 +98,35 @@ func TestPacer(t *testing.T) {
 		}
 	})
 }
+
+// TestPacerGoesOn: who gets a new pacer for the old one has no new burst, at the same rate
+// and at others.
+func TestPacerGoesOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLimiter(t, func(c *limit.Config) { c.OutboundBytes = 1000 })
+		p := l.NewPacer(0, func() {})
+		if l.Repace(p, 0, nil) != p || l.Repace(p, 2000, nil) != p {
+			t.Error("the rate is the same, the pacer is not")
+		}
+		got, begin := 0, time.Now()
+		for i := 0; time.Since(begin) < 10*time.Second; i++ {
+			for p.Take(50) {
+				got += 50
+			}
+			next := l.Repace(p, int64(900+i%2*50), func() {})
+			if next == p {
+				t.Fatal("the rate changes, the pacer does not")
+			}
+			p.Stop()
+			p = next
+			time.Sleep(10 * time.Millisecond) //nolint:forbidigo // the bubble's clock
+		}
+		p.Stop()
+		if got < 8000 || got > 11_000 {
+			t.Errorf("%d bytes in 10 s at less than 1000 a second", got)
+		}
+		if l.Repace(nil, 0, nil) == nil || newLimiter(t, func(*limit.Config) {}).Repace(p, 0, nil) != nil {
+			t.Error("a limit makes a pacer, and none has none")
+		}
+	})
+}

@@ -19,6 +19,9 @@ func TestRefusals(t *testing.T) {
 	tokens := hubtest.Tokens{Known: map[string]auth.Claims{
 		"ann": hubtest.May(t, "ann", map[string][]auth.Action{"chat:>": {auth.Subscribe}, "nope:>": {auth.Subscribe}}),
 	}}
+	two := tokens.Known["ann"]
+	two.Limits.Subscriptions = 2
+	tokens.Known["two"] = two
 	n := start(t, false, nil, tokens)
 	n.hub.Fail("nope:x", fanout.ErrUnknownNamespace)
 	n.hub.Fail("chat:away", fanout.ErrUnavailable)
@@ -42,6 +45,8 @@ func TestRefusals(t *testing.T) {
 		{"no channel", "token=ann", nil, 400, "channel"},
 		{"empty channel", "channel=&token=ann", nil, 400, "channel"},
 		{"too many channels", "token=ann" + many, nil, 400, "32"},
+		{"more than the token's limit", "channel=chat:a&channel=chat:b&channel=chat:c&token=two", nil, 403, "may have 2 subscriptions"},
+		{"as many as the token's limit", "channel=chat:a&channel=chat:away&token=two", nil, 503, "the log cannot be reached"},
 		{"pattern and more", "channel=chat:%3E&channel=chat:a&token=ann", nil, 400, "pattern"},
 		{"bad last", "channel=chat:a&last=x&token=ann", nil, 400, "last"},
 		{"last zero", "channel=chat:a&last=0&token=ann", nil, 400, "last"},

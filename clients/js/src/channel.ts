@@ -18,8 +18,9 @@ export interface Channel<T = unknown> {
 	readonly name: string;
 	/**
 	 * Stores a message; a `Uint8Array` is sent as bytes. Resolves when it is stored. It is tried
-	 * again with the same idempotency key over lost connections and temporary errors; messages
-	 * are sent in the order of the calls. Rejects with a RivuletError: code 4504 says that it may
+	 * again with the same idempotency key over lost connections and temporary errors. Messages
+	 * are stored in the order of the calls, unless the node refuses one for a while: wait for each
+	 * where that matters. Rejects with a RivuletError: code 4504 says that it may
 	 * be stored, any other that it is not.
 	 */
 	publish(data: T | Uint8Array, options?: PublishOptions): Promise<Published>;

@@ -19,6 +19,8 @@ export class Choice {
 	readonly #o: ChoiceOptions;
 	readonly #shelf: Shelf | undefined;
 	#at = 0;
+	/** That of the last attempt: the look at what came before it may have moved on meanwhile. */
+	#tried = 0;
 	/** How often it seemed blocked in a row, while HTTP got through. */
 	#strikes = 0;
 	#until = Number.POSITIVE_INFINITY;
@@ -43,11 +45,13 @@ export class Choice {
 	/** The one for the next attempt. */
 	next(): TransportName {
 		if (this.#o.clock.now() > this.#until) this.#prefer(0);
+		this.#tried = this.#at;
 		return this.#o.transports[this.#at] as TransportName;
 	}
 
 	/** It has connected. */
 	worked(): void {
+		if (this.#tried !== this.#at) return;
 		this.#strikes = 0;
 		if (this.#at > 0) {
 			this.#prefer(this.#at, remembered);
@@ -66,7 +70,8 @@ export class Choice {
 		this.#probe?.abort();
 		const probe = new AbortController();
 		this.#probe = probe;
-		const at = this.#at;
+		const at = this.#tried;
+		if (at !== this.#at) return;
 		void reaches(base, probe.signal, this.#o.fetch).then((reached) => {
 			if (probe.signal.aborted || at !== this.#at) return;
 			if (!reached) return this.#notBlocked();
@@ -93,11 +98,14 @@ export class Choice {
 	}
 }
 
-/** Whether a node answers over HTTP, and no portal in its place. */
+/**
+ * Whether a node lets clients in over HTTP: no portal in its place, and no node that has enough of
+ * them and refuses WebSockets for that, which a browser cannot see. 401 and 403 are the token's.
+ */
 async function reaches(base: string, signal: AbortSignal, ask: typeof fetch): Promise<boolean> {
 	try {
-		const answer = await ask(`${base}/readyz`, { signal });
-		return (await answer.json()).code === 200;
+		const answer = await ask(`${base}/v1/poll?timeout=0`, { signal });
+		return [200, 401, 403].includes((await answer.json()).code);
 	} catch {
 		return false;
 	}

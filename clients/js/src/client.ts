@@ -95,7 +95,8 @@ export class Client {
 		const { messages = 100, bytes = 1 << 20 } = o.queue ?? {};
 		this.#queue = new Queue({ clock, wait, replyTimeout: this.#replyTimeout, messages, bytes });
 		this.#choice = new Choice({
-			transports: o.transports ?? ["websocket", "sse", "poll"],
+			// A session is a WebSocket's alone.
+			transports: o.transports ?? (o.session ? ["websocket"] : ["websocket", "sse", "poll"]),
 			storage: o.storage,
 			fetch: this.#fetch,
 			clock,
@@ -257,7 +258,8 @@ export class Client {
 			if (attempt === this.#attempt) this.#dial(attempt, token);
 		} catch (e) {
 			if (attempt !== this.#attempt) return;
-			this.#lost({ error: tokenError(e) });
+			const error = tokenError(e);
+			this.#lost({ error, retry: error.code !== 4401 && error.code !== 4403 });
 		}
 	}
 
@@ -316,7 +318,7 @@ export class Client {
 	#lost(loss: Loss): void {
 		this.#detach();
 		const { error } = loss;
-		let retry = error.temporary;
+		let retry = loss.retry ?? error.temporary;
 		if (loss.token) {
 			retry = typeof this.#o.token === "function" && !this.#rejected;
 			this.#rejected = true;

@@ -26,8 +26,9 @@ const usualPing = 30_000;
 
 /** Why a link has ended, and what follows. */
 export interface Loss {
-	/** To come back where it is temporary. */
 	error: RivuletError;
+	/** To come back; where it is absent, if the error is temporary. */
+	retry?: boolean;
 	/** The token was refused: another may help. */
 	token?: boolean;
 	/** How much it seems, up to 2, that the network does not let this transport through. */

@@ -10,24 +10,27 @@ export interface Item {
 	places: string[];
 	/** `places` are all there are. */
 	readonly replace?: boolean;
-	/** It tells of a beginning; one beginning outdates those just before it. */
+	/** It tells of a beginning, or that it is over; one beginning outdates those just before it. */
 	readonly begun?: boolean;
 	/** See `Acks`. */
 	readonly life?: number | undefined;
 }
 
+/** What was handled: an item, or places that came without one. */
+export type Handled = Omit<Item, "update"> & { readonly update?: Update<any> };
+
 /** The queue. Who pushes sees to its bound. */
 export class Inbox {
 	/** Of what the application has handled: it has asked for the next. */
 	readonly handled: Places;
-	readonly #onHandled: (item: Item) => void;
+	readonly #onHandled: (item: Handled) => void;
 	readonly #onTaken: () => void;
 	#items: Item[] = [];
 	#handed: Item | undefined;
 	#waiters: (() => void)[] = [];
 	#ended = false;
 
-	constructor(pattern: boolean, onHandled: (item: Item) => void, onTaken: () => void) {
+	constructor(pattern: boolean, onHandled: (item: Handled) => void, onTaken: () => void) {
 		this.handled = new Places(pattern);
 		this.#onHandled = onHandled;
 		this.#onTaken = onTaken;
@@ -51,13 +54,14 @@ export class Inbox {
 		for (let last = this.#items.at(-1); last?.begun; last = this.#items.at(-1)) {
 			this.#items.pop();
 			if (last.update.type === "gap") told ??= { ...last, places: begun.places };
+			else if (!begun.places[0]) this.note(last.places, last.life);
 		}
 		this.push(begun);
 		if (told) this.push(told);
 	}
 
 	/** Notes positions that come without an update: reached with what came before them. */
-	note(places: string[]): void {
+	note(places: string[], life?: number): void {
 		const before = this.#items.at(-1) ?? this.#handed;
 		if (before) {
 			const all = new Places(true);
@@ -65,6 +69,7 @@ export class Inbox {
 			before.places = all.list();
 		} else {
 			this.handled.set(places);
+			this.#onHandled({ places, life });
 		}
 	}
 

@@ -9,6 +9,8 @@ import type { Clock } from "./types.js";
 
 /** How many may be unanswered at once, and how many bytes unsent, before others wait. */
 const mostUnderWay = 4096;
+/** Over HTTP each is a request of its own, and one channel's follow each other. */
+const mostRequests = 4;
 const mostUnsent = 1 << 20;
 /** A node's window of idempotency, 120 s, but the last eighth, in which a message may arrive. */
 const window = 105_000;
@@ -91,8 +93,7 @@ export class Queue {
 	/** A link to send over. */
 	connected(link: Link): void {
 		this.#link = link;
-		this.#failures = 0;
-		this.#resume();
+		this.#pump();
 	}
 
 	/** It is lost: what was under way goes first with the next. */
@@ -122,8 +123,9 @@ export class Queue {
 
 	#pump(): void {
 		const under = this.#underWay;
+		const most = this.#link?.transport === "websocket" ? mostUnderWay : mostRequests;
 		while (this.#link?.isUp && this.#pause === undefined && this.#waiting.length > 0) {
-			const full = under.size >= mostUnderWay || this.#link.buffered > mostUnsent;
+			const full = under.size >= most || this.#link.buffered > mostUnsent;
 			if (full && under.size > 0) return;
 			const entry = this.#waiting.shift() as Entry;
 			this.#size -= entry.size;

@@ -3,7 +3,7 @@
 import type { Link } from "./connection.js";
 import { offsetOf, Places } from "./cursor.js";
 import { toMessage } from "./message.js";
-import { canonical, isPattern, matches } from "./names.js";
+import { canonical, isPattern, matches, overlap } from "./names.js";
 import type { Host, Sub } from "./subscription.js";
 import type { Frame, Message } from "./types.js";
 
@@ -29,6 +29,10 @@ export class Routes {
 	#patterns: Sub[] = [];
 	#todo: Sub[] = [];
 	readonly #asked = new Set<Sub>();
+	/** Those that were ended here, with what waited for the application. */
+	readonly #dropped = new Set<string>();
+	/** Subscriptions that the token brought, which nobody asked for (P-17.4), and where they began. */
+	readonly #brought = new Map<string, Places>();
 	/** By name, those that nobody wants any more and the node has not let go of yet. */
 	readonly #leaving = new Map<string, Sub>();
 
@@ -64,6 +68,7 @@ export class Routes {
 	began(sub: Sub, positions: readonly string[]): void {
 		this.nth ||= ++this.#host.links;
 		sub.here = new Places(sub.pattern, positions);
+		this.#brought.delete(sub.channel);
 		this.forget(sub);
 		if (sub.pattern) this.#patterns.push(sub);
 		else this.#exact.set(sub.channel, sub);
@@ -78,6 +83,20 @@ export class Routes {
 	/** Until `gone`, `sub` is in the way of another of its name. */
 	leaving(sub: Sub): void {
 		this.#leaving.set(sub.channel, sub);
+		if (sub.state === "ended" && this.#dropped.size < askAtOnce) this.#dropped.add(sub.channel);
+	}
+
+	/**
+	 * Whether history that `sub` asks for may be kept from it: what one that was ended has dropped
+	 * came by this link, and does not come again as long as another that overlaps is known (P-4.4).
+	 */
+	mayLack(sub: Sub): boolean {
+		const { channel } = sub;
+		const others = [...this.#exact.values(), ...this.#patterns];
+		return (
+			[...this.#dropped].some((name) => name === channel || overlap(name, channel)) &&
+			others.some((other) => overlap(other.channel, channel))
+		);
 	}
 
 	/** The node has let go of what was `leaving`. */
@@ -115,7 +134,11 @@ export class Routes {
 					{ type: "presence", joined: [], left: [], partial: false, ...e },
 					[],
 				);
+			case "subscribed":
+				this.#brought.set(channel, new Places(true, e.positions ?? [e.position ?? ""]));
+				return;
 			case "unsubscribed":
+				this.#brought.delete(channel);
 				return about?.ended(this, e);
 			case "gap":
 				return this.#about(channel, e.position, via)?.lost(this, channel, e.reason, e.position);
@@ -138,8 +161,18 @@ export class Routes {
 		const sub = this.#route(message.channel, message.position, message.offset, via);
 		if (!sub) return;
 		const had = sub.pattern && !this.#overHTTP && this.#hadElsewhere(sub, message);
-		if (had) sub.skip(this, message.position);
-		else sub.deliver(this, { type: "message", message }, [message.position]);
+		const places = sub.pattern && this.#isBrought(message) ? [] : [message.position];
+		if (had) sub.skip(this, places);
+		else sub.deliver(this, { type: "message", message }, places);
+	}
+
+	/** Whether the node sent it for one of those: then it says nothing of where others are. */
+	#isBrought({ channel, position, offset }: Message): boolean {
+		for (const [name, start] of this.#brought) {
+			const covers = isPattern(name) ? matches(name, channel) : name === channel;
+			if (covers && start.before(position, offset)) return true;
+		}
+		return false;
 	}
 
 	/** There each subscription has a stream of its own, and all of its messages. */

@@ -6,7 +6,7 @@ import { Places, Seen } from "./cursor.js";
 import { Acks } from "./durable.js";
 import { RivuletError } from "./errors.js";
 import { Hold } from "./hold.js";
-import { Inbox, type Item } from "./inbox.js";
+import { type Handled, Inbox } from "./inbox.js";
 import { toFields } from "./message.js";
 import { isPattern } from "./names.js";
 import type { Routes, Subs } from "./routes.js";
@@ -103,6 +103,11 @@ export class Sub<T = any> implements Subscription<T> {
 	#loading = false;
 	#stored: string[] = [];
 	#began = false;
+	/** Those that overlap were let go of, so that it gets what it asks for. */
+	#cleared = false;
+	/** What was received, and what was handled, is all that a resume needs. */
+	#whole = false;
+	#wholeHandled = false;
 	#request = 0;
 	#failures = 0;
 	#unsettled = 0;
@@ -185,6 +190,11 @@ export class Sub<T = any> implements Subscription<T> {
 	ask(routes: Routes): boolean {
 		if (this.state !== "idle" || this.#loading) return false;
 		for (const hold of this.#host.holds) if (hold.takes(this)) return false;
+		if (!this.#began && !this.#cleared && this.#hasStart && routes.mayLack(this)) {
+			this.#cleared = true;
+			new Hold(this.#host, this).begin(routes); // the node forgets what they had
+			return false;
+		}
 		this.#host.clock.clearTimeout(this.#retry);
 		this.state = "subscribing";
 		this.#at = routes;
@@ -220,10 +230,16 @@ export class Sub<T = any> implements Subscription<T> {
 	#command(): object {
 		const { persist, token, buffer, ...options } = this.#options;
 		const { position, positions, last, since, ...rest } = options;
-		const received = this.#received.list();
+		const received = this.#whole ? this.#received.list() : [];
 		const known = received.length > 0 ? received : this.#stored;
 		const start = known.length < 1 ? options : { ...rest, ...this.#start(known) };
 		return { channel: this.channel, ...toFields(start) };
+	}
+
+	get #hasStart(): boolean {
+		const { position, positions, last, since } = this.#options;
+		const start = position ?? positions?.[0] ?? last ?? since ?? this.#stored[0];
+		return start !== undefined;
 	}
 
 	#start(positions: string[]): object {
@@ -257,8 +273,12 @@ export class Sub<T = any> implements Subscription<T> {
 		// A durable session may begin before what was received: that is left out then.
 		const places = this.#acks && this.#began && e.recovered ? [] : positions;
 		this.#acks?.begun(!e.recovered);
-		if (!this.#began && e.recovered) this.#inbox.handled.set(places, true);
+		if (!this.#began && e.recovered) {
+			this.#inbox.handled.set(places, true);
+			this.#wholeHandled ||= this.#isWhole("subscribed", places);
+		}
 		this.#began = true;
+		this.#whole ||= this.#isWhole("subscribed", places);
 		this.#received.set(places, true);
 		const more = { places, replace: true, begun: true, life: this.#acks?.life };
 		const update = { type: "subscribed", recovered: e.recovered, resumed } as const;
@@ -286,6 +306,9 @@ export class Sub<T = any> implements Subscription<T> {
 			this.#retry = this.#host.clock.setTimeout(() => this.#again(), 0);
 			const update = this.#gap(this.channel, "reset");
 			this.#inbox.push({ update, places: [] });
+		} else if (error.code === 4422 && routes.link.transport !== "websocket") {
+			this.state = "idle"; // the next link may be able to
+			this.#host.tell("error", error);
 		} else if (error.temporary || resubscribes(error.code)) {
 			this.state = "idle";
 			const wait = this.#host.wait(++this.#failures, error.retryAfterMs);
@@ -323,8 +346,10 @@ export class Sub<T = any> implements Subscription<T> {
 			this.#host.tell("message", update.message);
 		}
 		this.#received.set(places);
-		this.#inbox.push({ update, places, life: this.#acks?.life });
-		if (update.type === "caught_up") this.#acknowledge();
+		this.#whole ||= this.#isWhole(update.type, places);
+		const begun = update.type === "caught_up";
+		this.#inbox.push({ update, places, begun, life: this.#acks?.life });
+		if (begun) this.#acknowledge();
 	}
 
 	/** Messages of `channel`, the subscription's or one of its pattern, are gone. */
@@ -344,12 +369,12 @@ export class Sub<T = any> implements Subscription<T> {
 	passed(routes: Routes, position: string): void {
 		if (!this.#listens(routes)) return;
 		this.#received.set([position]);
-		this.#inbox.note([position]);
+		this.#inbox.note([position], this.#acks?.life);
 	}
 
 	/** Moves over a message that is not to be delivered. */
-	skip(routes: Routes, position: string): void {
-		if (this.#listens(routes)) this.#received.set([position]);
+	skip(routes: Routes, places: string[]): void {
+		if (this.#listens(routes)) this.#received.set(places);
 	}
 
 	/** Whether it had the message. */
@@ -437,8 +462,18 @@ export class Sub<T = any> implements Subscription<T> {
 		if (this.#behind && this.hasRoom) this.#behind.link.fail("reads again what had no room");
 	}
 
-	#onHandled({ update, places, life }: Item): void {
-		if (update.type !== "subscribed") this.#acks?.reached(places.at(-1), life);
+	/**
+	 * Whether nothing is missing of the positions from here on. Over HTTP a pattern may begin
+	 * without any, and those of its messages are of some streams only: the others would be lost.
+	 */
+	#isWhole(type: Update["type"] | undefined, places: string[]): boolean {
+		if (!places[0]) return false;
+		return !this.pattern || type === "subscribed" || type === "caught_up";
+	}
+
+	#onHandled({ update, places, life }: Handled): void {
+		this.#wholeHandled ||= this.#isWhole(update?.type, places);
+		if (update?.type !== "subscribed") this.#acks?.reached(places.at(-1), life);
 		if (!this.#acks && !this.#shelf) return;
 		const { clock } = this.#host;
 		if (++this.#unsettled >= settleAfter || this.state === "ended") this.settle();
@@ -449,7 +484,8 @@ export class Sub<T = any> implements Subscription<T> {
 	settle(): void {
 		this.#host.clock.clearTimeout(this.#settle);
 		this.#settle = undefined;
-		if (this.#unsettled > 0) this.#shelf?.save(this.positions.join("\n"));
+		const whole = this.#wholeHandled || this.#stored.length > 0;
+		if (this.#unsettled > 0 && whole) this.#shelf?.save(this.positions.join("\n"));
 		this.#unsettled = 0;
 		this.#acknowledge();
 	}

@@ -96,7 +96,8 @@ export interface SubscribeOptions extends Start {
 	/**
 	 * Keep the position in `ClientOptions.storage`, under this name (`true`: the channel's),
 	 * and go on from there after a page was loaded anew. `position`, `last` and `since` say where
-	 * to begin when nothing is stored.
+	 * to begin when nothing is stored. Tabs, users and clusters that share a storage share the
+	 * position: take `sessionStorage` for one of each tab, and a name with the user in it.
 	 */
 	persist?: boolean | string;
 	/**
@@ -284,8 +285,8 @@ export interface WebSocketLike {
 	readonly bufferedAmount: number;
 	readonly protocol: string;
 	onopen: ((event: any) => void) | null;
-	onmessage: ((event: { data: any }) => void) | null;
-	onclose: ((event: { code: number; reason: string }) => void) | null;
+	onmessage: ((event: any) => void) | null;
+	onclose: ((event: any) => void) | null;
 	onerror: ((event: any) => void) | null;
 	send(data: any): void;
 	close(code?: number, reason?: string): void;

@@ -9,6 +9,7 @@ import {
 import { type ChatState, type Line, nameOf, rooms } from "./chat.js";
 import { Avatar } from "./Header.js";
 import type { Live } from "./live.js";
+import { useConnectionState } from "./sdk.js";
 import { useStore } from "./store.js";
 import { useTabs } from "./tabs.js";
 
@@ -188,7 +189,7 @@ function Lines({ live, chat }: { live: Live; chat: ChatState }): ReactElement {
 
 function Composer({ live, room }: { live: Live; room: string }): ReactElement {
 	const [text, setText] = useState("");
-	const { state } = useStore(live.connection);
+	const { state } = useConnectionState(live.client);
 	useEffect(() => setText(""), [room]);
 	const submit = (e: FormEvent): void => {
 		e.preventDefault();

@@ -23,17 +23,20 @@ await lobby.publish({ text: "hello" }); // resolves when it is stored`,
 	},
 	react: {
 		title: "React",
-		code: `import { useChannel, useConnectionState, usePresence } from "@rivulet-rt/client/react";
+		code: `import { Client } from "@rivulet-rt/client";
+import { useChannel, useConnectionState, usePresence } from "@rivulet-rt/client/react";
+
+const client = new Client("${origin}");
 
 function Lobby() {
-  const { messages, publish } = useChannel("chat:lobby", { last: 30 });
-  const { members } = usePresence("chat:lobby");
-  const { state } = useConnectionState();
+  const lobby = useChannel<{ text: string }>(client, "chat:lobby", { last: 30 });
+  const { clients } = usePresence(client, "chat:lobby");
+  const { state } = useConnectionState(client);
   return (
     <>
-      <p>{state}, {members.length} here</p>
-      {messages.map((m) => <p key={m.offset}>{m.data.text}</p>)}
-      <button onClick={() => publish({ text: "hello" })}>Say hello</button>
+      <p>{state}, {clients} here</p>
+      {lobby.messages.map((m) => <p key={m.offset}>{m.data.text}</p>)}
+      <button onClick={() => lobby.publish({ text: "hello" })}>Say hello</button>
     </>
   );
 }`,

@@ -2,6 +2,7 @@ import type { ReactElement } from "react";
 import { ms } from "./ConnectionCard.js";
 import { burstSize, sampleCount } from "./latency.js";
 import type { Live } from "./live.js";
+import { useConnectionState } from "./sdk.js";
 import { useStore } from "./store.js";
 
 const width = 360;
@@ -44,7 +45,7 @@ function Plot(props: { samples: readonly number[]; p50: number; p99: number }): 
 
 export function LatencyCard({ live }: { live: Live }): ReactElement {
 	const { samples, p50, p99, busy } = useStore(live.latency.state);
-	const { state } = useStore(live.connection);
+	const { state } = useConnectionState(live.client);
 	return (
 		<section className="card latency" aria-labelledby="latency-title">
 			<h2 id="latency-title">Publish to delivery</h2>

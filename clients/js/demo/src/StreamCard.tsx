@@ -1,6 +1,7 @@
 import { type ReactElement, useEffect, useRef, useState } from "react";
 import { type CutReport, cutLength } from "./feed.js";
 import type { Live } from "./live.js";
+import { useConnectionState } from "./sdk.js";
 import { useStore } from "./store.js";
 import { animateStream } from "./stream.js";
 
@@ -98,7 +99,7 @@ function Figure({ label, value }: { label: string; value: number | string }): Re
 
 export function StreamCard({ live }: { live: Live }): ReactElement {
 	const { total, missing, doubled, cut } = useStore(live.feed.state);
-	const { state } = useStore(live.connection);
+	const { state } = useConnectionState(live.client);
 	const busy = cut !== undefined && cut.phase !== "done" && cut.phase !== "failed";
 	const start = (): void => {
 		live.latency.forget();

@@ -79,6 +79,8 @@ export class Feed {
 	#resumed: number | undefined;
 	#caughtUp = false;
 	#replaying = false;
+	/** It is not the first time that it begins. */
+	#again = false;
 	#abort = new AbortController();
 
 	constructor(client: Client, cut: Cut) {
@@ -99,7 +101,8 @@ export class Feed {
 		this.#arrivals?.push(m.offset);
 		const passage = this.#passage(m, now);
 		passage.delivered ??= now;
-		if (this.#replaying) passage.late = true;
+		if (this.#again && (this.#replaying || passage.stored < (this.#resumed ?? 0)))
+			passage.late = true;
 		const { events, total } = this.state.value;
 		this.state.set({ events: append(events, m, shown), total: total + 1 });
 	}
@@ -119,7 +122,8 @@ export class Feed {
 	#update(u: Update): void {
 		if (u.type === "subscribed") {
 			this.#resumed = performance.now();
-			this.#replaying = this.#last !== undefined;
+			this.#again = this.#last !== undefined;
+			this.#replaying = true;
 			this.#caughtUp = false;
 		} else if (u.type === "caught_up") {
 			this.#replaying = false;

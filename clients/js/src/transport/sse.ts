@@ -8,8 +8,8 @@ import { channels, type Follow, positions, type Sub, type Subs } from "./follow.
 import { Http } from "./http.js";
 import type { Read } from "./requests.js";
 
-/** Milliseconds in which a stream begins; a node says something at once. */
-const mostDelay = 10_000;
+/** Milliseconds in which a stream begins: its channels were just polled, and a node says something at once. */
+const mostDelay = 5_000;
 
 const follow: Follow = async (subs, group, list, until) => {
 	const on = events(subs, list);

@@ -1,5 +1,8 @@
 // The whole client over each transport, and from one to the next.
 
+import { once } from "node:events";
+import { createServer, request } from "node:http";
+import type { AddressInfo } from "node:net";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { Client, type RivuletError } from "../../src/index.js";
 import { Network } from "../support/proxy.js";
@@ -122,4 +125,42 @@ test("a blocked WebSocket falls to event streams, and nothing is lost", async ()
 	expect(network.turnedAway).toBeGreaterThan(0);
 	client.close();
 	await network.close();
+});
+
+test("a proxy that keeps event streams back: polls", async () => {
+	// It hands on an answer when it has all of it, and knows no WebSockets.
+	const proxy = createServer((req, res) => {
+		const { method, headers, url } = req;
+		const onward = request(node.url + url, { method, headers }, (answer) => {
+			const body: Buffer[] = [];
+			answer.on("data", (part) => body.push(part));
+			answer.on("end", () => {
+				res.writeHead(answer.statusCode ?? 502, answer.headers);
+				res.end(Buffer.concat(body));
+			});
+		});
+		onward.on("error", () => res.destroy());
+		res.on("close", () => onward.destroy());
+		req.pipe(onward);
+	});
+	proxy.on("upgrade", (_, socket) => socket.end("HTTP/1.1 400 Bad Request\r\n\r\n"));
+	proxy.listen(0, "127.0.0.1");
+	await once(proxy, "listening");
+	const url = `http://127.0.0.1:${(proxy.address() as AddressInfo).port}`;
+	const { client, seen, channel } = await chat(url, "buffered", { transports: ["sse", "poll"] });
+	for (const n of numbers(0, 5)) await channel.publish(n);
+	await until(
+		() => seen.transports.at(-1) === "poll",
+		() => JSON.stringify(seen),
+	);
+	for (const n of numbers(5, 10)) await channel.publish(n);
+	await until(
+		() => seen.data.length >= 10,
+		() => JSON.stringify(seen),
+	);
+	expect(seen.data).toEqual(numbers(0, 10));
+	expect(seen.gaps).toBe(0);
+	client.close();
+	proxy.closeAllConnections();
+	proxy.close();
 });

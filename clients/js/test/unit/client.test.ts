@@ -325,6 +325,7 @@ describe("tokens", () => {
 			[new RivuletError(4401, "signed out"), "closed"],
 			[new RivuletError(4403, "not allowed"), "closed"],
 			[new RivuletError(4503, "later"), "retrying"],
+			[new RivuletError(4404, "no such user yet"), "retrying"],
 			[new Error("fetch failed"), "retrying"],
 			["a string", "retrying"],
 		] as const) {

@@ -9,6 +9,7 @@ const base = "http://node.test";
 const well = () => new Response('{"code":200,"message":"","data":null}');
 const portal = () => new Response("<html>Sign in to the hotel's network");
 const busy = () => new Response('{"code":503}', { status: 503 });
+const full = () => new Response('{"code":429}', { status: 429 });
 
 function make(answer: () => Response | Promise<Response>, storage?: Map<string, string>) {
 	const clock = new FakeClock();
@@ -42,7 +43,7 @@ describe("the choice", () => {
 		await fail(1);
 		expect(choice.next()).toBe("websocket");
 		await fail(1);
-		expect(asked).toEqual([`${base}/readyz`, `${base}/readyz`]);
+		expect(asked).toEqual([`${base}/v1/poll?timeout=0`, `${base}/v1/poll?timeout=0`]);
 		expect(choice.next()).toBe("sse");
 		await fail(2);
 		expect(choice.next()).toBe("poll");
@@ -50,8 +51,19 @@ describe("the choice", () => {
 		expect(choice.next()).toBe("websocket");
 	});
 
-	test("goes on at once after an attempt that took all its time", async () => {
+	test("what failed before it went on says nothing of the next", async () => {
 		const { choice, fail } = make(well);
+		expect(choice.next()).toBe("websocket");
+		choice.failed(base, 2);
+		expect(choice.next()).toBe("websocket"); // nobody has looked yet
+		await settled();
+		await settled();
+		await fail(2);
+		expect(choice.next()).toBe("sse");
+	});
+
+	test("goes on at once after an attempt that took all its time", async () => {
+		const { choice, fail } = make(() => new Response('{"code":401}', { status: 401 }));
 		await fail(2);
 		expect(choice.next()).toBe("sse");
 	});
@@ -59,6 +71,7 @@ describe("the choice", () => {
 	test.each([
 		["is down", () => Promise.reject(new TypeError("fetch failed"))],
 		["is not well", busy],
+		["has clients enough", full],
 		["is behind a portal", portal],
 	])("stays where the node %s", async (_, answer) => {
 		const { choice, fail } = make(answer);

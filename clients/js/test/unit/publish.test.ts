@@ -148,6 +148,22 @@ describe("publish", () => {
 		client.close();
 	});
 
+	test("waits as long as the node said also over another connection", async () => {
+		const { client, clock, network } = await connected();
+		void client.channel("a").publish(1);
+		network.socket.answer("publish", {
+			error: { code: 4429, message: "", temporary: true, retry_after_ms: 5_000 },
+		});
+		network.socket.drop();
+		await clock.pass(250);
+		network.socket.greet();
+		await clock.pass(4_700);
+		expect(network.socket.has("publish")).toBe(false);
+		await clock.pass(200);
+		expect(network.socket.has("publish")).toBe(true);
+		client.close();
+	});
+
 	test("goes again when no reply comes", async () => {
 		const { client, clock, network } = await connected({ replyTimeout: 1_000 });
 		void client.channel("a").publish(1);

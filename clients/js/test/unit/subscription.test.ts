@@ -210,6 +210,40 @@ describe("a subscription", () => {
 		expect((await iterator.next()).value).toEqual({ type: "unsubscribed" });
 	});
 
+	test("does not fill with what reconnects tell", async () => {
+		const { client, clock, network } = await connected();
+		const sub = client.channel("a").subscribe({ position: at(1) });
+		for (let i = 0; i < 50; i++) {
+			network.socket.answer("subscribe", begun(9));
+			network.socket.push({ caught_up: { channel: "default:a", position: at(9) } });
+			network.socket.drop();
+			await clock.pass(250);
+			network.socket.greet();
+		}
+		client.close();
+		network.socket.drop();
+		expect((await all(sub)).length).toBeLessThan(4);
+	});
+
+	test("keeps a position that comes by itself", async () => {
+		const saved: string[] = [];
+		const storage = {
+			getItem: () => null,
+			setItem: (_: string, value: string) => saved.push(value),
+			removeItem: () => {},
+		};
+		const { client, clock, network } = await connected({ storage });
+		const sub = client.channel("a").subscribe({ persist: true }, {});
+		await clock.pass(0);
+		network.socket.answer("subscribe", begun(1));
+		await clock.pass(200);
+		network.socket.push({ position: { channel: "default:a", position: at(9) } });
+		await clock.pass(100);
+		expect(sub.position).toBe(at(9));
+		expect(saved.at(-1)).toBe(at(9));
+		client.close();
+	});
+
 	test("ends with the node's refusal", async () => {
 		const { client, network } = await connected();
 		const sub = client.channel("a").subscribe({ filter: "(" });
@@ -475,6 +509,33 @@ describe("positions that are kept", () => {
 			at(3),
 			"s1AAA001-2-x",
 		]);
+	});
+
+	test("of a pattern are kept when there is one of each stream, not before", async () => {
+		const storage = store();
+		const all = await connected({ storage });
+		const { client, clock, network } = all;
+		const sub = client.channel("t:>").subscribe({ persist: true, since: 5 });
+		await clock.pass(0);
+		network.socket.answer("subscribe", { subscribed: { channel: "t:>", recovered: true } });
+		for (const n of [1, 2, 3]) network.socket.push(message(n, "t:a"));
+		await messages(sub, 3);
+		await clock.pass(100);
+		expect(storage.map.size).toBe(0);
+		network.socket.drop();
+		await clock.pass(250);
+		network.socket.greet();
+		const again = network.socket.answer("subscribe", {
+			subscribed: { channel: "t:>", recovered: true },
+		});
+		expect(again.subscribe).toEqual({ channel: "t:>", since: 5 });
+		network.socket.push(message(3, "t:a")); // again
+		network.socket.push({ caught_up: { channel: "t:>", positions: [at(3), "s1AAA001-9-x"] } });
+		network.socket.push(message(4, "t:a"));
+		await messages(sub, 1);
+		await clock.pass(100);
+		expect(storage.map.get("rivulet:position:t:>")).toBe(`${at(3)}\ns1AAA001-9-x`);
+		client.close();
 	});
 
 	test("that are spoilt are told of, and given up", async () => {

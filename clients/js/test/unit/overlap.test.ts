@@ -1,0 +1,253 @@
+// Subscriptions that match the same messages (PROTOCOL.md, P-4.4, P-5.6, P-5.7).
+
+import { describe, expect, test } from "vitest";
+import type { Subscription } from "../../src/index.js";
+import { isPattern, matches, overlap } from "../../src/names.js";
+import { settled } from "./fake/clock.js";
+import { connected, type Setup } from "./fake/setup.js";
+
+const at = (n: number, epoch = "001") => `s0AAA${epoch}-${n.toString(36)}-x`;
+const message = (n: number, channel: string, epoch?: string) => ({
+	message: { channel, offset: n, position: at(n, epoch), time: 1, data: n },
+});
+
+function collect(all: Setup, name: string, options = {}): { sub: Subscription; got: unknown[] } {
+	const got: unknown[] = [];
+	const sub = all.client.channel(name).subscribe(options, {
+		message: (m) => got.push(m.data),
+		update: (u) => u.type === "gap" && got.push("gap"),
+	});
+	return { sub, got };
+}
+
+function begin(all: Setup, channel: string, n: number, more: object = {}): any {
+	const places = isPattern(channel) ? { positions: [at(n)] } : { position: at(n) };
+	const event = { subscribed: { channel, ...places, recovered: true, ...more } };
+	return all.network.socket.answer("subscribe", event).subscribe;
+}
+
+async function reconnect(all: Setup): Promise<void> {
+	all.network.socket.drop();
+	await all.clock.pass(250);
+	all.network.socket.greet();
+}
+
+describe("whose a message is", () => {
+	test("the channel's own subscription's, if it lies after its beginning", async () => {
+		const all = await connected();
+		const own = collect(all, "t:a");
+		begin(all, "t:a", 5);
+		const pattern = collect(all, "t:>", { positions: [at(2)] });
+		begin(all, "t:>", 2);
+		for (const n of [3, 5, 6, 7]) all.network.socket.push(message(n, "t:a"));
+		all.network.socket.push(message(8, "t:b"));
+		await settled();
+		expect(own.got).toEqual([6, 7]);
+		expect(pattern.got).toEqual([3, 5, 8]);
+		await reconnect(all);
+		expect(begin(all, "t:a", 7).position).toBe(at(7));
+		expect(begin(all, "t:>", 8).positions).toEqual([at(8)]);
+		all.client.close();
+	});
+
+	test("of a log that began anew, the own one's, whatever its offset", async () => {
+		const all = await connected();
+		const own = collect(all, "t:a");
+		begin(all, "t:a", 5);
+		const pattern = collect(all, "t:>");
+		begin(all, "t:>", 5);
+		all.network.socket.push({
+			gap: { channel: "t:a", position: at(0, "002"), reason: "log_changed" },
+		});
+		all.network.socket.push(message(1, "t:a", "002"));
+		await settled();
+		expect(own.got).toEqual(["gap", 1]);
+		expect(pattern.got).toEqual([]);
+		all.client.close();
+	});
+
+	test("after a gap, of messages behind it", async () => {
+		const all = await connected();
+		const own = collect(all, "t:a");
+		begin(all, "t:a", 5);
+		const pattern = collect(all, "t:>");
+		begin(all, "t:>", 5);
+		all.network.socket.push({ gap: { channel: "t:a", position: at(9), reason: "retention" } });
+		all.network.socket.push(message(8, "t:a")); // the pattern lies behind and has it
+		all.network.socket.push(message(10, "t:a"));
+		await settled();
+		expect(own.got).toEqual(["gap", 10]);
+		expect(pattern.got).toEqual([8]);
+		all.client.close();
+	});
+
+	test("one that the token brought moves no pattern", async () => {
+		const all = await connected();
+		const pattern = collect(all, "t:>");
+		begin(all, "t:>", 0);
+		const brought = { channel: "t:a", position: at(0), recovered: true };
+		all.network.socket.push({ subscribed: brought });
+		all.network.socket.push(message(1, "t:b"));
+		all.network.socket.push(message(9, "t:a")); // its cursor may be ahead
+		await settled();
+		expect(pattern.got).toEqual([1, 9]);
+		await reconnect(all);
+		expect(begin(all, "t:>", 1).positions).toEqual([at(1)]);
+		all.client.close();
+	});
+
+	test("channels are asked for first, and patterns when those have begun", async () => {
+		const all = await connected();
+		collect(all, "t:>");
+		begin(all, "t:>", 0);
+		collect(all, "t:a");
+		begin(all, "t:a", 0);
+		await reconnect(all);
+		expect(all.network.socket.sent.map((f) => f.subscribe?.channel)).toEqual(["t:a"]);
+		begin(all, "t:a", 0);
+		expect(all.network.socket.sent.map((f) => f.subscribe?.channel)).toEqual(["t:>"]);
+		all.client.close();
+	});
+
+	test("what another pattern had on an earlier link does not come twice", async () => {
+		const all = await connected();
+		const first = collect(all, "t:*");
+		begin(all, "t:*", 0);
+		const second = collect(all, "t:>");
+		begin(all, "t:>", 0);
+		all.network.socket.push(message(1, "t:a")); // the first's, which moves that one alone
+		await reconnect(all);
+		// The first is turned down, so the second begins first here and has what follows.
+		all.network.socket.answer("subscribe", {
+			error: { code: 4503, message: "", temporary: true, retry_after_ms: 60_000 },
+		});
+		begin(all, "t:>", 0);
+		all.network.socket.push(message(1, "t:a")); // again: the node does not know
+		all.network.socket.push(message(2, "t:a"));
+		await settled();
+		expect(first.got).toEqual([1]);
+		expect(second.got).toEqual([2]);
+		all.client.close();
+	});
+
+	test("what came after is no proof of what came before", async () => {
+		const all = await connected();
+		const first = collect(all, "t:*");
+		begin(all, "t:*", 0);
+		const second = collect(all, "t:>");
+		begin(all, "t:>", 0);
+		all.network.socket.push(message(4, "t:b.c")); // for the second alone
+		await reconnect(all);
+		all.network.socket.answer("subscribe", {
+			error: { code: 4503, message: "", temporary: true, retry_after_ms: 60_000 },
+		});
+		begin(all, "t:>", 4);
+		all.network.socket.push(message(5, "t:a"));
+		await reconnect(all);
+		begin(all, "t:*", 0);
+		begin(all, "t:>", 5);
+		all.network.socket.push(message(3, "t:a")); // the first's, and nobody had it
+		all.network.socket.push(message(5, "t:a")); // the second had it
+		await settled();
+		expect(first.got).toEqual([3]);
+		expect(second.got).toEqual([4, 5]);
+		all.client.close();
+	});
+});
+
+describe("when one is let go of", () => {
+	test("those that overlap are too, and all come back in their order", async () => {
+		const all = await connected();
+		const slow = all.client.channel("t:>").subscribe({ buffer: 2 });
+		begin(all, "t:>", 0);
+		collect(all, "t:a");
+		begin(all, "t:a", 0);
+		collect(all, "u:a");
+		begin(all, "u:a", 0);
+		for (let n = 1; n <= 3; n++) all.network.socket.push(message(n, "t:b"));
+		await all.clock.pass(0);
+		const gone = all.network.socket.sent.map((f) => f.unsubscribe?.channel);
+		expect(gone).toEqual(["t:>", "t:a"]);
+		// A new one that overlaps waits with them.
+		const late = all.client.channel("t:b").subscribe();
+		expect(late.state).toBe("paused");
+		for (const channel of gone) {
+			all.network.socket.answer("unsubscribe", { unsubscribed: { channel } });
+		}
+		let taken = 0;
+		for await (const _ of slow) if (++taken === 2) break;
+		expect(all.network.socket.sent.map((f) => f.subscribe?.channel)).toEqual(["t:a", "t:b"]);
+		begin(all, "t:a", 0);
+		begin(all, "t:b", 3);
+		expect(begin(all, "t:>", 3).positions).toEqual([at(3)]);
+		await late.ready;
+		all.client.close();
+		expect(all.clock.timers.size).toBe(0);
+	});
+
+	test("and one of the same name is made with a position, all are taken up anew", async () => {
+		const all = await connected();
+		const pattern = collect(all, "t:>");
+		begin(all, "t:>", 0);
+		const { sub } = collect(all, "t:a");
+		begin(all, "t:a", 0);
+		all.network.socket.push(message(1, "t:a"));
+		await settled();
+		void sub.unsubscribe();
+		all.network.socket.push(message(2, "t:a")); // dropped, and the node thinks we have it
+		const again = collect(all, "t:a", { position: at(1) });
+		all.network.socket.answer("unsubscribe", { unsubscribed: { channel: "t:a" } });
+		all.network.socket.answer("unsubscribe", { unsubscribed: { channel: "t:>" } });
+		expect(begin(all, "t:a", 1).position).toBe(at(1));
+		expect(begin(all, "t:>", 0).positions).toEqual([at(0)]);
+		all.network.socket.push(message(2, "t:a"));
+		await settled();
+		expect(again.got).toEqual([2]);
+		expect(pattern.got).toEqual([]);
+		all.client.close();
+		expect(all.clock.timers.size).toBe(0);
+	});
+
+	test("an unsubscribe that is refused for now is sent again", async () => {
+		const all = await connected();
+		const { sub } = collect(all, "t:a");
+		begin(all, "t:a", 0);
+		const gone = sub.unsubscribe();
+		all.network.socket.answer("unsubscribe", {
+			error: { code: 4429, message: "", temporary: true, retry_after_ms: 500 },
+		});
+		await all.clock.pass(700);
+		all.network.socket.answer("unsubscribe", { unsubscribed: { channel: "t:a" } });
+		await gone;
+		all.client.close();
+		expect(all.clock.timers.size).toBe(0);
+	});
+});
+
+describe("names", () => {
+	test.each([
+		["t:*", "t:a", true],
+		["t:*", "t:a.b", false],
+		["t:>", "t:a.b", true],
+		["t:a.>", "t:a", false],
+		["t:a.>", "t:a.b.c", true],
+		["t:*.b", "t:a.b", true],
+		["t:*.b", "u:a.b", false],
+		["t:*.b", "t:a.b.c", false],
+		["t:a*", "t:a*", true],
+		["t:a:b.*", "t:a:b.c", true],
+		["t:*", "t:a:b", true],
+	])("%s covers %s: %s", (pattern, channel, want) => {
+		expect(matches(pattern, channel)).toBe(want);
+	});
+
+	test("that overlap", () => {
+		expect(overlap("t:a", "t:*")).toBe(true);
+		expect(overlap("t:>", "t:a.b")).toBe(true);
+		expect(overlap("t:a.*", "t:b.*")).toBe(true); // of two patterns it is supposed
+		expect(overlap("t:a.*", "u:a.*")).toBe(false);
+		expect(overlap("t:a", "t:a")).toBe(false);
+		expect(isPattern("t:a*b")).toBe(false);
+		expect(isPattern("t:a.>")).toBe(true);
+	});
+});
