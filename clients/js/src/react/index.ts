@@ -1,9 +1,17 @@
 // React hooks. A client outlives components: make it once, outside of them, and give it in.
 
-import { useCallback, useMemo, useRef, useSyncExternalStore } from "react";
+import { useCallback, useEffect, useMemo, useRef, useSyncExternalStore } from "react";
 import type { Client } from "../client.js";
 import type { Published, PublishOptions, State, StateChange } from "../types.js";
-import { type ChannelOptions, type ChannelView, type PresenceView, storeOf } from "./store.js";
+import {
+	type ChannelOptions,
+	type ChannelView,
+	nobody,
+	nothing,
+	type PresenceView,
+	peek,
+	storeOf,
+} from "./store.js";
 
 export type { ChannelOptions, ChannelView, PresenceView } from "./store.js";
 
@@ -22,16 +30,18 @@ export function useChannel<T = unknown>(
 	name: string,
 	options: ChannelOptions = {},
 ): ReactChannel<T> {
-	const first = useRef(options);
-	const store = useStore(client, name);
+	const newest = useRef(options);
+	useEffect(() => {
+		newest.current = options; // before it is subscribed, in the order of effects
+	});
 	const watch = useCallback(
-		(changed: () => void) => store().watch(changed, false, first.current),
-		[store],
+		(changed: () => void) => storeOf(client, name).watch(changed, false, newest.current),
+		[client, name],
 	);
 	const view = useSyncExternalStore(
 		watch,
-		() => store().view,
-		() => store().view,
+		() => peek(client, name)?.view ?? nothing,
+		() => nothing,
 	);
 	const publish = useCallback(
 		(data: T | Uint8Array, o?: PublishOptions) => client.channel<T>(name).publish(data, o),
@@ -42,12 +52,14 @@ export function useChannel<T = unknown>(
 
 /** Shows who is subscribed to a channel, while the component is mounted. */
 export function usePresence<I = unknown>(client: Client, name: string): PresenceView<I> {
-	const store = useStore(client, name);
-	const watch = useCallback((changed: () => void) => store().watch(changed, true), [store]);
+	const watch = useCallback(
+		(changed: () => void) => storeOf(client, name).watch(changed, true),
+		[client, name],
+	);
 	return useSyncExternalStore(
 		watch,
-		() => store().presence,
-		() => store().presence,
+		() => peek(client, name)?.presence ?? nobody,
+		() => nobody,
 	);
 }
 
@@ -74,14 +86,3 @@ export function useConnectionState(client: Client): StateChange {
 }
 
 const bare = (state: State): StateChange => ({ state, previous: state });
-
-/** Looks the store up anew each time: one that nobody watched for a while is another. */
-function useStore(client: Client, name: string): () => ReturnType<typeof storeOf> {
-	return useMemo(() => {
-		let store: ReturnType<typeof storeOf> | undefined;
-		return () => {
-			store = storeOf(client, name);
-			return store;
-		};
-	}, [client, name]);
-}

@@ -2,6 +2,7 @@
 
 import type { Client } from "../client.js";
 import { RivuletError } from "../errors.js";
+import { canonical } from "../names.js";
 import type { Subscription } from "../subscription.js";
 import type {
 	Member,
@@ -16,7 +17,7 @@ import type {
 export interface ChannelView<T> {
 	/** The newest messages, the oldest first; at most `keep`. */
 	readonly messages: readonly Message<T>[];
-	/** The subscription delivers; `false` at first, and after an error. */
+	/** It has begun, and goes on by itself after lost connections; `false` at first and after its end. */
 	readonly live: boolean;
 	/** Messages were lost for good before the newest ones: what to do, in a sentence. */
 	readonly gap: string | undefined;
@@ -44,7 +45,16 @@ export interface ChannelOptions extends SubscribeOptions {
 /** How often members are asked for where they are not told of, in milliseconds. */
 const presencePolls = 10_000;
 
-const nobody: PresenceView<any> = {
+/** What is shown while nobody watches; the same object each time, as React wants it. */
+export const nothing: ChannelView<any> = {
+	messages: [],
+	live: false,
+	gap: undefined,
+	error: undefined,
+};
+
+/** The same for presence. */
+export const nobody: PresenceView<any> = {
 	members: undefined,
 	clients: 0,
 	users: 0,
@@ -54,13 +64,16 @@ const nobody: PresenceView<any> = {
 
 /** One channel of one client. */
 export class ChannelStore {
-	view: ChannelView<any> = { messages: [], live: false, gap: undefined, error: undefined };
+	view: ChannelView<any> = nothing;
 	presence: PresenceView<any> = nobody;
 	readonly #client: Client;
 	readonly #name: string;
 	readonly #remove: () => void;
 	readonly #watchers = new Map<() => void, boolean>();
-	#options: ChannelOptions = {};
+	/** Of the first component that shows messages. */
+	#options: ChannelOptions | undefined;
+	/** The subscription was begun without them. */
+	#bare = false;
 	#sub: Subscription<any> | undefined;
 	/** Asked for with the subscription. */
 	#pushes = false;
@@ -74,6 +87,7 @@ export class ChannelStore {
 	#planned = false;
 	#settling = false;
 	#again = false;
+	#telling = false;
 
 	constructor(client: Client, name: string, remove: () => void) {
 		this.#client = client;
@@ -89,7 +103,7 @@ export class ChannelStore {
 
 	/** Calls `changed` after every change until what is returned is called. */
 	watch(changed: () => void, presence: boolean, options?: ChannelOptions): () => void {
-		if (options) this.#options = options;
+		this.#options ??= options;
 		this.#watchers.set(changed, presence);
 		this.#plan();
 		return () => {
@@ -130,12 +144,16 @@ export class ChannelStore {
 		else clearTimeout(this.#timer);
 		const old = this.#sub;
 		const pushes = this.#wantsMembers() && this.#mayBeTold();
-		if (wanted === (old !== undefined) && (!wanted || pushes === this.#pushes)) return;
-		if (!old) return this.#subscribe(this.#next ?? this.#options, pushes);
+		const anew = this.#bare && this.#options !== undefined;
+		const same = !wanted || (pushes === this.#pushes && !anew);
+		if (wanted === (old !== undefined) && same) return;
+		const options = this.#options ?? {};
+		if (!old) return this.#subscribe(this.#next ?? options, pushes);
 		// A durable subscription is not to lose its place: its members are asked for.
-		if (wanted && this.#options.durable) return;
+		if (wanted && options.durable && !anew) return;
 		this.#sub = undefined;
-		this.#next = resume(old, this.#options);
+		if (anew) this.#show({ messages: [] }); // they come again, with those before them
+		this.#next = anew ? undefined : resume(old, options);
 		await old.unsubscribe();
 		this.#again = true;
 	}
@@ -157,6 +175,7 @@ export class ChannelStore {
 
 	#subscribe(options: SubscribeOptions, presence: boolean): void {
 		this.#pushes = presence;
+		this.#bare = this.#options === undefined;
 		try {
 			const { keep: _, ...known } = options as ChannelOptions;
 			const channel = this.#client.channel(this.#name);
@@ -180,8 +199,9 @@ export class ChannelStore {
 	#take(update: Update<any>): void {
 		switch (update.type) {
 			case "message": {
-				const { keep = 100 } = this.#options;
-				this.#show({ messages: [...this.view.messages, update.message].slice(-keep) });
+				const { keep = 100 } = this.#options ?? {};
+				const messages = keep > 0 ? [...this.view.messages, update.message].slice(-keep) : [];
+				this.#show({ messages });
 				break;
 			}
 			case "subscribed":
@@ -203,11 +223,11 @@ export class ChannelStore {
 
 	#ended(sub: Subscription, error: RivuletError | undefined): void {
 		this.#sub = undefined;
-		this.#next = resume(sub, this.#options);
+		this.#next = resume(sub, this.#options ?? {});
 		if (error?.field === "presence" && this.#pushes) {
 			this.#untold = true; // this namespace has no presence, or the token does not allow it
 			this.#plan();
-		} else if (error) {
+		} else {
 			this.#show({ live: false, error });
 		}
 		if (error) this.#showPresence({ ...this.presence, error });
@@ -237,8 +257,14 @@ export class ChannelStore {
 		this.#tell();
 	}
 
+	/** Once for what comes together: a replay of a thousand messages is not a thousand renderings. */
 	#tell(): void {
-		for (const changed of this.#watchers.keys()) changed();
+		if (this.#telling) return;
+		this.#telling = true;
+		setTimeout(() => {
+			this.#telling = false;
+			for (const changed of [...this.#watchers.keys()]) changed();
+		});
 	}
 }
 
@@ -268,20 +294,21 @@ function asError(e: unknown): RivuletError {
 
 const stores = new WeakMap<Client, Map<string, ChannelStore>>();
 
-/** The store of a channel; the same as long as anybody watches it. */
+/** The store of a channel, if anybody watches it. */
+export function peek(client: Client, name: string): ChannelStore | undefined {
+	return stores.get(client)?.get(canonical(name));
+}
+
+/** The store of a channel, to be watched; the same as long as anybody does. */
 export function storeOf(client: Client, name: string): ChannelStore {
-	let ofClient = stores.get(client);
-	if (!ofClient) {
-		ofClient = new Map();
-		stores.set(client, ofClient);
-	}
-	const all = ofClient;
-	let store = all.get(name);
-	if (!store) {
-		store = new ChannelStore(client, name, () => {
-			if (all.get(name) === store) all.delete(name);
-		});
-		all.set(name, store);
-	}
+	const all = stores.get(client) ?? new Map<string, ChannelStore>();
+	stores.set(client, all);
+	const key = canonical(name);
+	const known = all.get(key);
+	if (known) return known;
+	const store: ChannelStore = new ChannelStore(client, name, () => {
+		if (all.get(key) === store) all.delete(key);
+	});
+	all.set(key, store);
 	return store;
 }
