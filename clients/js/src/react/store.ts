@@ -140,17 +140,18 @@ export class ChannelStore {
 			this.#remove();
 			this.#unheed();
 		}
-		if (this.#asks()) this.#askMembers();
-		else clearTimeout(this.#timer);
 		const old = this.#sub;
 		const pushes = this.#wantsMembers() && this.#mayBeTold();
 		const anew = this.#bare && this.#options !== undefined;
 		const same = !wanted || (pushes === this.#pushes && !anew);
-		if (wanted === (old !== undefined) && same) return;
+		if (wanted === (old !== undefined) && same) return this.#askMembers();
 		const options = this.#options ?? {};
-		if (!old) return this.#subscribe(this.#next ?? options, pushes);
+		if (!old) {
+			this.#subscribe(this.#next ?? options, pushes);
+			return this.#askMembers();
+		}
 		// A durable subscription is not to lose its place: its members are asked for.
-		if (wanted && options.durable && !anew) return;
+		if (wanted && options.durable && !anew) return this.#askMembers();
 		this.#sub = undefined;
 		if (anew) this.#show({ messages: [] }); // they come again, with those before them
 		this.#next = anew ? undefined : resume(old, options);
@@ -182,7 +183,6 @@ export class ChannelStore {
 			const sub = channel.subscribe({ ...known, ...(presence && { presence }) });
 			this.#sub = sub;
 			void this.#follow(sub);
-			if (this.#asks()) this.#askMembers();
 		} catch (e) {
 			this.#show({ live: false, error: asError(e) });
 		}
