@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/rivulet-rt/rivulet/auth"
 	"github.com/rivulet-rt/rivulet/fanout"
+	"github.com/rivulet-rt/rivulet/session"
 )
 
 // need is what a caller must be allowed to do for an operation. The table of routes has
@@ -45,7 +47,7 @@ func (a *api) grant(ctx context.Context, x *exchange, n need) (err error) {
 	if n.on == everybody {
 		return nil
 	}
-	if x.claims, err = a.deps.Auth.Authenticate(ctx, bearer(x.r.Header)); err != nil {
+	if err = a.authenticate(ctx, x); err != nil {
 		return err
 	}
 	switch n.on {
@@ -65,6 +67,21 @@ func (a *api) grant(ctx context.Context, x *exchange, n need) (err error) {
 		return forbidden("", shown(&x.claims)+" does not allow "+string(n.action)+` on all channels ("`+everyChannel+`"), which this needs`)
 	}
 	return forbidden("", "nobody may do this") // no route says so
+}
+
+// authenticate checks the request's token, unless its address had too many refused.
+func (a *api) authenticate(ctx context.Context, x *exchange) (err error) {
+	tries, addr := a.deps.Tries, session.ClientAddr(x.r)
+	if tries != nil {
+		if err := tries.MayTry(ctx, addr); err != nil {
+			return err
+		}
+	}
+	x.claims, err = a.deps.Auth.Authenticate(ctx, bearer(x.r.Header))
+	if tries != nil && err != nil && !errors.Is(err, auth.ErrUnavailable) && ctx.Err() == nil {
+		tries.Tried(addr)
+	}
+	return err
 }
 
 func forbidden(field, message string) error {

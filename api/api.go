@@ -71,6 +71,12 @@ type Limits interface {
 	Ready(ctx context.Context, who *fanout.Publication, bytes int64) error
 }
 
+// Tries bound how often an address shows tokens that are refused. Errors are *limit.Error.
+type Tries interface {
+	MayTry(ctx context.Context, addr netip.Addr) error
+	Tried(addr netip.Addr) // and was refused
+}
+
 // Deps are what the API stands on; all are needed.
 type Deps struct {
 	Publisher Publisher
@@ -94,6 +100,7 @@ type Deps struct {
 	Poll           http.Handler // GET /v1/poll, likewise
 	Limits         Limits       // nil: there are none
 	Origins        Origins      // of pages that may use it from other hosts; nil: none may
+	Tries          Tries        // likewise
 	Echo           http.Handler // GET /test/echo, for conformance suites; nil serves none
 }
 

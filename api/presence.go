@@ -72,6 +72,9 @@ func (a *api) presence(ctx context.Context, x *exchange) error {
 	case params.Has("after") && q.After == "":
 		return badInput("after", "is empty; give the next of the page before, or leave it out")
 	}
+	if err := a.mayRead(ctx, x, session.PresenceReads(q.Limit)); err != nil {
+		return err
+	}
 	page, err := a.deps.Presence.Page(ctx, q)
 	if err != nil {
 		return readError(err)
@@ -125,6 +128,9 @@ func (a *api) channelInfo(ctx context.Context, x *exchange) error {
 	if _, err := x.query(); err != nil {
 		return err
 	}
+	if err := a.mayRead(ctx, x, 0); err != nil {
+		return err
+	}
 	last, err := a.deps.Tail.Last(ctx, c)
 	if err != nil {
 		return readError(err)
@@ -171,6 +177,9 @@ func (a *api) channels(ctx context.Context, x *exchange) error {
 		if value := params.Get(name); len(value) > maxChannelBytes || !utf8.ValidString(value) {
 			return badInput(name, "must be the beginning of a channel's name, of at most "+strconv.Itoa(maxChannelBytes)+" bytes")
 		}
+	}
+	if err := a.mayRead(ctx, x, session.PresenceReads(int(limit))); err != nil {
+		return err
 	}
 	data := channelsData{Channels: []fanout.Occupancy{}}
 	for range mostRounds {

@@ -15,6 +15,7 @@ import (
 	"github.com/rivulet-rt/rivulet/api"
 	"github.com/rivulet-rt/rivulet/auth"
 	"github.com/rivulet-rt/rivulet/cmd/edge"
+	"github.com/rivulet-rt/rivulet/session/limit"
 )
 
 // doors are where connections come in.
@@ -69,14 +70,16 @@ func (n *Node) openDoors(ctx context.Context) (d doors, err error) {
 }
 
 // serveAPI serves it at the doors there are.
-func (n *Node) serveAPI(ctx context.Context, d doors, deps api.Deps) {
+func (n *Node) serveAPI(ctx context.Context, d doors, deps api.Deps, limits *limit.Limiter) {
+	watch := edge.NewVisitors(limits, n.cfg.trusted(), descriptors(), n.reg).Watch
+	wrap := func(h http.Handler) http.Handler { return sparing(limits, n.surround(h, d.publicTLS != nil, true)) }
 	if d.admin == nil {
-		n.serve(ctx, "http", d.public, d.publicTLS, n.surround(n.withPage(api.New(n.cfg.apiConfig(), deps, n.log, n.reg)), d.publicTLS != nil, true))
+		n.serve(ctx, "http", d.public, d.publicTLS, watch, wrap(n.withPage(api.New(n.cfg.apiConfig(), deps, n.log, n.reg))))
 		return
 	}
 	public, admin := api.NewApart(n.cfg.apiConfig(), deps, n.log, n.reg)
-	n.serve(ctx, "admin http", d.admin, d.adminTLS, n.surround(edge.WithProfiles(admin), d.adminTLS != nil, false))
-	n.serve(ctx, "http", d.public, d.publicTLS, n.surround(n.withPage(public), d.publicTLS != nil, true))
+	n.serve(ctx, "admin http", d.admin, d.adminTLS, nil, n.surround(edge.WithProfiles(admin), d.adminTLS != nil, false))
+	n.serve(ctx, "http", d.public, d.publicTLS, watch, wrap(n.withPage(public)))
 }
 
 // complaints is where an http.Server complains.
@@ -85,6 +88,16 @@ func (n *Node) complaints(encrypted bool) slog.Handler {
 		return n.handshakes
 	}
 	return n.log.Handler()
+}
+
+// sparing is handler, after whose answers connections end while memory is short.
+func sparing(limits *limit.Limiter, handler http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if limits.Stage() >= limit.NoHandshakes {
+			w.Header().Set("Connection", "close")
+		}
+		handler.ServeHTTP(w, r)
+	})
 }
 
 // surround is handler with what concerns every request: who sends it, and what keeps

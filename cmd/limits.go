@@ -128,12 +128,18 @@ func (c Config) limitProblems() []error {
 	return errs
 }
 
+// ceiling is that of the node's memory, in bytes; 0 is none.
+func (c Config) ceiling() int64 {
+	if c.Limits.Memory != 0 {
+		return int64(c.Limits.Memory)
+	}
+	return limit.Ceiling()
+}
+
 // newLimiter makes the node's limiter.
 func (n *Node) newLimiter() (*limit.Limiter, error) {
 	cfg, _ := n.cfg.limitConfig() // New has seen what is wrong with it
-	if cfg.Memory == 0 {
-		cfg.Memory = limit.Ceiling()
-	}
+	cfg.Memory = n.cfg.ceiling()
 	limits, err := limit.New(cfg, n.log, n.reg)
 	if err != nil {
 		return nil, fmt.Errorf("prepare limits: %w", err)

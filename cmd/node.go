@@ -227,6 +227,7 @@ func (n *Node) setup(ctx context.Context) error {
 		Auth:      callers,
 		Metrics:   n.reg,
 		Limits:    limits,
+		Tries:     limits,
 		WebSocket: websocket.New(registry, n.log),
 		Events:    sse.New(registry, n.log),
 		Poll:      sse.NewPoller(registry, n.log),
@@ -237,7 +238,7 @@ func (n *Node) setup(ctx context.Context) error {
 		SessionControl: b.Sessions(),
 		Webhooks:       webhookView{hooks},
 		Trust:          trust,
-	})
+	}, limits)
 	n.undo.push("requests that wait", registry.Finish) // before the server waits for them
 	return nil
 }
@@ -264,12 +265,15 @@ const (
 	maxHeaderBytes    = 32 << 10
 )
 
-// serve without a config is without TLS.
-func (n *Node) serve(ctx context.Context, name string, listener net.Listener, config *tls.Config, handler http.Handler) {
+// serve without a config is without TLS. watch may be nil.
+func (n *Node) serve(
+	ctx context.Context, name string, listener net.Listener, config *tls.Config, watch func(net.Conn, http.ConnState), handler http.Handler,
+) {
 	base := context.WithoutCancel(ctx)
 	server := &http.Server{
 		Handler:           handler,
 		TLSConfig:         config,
+		ConnState:         watch,
 		ReadHeaderTimeout: readHeaderTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,

@@ -14,6 +14,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/spf13/cobra"
+
+	"github.com/rivulet-rt/rivulet/session/limit"
 )
 
 func newServe(s Streams) *cobra.Command {
@@ -40,6 +42,7 @@ docs/configuration.md for every key, and rivulet check to try a configuration.`,
 			}
 			cfg.Server.EchoEndpoint = echo
 			collectOften(s.Environ)
+			limit.Collect(cfg.ceiling())
 			return serve(cmd.Context(), cfg, s.Err)
 		},
 	}

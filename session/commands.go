@@ -59,11 +59,7 @@ func of(cmd *protocol.Command) command {
 func (s *Session) Handle(ctx context.Context, cmd *protocol.Command) {
 	c := of(cmd)
 	s.registry.metrics.commands.WithLabelValues(c.name).Inc()
-	cost := costOf(cmd)
-	if cmd.Publish != nil {
-		cost += s.pubs.owes()
-	}
-	if !s.count(cmd.ID, cost) {
+	if !s.mayHandle(cmd) {
 		return
 	}
 	if !c.open {
@@ -78,8 +74,23 @@ func (s *Session) Handle(ctx context.Context, cmd *protocol.Command) {
 		s.opened = true
 	}
 	if err := c.handle(ctx, s, cmd); err != nil {
+		if isAnswer(cmd) {
+			s.debt().vain(err)
+		}
 		s.reply(cmd.ID, err)
 	}
+}
+
+// mayHandle counts a command, and reports whether to do it.
+func (s *Session) mayHandle(cmd *protocol.Command) bool {
+	if isAnswer(cmd) {
+		return s.mayAnswer(cmd)
+	}
+	cost := costOf(cmd)
+	if cmd.Publish != nil {
+		cost += s.pubs.owes()
+	}
+	return s.count(cmd.ID, cost)
 }
 
 // Refuse answers a command that could not be read; with ID 0 it was none, and the

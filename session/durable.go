@@ -51,6 +51,7 @@ type durable struct {
 	turn chan struct{}
 	rec  *fanout.SessionRecord
 
+	debt    debt         // of the connection's acks
 	touchAt atomic.Int64 // when the session must say again that it is there, Unix nanoseconds
 
 	mu     sync.Mutex // guards the following
@@ -161,6 +162,8 @@ func (d *durable) acked(c fanout.Channel, to, now fanout.Position) (fanout.Posit
 	if renewed && to != p.Position || to.Offset > p.Position.Offset || p.Reset {
 		p.Position, p.moved, p.Reset = to, true, false
 		d.queueLocked()
+	} else {
+		d.debt.add() // it told nothing that is new
 	}
 	return p.Position, true
 }

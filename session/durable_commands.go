@@ -195,6 +195,7 @@ func (s *Session) checked(n fanout.Notice) bool {
 		return s.push(&protocol.Event{ID: id, Unsubscribed: &protocol.UnsubscribedEvent{Channel: n.Channel.String()}})
 	}
 	if n.Err != nil {
+		s.durable.Load().debt.vain(n.Err)
 		s.reply(id, n.Err)
 		return true
 	}

@@ -24,6 +24,7 @@ type seats struct {
 	list    []*seat
 	joining []*seat // asked for, and not begun
 	closed  bool    // the session has ended
+	debt    debt
 	// settling has one slot for each word on a message that is on its way to the log;
 	// full stops the reading.
 	settling chan struct{}
@@ -317,10 +318,12 @@ func (s *Session) settle(id uint64, channel, token string, do func(m fanout.Memb
 	if st == nil || !st.open.Load() {
 		return refuse(protocol.ErrorNotFound, "channel", "this connection is not a member of a group on it")
 	}
+	debt := &s.seats.debt
 	s.seats.settling <- struct{}{}
 	do(st.membership, func(err error) {
 		<-s.seats.settling
 		if err != nil {
+			debt.vain(err)
 			s.refuse(id, settleError(err), err)
 			return
 		}

@@ -137,8 +137,6 @@ func (s *Session) Born() int64 { return s.born }
 
 // Costs of commands, in limit.CommandCost.
 const (
-	// answerCost is that of an answer to what the node has sent: there are as many as that.
-	answerCost = 1
 	// messageCost is that of each message which a history asks for, or which is stored:
 	// publishes have limits of their own, which none that is lower shall stand before.
 	messageCost = limit.CommandCost / 50
@@ -147,8 +145,12 @@ const (
 // costOf a command, so that one that makes the node work counts for more.
 func costOf(cmd *protocol.Command) int64 {
 	switch {
-	case cmd.Ack != nil, cmd.Nak != nil, cmd.InProgress != nil, cmd.Pong != nil:
+	case cmd.Ack != nil, cmd.Nak != nil:
 		return answerCost
+	case cmd.InProgress != nil:
+		return progressCost
+	case cmd.Pong != nil:
+		return pongCost
 	case cmd.Publish != nil:
 		return messageCost
 	case cmd.History != nil:
@@ -186,6 +188,11 @@ func (r *Registry) Answers(claims auth.Claims, addr netip.Addr) *limit.Answers {
 // mayRead holds the session to what its holder may read: n stored messages.
 func (s *Session) mayRead(ctx context.Context, n int) error {
 	return s.registry.services.Limits.Read(ctx, s.claimed().Publisher(), s.slot.Addr(), s.ID(), n)
+}
+
+// HasRead charges who was given n messages after positions, once MayRead let it begin.
+func (r *Registry) HasRead(claims auth.Claims, addr netip.Addr, n int) {
+	r.services.Limits.HasRead(claims.Publisher(), addr, n)
 }
 
 func clampHistory(n int) int {

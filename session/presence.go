@@ -33,6 +33,10 @@ func presence(ctx context.Context, s *Session, cmd *protocol.Command) error {
 func (s *Session) readPresence(ctx context.Context, id uint64, q fanout.PresenceQuery) {
 	ctx, cancel := context.WithTimeout(ctx, s.registry.cfg.CommandTimeout)
 	defer cancel()
+	if err := s.mayRead(ctx, PresenceReads(q.Limit)); err != nil {
+		s.reply(id, err)
+		return
+	}
 	page, err := s.registry.services.Presence.Page(ctx, q)
 	if err != nil {
 		s.refuse(id, ReadErrorEvent(err), err)
@@ -42,6 +46,10 @@ func (s *Session) readPresence(ctx context.Context, id uint64, q fanout.Presence
 		s.push(&protocol.Event{ID: id, Presence: PresenceEvent(q.Channel, page, s.registry.cfg.HardBuffer/2)})
 	}
 }
+
+// PresenceReads is how many stored messages it counts as to ask all nodes for so many
+// members, or channels: there are less of them, and they are smaller.
+func PresenceReads(members int) int { return members / 4 }
 
 // ParsePresence checks the fields of a presence command.
 func ParsePresence(cmd *protocol.PresenceCommand) (fanout.PresenceQuery, error) {

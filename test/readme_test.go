@@ -64,6 +64,7 @@ func TestREADME(t *testing.T) {
 		"docs/filters.md":          3,
 		"docs/long-poll.md":        2,
 		"docs/demo.md":             3,
+		"docs/browser.md":          2,
 	} {
 		t.Run(page, func(t *testing.T) {
 			t.Parallel()

@@ -15,6 +15,15 @@ export default defineConfig({
 			},
 			{
 				test: {
+					name: "package",
+					include: ["test/package/**/*.test.ts"],
+					globalSetup: ["test/support/build.ts", "test/support/package.ts"],
+					testTimeout: 60_000,
+					hookTimeout: 60_000,
+				},
+			},
+			{
+				test: {
 					name: "browser",
 					include: ["test/browser/**/*.test.ts"],
 					globalSetup: ["test/support/build.ts", "test/support/chromium.ts"],

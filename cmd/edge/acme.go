@@ -10,6 +10,8 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -38,6 +40,8 @@ type ACME struct {
 	log     *slog.Logger
 	metrics *certificateMetrics
 	waiting atomic.Int32
+	// issued has a channel for each domain, closed by keep when it has the first certificate.
+	issued map[string]chan struct{}
 }
 
 // Bounds of what an authority may hold up.
@@ -45,9 +49,11 @@ const (
 	acmeRequestTimeout = 30 * time.Second
 	// maxWaiting is how many handshakes may wait for a certificate that is being issued.
 	maxWaiting = 256
+	// issueWait is how long one waits; who connects has given up by then.
+	issueWait = 10 * time.Second
 )
 
-var errIssuing = errors.New("edge: the certificate is being issued, and enough handshakes wait for it")
+var errIssuing = errors.New("edge: the certificate is being issued, and enough handshakes wait for it, or this one has for long enough")
 
 // newACME prepares it; what it asks of the authority ends with ctx. Errors name the key
 // at fault.
@@ -70,8 +76,13 @@ func newACME(ctx context.Context, cfg ACMEConfig, logger *slog.Logger, metrics *
 		}
 		transport.TLSClientConfig = &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
 	}
+	issued := map[string]chan struct{}{}
+	for _, domain := range cfg.Domains {
+		issued[strings.ToLower(domain)] = make(chan struct{})
+	}
 	return &ACME{
-		cfg: cfg, log: logger, metrics: metrics,
+		issued: issued,
+		cfg:    cfg, log: logger, metrics: metrics,
 		manager: &autocert.Manager{
 			Prompt: autocert.AcceptTOS, Cache: autocert.DirCache(cfg.CacheDir), Email: cfg.Email,
 			HostPolicy: autocert.HostWhitelist(cfg.Domains...),
@@ -113,15 +124,30 @@ func lookAtCacheDir(dir string) error {
 	return nil
 }
 
-// certificate is for a handshake. Where it must wait for the authority, it does not
-// outlast the handshake by more than autocert takes to give up, and few wait at once.
+// certificate is for a handshake. The authority's own check of the domain is answered at
+// once, whatever waits for what comes of it. All others wait until keep has the domain's
+// certificate, not for long and not many at a time: no crowd makes it be asked for.
 func (a *ACME) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+	if slices.Equal(hello.SupportedProtos, []string{acme.ALPNProto}) {
+		return a.manager.GetCertificate(hello)
+	}
 	if a.waiting.Add(1) > maxWaiting {
 		a.waiting.Add(-1)
 		return nil, errIssuing
 	}
 	defer a.waiting.Add(-1)
-	return a.manager.GetCertificate(hello)
+	issued, ok := a.issued[strings.ToLower(strings.TrimSuffix(hello.ServerName, "."))]
+	if !ok { // autocert says what is wrong with the name
+		return a.manager.GetCertificate(hello)
+	}
+	timer := time.NewTimer(issueWait)
+	defer timer.Stop()
+	select {
+	case <-issued:
+		return a.manager.GetCertificate(hello)
+	case <-timer.C:
+		return nil, errIssuing
+	}
 }
 
 // How often keep looks, and how long it waits after the authority failed.
@@ -174,6 +200,9 @@ func (a *ACME) look(ctx context.Context, domain string, known map[string]time.Ti
 	ends := cert.Leaf.NotAfter
 	if known[domain].Equal(ends) {
 		return nil
+	}
+	if known[domain].IsZero() {
+		close(a.issued[strings.ToLower(domain)])
 	}
 	known[domain] = ends
 	a.metrics.loaded.Inc()

@@ -43,6 +43,9 @@ type Certificate struct {
 
 	mu    sync.Mutex // guards the following
 	tried [sha256.Size]byte
+	// again is when files that were refused are good enough, though they have not changed;
+	// zero is never.
+	again time.Time
 }
 
 // material is one state of the files.
@@ -122,10 +125,11 @@ func (c *Certificate) reload(must bool) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	m, sum, err := c.files.load()
-	if !must && sum == c.tried {
+	due := !c.again.IsZero() && time.Now().After(c.again)
+	if !must && !due && sum == c.tried {
 		return nil
 	}
-	c.tried = sum
+	c.tried, c.again = sum, time.Time{}
 	if err == nil {
 		err = c.worse(m)
 	}
@@ -139,7 +143,8 @@ func (c *Certificate) reload(must bool) error {
 	return nil
 }
 
-// worse says why m must not replace what is in use.
+// worse says why m must not replace what is in use, and notes from when on it may. c.mu is
+// held.
 func (c *Certificate) worse(m *material) error {
 	now, old := time.Now(), c.current.Load()
 	if m.cert == nil || old.cert == nil || now.After(old.cert.Leaf.NotAfter) {
@@ -149,7 +154,11 @@ func (c *Certificate) worse(m *material) error {
 	case now.After(leaf.NotAfter):
 		return fmt.Errorf("server.tls.cert_file: %s has ended, at %s", c.files.Cert, leaf.NotAfter.Format(time.RFC3339))
 	case now.Before(leaf.NotBefore):
-		return fmt.Errorf("server.tls.cert_file: %s begins only at %s", c.files.Cert, leaf.NotBefore.Format(time.RFC3339))
+		c.again = leaf.NotBefore
+		if ends := old.cert.Leaf.NotAfter; ends.Before(c.again) { // then it is no worse
+			c.again = ends
+		}
+		return fmt.Errorf("server.tls.cert_file: %s begins only at %s, and is taken then", c.files.Cert, leaf.NotBefore.Format(time.RFC3339))
 	}
 	return nil
 }

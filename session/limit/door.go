@@ -4,6 +4,7 @@ import (
 	"container/list"
 	"context"
 	"math/rand/v2"
+	"net/netip"
 	"sync"
 	"time"
 )
@@ -12,12 +13,15 @@ const (
 	// newcomerTurn: one of so many admissions from the queue is of a handshake that begins,
 	// so that those which say that they resume cannot keep all others out.
 	newcomerTurn = 8
+	// callerShare: one caller has at most one of so many places in the queue.
+	callerShare = 16
 	// leastRetry and mostRetry bound when a refused handshake is told to come back.
 	leastRetry = time.Second
 	mostRetry  = time.Minute
 )
 
-// door lets handshakes in at a rate. Those past it wait, those that resume first.
+// door lets handshakes in at a rate. Those past it wait, those that resume first, and
+// those of different callers in turn.
 type door struct {
 	// Static after newDoor.
 	clock Clock
@@ -27,8 +31,8 @@ type door struct {
 
 	mu       sync.Mutex // guards the following
 	bucket   bucket
-	resuming list.List // of *waiter, the next first
-	new      list.List
+	resuming lanes
+	new      lanes
 	turns    int
 	timer    *time.Timer // runs while somebody waits
 	horizon  int64       // when the last of the refused is to come back
@@ -40,7 +44,7 @@ type waiter struct {
 	ready    chan struct{}
 	admitted bool
 	place    *list.Element
-	in       *list.List // nil once it is told
+	in       *lane // nil once it is told
 }
 
 // newDoor returns a door with a queue of at most so many handshakes, of which each waits
@@ -50,8 +54,10 @@ func newDoor(clock Clock, r Rate, most int, wait time.Duration) *door {
 }
 
 // enter returns 0 when the handshake is let in, or when it is to come back. With an
-// error its ctx has ended.
-func (d *door) enter(ctx context.Context, resumes bool) (retry time.Duration, reason Reason, err error) {
+// error its ctx has ended. A zero caller is not told from others like it, and has no
+// share of the queue. Of one caller one handshake that resumes goes before those that
+// begin; anybody may say that it does.
+func (d *door) enter(ctx context.Context, caller netip.Prefix, resumes bool) (retry time.Duration, reason Reason, err error) {
 	if d.rate.IsZero() {
 		return 0, "", nil
 	}
@@ -60,11 +66,12 @@ func (d *door) enter(ctx context.Context, resumes bool) (retry time.Duration, re
 		d.mu.Unlock()
 		return 0, "", nil
 	}
-	if d.waitingLocked() >= d.most && !d.displaceLocked(resumes) {
+	resumes = resumes && (!caller.IsValid() || d.resuming.of(caller) == 0)
+	if d.hasShareLocked(caller) || d.waitingLocked() >= d.most && !d.displaceLocked(resumes) {
 		defer d.mu.Unlock()
 		return d.retryLocked(), ReasonQueueFull, nil
 	}
-	w := d.joinLocked(resumes)
+	w := d.joinLocked(caller, resumes)
 	d.mu.Unlock()
 
 	timeout := time.NewTimer(d.wait)
@@ -90,25 +97,30 @@ func (d *door) enter(ctx context.Context, resumes bool) (retry time.Duration, re
 	return d.retryLocked(), reason, nil
 }
 
-func (d *door) waitingLocked() int { return d.resuming.Len() + d.new.Len() }
+func (d *door) waitingLocked() int { return d.resuming.n + d.new.n }
+
+// hasShareLocked reports whether as many of the caller wait as may.
+func (d *door) hasShareLocked(caller netip.Prefix) bool {
+	return caller.IsValid() && d.resuming.of(caller)+d.new.of(caller) >= max(1, d.most/callerShare)
+}
 
 // displaceLocked makes room for a handshake that resumes: the newest that begins is
 // refused.
 func (d *door) displaceLocked(resumes bool) bool {
-	last := d.new.Back()
-	if !resumes || last == nil {
+	if !resumes || d.new.n == 0 {
 		return false
 	}
-	d.tellLocked(last, &d.new, false)
+	d.new.last().tell(false)
 	return true
 }
 
-func (d *door) joinLocked(resumes bool) *waiter {
-	w := &waiter{ready: make(chan struct{}), in: &d.new}
+func (d *door) joinLocked(caller netip.Prefix, resumes bool) *waiter {
+	w := &waiter{ready: make(chan struct{})}
 	if resumes {
-		w.in = &d.resuming
+		d.resuming.push(caller, w)
+	} else {
+		d.new.push(caller, w)
 	}
-	w.place = w.in.PushBack(w)
 	if d.waitingLocked() == 1 {
 		d.wakeLocked()
 	}
@@ -116,16 +128,15 @@ func (d *door) joinLocked(resumes bool) *waiter {
 }
 
 func (d *door) removeLocked(w *waiter) {
-	w.in.Remove(w.place)
-	w.in = nil
+	w.leave()
 	if d.waitingLocked() == 0 && d.timer != nil {
 		d.timer.Stop()
 	}
 }
 
-func (d *door) tellLocked(e *list.Element, in *list.List, admitted bool) {
-	w, _ := in.Remove(e).(*waiter)
-	w.in, w.admitted = nil, admitted
+// tell ends the wait of one that has left its lane.
+func (w *waiter) tell(admitted bool) {
+	w.admitted = admitted
 	close(w.ready)
 }
 
@@ -150,10 +161,10 @@ func (d *door) admit() {
 			return
 		}
 		in := &d.resuming
-		if d.turns++; in.Len() == 0 || d.turns%newcomerTurn == 0 && d.new.Len() > 0 {
+		if d.turns++; in.n == 0 || d.turns%newcomerTurn == 0 && d.new.n > 0 {
 			in = &d.new
 		}
-		d.tellLocked(in.Front(), in, true)
+		in.next().tell(true)
 	}
 }
 

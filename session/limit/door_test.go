@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -111,14 +112,19 @@ func TestResumedHandshakesGoFirst(t *testing.T) {
 		if refused != 21 {
 			t.Errorf("%d were refused, want the 20 that made room and the last", refused)
 		}
-		first := 0
-		for _, resumes := range order[:22] {
-			if resumes {
-				first++
+		count := func(list []bool) (n int) {
+			for _, resumes := range list {
+				if resumes {
+					n++
+				}
 			}
+			return n
 		}
-		if first < 19 || first == 22 {
-			t.Errorf("%d of the first 22 let in resume, want nearly all of 20, and some newcomers: %v", first, order)
+		if first := count(order[:22]); first < 19 {
+			t.Errorf("%d of the first 22 let in resume, want nearly all of 20: %v", first, order)
+		}
+		if n := count(order[:16]); n < 14 || n > 15 {
+			t.Errorf("%d of the first 16 let in resume: one in eight is to be a newcomer: %v", n, order)
 		}
 	})
 }
@@ -219,5 +225,95 @@ func TestOneAddress(t *testing.T) {
 		if err := l.AddAddress(a); err != nil {
 			t.Error(err)
 		}
+	})
+}
+
+// TestOneLineDoesNotHaveTheDoor: a subscriber with 256 networks whose every handshake says
+// that it resumes, as fast as it is answered, and others who come now and then.
+func TestOneLineDoesNotHaveTheDoor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLimiter(t, func(c *limit.Config) { // a hundredth of the defaults
+			c.HandshakesPerIP, c.Handshakes = limit.Times(2, 10), limit.Times(20, 1)
+			c.HandshakeQueue, c.HandshakeWait = 41, 500*time.Millisecond
+		})
+		ctx, cancel := context.WithTimeout(t.Context(), 12*time.Second)
+		defer cancel()
+		var wg sync.WaitGroup
+		for i := range 256 {
+			addr := netip.AddrFrom16([16]byte{0x20, 1, 0xd, 0xb8, 7: byte(i), 15: 1})
+			wg.Go(func() {
+				for ctx.Err() == nil {
+					if l.Handshake(ctx, addr, true) != nil {
+						time.Sleep(10 * time.Millisecond) //nolint:forbidigo // the bubble's clock
+					}
+				}
+			})
+		}
+		time.Sleep(2 * time.Second) //nolint:forbidigo // the bubble's clock
+		for i := range 20 {
+			if err := l.Handshake(ctx, netip.AddrFrom4([4]byte{198, 51, 100, byte(i)}), i%2 == 0); err != nil {
+				t.Errorf("the handshake of another address, resuming: %t: %v", i%2 == 0, err)
+			}
+			time.Sleep(400 * time.Millisecond) //nolint:forbidigo // the bubble's clock
+		}
+		cancel()
+		wg.Wait()
+	})
+}
+
+// TestOneLineHasARate: the networks of a line are told apart, but together they connect
+// four times as often as one.
+func TestOneLineHasARate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLimiter(t, func(c *limit.Config) { c.HandshakesPerIP = limit.Times(1, 10) })
+		var in atomic.Int32
+		var wg sync.WaitGroup
+		for i := range 256 {
+			wg.Go(func() {
+				if l.Handshake(t.Context(), netip.AddrFrom16([16]byte{0x20, 1, 0xd, 0xb8, 7: byte(i), 15: 1}), false) == nil {
+					in.Add(1)
+				}
+			})
+		}
+		wg.Wait()
+		if n := in.Load(); n != 40 {
+			t.Errorf("%d were let in at once, want 40", n)
+		}
+		if err := l.Handshake(t.Context(), netip.MustParseAddr("2001:db8:0:100::1"), false); err != nil {
+			t.Errorf("another line: %v", err)
+		}
+	})
+}
+
+// TestOneCallerHasAShareOfTheQueue: the rest of it is for others.
+func TestOneCallerHasAShareOfTheQueue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLimiter(t, func(c *limit.Config) {
+			c.Handshakes, c.HandshakeQueue, c.HandshakeWait = limit.Rate{PerSecond: 10, Burst: 1}, 160, time.Minute
+		})
+		ctx, cancel := context.WithCancel(t.Context())
+		var full atomic.Int32
+		var wg sync.WaitGroup
+		for i := range 101 { // one goes in
+			wg.Go(func() {
+				err := l.Handshake(ctx, netip.MustParseAddr("203.0.113.7"), i%2 == 0)
+				if e, ok := errors.AsType[*limit.Error](err); ok && e.Reason == limit.ReasonQueueFull {
+					full.Add(1)
+				}
+			})
+		}
+		synctest.Wait()
+		if n := full.Load(); n != 90 {
+			t.Errorf("%d of one address found no place, want 90 of 100", n)
+		}
+		begin := time.Now()
+		if err := l.Handshake(t.Context(), netip.MustParseAddr("203.0.113.8"), false); err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(begin); took > 400*time.Millisecond {
+			t.Errorf("another waits for %v, want its turn and not the queue's", took)
+		}
+		cancel()
+		wg.Wait()
 	})
 }

@@ -13,6 +13,7 @@ const (
 	ReasonConnectionsIP      Reason = "connections_ip"
 	ReasonConnectionsUser    Reason = "connections_user"
 	ReasonBarred             Reason = "barred"
+	ReasonFailures           Reason = "failures_ip"
 	ReasonCommands           Reason = "commands"
 	ReasonSubscriptions      Reason = "subscriptions"
 	ReasonPublishesKey       Reason = "publishes_key"
@@ -27,7 +28,7 @@ const (
 
 func reasons() []Reason {
 	return []Reason{
-		ReasonHandshakesIP, ReasonQueueFull, ReasonQueueWait, ReasonConnectionsIP, ReasonConnectionsUser, ReasonBarred,
+		ReasonHandshakesIP, ReasonQueueFull, ReasonQueueWait, ReasonConnectionsIP, ReasonConnectionsUser, ReasonBarred, ReasonFailures,
 		ReasonCommands, ReasonSubscriptions, ReasonPublishesKey, ReasonPublishesUser, ReasonPublishesChannel,
 		ReasonPublishesNamespace, ReasonReads, ReasonMemoryHandshake, ReasonMemoryHistory, ReasonMemoryBatch,
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"runtime"
 	"sync"
 	"time"
 
@@ -107,6 +108,8 @@ type Limiter struct {
 	memory  memory
 
 	handshakes *Table[netip.Prefix]
+	failures   *Table[netip.Prefix] // to show who they are
+	visits     *Counts[netip.Prefix]
 	addresses  *Counts[netip.Prefix]
 	users      *Counts[string]
 	publishers *Table[string]
@@ -126,8 +129,8 @@ func New(cfg Config, logger *slog.Logger, reg prometheus.Registerer) (*Limiter, 
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	l := &Limiter{cfg: cfg, clock: NewClock(), addresses: NewCounts[netip.Prefix](), users: NewCounts[string]()}
-	l.memory = memory{ceiling: uint64(cfg.Memory), read: Needed, log: logger}
+	l := &Limiter{cfg: cfg, clock: NewClock(), addresses: NewCounts[netip.Prefix](), visits: NewCounts[netip.Prefix](), users: NewCounts[string]()}
+	l.memory = memory{ceiling: uint64(cfg.Memory), read: needed, collect: runtime.GC, log: logger}
 	l.door = newDoor(l.clock, cfg.Handshakes, cfg.HandshakeQueue, cfg.HandshakeWait)
 	l.lingering = make(chan struct{}, lingerMost)
 	l.barred = NewTable[netip.Prefix](l.clock, cfg.Callers, nil)
@@ -137,6 +140,7 @@ func New(cfg Config, logger *slog.Logger, reg prometheus.Registerer) (*Limiter, 
 		return nil, err
 	}
 	l.handshakes = NewTable[netip.Prefix](l.clock, cfg.Callers, l.metrics.crowded("handshakes"))
+	l.failures = NewTable[netip.Prefix](l.clock, cfg.Callers, nil)
 	l.publishers = NewTable[string](l.clock, cfg.Callers, l.metrics.crowded("publishers"))
 	l.readers = NewTable[string](l.clock, cfg.Callers, l.metrics.crowded("readers"))
 	l.channels = NewTable[fanout.Channel](l.clock, cfg.Callers, l.metrics.crowded("channels"))
@@ -171,7 +175,7 @@ func (l *Limiter) forget(ctx context.Context) {
 		case <-tick.C:
 		}
 		for _, t := range []interface{ Forget() }{
-			l.handshakes, l.publishers, l.readers, l.channels, l.namespaces, l.answers, l.barred, l.barredUsers,
+			l.handshakes, l.failures, l.publishers, l.readers, l.channels, l.namespaces, l.answers, l.barred, l.barredUsers,
 		} {
 			t.Forget()
 		}
@@ -216,6 +220,42 @@ func (l *Limiter) prefix(addr netip.Addr) netip.Prefix {
 	return p
 }
 
+// One line of a subscriber has often lineBits fewer than the bits by which IPv6 callers are
+// told apart, and then as many callers as it likes. Together they may connect lineShare
+// times as often as one.
+const (
+	lineBits  = 8
+	lineShare = 4
+)
+
+// line is the caller of addr, or of IPv6 the line that it is of; zero if addr is exempt or
+// not known.
+func (l *Limiter) line(addr netip.Addr) netip.Prefix {
+	p, ok := l.caller(addr)
+	if !ok {
+		return netip.Prefix{}
+	}
+	if p.Addr().Is6() {
+		p, _ = p.Addr().Prefix(max(p.Bits()-lineBits, 1)) // of so many bits as there are
+	}
+	return p
+}
+
+// takeHandshake takes one from the buckets of a caller and its line, or says how long to
+// wait.
+func (l *Limiter) takeHandshake(caller, line netip.Prefix) time.Duration {
+	rate := l.cfg.HandshakesPerIP
+	wait := l.handshakes.Take(caller, rate, 1)
+	if wait > 0 || line == caller {
+		return wait
+	}
+	wait = l.handshakes.Take(line, Rate{rate.PerSecond * lineShare, rate.Burst * lineShare}, 1)
+	if wait > 0 {
+		l.handshakes.Give(caller, rate, 1)
+	}
+	return wait
+}
+
 // Handshake lets a handshake from addr in, at once or after a wait, or returns an *Error.
 // One that resumes waits before those that begin. The error is ctx's where that ends
 // first: the client has gone. An addr that is not valid is not limited by itself.
@@ -229,12 +269,13 @@ func (l *Limiter) Handshake(ctx context.Context, addr netip.Addr, resumes bool) 
 			Problem: "the node is short of memory and takes no new connections; try another, or later",
 		})
 	}
+	line := l.line(addr)
 	if p, ok := l.caller(addr); ok {
 		if wait := l.barred.Debt(p); wait > 0 {
 			l.linger(ctx)
 			return l.refuseBarred(wait)
 		}
-		if wait := l.handshakes.Take(p, l.cfg.HandshakesPerIP, 1); wait > 0 {
+		if wait := l.takeHandshake(p, line); wait > 0 {
 			l.linger(ctx)
 			return l.refuse(Error{
 				Reason: ReasonHandshakesIP, RetryAfter: spread(max(wait, leastRetry)),
@@ -242,7 +283,7 @@ func (l *Limiter) Handshake(ctx context.Context, addr netip.Addr, resumes bool) 
 			})
 		}
 	}
-	retry, reason, err := l.door.enter(ctx, resumes)
+	retry, reason, err := l.door.enter(ctx, line, resumes)
 	if err != nil || retry == 0 {
 		return err
 	}
@@ -322,18 +363,11 @@ func (l *Limiter) Read(ctx context.Context, publisher string, addr netip.Addr, c
 	if l == nil || l.cfg.Reads.IsZero() {
 		return nil
 	}
-	if publisher == anonymous {
-		p, ok := l.caller(addr)
-		switch {
-		case ok:
-			publisher = "address:" + p.String()
-		case client != "":
-			publisher = "client:" + client
-		default:
-			return nil
-		}
+	reader, ok := l.reader(publisher, addr, client)
+	if !ok {
+		return nil
 	}
-	wait := l.readers.Take(publisher, l.cfg.Reads, int64(max(n, leastRead)))
+	wait := l.readers.Take(reader, l.cfg.Reads, int64(max(n, leastRead)))
 	if wait == 0 {
 		return nil
 	}
@@ -342,6 +376,34 @@ func (l *Limiter) Read(ctx context.Context, publisher string, addr netip.Addr, c
 		Reason: ReasonReads, RetryAfter: wait,
 		Problem: fmt.Sprintf("too many stored messages are read; one caller may read %d a second (limits.reads_per_caller)", l.cfg.Reads.PerSecond),
 	})
+}
+
+// reader is the name that a caller has among the readers; false is none.
+func (l *Limiter) reader(publisher string, addr netip.Addr, client string) (string, bool) {
+	if publisher != anonymous {
+		return publisher, true
+	}
+	if p, ok := l.caller(addr); ok {
+		return "address:" + p.String(), true
+	}
+	return "client:" + client, client != ""
+}
+
+// resumeShare of the messages that were read after a position count: who has missed some
+// reads them once, and faster than they were stored.
+const resumeShare = 4
+
+// HasRead charges a caller, told apart as by Read, for n messages that were read after a
+// position, a quarter of what Read takes for them, less what Read has taken already: the
+// next Read waits for it.
+func (l *Limiter) HasRead(publisher string, addr netip.Addr, n int) {
+	if l == nil || l.cfg.Reads.IsZero() {
+		return
+	}
+	reader, ok := l.reader(publisher, addr, "")
+	if n = n/resumeShare - leastRead; ok && n > 0 {
+		l.readers.Charge(reader, l.cfg.Reads, int64(n))
+	}
 }
 
 // anonymous is the auth.Claims.Publisher of who has no name, and leastRead what a read

@@ -32,22 +32,21 @@ func (l *Limiter) linger(ctx context.Context) {
 
 // Who was closed for sending far too much is kept out for barFor: without that, a new
 // connection would come with a new burst.
-const barFor = 10
-
-func barRate() Rate { return Rate{PerSecond: 1, Burst: 1} }
+// Several that are closed at once keep nobody out for longer.
+const barFor = 10 * time.Second
 
 // Bar keeps a caller out for a while that was closed because it did not slow down: the
-// user, or where there is none the address.
+// user, or where it has not said who it is the address.
 func (l *Limiter) Bar(user string, addr netip.Addr) {
 	if l == nil {
 		return
 	}
 	if user != "" {
-		l.barredUsers.Charge(user, barRate(), barFor)
+		l.barredUsers.Until(user, barFor)
 		return
 	}
 	if p, ok := l.caller(addr); ok {
-		l.barred.Charge(p, barRate(), barFor)
+		l.barred.Until(p, barFor)
 	}
 }
 

@@ -43,7 +43,8 @@ func TestMemoryShedsTheNewestWorkFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLimiter(t, func(*limit.Config) {})
 		var percent atomic.Uint64
-		l.SetMemory(100<<20, func() uint64 { return percent.Load() << 20 })
+		var collections atomic.Uint64
+		l.SetMemory(100<<20, func() (uint64, uint64) { return percent.Load() << 20, collections.Add(2) }, func() {})
 		ctx, cancel := context.WithCancel(t.Context())
 		var wg sync.WaitGroup
 		var shed atomic.Int32
@@ -96,6 +97,99 @@ func TestMemoryShedsTheNewestWorkFirst(t *testing.T) {
 		}
 		cancel()
 		wg.Wait()
+	})
+}
+
+// process is one whose need is known by collections alone.
+type process struct {
+	mu          sync.Mutex // guards the following
+	needs       uint64     // now
+	found       uint64     // by the last collection
+	collections uint64
+}
+
+func (h *process) read() (needed, collections uint64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.found, h.collections
+}
+
+func (h *process) collect() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.found, h.collections = h.needs, h.collections+1
+}
+
+func (h *process) set(needs uint64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.needs = needs
+}
+
+// TestMemoryJudgesByNewCollections: what the last collection found alive may be gone, and
+// no other need come by itself.
+func TestMemoryJudgesByNewCollections(t *testing.T) {
+	for _, tc := range []struct {
+		name    string
+		found   uint64 // by a collection before
+		needs   uint64 // at the first look
+		freed   uint64 // by each closing
+		closed  int    // in ten minutes, at least and at most
+		most    int
+		stage   limit.Stage // then
+		without int         // collections that are made, at most
+	}{
+		{"what was short is free again", 99, 30, 0, 0, 0, limit.Calm, 1},
+		{"one closing frees enough", 99, 99, 60, 1, 1, limit.Calm, 5},
+		{"each closing frees some", 99, 99, 2, 5, 5, limit.NoBatches, 125},
+		{"no closing frees any", 99, 99, 0, 11, 13, limit.ShedConnection, 125},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l := newLimiter(t, func(*limit.Config) {})
+				h := &process{needs: tc.found}
+				h.collect()
+				h.set(tc.needs)
+				l.SetMemory(100, h.read, h.collect)
+				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+				defer cancel()
+				closed, needs := 0, tc.needs
+				l.Run(ctx, func(int) int {
+					closed++
+					needs -= tc.freed
+					h.set(needs)
+					return 1
+				})
+				if closed < tc.closed || closed > tc.most {
+					t.Errorf("connections were closed %d times, want %d to %d", closed, tc.closed, tc.most)
+				}
+				if l.Stage() != tc.stage {
+					t.Errorf("then: %q, want %q", l.Stage(), tc.stage)
+				}
+				if _, n := h.read(); n > uint64(tc.without)+1 {
+					t.Errorf("%d collections were made, want at most %d", n-1, tc.without)
+				}
+			})
+		})
+	}
+}
+
+// TestMemoryCollectsAtABoundedRate: where a collection takes long, the next waits longer.
+func TestMemoryCollectsAtABoundedRate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLimiter(t, func(*limit.Config) {})
+		h := &process{needs: 92}
+		h.collect()
+		l.SetMemory(100, h.read, func() {
+			time.Sleep(3 * time.Second) //nolint:forbidigo // the bubble's clock
+			h.collect()
+		})
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+		defer cancel()
+		l.Run(ctx, func(int) int { return 0 })
+		if _, n := h.read(); n < 600/17 || n > 600/15+2 {
+			t.Errorf("%d collections of 3 s in 10 minutes, want one in 15 s or so", n)
+		}
 	})
 }
 

@@ -165,10 +165,8 @@ func (l *Limiter) Ready(ctx context.Context, m *fanout.Publication, size int64) 
 	if size >= 0 {
 		n = min(1+size/bytesPerPublish, most)
 	}
-	publisher := bucketOf(m)
-	wait := l.publishers.Take(publisher, rate, n)
+	wait := l.publishers.Peek(bucketOf(m), rate, n)
 	if wait == 0 {
-		l.publishers.Give(publisher, rate, n)
 		return nil
 	}
 	l.linger(ctx)

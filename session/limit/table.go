@@ -73,6 +73,22 @@ func (t *Table[K]) Take(k K, r Rate, n int64) (wait time.Duration) {
 	return wait
 }
 
+// Peek returns what Take would, and takes nothing.
+func (t *Table[K]) Peek(k K, r Rate, n int64) (wait time.Duration) {
+	if r.IsZero() {
+		return 0
+	}
+	now := t.clock.now()
+	s := t.shard(k)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	b, known := s.buckets[k]
+	if !known && !s.roomLocked(now, t.most) {
+		b = s.rest
+	}
+	return b.take(now, r, n) // from a copy
+}
+
 // Charge takes n from the caller's bucket whether they are there or not. Where there is
 // no place for the caller it does nothing.
 func (t *Table[K]) Charge(k K, r Rate, n int64) {
@@ -83,6 +99,19 @@ func (t *Table[K]) Charge(k K, r Rate, n int64) {
 	b, known := s.buckets[k]
 	if known || s.roomLocked(now, t.most) {
 		s.buckets[k] = bucket(max(int64(b), now) + r.cost(n))
+	}
+}
+
+// Until has the caller's bucket full again in d, or when it would be if that is later.
+// Where there is no place for the caller it does nothing.
+func (t *Table[K]) Until(k K, d time.Duration) {
+	now := t.clock.now()
+	s := t.shard(k)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	b, known := s.buckets[k]
+	if known || s.roomLocked(now, t.most) {
+		s.buckets[k] = max(b, bucket(now+int64(d)))
 	}
 }
 

@@ -260,3 +260,27 @@ var names = func() (list []string) {
 	}
 	return list
 }()
+
+// TestPeekTakesNothing: not even of those who share a bucket for want of a place.
+func TestPeekTakesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := limit.Rate{PerSecond: 1, Burst: 10}
+		table := limit.NewTable[int](limit.NewClock(), 1, nil) // one place in each shard
+		for i := range 1000 {
+			table.Take(i, r, 1)
+		}
+		time.Sleep(8 * time.Second) //nolint:forbidigo // the bubble's clock
+		for i := range 1000 {
+			before := table.Peek(i, r, 9)
+			for range 20 {
+				table.Peek(i, r, 1)
+			}
+			if after := table.Peek(i, r, 9); after != before {
+				t.Fatalf("caller %d is to wait %v, and after it asked %v", i, before, after)
+			}
+			if got := table.Take(i, r, 9); got != before {
+				t.Fatalf("caller %d is to wait %v, and then %v", i, before, got)
+			}
+		}
+	})
+}

@@ -89,6 +89,9 @@ func (p *Poller) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case err != nil:
 		session.WriteHTTPError(w, err)
 	default:
+		if slices.ContainsFunc(subs, func(sub subscription) bool { return len(sub.request.Start.Positions) > 0 }) {
+			registry.HasRead(claims, session.ClientAddr(r), len(s.messages))
+		}
 		p.answer(w, s)
 	}
 }

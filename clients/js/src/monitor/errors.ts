@@ -1,10 +1,10 @@
 // Errors that nobody caught, by their names and where they came from.
 
-/** One error: its class and the place in the script, without host, query, or what it says. */
+/** One error: its class and the place in a script, without host, query, or what it says. */
 export interface Reported {
 	kind: "uncaught" | "unhandled";
 	name: string;
-	/** `/app.js:12:3`; empty where it is not known. */
+	/** `/app.js:12:3`; empty where it is not known, or is a page: its path may tell of whom. */
 	source: string;
 }
 
@@ -30,13 +30,21 @@ export function errorsOf(tell: (error: Reported) => void): () => void {
 
 /** A class's name: letters, at most 64; what else stands there might be anything. */
 function nameOf(error: unknown): string {
-	const name = error instanceof Error ? error.name : typeof error;
-	return /^\w{1,64}$/.test(name) ? name : "Error";
+	try {
+		const name = error instanceof Error ? error.name : typeof error;
+		if (/^\w{1,64}$/.test(name)) return name;
+	} catch {
+		// Its getter throws.
+	}
+	return "Error";
 }
 
+/** Of scripts with a file: inline ones have the page's path, those of `data:` their very text. */
 function place(file: string, line: number, column: number): string {
 	try {
-		return `${new URL(file).pathname.slice(-100)}:${line}:${column}`;
+		const { protocol, pathname } = new URL(file);
+		if (!/^https?:$/.test(protocol) || pathname === globalThis.location?.pathname) return "";
+		return `${pathname.slice(-100)}:${line}:${column}`;
 	} catch {
 		return "";
 	}

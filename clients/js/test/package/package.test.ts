@@ -1,0 +1,110 @@
+// What npm gets, as an application has it: installed from the packed archive.
+
+import { execFile } from "node:child_process";
+import { readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import { build } from "vite";
+import { describe, expect, test } from "vitest";
+import { app, problems, type resolutions } from "../support/compile.js";
+
+const run = promisify(execFile);
+const own = new URL("../../package.json", import.meta.url);
+const entries = ["", "/protobuf", "/monitor", "/react"].map((e) => `@rivulet-rt/client${e}`);
+
+test("it has no dependencies, and says so", async () => {
+	const manifest = JSON.parse(await readFile(own, "utf8"));
+	for (const kind of ["dependencies", "optionalDependencies", "bundleDependencies"]) {
+		expect(manifest[kind]).toBeUndefined();
+	}
+	expect(manifest.peerDependencies).toEqual({ react: ">=18" });
+	expect(manifest.peerDependenciesMeta.react.optional).toBe(true);
+	expect(manifest.license).toBe("Apache-2.0");
+});
+
+test("the version that it tells nodes is its own", async () => {
+	const { version } = JSON.parse(await readFile(own, "utf8"));
+	const source = await readFile(new URL("../../src/version.ts", import.meta.url), "utf8");
+	expect(source).toContain(`"${version}"`);
+});
+
+test("each of its tools is explained", async () => {
+	const { devDependencies } = JSON.parse(await readFile(own, "utf8"));
+	const page = await readFile(new URL("../../../../docs/dependencies.md", import.meta.url), "utf8");
+	const [, section = ""] = page.split("## The browser SDK");
+	const explained = [...section.matchAll(/\* `([^`]+)`/g)].map((m) => m[1]);
+	expect(explained.sort()).toEqual(Object.keys(devDependencies).sort());
+});
+
+test("the archive has what belongs there and nothing else", () => {
+	const files: string[] = JSON.parse(process.env.TEST_PACKED ?? "[]");
+	const odd = files.filter(
+		(f) =>
+			!/^(package\.json|README\.md|LICENSE|dist\/[\w-]+\.js(\.map)?|dist\/types\/[\w/]+\.d\.ts)$/.test(
+				f,
+			),
+	);
+	expect(odd).toEqual([]);
+	for (const f of ["README.md", "LICENSE", "dist/index.js", "dist/types/index.d.ts"]) {
+		expect(files).toContain(f);
+	}
+});
+
+test("Node imports each entry", async () => {
+	const script = `
+		const all = await Promise.all(${JSON.stringify(entries)}.map((e) => import(e)));
+		console.log(JSON.stringify(all.map((m) => Object.keys(m).sort())));`;
+	const file = join(app(), "entries.mjs");
+	await writeFile(file, script);
+	const { stdout } = await run(process.execPath, [file], { cwd: app() });
+	expect(JSON.parse(stdout)).toEqual([
+		["Client", "RivuletError", "advice"],
+		["protobuf"],
+		["monitor"],
+		["useChannel", "useConnectionState", "usePresence"],
+	]);
+});
+
+const source = `
+	import { Client, RivuletError, type Message, type StateChange } from "@rivulet-rt/client";
+	import { monitor, type Report } from "@rivulet-rt/client/monitor";
+	import { protobuf } from "@rivulet-rt/client/protobuf";
+	import { useChannel } from "@rivulet-rt/client/react";
+	const client = new Client("https://node.example", { codec: protobuf, storage: localStorage });
+	const channel = client.channel<{ text: string }>("chat:lobby");
+	export const offset: Promise<number | undefined> = channel.publish({ text: "x" }).then((p) => p.offset);
+	// @ts-expect-error: of another type
+	void channel.publish({ txet: "x" });
+	// @ts-expect-error: no such state
+	export const state: StateChange["state"] = "asleep";
+	export const watch = monitor(client, "https://node.example", { before: (r: Report) => r });
+	export const code: number = new RivuletError(4400, "").code;
+	export async function last(): Promise<Message<{ text: string }> | undefined> {
+		for await (const m of channel.subscribe()) return m;
+		return undefined;
+	}
+	export const use = () => useChannel<{ text: string }>(client, "chat:lobby").messages[0]?.data.text;
+`;
+
+describe.each(["bundler", "node16"] as (keyof typeof resolutions)[])("types, with %s", (how) => {
+	test("are right, and those of the package itself", () => {
+		expect(problems(new Map([["app.mts", source]]), how)).toEqual([]);
+	});
+});
+
+test("an application of Vite has only what it imports", async () => {
+	const entry = join(app(), "entry.js");
+	await writeFile(entry, `import { Client } from "@rivulet-rt/client"; globalThis.x = Client;`);
+	const result = await build({
+		configFile: false,
+		logLevel: "error",
+		root: app(),
+		build: { write: false, target: "es2022", rolldownOptions: { input: entry } },
+	});
+	const [{ output }] = [result].flat() as { output: { type: string; code?: string }[] }[];
+	const code = output.map((chunk) => chunk.code ?? "").join("\n");
+	expect(code).toContain("/v1/ws");
+	expect(code).not.toContain("/v1/telemetry");
+	expect(code).not.toContain("useSyncExternalStore");
+	expect(code).not.toContain("rivulet.v1.protobuf");
+});
