@@ -55,7 +55,7 @@ export interface Host {
 	readonly storage: PositionStorage | undefined;
 	readonly subs: Subs;
 	readonly holds: Set<Hold>;
-	/** How many links there were. */
+	/** On how many links a pattern has begun. */
 	links: number;
 	/** Where the node is told, while connected. */
 	routes: Routes | undefined;
@@ -103,6 +103,9 @@ export class Sub<T = any> implements Subscription<T> {
 	#loading = false;
 	#stored: string[] = [];
 	#began = false;
+	/** Of a pattern, the last link on which it began, and since which it has on each. */
+	#nth = 0;
+	#streak = 0;
 	/** Those that overlap were let go of, so that it gets what it asks for. */
 	#cleared = false;
 	/** What was received, and what was handled, is all that a resume needs. */
@@ -270,6 +273,9 @@ export class Sub<T = any> implements Subscription<T> {
 		this.#behind = undefined;
 		if (!e.recovered) this.#seen.forget();
 		routes.began(this, positions);
+		const nth = this.pattern ? routes.nth : 0;
+		if (nth > this.#nth + 1) this.#streak = nth;
+		this.#nth = nth;
 		// A durable session may begin before what was received: that is left out then.
 		const places = this.#acks && this.#began && e.recovered ? [] : positions;
 		this.#acks?.begun(!e.recovered);
@@ -342,7 +348,7 @@ export class Sub<T = any> implements Subscription<T> {
 		if (update.type !== "caught_up" && this.#full(routes)) return;
 		if (update.type === "message") {
 			const start = this.here?.offset(update.message.position) ?? 0;
-			this.#seen.note(update.message, start, this.pattern ? routes.nth : 0);
+			this.#seen.note(update.message, start, this.#nth, this.#streak);
 			this.#host.tell("message", update.message);
 		}
 		this.#received.set(places);
