@@ -259,7 +259,7 @@ export class Sub<T = any> implements Subscription<T> {
 	#subscribed(routes: Routes, e: any): void {
 		const positions: string[] = e.positions ?? [e.position ?? ""];
 		if (this.state === "subscribing") return this.#begin(routes, e, positions);
-		routes.began(this, positions); // nobody wants it any more, or not now
+		this.#beganOn(routes, positions); // nobody wants it any more, or not now
 		if (this.state === "paused") this.letGo(routes);
 		else routes.leave(this, () => {});
 	}
@@ -272,10 +272,8 @@ export class Sub<T = any> implements Subscription<T> {
 		this.#failures = 0;
 		this.#behind = undefined;
 		if (!e.recovered) this.#seen.forget();
-		routes.began(this, positions);
-		const nth = this.pattern ? routes.nth : 0;
-		if (nth > this.#nth + 1) this.#streak = nth;
-		this.#nth = nth;
+		this.#beganOn(routes, positions);
+
 		// A durable session may begin before what was received: that is left out then.
 		const places = this.#acks && this.#began && e.recovered ? [] : positions;
 		this.#acks?.begun(!e.recovered);
@@ -292,6 +290,13 @@ export class Sub<T = any> implements Subscription<T> {
 		this.#inbox.pushBegun({ update, ...more }, gap && { update: gap, ...more });
 		this.#isReady();
 		this.#acknowledge();
+	}
+
+	#beganOn(routes: Routes, positions: string[]): void {
+		routes.began(this, positions);
+		const nth = this.pattern ? routes.nth : 0;
+		if (nth > this.#nth + 1) this.#streak = nth;
+		this.#nth = nth;
 	}
 
 	#gap(channel: string, reason = ""): Update<T> {
