@@ -145,7 +145,7 @@ export class Client {
 		this.#end();
 	}
 
-	/** Resolves when connected, which it sets about; rejects when closed or aborted. */
+	/** Resolves when connected; rejects when closed or aborted. Connects a client not used yet. */
 	ready(signal?: AbortSignal): Promise<void> {
 		this.#begin();
 		const ready = new Promise<void>((resolve, reject) => {
@@ -435,7 +435,8 @@ function quiet<T>(promise: Promise<T>): Promise<T> {
 	return promise;
 }
 
-const closedError = (): RivuletError => new RivuletError(4503, "the client is closed");
+const closedError = (): RivuletError =>
+	new RivuletError(4503, "the client is closed", { temporary: false, advice: "Make a new one." });
 
 /** http or https, without a slash at the end. */
 function baseOf(url: string): string {

@@ -3,7 +3,7 @@
 import type { Link } from "./connection.js";
 import { offsetOf, Places } from "./cursor.js";
 import { toMessage } from "./message.js";
-import { canonical, isPattern, matches } from "./names.js";
+import { canonical, isPattern, matches, overlap } from "./names.js";
 import type { Host, Sub } from "./subscription.js";
 import type { Frame, Message } from "./types.js";
 
@@ -29,6 +29,8 @@ export class Routes {
 	#patterns: Sub[] = [];
 	#todo: Sub[] = [];
 	readonly #asked = new Set<Sub>();
+	/** Those that were ended here, with what waited for the application. */
+	readonly #dropped = new Set<string>();
 	/** Subscriptions that the token brought, which nobody asked for (P-17.4), and where they began. */
 	readonly #brought = new Map<string, Places>();
 	/** By name, those that nobody wants any more and the node has not let go of yet. */
@@ -81,6 +83,20 @@ export class Routes {
 	/** Until `gone`, `sub` is in the way of another of its name. */
 	leaving(sub: Sub): void {
 		this.#leaving.set(sub.channel, sub);
+		if (sub.state === "ended" && this.#dropped.size < askAtOnce) this.#dropped.add(sub.channel);
+	}
+
+	/**
+	 * Whether history that `sub` asks for may be kept from it: what one that was ended has dropped
+	 * came by this link, and does not come again as long as another that overlaps is known (P-4.4).
+	 */
+	mayLack(sub: Sub): boolean {
+		const { channel } = sub;
+		const others = [...this.#exact.values(), ...this.#patterns];
+		return (
+			[...this.#dropped].some((name) => name === channel || overlap(name, channel)) &&
+			others.some((other) => overlap(other.channel, channel))
+		);
 	}
 
 	/** The node has let go of what was `leaving`. */

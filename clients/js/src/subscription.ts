@@ -103,6 +103,8 @@ export class Sub<T = any> implements Subscription<T> {
 	#loading = false;
 	#stored: string[] = [];
 	#began = false;
+	/** Those that overlap were let go of, so that it gets what it asks for. */
+	#cleared = false;
 	/** What was received, and what was handled, is all that a resume needs. */
 	#whole = false;
 	#wholeHandled = false;
@@ -188,6 +190,11 @@ export class Sub<T = any> implements Subscription<T> {
 	ask(routes: Routes): boolean {
 		if (this.state !== "idle" || this.#loading) return false;
 		for (const hold of this.#host.holds) if (hold.takes(this)) return false;
+		if (!this.#began && !this.#cleared && this.#hasStart && routes.mayLack(this)) {
+			this.#cleared = true;
+			new Hold(this.#host, this).begin(routes); // the node forgets what they had
+			return false;
+		}
 		this.#host.clock.clearTimeout(this.#retry);
 		this.state = "subscribing";
 		this.#at = routes;
@@ -227,6 +234,12 @@ export class Sub<T = any> implements Subscription<T> {
 		const known = received.length > 0 ? received : this.#stored;
 		const start = known.length < 1 ? options : { ...rest, ...this.#start(known) };
 		return { channel: this.channel, ...toFields(start) };
+	}
+
+	get #hasStart(): boolean {
+		const { position, positions, last, since } = this.#options;
+		const start = position ?? positions?.[0] ?? last ?? since ?? this.#stored[0];
+		return start !== undefined;
 	}
 
 	#start(positions: string[]): object {

@@ -185,6 +185,29 @@ describe("when one is let go of", () => {
 		expect(all.clock.timers.size).toBe(0);
 	});
 
+	test("and one of the same name is made with a position, all are taken up anew", async () => {
+		const all = await connected();
+		const pattern = collect(all, "t:>");
+		begin(all, "t:>", 0);
+		const { sub } = collect(all, "t:a");
+		begin(all, "t:a", 0);
+		all.network.socket.push(message(1, "t:a"));
+		await settled();
+		void sub.unsubscribe();
+		all.network.socket.push(message(2, "t:a")); // dropped, and the node thinks we have it
+		const again = collect(all, "t:a", { position: at(1) });
+		all.network.socket.answer("unsubscribe", { unsubscribed: { channel: "t:a" } });
+		all.network.socket.answer("unsubscribe", { unsubscribed: { channel: "t:>" } });
+		expect(begin(all, "t:a", 1).position).toBe(at(1));
+		expect(begin(all, "t:>", 0).positions).toEqual([at(0)]);
+		all.network.socket.push(message(2, "t:a"));
+		await settled();
+		expect(again.got).toEqual([2]);
+		expect(pattern.got).toEqual([]);
+		all.client.close();
+		expect(all.clock.timers.size).toBe(0);
+	});
+
 	test("an unsubscribe that is refused for now is sent again", async () => {
 		const all = await connected();
 		const { sub } = collect(all, "t:a");
