@@ -101,8 +101,8 @@ test("an application of Vite has only what it imports", async () => {
 		root: app(),
 		build: { write: false, target: "es2022", rolldownOptions: { input: entry } },
 	});
-	const [{ output }] = [result].flat() as { output: { type: string; code?: string }[] }[];
-	const code = output.map((chunk) => chunk.code ?? "").join("\n");
+	const built = [result].flat() as { output: { type: string; code?: string }[] }[];
+	const code = built.flatMap(({ output }) => output.map((chunk) => chunk.code ?? "")).join("\n");
 	expect(code).toContain("/v1/ws");
 	expect(code).not.toContain("/v1/telemetry");
 	expect(code).not.toContain("useSyncExternalStore");
