@@ -109,12 +109,33 @@ limits: {exempt: [], handshakes_per_ip: 5, handshakes: 200, handshake_queue: 50,
 		{"subscribe and unsubscribe", func(conn *websocket.Conn, i int) error {
 			return conn.WriteMessage(websocket.TextMessage, fmt.Appendf(nil, `{"id":%d,"%s":{"channel":"t:a"}}`, i, []string{"subscribe", "unsubscribe"}[i%2]))
 		}},
-		{"publishes", func(conn *websocket.Conn, i int) error {
-			return conn.WriteMessage(websocket.TextMessage, fmt.Appendf(nil, `{"id":%d,"publish":{"channel":"t:a","data":"%s"}}`, i, strings.Repeat("x", 10_000)))
-		}},
 	} {
 		if closed, codes := overflow(t, intrude(t, f.url(), fmt.Sprintf("127.0.9.%d", 1+i)), flood.write); closed != 4204 {
 			t.Errorf("%s: closed with %d, want 4204; answered with %v", flood.name, closed, codes)
+		}
+	}
+
+	// Publishes over their limit are answered slowly, and so may never be too many commands.
+	conn := intrude(t, f.url(), "127.0.9.99")
+	var sending sync.WaitGroup
+	sending.Go(func() {
+		for i := 1; conn.WriteMessage(websocket.TextMessage, fmt.Appendf(nil, `{"id":%d,"publish":{"channel":"t:a","data":"%s"}}`, i, strings.Repeat("x", 10_000))) == nil; i++ {
+		}
+	})
+	defer sending.Wait()
+	defer func() { _ = conn.Close() }()
+	_ = conn.SetReadDeadline(time.Now().Add(deadline))
+	for refused := 0; refused < 200; {
+		var ev struct{ Error *struct{ Code int } }
+		err := conn.ReadJSON(&ev)
+		if e, ok := err.(*websocket.CloseError); ok && e.Code == 4204 { //nolint:errorlint // gorilla's own
+			break
+		}
+		if err != nil {
+			t.Fatalf("publishes: %v after %d were refused", err, refused)
+		}
+		if ev.Error != nil && ev.Error.Code == 4429 {
+			refused++
 		}
 	}
 }
