@@ -24,7 +24,7 @@ func durableClient(t *testing.T, n *cmd.Node, messages int) (*websocket.Conn, []
 		t.Fatal(err)
 	}
 	res.Body.Close()
-	t.Cleanup(func() { ws.Close() })
+	t.Cleanup(func() { _ = ws.Close() })
 	_ = ws.SetReadDeadline(time.Now().Add(deadline))
 	for _, command := range []string{
 		fmt.Sprintf(`{"id":1,"connect":{"token":%q,"session":"s1"}}`, token), `{"id":2,"subscribe":{"channel":"chat:a","durable":true}}`,

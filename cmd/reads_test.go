@@ -67,8 +67,10 @@ func TestPresenceIsRead(t *testing.T) {
 		path string
 		most int // of 60 requests
 	}{
-		{"/v1/channels/chat:a/presence?limit=1000", 3}, {"/v1/channels/chat:a/presence?counts=true", 55},
-		{"/v1/channels/chat:a", 55}, {"/v1/channels?limit=1000", 3},
+		{"/v1/channels/chat:a/presence?limit=1000", 3},
+		{"/v1/channels/chat:a/presence?counts=true", 55},
+		{"/v1/channels/chat:a", 55},
+		{"/v1/channels?limit=1000", 3},
 	} {
 		token := mint(t, auth.Claims{Subject: fmt.Sprintf("ann%d", i)}, map[string][]auth.Action{"chat:>": auth.Actions()})
 		done, refused := 0, false

@@ -73,7 +73,7 @@ func TestConnectionsThatAreNoClients(t *testing.T) {
 		if err != nil {
 			t.Fatalf("WebSocket %d: %v", i, err)
 		}
-		defer ws.Close()
+		defer func() { _ = ws.Close() }()
 	}
 }
 

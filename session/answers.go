@@ -39,12 +39,10 @@ func isAnswer(cmd *protocol.Command) bool {
 
 // mayAnswer counts an answer, with what others before it owe.
 func (s *Session) mayAnswer(cmd *protocol.Command) bool {
-	owed := int64(0)
+	owed := int64(limit.CommandCost - answerCost) // where there is nothing to answer
 	d := s.debt()
 	if d != nil {
 		owed = d.take()
-	} else { // there is nothing to answer
-		owed = limit.CommandCost - answerCost
 	}
 	passed := s.count(cmd.ID, costOf(cmd)+owed)
 	if !passed && d != nil {

@@ -7,3 +7,6 @@ func (r *Registry) ShedNewest(part int) int { return r.shedNewest(part) }
 
 // CostOf is costOf.
 func CostOf(cmd *protocol.Command) int64 { return costOf(cmd) }
+
+// CountAs is countAs.
+func (s *Slot) CountAs(user string) error { return s.countAs(user) }

@@ -9,7 +9,8 @@ import (
 )
 
 // Origins decides which web pages may connect. A request without an Origin
-// header is no browser's and is allowed; so is a page of the node's own host.
+// header is no browser's and is allowed; so is a page of the node's own host, which to
+// TLS must have come over it.
 type Origins struct {
 	any     bool
 	allowed []origin
@@ -64,7 +65,8 @@ func (o *Origins) Allow(r *http.Request) (allowed, cross bool) {
 		return true, false
 	}
 	from, ok := parseOrigin(header)
-	if ok && strings.EqualFold(from.host, r.Host) {
+	// Whoever can forge plain HTTP can forge a page of the host; not one that came over TLS.
+	if ok && strings.EqualFold(from.host, r.Host) && (r.TLS == nil || from.scheme == "https") {
 		return true, false
 	}
 	if o.any {

@@ -73,6 +73,8 @@ func TestOrigins(t *testing.T) {
 	}{
 		{nil, "", true, false},
 		{nil, "https://node.example", true, false},
+		{nil, "http://node.example", false, true}, // the request is over TLS
+		{[]string{"http://node.example"}, "http://node.example", true, true},
 		{nil, "https://other.example", false, true},
 		{[]string{"*"}, "https://other.example", true, true},
 		{[]string{"*"}, "null", true, true},
@@ -98,6 +100,13 @@ func TestOrigins(t *testing.T) {
 		}
 		if allowed, cross := o.Allow(r); allowed != tc.allowed || cross != tc.cross {
 			t.Errorf("%v, %q: got %v %v, want %v %v", tc.list, tc.origin, allowed, cross, tc.allowed, tc.cross)
+		}
+	}
+	for _, from := range []string{"http://node.example", "https://node.example"} { // a proxy may end TLS
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "http://node.example/v1/ws", nil)
+		r.Header.Set("Origin", from)
+		if allowed, cross := new(session.Origins).Allow(r); !allowed || cross {
+			t.Errorf("%s without TLS: got %v %v, want true false", from, allowed, cross)
 		}
 	}
 }

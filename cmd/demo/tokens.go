@@ -53,8 +53,11 @@ func NewTokens(next Authenticator, revocations auth.Revocations) (*Tokens, error
 	if err != nil {
 		return nil, fmt.Errorf("demo: prepare tokens: %w", err)
 	}
-	all := []auth.Action{auth.Subscribe, auth.Publish, auth.History, auth.Presence}
-	if t.caps, err = auth.NewCapabilities(map[string][]auth.Action{"chat:>": all, "demo:>": all}); err != nil {
+	look := []auth.Action{auth.Subscribe, auth.History, auth.Presence}
+	all := append([]auth.Action{auth.Publish}, look...)
+	// The feed's channel is the node's: its page says that what it shows comes from there.
+	rights := map[string][]auth.Action{"chat:>": all, "demo:probe.*": all, FeedChannel: look}
+	if t.caps, err = auth.NewCapabilities(rights); err != nil {
 		return nil, fmt.Errorf("demo: prepare tokens: %w", err)
 	}
 	return t, nil

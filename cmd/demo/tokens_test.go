@@ -62,11 +62,14 @@ func TestTokenNamesItsUser(t *testing.T) {
 		t.Errorf("the claims are of %q with %s (%v)", claims.Subject, claims.Info, err)
 	}
 	for _, action := range []auth.Action{auth.Subscribe, auth.Publish, auth.History, auth.Presence} {
-		if !claims.Allows(action, "chat:lobby") || !claims.Allows(action, demo.FeedChannel) {
+		if !claims.Allows(action, "chat:lobby") || !claims.Allows(action, "demo:probe.0badcafe") {
 			t.Errorf("the page may not %s", action)
 		}
+		if claims.Allows(action, demo.FeedChannel) == (action == auth.Publish) {
+			t.Errorf("whether the page may %s in the feed's channel is wrong", action)
+		}
 	}
-	if claims.Allows(auth.Manage, "chat:lobby") || claims.Allows(auth.Publish, "default:x") {
+	if claims.Allows(auth.Manage, "chat:lobby") || claims.Allows(auth.Publish, "default:x") || claims.Allows(auth.Publish, "demo:other") {
 		t.Error("the token allows more than the page needs")
 	}
 }

@@ -104,12 +104,15 @@ const get = "GET /who HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
 func TestProxyHeaderNamesTheClient(t *testing.T) {
 	l, _ := proxyListener(t, "127.0.0.1")
 	whoServer(t, l)
+	v2 := version2(t, &proxyproto.Header{Command: proxyproto.PROXY}, "203.0.113.9:4711")
+	const local = "\x20" // its version and command
 	for name, test := range map[string]struct{ header, want string }{
-		"version 1":          {"PROXY TCP4 203.0.113.9 192.0.2.1 4711 443\r\n", "203.0.113.9 /who"},
-		"version 1, IPv6":    {"PROXY TCP6 2001:db8::5 2001:db8::1 4711 443\r\n", "2001:db8::5 /who"},
-		"version 1, unknown": {"PROXY UNKNOWN\r\n", "127.0.0.1 /who"},
-		"version 2":          {version2(t, &proxyproto.Header{Command: proxyproto.PROXY}, "203.0.113.9:4711"), "203.0.113.9 /who"},
-		"version 2, its own": {version2(t, &proxyproto.Header{Command: proxyproto.LOCAL}, ""), "127.0.0.1 /who"},
+		"version 1":                         {"PROXY TCP4 203.0.113.9 192.0.2.1 4711 443\r\n", "203.0.113.9 /who"},
+		"version 1, IPv6":                   {"PROXY TCP6 2001:db8::5 2001:db8::1 4711 443\r\n", "2001:db8::5 /who"},
+		"version 1, unknown":                {"PROXY UNKNOWN\r\n", "127.0.0.1 /who"},
+		"version 2":                         {v2, "203.0.113.9 /who"},
+		"version 2, its own with addresses": {v2[:12] + local + v2[13:], "127.0.0.1 /who"},
+		"version 2, its own":                {version2(t, &proxyproto.Header{Command: proxyproto.LOCAL}, ""), "127.0.0.1 /who"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, sent := range [][]string{{test.header + get}, {test.header, get}} {

@@ -34,8 +34,7 @@ func TestNeededFallsByACollection(t *testing.T) {
 	held := make([]byte, 64<<20)
 	runtime.GC()
 	with, before := limit.NeededNow()
-	runtime.KeepAlive(held)
-	held = nil
+	runtime.KeepAlive(held) // until here
 	runtime.GC()
 	without, after := limit.NeededNow()
 	if with < without+32<<20 || after <= before {

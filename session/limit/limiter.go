@@ -229,10 +229,10 @@ const (
 )
 
 // line is the caller of addr, or of IPv6 the line that it is of; zero if addr is exempt or
-// not known.
+// not known, or addresses may connect as often as they like.
 func (l *Limiter) line(addr netip.Addr) netip.Prefix {
 	p, ok := l.caller(addr)
-	if !ok {
+	if !ok || l.cfg.HandshakesPerIP.IsZero() {
 		return netip.Prefix{}
 	}
 	if p.Addr().Is6() {

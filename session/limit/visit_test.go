@@ -74,7 +74,7 @@ func TestBarsDoNotAddUp(t *testing.T) {
 		time.Sleep(5 * time.Second) //nolint:forbidigo // the bubble's clock
 		l.Bar("", a)
 		time.Sleep(6 * time.Second) //nolint:forbidigo // the bubble's clock
-		refusal(t, l.Handshake(t.Context(), a, false), limit.ReasonBarred)
+		_ = refusal(t, l.Handshake(t.Context(), a, false), limit.ReasonBarred)
 		if err := l.AddUser("ann"); err != nil {
 			t.Errorf("after 11 s: %v", err)
 		}

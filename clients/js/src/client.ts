@@ -31,6 +31,7 @@ import type {
 	StateChange,
 	SubscribeOptions,
 	TokenReason,
+	TransportName,
 } from "./types.js";
 
 /** What `Client.on` tells, by name. */
@@ -120,6 +121,11 @@ export class Client {
 		return this.#state;
 	}
 
+	/** By which it is connected now. */
+	get transport(): TransportName | undefined {
+		return this.#state === "connected" ? this.#link?.transport : undefined;
+	}
+
 	/** Calls `listener` at every event of the name, until what is returned is called. */
 	on<E extends keyof ClientEvents>(
 		name: E,
@@ -145,7 +151,7 @@ export class Client {
 		this.#end();
 	}
 
-	/** Resolves when connected, which it sets about; rejects when closed or aborted. */
+	/** Resolves when connected; rejects when closed or aborted. Connects a client not used yet. */
 	ready(signal?: AbortSignal): Promise<void> {
 		this.#begin();
 		const ready = new Promise<void>((resolve, reject) => {
@@ -435,7 +441,8 @@ function quiet<T>(promise: Promise<T>): Promise<T> {
 	return promise;
 }
 
-const closedError = (): RivuletError => new RivuletError(4503, "the client is closed");
+const closedError = (): RivuletError =>
+	new RivuletError(4503, "the client is closed", { temporary: false, advice: "Make a new one." });
 
 /** http or https, without a slash at the end. */
 function baseOf(url: string): string {

@@ -122,7 +122,10 @@ export class Link {
 			this.#clock.clearTimeout(timer);
 			this.#replies.delete(id);
 			if (this.isLost || !error?.temporary || !again) return reply(frame, error);
-			const repeat = () => this.call(command, reply, timeout, again);
+			const repeat = () => {
+				this.#replies.delete(id);
+				this.call(command, reply, timeout, again);
+			};
 			timer = this.#clock.setTimeout(repeat, again(1, error.retryAfterMs));
 			this.#replies.set(id, take); // for `close`
 		};

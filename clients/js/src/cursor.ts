@@ -80,11 +80,13 @@ export class Seen {
 		return this.has(message) && message.offset > (this.#last(message)?.from ?? 0);
 	}
 
-	/** `start` is where it began on the link, which is the n-th; 0 if none of its are others'. */
-	note(message: Placed, start: number, link: number): void {
+	/**
+	 * `start` is where it began on the link, the n-th; it has begun on all links from `streak` on.
+	 */
+	note(message: Placed, start: number, link: number, streak: number): void {
 		const { channel, offset, position } = message;
 		const last = this.#last(message);
-		const from = last && last.link >= link - 1 ? last.from : start;
+		const from = last && last.link >= streak ? last.from : start;
 		if (this.#young.size >= mostSeen) {
 			this.#old = this.#young;
 			this.#young = new Map();

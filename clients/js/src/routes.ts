@@ -21,7 +21,7 @@ export function inOrder(subs: Iterable<Sub>): Sub[] {
 /** The subscriptions as the node knows them on one link. */
 export class Routes {
 	readonly link: Link;
-	/** Counts the links on which a subscription has begun. */
+	/** Counts the links on which a pattern has begun. */
 	nth = 0;
 	readonly #host: Host;
 	/** To channels and to patterns that have begun here, patterns in that order. */
@@ -66,7 +66,7 @@ export class Routes {
 
 	/** `sub` has begun at the positions. */
 	began(sub: Sub, positions: readonly string[]): void {
-		this.nth ||= ++this.#host.links;
+		if (sub.pattern) this.nth ||= ++this.#host.links;
 		sub.here = new Places(sub.pattern, positions);
 		this.#brought.delete(sub.channel);
 		this.forget(sub);

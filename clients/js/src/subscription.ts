@@ -55,7 +55,7 @@ export interface Host {
 	readonly storage: PositionStorage | undefined;
 	readonly subs: Subs;
 	readonly holds: Set<Hold>;
-	/** How many links there were. */
+	/** On how many links a pattern has begun. */
 	links: number;
 	/** Where the node is told, while connected. */
 	routes: Routes | undefined;
@@ -103,6 +103,9 @@ export class Sub<T = any> implements Subscription<T> {
 	#loading = false;
 	#stored: string[] = [];
 	#began = false;
+	/** Of a pattern, the last link on which it began, and since which it has on each. */
+	#nth = 0;
+	#streak = 0;
 	/** Those that overlap were let go of, so that it gets what it asks for. */
 	#cleared = false;
 	/** What was received, and what was handled, is all that a resume needs. */
@@ -256,7 +259,7 @@ export class Sub<T = any> implements Subscription<T> {
 	#subscribed(routes: Routes, e: any): void {
 		const positions: string[] = e.positions ?? [e.position ?? ""];
 		if (this.state === "subscribing") return this.#begin(routes, e, positions);
-		routes.began(this, positions); // nobody wants it any more, or not now
+		this.#beganOn(routes, positions); // nobody wants it any more, or not now
 		if (this.state === "paused") this.letGo(routes);
 		else routes.leave(this, () => {});
 	}
@@ -269,7 +272,8 @@ export class Sub<T = any> implements Subscription<T> {
 		this.#failures = 0;
 		this.#behind = undefined;
 		if (!e.recovered) this.#seen.forget();
-		routes.began(this, positions);
+		this.#beganOn(routes, positions);
+
 		// A durable session may begin before what was received: that is left out then.
 		const places = this.#acks && this.#began && e.recovered ? [] : positions;
 		this.#acks?.begun(!e.recovered);
@@ -286,6 +290,13 @@ export class Sub<T = any> implements Subscription<T> {
 		this.#inbox.pushBegun({ update, ...more }, gap && { update: gap, ...more });
 		this.#isReady();
 		this.#acknowledge();
+	}
+
+	#beganOn(routes: Routes, positions: string[]): void {
+		routes.began(this, positions);
+		const nth = this.pattern ? routes.nth : 0;
+		if (nth > this.#nth + 1) this.#streak = nth;
+		this.#nth = nth;
 	}
 
 	#gap(channel: string, reason = ""): Update<T> {
@@ -342,7 +353,7 @@ export class Sub<T = any> implements Subscription<T> {
 		if (update.type !== "caught_up" && this.#full(routes)) return;
 		if (update.type === "message") {
 			const start = this.here?.offset(update.message.position) ?? 0;
-			this.#seen.note(update.message, start, this.pattern ? routes.nth : 0);
+			this.#seen.note(update.message, start, this.#nth, this.#streak);
 			this.#host.tell("message", update.message);
 		}
 		this.#received.set(places);

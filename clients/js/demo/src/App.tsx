@@ -1,4 +1,5 @@
 import { type ReactElement, useEffect, useState } from "react";
+import { Boundary } from "./Boundary.js";
 import { ChatCard } from "./ChatCard.js";
 import { CodeCard } from "./CodeCard.js";
 import { ConnectionCard } from "./ConnectionCard.js";
@@ -41,12 +42,24 @@ export function App(): ReactElement {
 				rename={(name) => setMe((old) => (old.name === name ? old : saveName(old, name)))}
 			/>
 			<main id="main" tabIndex={-1}>
-				<StreamCard live={live} />
-				<ChatCard live={live} />
-				<FeedCard live={live} />
-				<ConnectionCard live={live} choice={choice} choose={choose} />
-				<LatencyCard live={live} />
-				<CodeCard />
+				<Boundary name="The picture">
+					<StreamCard live={live} />
+				</Boundary>
+				<Boundary name="The chat">
+					<ChatCard live={live} />
+				</Boundary>
+				<Boundary name="The live feed">
+					<FeedCard live={live} />
+				</Boundary>
+				<Boundary name="The connection">
+					<ConnectionCard live={live} choice={choice} choose={choose} />
+				</Boundary>
+				<Boundary name="Latency">
+					<LatencyCard live={live} />
+				</Boundary>
+				<Boundary name="The code">
+					<CodeCard />
+				</Boundary>
 			</main>
 			<footer className="foot">
 				<p>

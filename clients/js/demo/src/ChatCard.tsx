@@ -6,7 +6,7 @@ import {
 	useRef,
 	useState,
 } from "react";
-import { type ChatState, type Line, nameOf, rooms } from "./chat.js";
+import { type ChatState, type Line, longest, nameOf, rooms, speaker } from "./chat.js";
 import { Avatar } from "./Header.js";
 import type { Live } from "./live.js";
 import { useConnectionState } from "./sdk.js";
@@ -20,7 +20,7 @@ const clock = new Intl.DateTimeFormat("en", {
 });
 const day = new Intl.DateTimeFormat("en", { weekday: "short", month: "short", day: "numeric" });
 const together = 3 * 60_000;
-const longest = 2000;
+const mostPeople = 200;
 
 function Rooms({ live, chat }: { live: Live; chat: ChatState }): ReactElement {
 	const { onKeyDown, tabProps } = useTabs(rooms, chat.room, (r) => live.chat.enter(r), "room");
@@ -62,7 +62,7 @@ function People({ live, chat }: { live: Live; chat: ChatState }): ReactElement {
 				<span className="dim">{tabs}</span>
 			</summary>
 			<ul>
-				{users.map((m) => (
+				{users.slice(0, mostPeople).map((m) => (
 					<li key={m.client}>
 						<Avatar id={m.user ?? m.client} name={nameOf(m)} />
 						{nameOf(m)}
@@ -82,26 +82,32 @@ function Entry({
 	line,
 	before,
 	mine,
+	names,
 }: {
 	line: Line;
 	before: Line | undefined;
 	mine: boolean;
+	names: ChatState["names"];
 }): ReactElement {
+	const name = speaker(line, names);
 	const newDay = !before || day.format(before.time) !== day.format(line.time);
 	const follows =
 		!newDay &&
 		before?.user === line.user &&
-		before.name === line.name &&
+		before.claimed === line.claimed &&
 		line.time - before.time < together;
 	return (
 		<>
 			{newDay && <li className="day">{day.format(line.time)}</li>}
 			<li className="line" data-follows={follows} data-status={line.status} data-mine={mine}>
-				{!follows && <Avatar id={line.user || line.name} name={line.name} />}
+				{!follows && <Avatar id={line.user || name} name={name} />}
 				<div>
 					{!follows && (
 						<p className="who">
-							<b>{line.name}</b>{" "}
+							<b>{name}</b>{" "}
+							{!names.has(line.user) && line.claimed && (
+								<span className="dim">calls itself {line.claimed} </span>
+							)}
 							<time dateTime={new Date(line.time).toISOString()}>{clock.format(line.time)}</time>
 						</p>
 					)}
@@ -180,7 +186,13 @@ function Lines({ live, chat }: { live: Live; chat: ChatState }): ReactElement {
 			)}
 			<ol>
 				{lines.map((line, i) => (
-					<Entry key={line.key} line={line} before={lines[i - 1]} mine={line.user === live.me.id} />
+					<Entry
+						key={line.offset || line.key}
+						line={line}
+						before={lines[i - 1]}
+						mine={line.user === live.me.id}
+						names={chat.names}
+					/>
 				))}
 			</ol>
 		</div>

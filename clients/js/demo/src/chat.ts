@@ -8,6 +8,7 @@ import {
 	type Message,
 	RivuletError,
 	type Start,
+	type StateChange,
 	type Subscription,
 	type Update,
 } from "./sdk.js";
@@ -25,8 +26,10 @@ export interface Line {
 	readonly offset: number;
 	readonly position: string;
 	readonly time: number;
+	/** Of the publisher's token; empty where it had none. */
 	readonly user: string;
-	readonly name: string;
+	/** What the publisher calls itself, which nobody has checked. */
+	readonly claimed: string;
 	readonly text: string;
 	readonly status: "stored" | "sending" | "failed";
 	readonly error?: string;
@@ -48,32 +51,49 @@ export interface ChatState {
 	readonly members: readonly Person[];
 	readonly clients: number;
 	readonly users: number;
+	/** By user, as their tokens say, of all that were seen here. */
+	readonly names: ReadonlyMap<string, string>;
 	/** Who came or went last, for people who do not see the list. */
 	readonly news: string;
 }
 
 export const rooms = ["lobby", "engineering", "random"] as const;
 
+/** The longest text of a line, in UTF-16 code units; of others' more is cut off. */
+export const longest = 2000;
+
 const page = 30;
 const mostLines = 500;
+const mostNames = 1000;
+const longestName = 64;
 const askEvery = 3000;
 const empty: Room = { lines: [], more: false, loading: false, unread: 0 };
 
-export const nameOf = (m: Person): string =>
-	m.info?.name ?? m.user ?? `guest ${m.client.slice(-4)}`;
+const said = (name: unknown): string =>
+	typeof name === "string" ? name.slice(0, longestName) : "";
 
-function lineOf(m: Message<ChatData>): Line {
-	const { text, name } = (m.data ?? {}) as ChatData;
+export const nameOf = (m: Person): string =>
+	said(m.info?.name) || m.user || `guest ${m.client.slice(-4)}`;
+
+/** Anybody may publish anything: what is no line is shown as what it is, up to a length. */
+export function lineOf(m: Message): Line {
+	const { text, name } = (m.data ?? {}) as { text?: unknown; name?: unknown };
+	const all = m.bytes ? `${m.bytes.length} bytes` : JSON.stringify(m.data ?? null);
 	return {
 		key: m.id ?? String(m.offset),
 		offset: m.offset,
 		position: m.position,
 		time: m.time,
 		user: m.user ?? "",
-		name: typeof name === "string" && name ? name : (m.user ?? "somebody"),
-		text: typeof text === "string" ? text : JSON.stringify(m.data ?? null),
+		claimed: said(name),
+		text: (typeof text === "string" ? text : all).slice(0, longest),
 		status: "stored",
 	};
+}
+
+/** Who has said it: what a token says stands before what a message says of itself. */
+export function speaker(line: Line, names: ReadonlyMap<string, string>): string {
+	return names.get(line.user) ?? (line.user || "somebody");
 }
 
 /** Stored lines in the order of the channel, then those that are on their way. */
@@ -93,33 +113,62 @@ export class Chat {
 		members: [],
 		clients: 0,
 		users: 0,
+		names: new Map(),
 		news: "",
 	});
 	readonly #client: Client;
 	readonly #me: Identity;
 	readonly #others: Subscription<ChatData>;
 	readonly #positions = new Map<string, string>();
+	readonly #off: () => void;
 	#subscription: Subscription<ChatData> | undefined;
+	/** What the open room began with. */
+	#start: Start = {};
+	/** The open room's subscription asks to be told who comes and goes. */
+	#told = false;
+	#tells = true;
 	#asking: ReturnType<typeof setInterval> | undefined;
 
 	constructor(client: Client, me: Identity) {
 		this.#client = client;
 		this.#me = me;
+		this.state.set({ names: new Map([[me.id, me.name]]) });
 		this.#others = client.channel<ChatData>("chat:>").subscribe(
 			{},
 			{
 				message: (m: Message<ChatData>) => this.#elsewhere(m),
+				update: (u: Update<ChatData>) => u.type === "gap" && this.#gapElsewhere(u.channel),
 			},
 		);
 		this.#others.ready.catch(() => {}); // the state of the connection tells
+		this.#off = client.on("state", (c: StateChange) => this.#connected(c));
 		this.enter(rooms[0]);
 	}
 
-	/** Of another room. It is kept: what a connection has had does not come again on it. */
+	/**
+	 * What a connection has had does not come again on it: what comes by the pattern is kept, also of
+	 * the room that was just entered, whose own subscription is on its way.
+	 */
 	#elsewhere(m: Message<ChatData>): void {
 		const name = m.channel.slice("chat:".length);
-		if (!(rooms as readonly string[]).includes(name) || name === this.state.value.room) return;
-		this.#room(name, (r) => ({ unread: r.unread + 1, lines: merge(r.lines, [lineOf(m)]) }));
+		if (!(rooms as readonly string[]).includes(name)) return;
+		const unread = name === this.state.value.room ? 0 : 1;
+		this.#room(name, (r) => ({
+			unread: r.unread + unread,
+			lines: merge(r.lines, [lineOf(m)]),
+		}));
+	}
+
+	/** Lines before a gap would look as if those after it came next. */
+	#gapElsewhere(channel: string): void {
+		for (const name of rooms) {
+			const concerned = channel === "chat:>" || channel === `chat:${name}`;
+			if (concerned && name !== this.state.value.room) this.#forget(name);
+		}
+	}
+
+	#forget(name: string): void {
+		this.#room(name, (r) => ({ lines: r.lines.filter((l) => !l.offset), more: true }));
 	}
 
 	#room(name: string, change: (room: Room) => Partial<Room>): void {
@@ -135,30 +184,40 @@ export class Chat {
 		const position = this.#positions.get(name);
 		const first = position === undefined;
 		this.#room(name, (r) => ({ unread: 0, more: first || r.more }));
-		this.#open(name, first ? { last: page } : { position }, true);
+		this.#open(name, first ? { last: page } : { position });
 	}
 
-	#open(name: string, start: Start, presence: boolean): void {
-		const unable = (u: Update<ChatData>): boolean =>
-			presence && u.type === "unsubscribed" && u.error?.code === 4422;
+	#open(name: string, start: Start): void {
+		this.#start = start;
+		this.#told = this.#tells;
 		this.#subscription = this.#client.channel<ChatData>(`chat:${name}`).subscribe(
-			{ ...start, presence },
+			{ ...start, presence: this.#told },
 			{
 				message: (m: Message<ChatData>) => {
 					this.#room(name, (r) => ({ lines: merge(r.lines, [lineOf(m)]) }));
 				},
-				update: (u: Update<ChatData>) => {
-					// Over HTTP nobody is told who comes and goes; it can be asked.
-					if (unable(u) && name === this.state.value.room) this.#open(name, start, false);
-					else this.#update(name, u);
-				},
+				update: (u: Update<ChatData>) => this.#update(name, u),
 			},
 		);
 		this.#subscription.ready.catch(() => {}); // as above
 		clearInterval(this.#asking);
-		if (presence) return;
+		if (this.#told) return;
 		this.#asking = setInterval(() => this.#ask(name), askEvery);
 		this.#ask(name);
+	}
+
+	/** Over HTTP nobody is told who comes and goes; it can be asked. */
+	#connected({ state, transport }: StateChange): void {
+		if (state !== "connected") return;
+		this.#tells = transport === "websocket";
+		if (this.#tells !== this.#told) this.#reopen();
+	}
+
+	/** Opens the room anew, where it is. */
+	#reopen(): void {
+		const position = this.#subscription?.position;
+		this.#subscription?.unsubscribe().catch(() => {}); // gone either way
+		this.#open(this.state.value.room, position === undefined ? this.#start : { position });
 	}
 
 	#ask(name: string): void {
@@ -192,11 +251,15 @@ export class Chat {
 
 	#update(room: string, u: Update<ChatData>): void {
 		if (u.type === "presence") this.#presence(u);
+		if (u.type === "unsubscribed" && u.error?.code === 4422 && this.#told) {
+			this.#tells = false; // until the next connection
+			this.#reopen();
+		}
 		// Fewer than were asked for: there are no older ones.
 		if (u.type === "caught_up") {
 			this.#room(room, (r) => ({ more: r.more && r.lines.length >= page }));
 		}
-		if (u.type === "gap") this.#room(room, () => ({ lines: [], more: true }));
+		if (u.type === "gap") this.#forget(room);
 		if (u.type === "deleted") {
 			this.#room(room, (r) => ({ lines: r.lines.filter((l) => l.offset !== u.offset) }));
 		}
@@ -213,7 +276,10 @@ export class Chat {
 				.map(nameOf)
 				.join(", ");
 		const [came, went] = [others(u.joined), others(u.left)];
+		const names = new Map(this.state.value.names);
+		for (const m of members.values()) if (m.user) names.set(m.user, nameOf(m));
 		this.state.set({
+			names: new Map([...names].slice(-mostNames)),
 			members: [...members.values()].sort((a, b) => a.since - b.since),
 			clients: u.clients,
 			users: u.users,
@@ -232,7 +298,7 @@ export class Chat {
 			position: "",
 			time: Date.now(),
 			user,
-			name,
+			claimed: name,
 			text,
 			status: "sending",
 		};
@@ -271,6 +337,7 @@ export class Chat {
 	}
 
 	close(): void {
+		this.#off();
 		clearInterval(this.#asking);
 		this.#subscription?.unsubscribe().catch(() => {}); // gone either way
 		this.#others.unsubscribe().catch(() => {}); // likewise

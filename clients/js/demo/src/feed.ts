@@ -17,6 +17,22 @@ export interface FeedEvent {
 
 export type FeedMessage = Message<FeedEvent>;
 
+const longest = 200;
+
+/**
+ * A message of the feed, or `undefined` for what somebody else has published there: on a node that
+ * is open to all, anything at all.
+ */
+export function eventOf(m: Message): FeedMessage | undefined {
+	const { run, n, project, commit, author, subject } = (m.data ?? {}) as Partial<FeedEvent>;
+	const texts = [run, project, commit, author, subject].map((text) =>
+		typeof text === "string" ? text.slice(0, longest) : undefined,
+	);
+	if (texts.includes(undefined) || !Number.isSafeInteger(n) || (n as number) < 1) return undefined;
+	const [r, p, c, a, s] = texts as [string, string, string, string, string];
+	return { ...m, data: { run: r, n: n as number, project: p, commit: c, author: a, subject: s } };
+}
+
 /** A message on its way, in `performance.now()`. */
 export interface Passage {
 	readonly offset: number;
@@ -70,7 +86,7 @@ export class Feed {
 	readonly cuts: { from: number; until: number }[] = [];
 	readonly #client: Client;
 	readonly #cut: Cut;
-	readonly #subscription: Subscription<FeedEvent>;
+	readonly #subscription: Subscription;
 	#last: { run: string; n: number; offset: number } | undefined;
 	/** Of wall clocks: the node's is ahead by so much. */
 	#skew = 0;
@@ -87,15 +103,17 @@ export class Feed {
 		this.#client = client;
 		this.#cut = cut;
 		this.#subscription = client
-			.channel<FeedEvent>(feedChannel)
+			.channel(feedChannel)
 			.subscribe(
 				{ last: 12 },
-				{ message: (m: FeedMessage) => this.#message(m), update: (u: Update) => this.#update(u) },
+				{ message: (m: Message) => this.#message(m), update: (u: Update) => this.#update(u) },
 			);
 		this.#subscription.ready.catch(() => {}); // the state of the connection tells
 	}
 
-	#message(m: FeedMessage): void {
+	#message(message: Message): void {
+		const m = eventOf(message);
+		if (!m) return;
 		const now = performance.now();
 		this.#count(m);
 		this.#arrivals?.push(m.offset);
@@ -174,14 +192,15 @@ export class Feed {
 		const position = this.#subscription.position;
 		const began = this.#last?.offset ?? 0;
 		let cutting = false;
-		const note = (m: FeedMessage): void => {
-			if (m.offset <= began) return;
+		const note = (message: Message): void => {
+			const m = eventOf(message);
+			if (!m || m.offset <= began) return;
 			seen.push(m);
 			this.#passage(m, performance.now());
 			if (cutting) this.#tick(seen);
 		};
 		const start = position === undefined ? {} : { position };
-		const watching = witness.channel<FeedEvent>(feedChannel).subscribe(start, { message: note });
+		const watching = witness.channel(feedChannel).subscribe(start, { message: note });
 		await this.#within(watching.ready);
 		cutting = true;
 		this.#resumed = undefined;

@@ -4,7 +4,14 @@ import type { Client } from "../client.js";
 import { RivuletError } from "../errors.js";
 import { canonical } from "../names.js";
 import type { Subscription } from "../subscription.js";
-import type { Member, Message, PresenceChange, SubscribeOptions, Update } from "../types.js";
+import type {
+	Member,
+	Message,
+	PresenceChange,
+	SubscribeOptions,
+	TransportName,
+	Update,
+} from "../types.js";
 
 /** What `useChannel` shows of a channel. */
 export interface ChannelView<T> {
@@ -68,17 +75,30 @@ export class ChannelStore {
 	/** The subscription was begun without them. */
 	#bare = false;
 	#sub: Subscription<any> | undefined;
-	#withPresence = false;
-	/** The node, or the transport, tells of no members by itself. */
-	#asks = false;
+	/** Asked for with the subscription. */
+	#pushes = false;
+	/** How the next subscription goes on where the last one was. */
+	#next: SubscribeOptions | undefined;
+	/** The node tells of no members by itself. */
+	#untold = false;
+	#transport: TransportName | undefined;
+	readonly #unheed: () => void;
 	#timer: ReturnType<typeof setTimeout> | undefined;
 	#planned = false;
+	#settling = false;
+	#again = false;
 	#telling = false;
 
 	constructor(client: Client, name: string, remove: () => void) {
 		this.#client = client;
 		this.#name = name;
 		this.#remove = remove;
+		this.#transport = client.transport;
+		this.#unheed = client.on("state", ({ transport }) => {
+			if (!transport) return;
+			this.#transport = transport;
+			this.#plan();
+		});
 	}
 
 	/** Calls `changed` after every change until what is returned is called. */
@@ -102,30 +122,60 @@ export class ChannelStore {
 		});
 	}
 
+	/** One exchange at a time: what is wanted may change while the node lets go of the last. */
 	async #settle(): Promise<void> {
+		this.#again = true;
+		if (this.#settling) return;
+		this.#settling = true;
+		while (this.#again) {
+			this.#again = false;
+			await this.#exchange();
+		}
+		this.#settling = false;
+	}
+
+	async #exchange(): Promise<void> {
 		const wanted = this.#watchers.size > 0;
-		const presence = [...this.#watchers.values()].includes(true);
 		if (!wanted) {
 			this.#remove();
-			clearTimeout(this.#timer);
+			this.#unheed();
 		}
-		if (wanted && presence && this.#asks) this.#askMembers();
 		const old = this.#sub;
+		const pushes = this.#wantsMembers() && this.#mayBeTold();
 		const anew = this.#bare && this.#options !== undefined;
-		const same = !anew && (presence === this.#withPresence || !wanted);
-		if (wanted === (old !== undefined) && same) return;
+		const same = !wanted || (pushes === this.#pushes && !anew);
+		if (wanted === (old !== undefined) && same) return this.#askMembers();
 		const options = this.#options ?? {};
-		// The members of a durable subscription are asked for: it is not to lose its place.
-		if (old && wanted && options.durable && !anew) return this.#askMembers();
+		if (!old) {
+			this.#subscribe(this.#next ?? options, pushes);
+			return this.#askMembers();
+		}
+		// A durable subscription is not to lose its place: its members are asked for.
+		if (wanted && options.durable && !anew) return this.#askMembers();
 		this.#sub = undefined;
 		if (anew) this.#show({ messages: [] }); // they come again, with those before them
-		await old?.unsubscribe();
-		if (!wanted || this.#sub) return;
-		this.#subscribe(old && !anew ? resume(old, options) : options, presence && !this.#asks);
+		this.#next = anew ? undefined : resume(old, options);
+		await old.unsubscribe();
+		this.#again = true;
+	}
+
+	#wantsMembers(): boolean {
+		return [...this.#watchers.values()].includes(true);
+	}
+
+	/** Pushes come over WebSockets alone, and not from every namespace. */
+	#mayBeTold(): boolean {
+		return !this.#untold && (this.#transport ?? "websocket") === "websocket";
+	}
+
+	/** Whether members are to be asked for. */
+	#asks(): boolean {
+		if (!this.#wantsMembers()) return false;
+		return !this.#mayBeTold() || (this.#sub !== undefined && !this.#pushes);
 	}
 
 	#subscribe(options: SubscribeOptions, presence: boolean): void {
-		this.#withPresence = presence;
+		this.#pushes = presence;
 		this.#bare = this.#options === undefined;
 		try {
 			const { keep: _, ...known } = options as ChannelOptions;
@@ -141,7 +191,7 @@ export class ChannelStore {
 	async #follow(sub: Subscription<any>): Promise<void> {
 		for await (const update of sub.updates()) {
 			if (this.#sub !== sub) return;
-			if (update.type === "unsubscribed") this.#ended(update.error);
+			if (update.type === "unsubscribed") this.#ended(sub, update.error);
 			else this.#take(update);
 		}
 	}
@@ -171,23 +221,22 @@ export class ChannelStore {
 		}
 	}
 
-	#ended(error: RivuletError | undefined): void {
+	#ended(sub: Subscription, error: RivuletError | undefined): void {
 		this.#sub = undefined;
-		if (error?.code === 4422 && this.#withPresence) {
-			this.#asks = true; // over HTTP members are asked for
+		this.#next = resume(sub, this.#options ?? {});
+		if (error?.field === "presence" && this.#pushes) {
+			this.#untold = true; // this namespace has no presence, or the token does not allow it
 			this.#plan();
 		} else {
 			this.#show({ live: false, error });
-			this.#showPresence({ ...this.presence, error });
 		}
+		if (error) this.#showPresence({ ...this.presence, error });
 	}
 
 	#askMembers(): void {
 		clearTimeout(this.#timer);
-		if (![...this.#watchers.values()].includes(true)) return;
-		const again = () => {
-			this.#timer = setTimeout(() => this.#askMembers(), presencePolls);
-		};
+		if (!this.#asks()) return;
+		this.#timer = setTimeout(() => this.#askMembers(), presencePolls);
 		this.#client
 			.channel(this.#name)
 			.presence({ limit: 1000 })
@@ -195,8 +244,7 @@ export class ChannelStore {
 				({ members, clients, users, partial }) =>
 					this.#showPresence({ members, clients, users, partial, error: undefined }),
 				(e) => this.#showPresence({ ...this.presence, error: asError(e) }),
-			)
-			.then(again);
+			);
 	}
 
 	#show(change: Partial<ChannelView<any>>): void {

@@ -48,6 +48,7 @@ describe.each(["sse", "poll"] as const)("%s alone", (transport) => {
 		const network = await Network.open(node.address);
 		const { client, seen, channel } = await chat(network.url, `cuts-${transport}`, {
 			transports: [transport],
+			queue: { messages: 300 },
 		});
 		let cutting = true;
 		const cuts = (async () => {

@@ -46,12 +46,18 @@ let subs: FakeSub[];
 let asked: number;
 let refuse: RivuletError | undefined;
 let client: Client;
+let change: (change: { transport?: string }) => void;
 beforeEach(() => {
 	vi.useFakeTimers();
 	subs = [];
 	asked = 0;
 	refuse = undefined;
+	change = () => {};
 	client = {
+		on: (_: string, listener: typeof change) => {
+			change = listener;
+			return () => {};
+		},
 		channel: () => ({
 			subscribe: (options: SubscribeOptions) => {
 				if (refuse) throw refuse;
@@ -138,7 +144,10 @@ test("who comes for messages after others came for members has those before, onc
 test("where members are not pushed they are asked for", async () => {
 	watch(undefined, () => {}, true);
 	await settle();
-	subs[0]?.push({ type: "unsubscribed", error: new RivuletError(4422, "not over HTTP") });
+	subs[0]?.push({
+		type: "unsubscribed",
+		error: new RivuletError(4422, "no presence here", { field: "presence" }),
+	});
 	await settle();
 	expect(subs[1]?.options).toEqual({});
 	await vi.advanceTimersByTimeAsync(30_000);

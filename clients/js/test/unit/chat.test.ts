@@ -1,0 +1,153 @@
+// What the demo makes of messages: nothing is lost between its rooms, nothing odd breaks it, and
+// nobody speaks in another's name.
+
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import { Chat, lineOf, longest, rooms, speaker } from "../../demo/src/chat.js";
+import { eventOf } from "../../demo/src/feed.js";
+import type { Client } from "../../src/index.js";
+import type { Message } from "../../src/types.js";
+import { settled } from "./fake/clock.js";
+import { FakeNode } from "./fake/node.js";
+import { setup } from "./fake/setup.js";
+
+const me = { id: "me", name: "Me" };
+const message = (data: unknown, more: Partial<Message> = {}): Message => ({
+	channel: "chat:lobby",
+	offset: 1,
+	position: "p",
+	time: 1,
+	data,
+	...more,
+});
+const odd = [undefined, null, 0, "text", [], {}, { text: 1, name: {} }, { text: { a: 1 } }];
+
+describe("rooms", () => {
+	const step = fc.oneof(
+		fc.record({ publish: fc.nat(2), count: fc.integer({ min: 1, max: 4 }) }),
+		fc.record({ enter: fc.nat(2) }),
+		fc.record({ pass: fc.integer({ min: 1, max: 6 }) }),
+		fc.record({ deliver: fc.integer({ min: 1, max: 5 }) }),
+		fc.constant({ cut: true }),
+	);
+
+	test("lose no line, however fast one goes from one to the other", async () => {
+		const play = fc.asyncProperty(
+			fc.array(step, { minLength: 10, maxLength: 60, size: "max" }),
+			async (steps) => {
+				const { client, clock, network } = setup({ backoff: { base: 20, cap: 100 } });
+				const node = new FakeNode(network, clock);
+				const chat = new Chat(client, me);
+				const settle = async (): Promise<void> => {
+					for (let more = true, calm = 0; calm < 20; calm = more ? 0 : calm + 1) {
+						await clock.pass(20);
+						more = node.step();
+						await settled();
+					}
+				};
+				await settle();
+				const said: Record<string, string[]> = { lobby: [], engineering: [], random: [] };
+				let n = 0;
+				for (const s of steps as any[]) {
+					if (s.publish !== undefined) {
+						const room = rooms[s.publish] as string;
+						for (let i = 0; i < s.count; i++) {
+							said[room]?.push(String(++n));
+							node.publish(`chat:${room}`, { text: String(n) });
+						}
+					} else if (s.enter !== undefined) chat.enter(rooms[s.enter] as string);
+					else if (s.pass) await clock.pass(s.pass);
+					else if (s.cut) node.cut();
+					else for (let i = 0; i < s.deliver && node.step(); i++) await settled();
+				}
+				await settle();
+				for (const room of rooms) {
+					chat.enter(room);
+					await settle();
+					const shown = chat.state.value.rooms[room]?.lines.map((l) => l.text);
+					expect(shown, room).toEqual(said[room]);
+				}
+				chat.close();
+				client.close();
+			},
+		);
+		await fc.assert(play, { numRuns: Number(process.env.FC_RUNS ?? 60) });
+	}, 60_000);
+
+	test("are opened anew where they were when a transport tells of no members", async () => {
+		const asked: any[] = [];
+		const handlers: any[] = [];
+		let state: (change: object) => void = () => {};
+		const client = {
+			on: (_: string, listener: typeof state) => {
+				state = listener;
+				return () => {};
+			},
+			channel: (name: string) => ({
+				presence: async () => ({ members: [], clients: 0, users: 0 }),
+				subscribe: (options: object, h: object) => {
+					if (name === "chat:>") return { ready: Promise.resolve(), unsubscribe: async () => {} };
+					handlers.push(h);
+					const sub = { position: asked.length ? `at ${asked.length}` : undefined };
+					asked.push(options);
+					return { ...sub, ready: Promise.resolve(), unsubscribe: async () => {} };
+				},
+			}),
+		};
+		const chat = new Chat(client as unknown as Client, me);
+		for (const transport of ["sse", "poll", "websocket"]) state({ state: "connected", transport });
+		handlers.at(-1)?.update({ type: "unsubscribed", error: { code: 4422 } });
+		chat.close();
+		expect(asked).toEqual([
+			{ last: 30, presence: true },
+			{ last: 30, presence: false }, // nothing was handled yet
+			{ position: "at 1", presence: true },
+			{ position: "at 2", presence: false }, // this node tells of none
+		]);
+	});
+});
+
+describe("a line", () => {
+	test("is bounded and text, whatever was published", () => {
+		for (const data of odd) {
+			const { text, claimed } = lineOf(message(data));
+			expect([typeof text, typeof claimed]).toEqual(["string", "string"]);
+		}
+		const huge = "x".repeat(100_000);
+		for (const data of [{ text: huge, name: huge }, { a: huge }, huge]) {
+			const { text, claimed } = lineOf(message(data));
+			expect(text.length).toBe(longest);
+			expect(claimed.length).toBeLessThanOrEqual(64);
+		}
+		const bytes = { data: undefined, bytes: new Uint8Array(3) };
+		expect(lineOf(message(undefined, bytes)).text).toBe("3 bytes");
+	});
+
+	test("is its token's user's, not whose it says it is", () => {
+		const names = new Map([["u1", "Ann"]]);
+		const by = (user: string | undefined, name: string) =>
+			speaker(lineOf(message({ text: "hi", name }, user ? { user } : {})), names);
+		expect(by("u1", "Bob")).toBe("Ann");
+		expect(by("u2", "Ann")).toBe("u2");
+		expect(by(undefined, "Ann")).toBe("somebody");
+	});
+});
+
+describe("an event of the feed", () => {
+	const event = { run: "r", n: 1, project: "a/b", commit: "c", author: "d", subject: "e" };
+
+	test("is what has all of its fields", () => {
+		expect(eventOf(message(event))?.data).toEqual(event);
+		for (const data of [...odd, { run: "x", n: 1 }]) expect(eventOf(message(data))).toBeUndefined();
+		for (const field of Object.keys(event)) {
+			for (const value of [undefined, null, {}, true]) {
+				expect(eventOf(message({ ...event, [field]: value })), field).toBeUndefined();
+			}
+		}
+		for (const n of [0, 0.5, Number.NaN, 2 ** 60]) {
+			expect(eventOf(message({ ...event, n }))).toBeUndefined();
+		}
+		const cut = eventOf(message({ ...event, subject: "x".repeat(9_999), more: 1 }));
+		expect(cut?.data).toEqual({ ...event, subject: "x".repeat(200) });
+	});
+});
