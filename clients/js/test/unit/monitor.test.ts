@@ -163,7 +163,6 @@ describe("errors", () => {
 		const listeners = new Map<string, Listener>();
 		vi.stubGlobal("addEventListener", (name: string, l: Listener) => listeners.set(name, l));
 		vi.stubGlobal("removeEventListener", (name: string) => listeners.delete(name));
-		vi.stubGlobal("location", { pathname: "/reset/s3cret" });
 		return listeners;
 	};
 	const at = (filename: string, error: unknown) => ({ filename, lineno: 3, colno: 4, error });
