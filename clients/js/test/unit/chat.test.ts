@@ -60,9 +60,8 @@ describe("rooms", () => {
 					else if (s.cut) node.cut();
 					else for (let i = 0; i < s.deliver && node.step(); i++) await settled();
 				}
-				await settle();
-				for (const room of rooms) {
-					chat.enter(room);
+				for (const room of [chat.state.value.room, ...rooms]) {
+					if (room !== chat.state.value.room) chat.enter(room);
 					await settle();
 					const shown = chat.state.value.rooms[room]?.lines.map((l) => l.text);
 					expect(shown, room).toEqual(said[room]);
@@ -73,6 +72,25 @@ describe("rooms", () => {
 		);
 		await fc.assert(play, { numRuns: Number(process.env.FC_RUNS ?? 60) });
 	}, 60_000);
+
+	test("keep what comes while their own subscription is on its way", async () => {
+		const { client, clock, network } = setup();
+		const node = new FakeNode(network, clock);
+		const chat = new Chat(client, me);
+		for (let i = 0; i < 20; i++) {
+			await clock.pass(20);
+			node.step();
+		}
+		chat.enter("random");
+		node.publish("chat:random", { text: "between" }); // the node knows the pattern alone
+		while (node.step()) await settled();
+		await clock.pass(100);
+		while (node.step()) await settled();
+		const { lines, unread } = chat.state.value.rooms.random ?? { lines: [], unread: -1 };
+		expect([lines.map((l) => l.text), unread]).toEqual([["between"], 0]);
+		chat.close();
+		client.close();
+	});
 
 	test("are opened anew where they were when a transport tells of no members", async () => {
 		const asked: any[] = [];
