@@ -3,6 +3,7 @@
 
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { Boundary } from "../../demo/src/Boundary.js";
 import { Chat, lineOf, longest, rooms, speaker } from "../../demo/src/chat.js";
 import { eventOf } from "../../demo/src/feed.js";
 import type { Client } from "../../src/index.js";
@@ -168,4 +169,11 @@ describe("an event of the feed", () => {
 		const cut = eventOf(message({ ...event, subject: "x".repeat(9_999), more: 1 }));
 		expect(cut?.data).toEqual({ ...event, subject: "x".repeat(200) });
 	});
+});
+
+test("a card that fails is replaced by a word of it, until it is shown again", () => {
+	const card = new Boundary({ name: "The chat", children: "lines" });
+	expect(card.render()).toBe("lines");
+	card.state = Boundary.getDerivedStateFromError();
+	expect(card.render()).toMatchObject({ props: { role: "alert", "aria-label": "The chat" } });
 });
