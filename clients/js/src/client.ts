@@ -16,6 +16,7 @@ import { canonical } from "./names.js";
 import { toPublish } from "./publish.js";
 import { type Ask, Queue } from "./queue.js";
 import { inOrder, Routes } from "./routes.js";
+import { partOf } from "./storage.js";
 import { type Host, Sub, type Subscription } from "./subscription.js";
 import { tokenError } from "./token.js";
 import { opens } from "./transports.js";
@@ -88,6 +89,7 @@ export class Client {
 		const o = options;
 		this.#o = o;
 		this.#bases = [url, ...(o.urls ?? [])].map(baseOf);
+		const storage = o.storage && partOf(o.storage, this.#bases[0] as string);
 		this.#events = new Emitter((e) => this.#caught(e));
 		this.#fetch = o.fetch ?? ((...args) => fetch(...args));
 		this.#replyTimeout = o.replyTimeout ?? 15_000;
@@ -98,14 +100,14 @@ export class Client {
 		this.#choice = new Choice({
 			// A session is a WebSocket's alone.
 			transports: o.transports ?? (o.session ? ["websocket"] : ["websocket", "sse", "poll"]),
-			storage: o.storage,
+			storage,
 			fetch: this.#fetch,
 			clock,
 		});
 		this.#host = {
 			clock,
 			wait,
-			storage: o.storage,
+			storage,
 			subs: this.#subs,
 			holds: new Set(),
 			links: 0,

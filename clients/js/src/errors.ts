@@ -36,7 +36,10 @@ const ranges: [number, string][] = [
 /** Every error of the SDK. */
 export class RivuletError extends Error {
 	override readonly name: string = "RivuletError";
-	/** 4000 to 4799: PROTOCOL.md, section 6. */
+	/**
+	 * 4000 to 4799: PROTOCOL.md, section 6; or 1000 to 1015, where a connection ended and the node has
+	 * not said why: what RFC 6455 calls it.
+	 */
 	readonly code: number;
 	/** The field of the command at fault. */
 	readonly field: string | undefined;

@@ -2,6 +2,16 @@
 
 import type { PositionStorage } from "./types.js";
 
+/** A cluster's part of a storage, which pages of one origin may share for several. */
+export function partOf(storage: PositionStorage, base: string): PositionStorage {
+	const key = (name: string): string => `rivulet:${base.replace(/^\w+:\/\//, "")}:${name}`;
+	return {
+		getItem: (name) => storage.getItem(key(name)),
+		setItem: (name, text) => storage.setItem(key(name), text),
+		removeItem: (name) => storage.removeItem(key(name)),
+	};
+}
+
 /** One entry of the application's storage. Its errors go to `failed` and stop nothing. */
 export class Shelf {
 	readonly #storage: PositionStorage;
@@ -12,7 +22,7 @@ export class Shelf {
 
 	constructor(storage: PositionStorage, key: string, failed: (error: unknown) => void) {
 		this.#storage = storage;
-		this.#key = `rivulet:${key}`;
+		this.#key = key;
 		this.#failed = failed;
 	}
 

@@ -12,7 +12,7 @@ export interface Message<T = unknown> {
 	readonly position: string;
 	/** When it was stored, in Unix milliseconds by the node's clock. */
 	readonly time: number;
-	/** The value; `undefined` where the message is bytes. */
+	/** The value, as its publisher sent it, unchecked; `undefined` where the message is bytes. */
 	readonly data: T;
 	/** The bytes; `undefined` where the message is a JSON value. */
 	readonly bytes?: Uint8Array;
@@ -96,8 +96,11 @@ export interface SubscribeOptions extends Start {
 	/**
 	 * Keep the position in `ClientOptions.storage`, under this name (`true`: the channel's),
 	 * and go on from there after a page was loaded anew. `position`, `last` and `since` say where
-	 * to begin when nothing is stored. Tabs, users and clusters that share a storage share the
-	 * position: take `sessionStorage` for one of each tab, and a name with the user in it.
+	 * to begin when nothing is stored. The key is `rivulet:HOST:position:NAME`. Tabs that share a
+	 * storage share the position, and a tab that was slower goes on where the faster one was: take
+	 * `sessionStorage` where each page keeps its own messages, `localStorage` where pages keep them
+	 * together. Users share it too: take a name with the user in it. After a pattern was resumed so,
+	 * some messages may come again.
 	 */
 	persist?: boolean | string;
 	/**
@@ -141,7 +144,7 @@ export interface PublishOptions {
 	deliverAt?: number | Date;
 	/** Store it only if the channel's last message has this offset, 0: if there is none. */
 	expectedOffset?: number;
-	/** Do not deliver it to this very connection. */
+	/** Do not deliver it to this very connection; over HTTP there is none, and it comes back. */
 	excludeSelf?: boolean;
 	conflationKey?: string;
 	/** The offset of the message of which this is a new version. */
@@ -151,7 +154,11 @@ export interface PublishOptions {
 	 * or `fail` at once.
 	 */
 	offline?: "wait" | "fail";
-	/** Milliseconds after which it is given up, 120,000 by default: the window of idempotency. */
+	/**
+	 * Milliseconds after which it is given up, 120,000 by default: a namespace's `duplicate_window`,
+	 * in which it is stored once. Where that is shorter, this must be shorter, or it may be stored
+	 * twice.
+	 */
 	timeout?: number;
 	signal?: AbortSignal;
 }

@@ -39,11 +39,14 @@ function nameOf(error: unknown): string {
 	return "Error";
 }
 
-/** Of files of scripts alone: inline ones have the page's path, those of `data:` their very text. */
+/**
+ * Of scripts with a file, by the ending: inline ones have the path of the page as it was loaded,
+ * which its address may not show any more; those of `data:` their very text.
+ */
 function place(file: string, line: number, column: number): string {
 	try {
 		const { protocol, pathname } = new URL(file);
-		if (!/^https?:$/.test(protocol) || !/\.[mc]?[jt]sx?$/.test(pathname)) return "";
+		if (!/^https?:$/.test(protocol) || !/\.[cm]?[jt]sx?$/.test(pathname)) return "";
 		return `${pathname.slice(-100)}:${line}:${column}`;
 	} catch {
 		return "";

@@ -63,6 +63,27 @@ test("two visitors see each other, and what the other says", async () => {
 	await Promise.all([ann.context().close(), bob.context().close()]);
 });
 
+test("odd messages break nothing, and nobody speaks in another's name", async () => {
+	for (const data of [null, 1, "x", [], {}, { run: "x", n: 1 }, { run: 1, n: "x", subject: {} }]) {
+		await node.publish("demo:commits", data);
+		await node.publish("chat:lobby", data);
+	}
+	await node.publish("chat:lobby", { text: { not: "text" }, name: ["Ann"] });
+	const [page, problems] = await visit();
+	await rename(page, "Ann");
+	await node.publish("demo:commits", { subject: "not of the feed" });
+	await node.publish("chat:lobby", { text: "I am Ann", name: "Ann" });
+	await page.waitForSelector('.line:has(.who b:text-is("somebody")) .text:text-is("I am Ann")');
+	await page.waitForSelector(".feed li");
+	await say(page, "No, I am");
+	await page.waitForSelector('.line:has(.who b:text-is("Ann")) .text:text-is("No, I am")');
+	expect(await page.locator('.line .text:text-is("{}")').count()).toBe(1);
+	expect(await page.locator("text=not of the feed").count()).toBe(0);
+	expect(await page.textContent(".tally")).toMatch(/ 0 missing · 0 twice$/);
+	expect(problems).toEqual([]);
+	await page.context().close();
+});
+
 test("a cut loses nothing, and what is written meanwhile is sent after it", async () => {
 	const [page, problems] = await visit();
 	await page.waitForSelector(".feed li");

@@ -3,6 +3,7 @@
 
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { Boundary } from "../../demo/src/Boundary.js";
 import { Chat, lineOf, longest, rooms, speaker } from "../../demo/src/chat.js";
 import { eventOf } from "../../demo/src/feed.js";
 import type { Client } from "../../src/index.js";
@@ -60,9 +61,8 @@ describe("rooms", () => {
 					else if (s.cut) node.cut();
 					else for (let i = 0; i < s.deliver && node.step(); i++) await settled();
 				}
-				await settle();
-				for (const room of rooms) {
-					chat.enter(room);
+				for (const room of [chat.state.value.room, ...rooms]) {
+					if (room !== chat.state.value.room) chat.enter(room);
 					await settle();
 					const shown = chat.state.value.rooms[room]?.lines.map((l) => l.text);
 					expect(shown, room).toEqual(said[room]);
@@ -73,6 +73,25 @@ describe("rooms", () => {
 		);
 		await fc.assert(play, { numRuns: Number(process.env.FC_RUNS ?? 60) });
 	}, 60_000);
+
+	test("keep what comes while their own subscription is on its way", async () => {
+		const { client, clock, network } = setup();
+		const node = new FakeNode(network, clock);
+		const chat = new Chat(client, me);
+		for (let i = 0; i < 20; i++) {
+			await clock.pass(20);
+			node.step();
+		}
+		chat.enter("random");
+		node.publish("chat:random", { text: "between" }); // the node knows the pattern alone
+		while (node.step()) await settled();
+		await clock.pass(100);
+		while (node.step()) await settled();
+		const { lines, unread } = chat.state.value.rooms.random ?? { lines: [], unread: -1 };
+		expect([lines.map((l) => l.text), unread]).toEqual([["between"], 0]);
+		chat.close();
+		client.close();
+	});
 
 	test("are opened anew where they were when a transport tells of no members", async () => {
 		const asked: any[] = [];
@@ -150,4 +169,11 @@ describe("an event of the feed", () => {
 		const cut = eventOf(message({ ...event, subject: "x".repeat(9_999), more: 1 }));
 		expect(cut?.data).toEqual({ ...event, subject: "x".repeat(200) });
 	});
+});
+
+test("a card that fails is replaced by a word of it, until it is shown again", () => {
+	const card = new Boundary({ name: "The chat", children: "lines" });
+	expect(card.render()).toBe("lines");
+	card.state = Boundary.getDerivedStateFromError();
+	expect(card.render()).toMatchObject({ props: { role: "alert", "aria-label": "The chat" } });
 });

@@ -117,12 +117,12 @@ describe("the choice", () => {
 		first.choice.next();
 		first.choice.worked();
 		await settled();
-		expect(storage.get("rivulet:transport")).toMatch(/^sse \d+$/);
+		expect(storage.get("transport")).toMatch(/^sse \d+$/);
 		const second = make(well, storage);
 		await second.choice.remember();
 		expect(second.choice.next()).toBe("sse");
 		for (const spoilt of ["sse 5", `sse ${Date.now() + 9e9}`, "sse", "ftp 1", "", "x y z"]) {
-			storage.set("rivulet:transport", spoilt);
+			storage.set("transport", spoilt);
 			const third = make(well, storage);
 			await third.choice.remember();
 			expect(third.choice.next()).toBe("websocket");

@@ -145,7 +145,7 @@ describe("a page", () => {
 		network.socket.push({ message });
 		await new Promise(setImmediate);
 		happens("pagehide");
-		expect(saved.get("rivulet:position:default:a")).toBe("s0AAA001-2-x");
+		expect(saved.get("rivulet:node.test:position:default:a")).toBe("s0AAA001-2-x");
 		client.close();
 	});
 });

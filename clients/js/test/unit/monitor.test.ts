@@ -163,6 +163,7 @@ describe("errors", () => {
 		const listeners = new Map<string, Listener>();
 		vi.stubGlobal("addEventListener", (name: string, l: Listener) => listeners.set(name, l));
 		vi.stubGlobal("removeEventListener", (name: string) => listeners.delete(name));
+		vi.stubGlobal("location", { pathname: "/account" }); // a router has been at it
 		return listeners;
 	};
 	const at = (filename: string, error: unknown) => ({ filename, lineno: 3, colno: 4, error });

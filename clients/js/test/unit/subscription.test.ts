@@ -478,7 +478,7 @@ describe("positions that are kept", () => {
 	}
 
 	test("are where the next page load goes on", async () => {
-		const storage = store({ "rivulet:position:default:a": at(5) });
+		const storage = store({ "rivulet:node.test:position:default:a": at(5) });
 		const { client, clock, network } = await connected({ storage });
 		const sub = client.channel("a").subscribe({ persist: true, last: 10 });
 		await clock.pass(0);
@@ -488,7 +488,7 @@ describe("positions that are kept", () => {
 		network.socket.push(message(7));
 		await messages(sub, 2);
 		await clock.pass(100);
-		expect(storage.map.get("rivulet:position:default:a")).toBe(at(6));
+		expect(storage.map.get("rivulet:node.test:position:default:a")).toBe(at(6));
 		client.close();
 	});
 
@@ -505,7 +505,7 @@ describe("positions that are kept", () => {
 		network.socket.push(message(4, "t:a"));
 		await messages(sub, 2);
 		client.close();
-		expect(storage.map.get("rivulet:position:mine")?.split("\n").sort()).toEqual([
+		expect(storage.map.get("rivulet:node.test:position:mine")?.split("\n").sort()).toEqual([
 			at(3),
 			"s1AAA001-2-x",
 		]);
@@ -534,12 +534,12 @@ describe("positions that are kept", () => {
 		network.socket.push(message(4, "t:a"));
 		await messages(sub, 1);
 		await clock.pass(100);
-		expect(storage.map.get("rivulet:position:t:>")).toBe(`${at(3)}\ns1AAA001-9-x`);
+		expect(storage.map.get("rivulet:node.test:position:t:>")).toBe(`${at(3)}\ns1AAA001-9-x`);
 		client.close();
 	});
 
 	test("that are spoilt are told of, and given up", async () => {
-		const storage = store({ "rivulet:position:default:a": "junk" });
+		const storage = store({ "rivulet:node.test:position:default:a": "junk" });
 		const { client, clock, network } = await connected({ storage });
 		const told: Update[] = [];
 		client.channel("a").subscribe({ persist: true, last: 10 }, { update: (u) => told.push(u) });
