@@ -34,6 +34,9 @@ import type {
 	TransportName,
 } from "./types.js";
 
+/** Milliseconds that a connection over HTTP must stand to be one: its streams begin after it. */
+const stands = 10_000;
+
 /** What `Client.on` tells, by name. */
 export interface ClientEvents {
 	/** A change of state. */
@@ -66,6 +69,8 @@ export class Client {
 	/** Attempts in a row that failed, and how many before the last that did not. */
 	#failures = 0;
 	#failuresBefore = 0;
+	/** When the last began to. */
+	#upSince = 0;
 	/** Counts attempts, so that what comes late of an earlier one is told. */
 	#attempt = 0;
 	/** Counts through the nodes. */
@@ -301,6 +306,7 @@ export class Client {
 		this.#host.clock.clearTimeout(this.#timer);
 		this.#failuresBefore = this.#failures;
 		this.#failures = 0;
+		this.#upSince = this.#host.clock.now();
 		this.#rejected = false;
 		this.#resumes = true;
 		this.#choice.worked();
@@ -322,6 +328,9 @@ export class Client {
 
 	/** There is no connection: what now? */
 	#lost(loss: Loss): void {
+		const { clock } = this.#host;
+		const fell =
+			(this.transport ?? "websocket") !== "websocket" && clock.now() - this.#upSince < stands;
 		this.#detach();
 		const { error } = loss;
 		let retry = loss.retry ?? error.temporary;
@@ -330,7 +339,7 @@ export class Client {
 			this.#rejected = true;
 		}
 		if (!retry) return this.#end(error);
-		if (loss.garbled) this.#failures = Math.max(this.#failures, this.#failuresBefore);
+		if (loss.garbled || fell) this.#failures = Math.max(this.#failures, this.#failuresBefore);
 		this.#choice.failed(this.#base, loss.blocked);
 		this.#turn++;
 		this.#notBefore = this.#host.clock.now() + error.retryAfterMs;

@@ -1,9 +1,13 @@
 // Which transport is used: websocket, and another only where it is blocked.
 
-import { describe, expect, test } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import { Choice } from "../../src/choice.js";
+import { Client } from "../../src/index.js";
 import type { TransportName } from "../../src/types.js";
+import "../../src/transport/poll.js";
+import "../../src/transport/sse.js";
 import { FakeClock, settled } from "./fake/clock.js";
+import { at, page, polled, Stream } from "./fake/web.js";
 
 const base = "http://node.test";
 const well = () => new Response('{"code":200,"message":"","data":null}');
@@ -138,5 +142,67 @@ describe("the choice", () => {
 		give(well());
 		await settled();
 		expect(choice.next()).toBe("websocket");
+	});
+});
+
+describe("a client whose event streams", () => {
+	/** Counts the requests of a minute, and lists the transports that connected. */
+	async function minute(
+		events: (signal?: AbortSignal | null) => Response,
+		...only: TransportName[]
+	) {
+		const clock = new FakeClock();
+		const asked: string[] = [];
+		const connected: string[] = [];
+		const client = new Client("http://node.test", {
+			clock,
+			transports: only,
+			lifecycle: false,
+			random: () => 0.5,
+			fetch: (async (input: unknown, init: RequestInit = {}) => {
+				const { pathname, search } = new URL(String(input));
+				asked.push(pathname);
+				if (pathname === "/v1/events") return events(init.signal);
+				if (!search.includes("timeout=25")) return polled(at(5));
+				await new Promise<void>((resolve) => clock.setTimeout(resolve, 25_000));
+				return polled(at(5));
+			}) as typeof fetch,
+		});
+		client.on("state", ({ transport }) => transport && connected.push(transport));
+		client.channel("a").subscribe({}, {});
+		// The transports are loaded in real time.
+		await vi.waitFor(async () => {
+			await clock.pass(10);
+			expect(connected).not.toEqual([]);
+		});
+		for (let i = 0; i < 600; i++) {
+			await clock.pass(100);
+			for (let n = 0; n < 20; n++) await settled();
+		}
+		client.close();
+		return { asked, connected };
+	}
+	const cut = (signal?: AbortSignal | null) => {
+		const stream = new Stream(signal);
+		stream.write(": hi\n\n");
+		stream.end();
+		return stream.response;
+	};
+
+	test.each([
+		["are refused on the way", () => page(502)],
+		["are cut at once", cut],
+	])("%s backs off", async (_, events) => {
+		const { asked, connected } = await minute(events, "sse");
+		expect(connected.length).toBeGreaterThan(3);
+		expect(connected.length).toBeLessThan(15);
+		expect(asked.length).toBeLessThan(60);
+	});
+
+	test("are cut at once polls", async () => {
+		const { connected } = await minute(cut, "sse", "poll");
+		expect(connected[0]).toBe("sse");
+		expect(connected.length).toBeLessThan(4);
+		expect(connected.at(-1)).toBe("poll");
 	});
 });

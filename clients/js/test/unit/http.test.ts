@@ -269,6 +269,28 @@ describe("event streams", () => {
 		}
 	});
 
+	test("one that something in between refuses, or cuts at once, is blocked; one cut later is not", async () => {
+		const { told: soon, streams } = await streaming("a:a");
+		streams[0]?.end();
+		expect((await soon.settle()).ends).toMatchObject([{ code: 1006, blocked: true }]);
+		const { told: late, streams: more } = await streaming("a:a");
+		await late.clock.pass(6_000);
+		more[0]?.end();
+		expect((await late.settle()).ends).toMatchObject([{ code: 1006, blocked: false }]);
+		const refused = async (answer: () => Response) => {
+			const told = await connected(openSse, (url) =>
+				url.pathname.endsWith("/v1/poll") ? polled(at(1)) : answer(),
+			);
+			await told.call({ subscribe: { channel: "a:a" } });
+			await told.clock.pass(25);
+			return (await told.settle()).ends;
+		};
+		expect(await refused(() => page(502))).toMatchObject([{ code: 1006, blocked: true }]);
+		const [full] = await refused(() => said(null, 503));
+		expect(full).toMatchObject({ status: 503 });
+		expect(full?.blocked).toBeUndefined();
+	});
+
 	test("its ends: disconnect, the body's end, a page, garbage, too much", async () => {
 		const end = async (run: (s: Stream) => void | Promise<void>) => {
 			const { told, streams } = await streaming("a:a");
