@@ -106,6 +106,7 @@ export class Client {
 			storage: o.storage,
 			fetch: this.#fetch,
 			clock,
+			busy: (ms) => this.#busy(ms),
 		});
 		this.#host = {
 			clock,
@@ -342,11 +343,19 @@ export class Client {
 		if (loss.garbled || fell) this.#failures = Math.max(this.#failures, this.#failuresBefore);
 		this.#choice.failed(this.#base, loss.blocked);
 		this.#turn++;
-		this.#notBefore = this.#host.clock.now() + error.retryAfterMs;
-		const retryIn = this.#host.wait(++this.#failures, error.retryAfterMs);
+		const now = clock.now();
+		this.#notBefore = Math.max(this.#notBefore, now + error.retryAfterMs);
+		const retryIn = this.#host.wait(++this.#failures, this.#notBefore - now);
 		if (this.#unwatch && isOffline()) return void this.#step("retrying", { error });
 		this.#after(retryIn, () => this.#start());
 		this.#step("retrying", { error, retryIn });
+	}
+
+	/** The node, asked why there is no connection, says when to come: not all at that moment. */
+	#busy(ms: number): void {
+		this.#notBefore = Math.max(this.#notBefore, this.#host.clock.now() + ms);
+		if (ms && this.#state === "retrying")
+			this.#after(this.#host.wait(this.#failures, ms), () => this.#start());
 	}
 
 	#detach(): void {

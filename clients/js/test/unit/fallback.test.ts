@@ -7,7 +7,8 @@ import type { TransportName } from "../../src/types.js";
 import "../../src/transport/poll.js";
 import "../../src/transport/sse.js";
 import { FakeClock, settled } from "./fake/clock.js";
-import { at, page, polled, Stream } from "./fake/web.js";
+import { setup } from "./fake/setup.js";
+import { at, page, polled, Stream, said } from "./fake/web.js";
 
 const base = "http://node.test";
 const well = () => new Response('{"code":200,"message":"","data":null}');
@@ -19,9 +20,11 @@ function make(answer: () => Response | Promise<Response>, storage?: Map<string, 
 	const clock = new FakeClock();
 	const asked: string[] = [];
 	const transports: TransportName[] = ["websocket", "sse", "poll"];
+	const told: number[] = [];
 	const choice = new Choice({
 		transports,
 		clock,
+		busy: (ms) => told.push(ms),
 		fetch: async (url) => {
 			asked.push(String(url));
 			return answer();
@@ -37,7 +40,7 @@ function make(answer: () => Response | Promise<Response>, storage?: Map<string, 
 		await settled();
 		await settled();
 	};
-	return { choice, clock, asked, fail };
+	return { choice, clock, asked, told, fail };
 }
 
 describe("the choice", () => {
@@ -81,6 +84,17 @@ describe("the choice", () => {
 		const { choice, fail } = make(answer);
 		for (let i = 0; i < 5; i++) await fail(2);
 		expect(choice.next()).toBe("websocket");
+	});
+
+	test("tells when a node that has clients enough takes some again", async () => {
+		for (const status of [429, 503]) {
+			const { fail, told } = make(() => said({ retry_after_ms: 7_000 }, status));
+			await fail(1);
+			expect(told).toEqual([7_000]);
+		}
+		const other = make(() => said({ retry_after_ms: 7_000 }, 500));
+		await other.fail(1);
+		expect(other.told).toEqual([]);
 	});
 
 	test("starts anew after an attempt that was not blocked, or that worked", async () => {
@@ -205,4 +219,23 @@ describe("a client whose event streams", () => {
 		expect(connected.length).toBeLessThan(4);
 		expect(connected.at(-1)).toBe("poll");
 	});
+});
+
+test("a node that refuses WebSockets, for it has clients enough, is left alone as long as it says", async () => {
+	const { client, clock, network } = setup({
+		transports: ["websocket", "sse"],
+		fetch: async () => said({ retry_after_ms: 7_000 }, 503),
+	});
+	client.connect();
+	await clock.pass(0);
+	for (let n = 1; n < 4; n++) {
+		network.socket.drop(1006);
+		await clock.pass(0);
+		await clock.pass(6_999);
+		expect(network.sockets.length).toBe(n);
+		await clock.pass(1_001);
+		expect(network.sockets.length).toBe(n + 1);
+	}
+	client.close();
+	expect(clock.timers.size).toBe(0);
 });

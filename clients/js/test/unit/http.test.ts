@@ -90,6 +90,15 @@ describe.each([
 		told.transport.close();
 	});
 
+	test("who was connected before says so", async () => {
+		const told = new Told(open, () => polled(""), undefined, true);
+		await told.settle();
+		expect(told.requests[0]?.url.search).toBe("?timeout=0&resume=1");
+		await told.call({ ping: {} });
+		expect(told.requests[1]?.url.search).toBe("?timeout=0");
+		told.transport.close();
+	});
+
 	test("closed before the answer: nothing is told, nothing is left", async () => {
 		const told = new Told(open, never);
 		told.transport.close();
@@ -252,6 +261,23 @@ describe("event streams", () => {
 		streams[1]?.message("a:a", 10, "late");
 		await told.settle();
 		expect(told.data("a:a")).toEqual(["x"]);
+		told.transport.close();
+	});
+
+	test("one with presence goes on without what tells of it", async () => {
+		const { told, streams } = await streaming();
+		const reply = await told.call({ subscribe: { channel: "a:a", presence: true } });
+		expect(reply).toMatchObject({ subscribed: { channel: "a:a", recovered: true } });
+		await told.clock.pass(25);
+		await told.settle();
+		expect(told.requests.at(-1)?.url.search).not.toContain("presence");
+		streams[0]?.message("a:a", 2, "x");
+		await told.settle();
+		expect(told.data("a:a")).toEqual(["x"]);
+		for (const field of ["durable", "token"]) {
+			const no = await told.call({ subscribe: { channel: "a:b", [field]: true } });
+			expect(no?.error).toMatchObject({ code: 4422, field });
+		}
 		told.transport.close();
 	});
 
