@@ -111,7 +111,7 @@ export interface SubscribeOptions extends Start {
 	maxRate?: number;
 	/** Only messages for which this CEL expression over headers, user and client is true. */
 	filter?: string;
-	/** Ask for `presence` updates. */
+	/** Ask for `presence` updates: they come over a WebSocket; by other transports there are none. */
 	presence?: boolean;
 	/** A token for this subscription alone, where the client's does not allow it. */
 	token?: (channel: string) => string | Promise<string>;
