@@ -70,6 +70,8 @@ export interface Host {
 
 /** How long what was handled may wait to be saved and acknowledged, and how many of them. */
 const settleAfter = 100;
+/** How long the application may take for a token: patterns wait meanwhile. */
+const tokenTimeout = 10_000;
 /** Beyond this many times its bound a queue does not wait for the application's next turn. */
 const burst = 4;
 
@@ -112,6 +114,8 @@ export class Sub<T = any> implements Subscription<T> {
 	#whole = false;
 	#wholeHandled = false;
 	#request = 0;
+	/** For a token: the node knows nothing of it yet. */
+	#asking = false;
 	#failures = 0;
 	#unsettled = 0;
 	#retry: unknown;
@@ -181,9 +185,14 @@ export class Sub<T = any> implements Subscription<T> {
 	unsubscribe(): Promise<void> {
 		const [at, state] = [this.#at, this.state];
 		this.end(undefined, true);
-		if (!at || at.link.isLost || state === "ended") return Promise.resolve();
+		if (!at || at.link.isLost || state === "idle" || state === "ended") return Promise.resolve();
 		if (state === "live") return new Promise((resolve) => at.leave(this, resolve));
-		at.leaving(this); // the answer to subscribe brings the rest
+		if (this.#asking) {
+			this.#request++; // nothing was sent
+			at.answered(this);
+		} else {
+			at.leaving(this); // the answer to subscribe brings the rest
+		}
 		return Promise.resolve();
 	}
 
@@ -202,6 +211,7 @@ export class Sub<T = any> implements Subscription<T> {
 		this.state = "subscribing";
 		this.#at = routes;
 		const request = ++this.#request;
+		this.#asking = false;
 		const { token } = this.#options;
 		if (token) void this.#askWithToken(token, routes, request);
 		else this.#send(routes, request, this.#command());
@@ -213,12 +223,22 @@ export class Sub<T = any> implements Subscription<T> {
 		routes: Routes,
 		request: number,
 	): Promise<void> {
+		const { clock } = this.#host;
+		this.#asking = true;
+		this.#retry = clock.setTimeout(() => {
+			const late = new RivuletError(4408, "no token in time", { field: "token", temporary: true });
+			this.#answered(routes, request, undefined, late);
+			this.#request++; // what comes of it now is too late
+		}, tokenTimeout);
 		try {
 			const token = await get(this.channel);
 			if (this.#request !== request || routes.link.isLost) return;
-			if (this.state !== "subscribing") throw 0; // nobody wants it any more, or not now
+			clock.clearTimeout(this.#retry);
+			if (this.state !== "subscribing") throw 0; // not now
+			this.#asking = false;
 			this.#send(routes, request, { ...this.#command(), token });
 		} catch (e) {
+			if (this.#request === request) clock.clearTimeout(this.#retry);
 			this.#answered(routes, request, undefined, tokenError(e));
 		}
 	}

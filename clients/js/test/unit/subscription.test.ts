@@ -307,6 +307,55 @@ describe("a subscription", () => {
 		client.close();
 	});
 
+	test("whose token does not come is asked for again, and keeps no pattern waiting", async () => {
+		const { client, clock, network } = await connected();
+		const give: ((token: string) => void)[] = [];
+		client.channel("a").subscribe({ token: () => new Promise((resolve) => give.push(resolve)) });
+		client.channel("b.>").subscribe();
+		await clock.pass(9_999);
+		expect(network.socket.has("subscribe")).toBe(false);
+		await clock.pass(1);
+		expect(network.socket.take("subscribe").subscribe.channel).toBe("default:b.>");
+		give[0]?.("late");
+		await clock.pass(250);
+		expect(give.length).toBe(2);
+		expect(network.socket.has("subscribe")).toBe(false);
+		give[1]?.("good");
+		await clock.pass(0);
+		expect(network.socket.answer("subscribe", begun(0)).subscribe.token).toBe("good");
+		client.close();
+		expect(clock.timers.size).toBe(0);
+	});
+
+	test("that ends before its token comes is in nobody's way", async () => {
+		const { client, clock, network } = await connected();
+		let give = (_: string) => {};
+		const token = () => new Promise<string>((resolve) => (give = resolve));
+		const sub = client.channel("a").subscribe({ token });
+		client.channel("b.>").subscribe();
+		await sub.unsubscribe();
+		expect(network.socket.take("subscribe").subscribe.channel).toBe("default:b.>");
+		client.channel("a").subscribe();
+		give("late");
+		await clock.pass(0);
+		expect(network.socket.answer("subscribe", begun(0)).subscribe.token).toBeUndefined();
+		expect(network.socket.sent).toEqual([]);
+		client.close();
+		expect(clock.timers.size).toBe(0);
+	});
+
+	test("that ends while it waits to ask again is in nobody's way", async () => {
+		const { client, clock, network } = await connected();
+		const sub = client.channel("a").subscribe();
+		network.socket.answer("subscribe", refused(4503, { temporary: true }));
+		await sub.unsubscribe();
+		client.channel("a").subscribe();
+		network.socket.answer("subscribe", begun(0));
+		await clock.pass(60_000);
+		expect(network.socket.sent.filter((f) => !f.ping)).toEqual([]);
+		client.close();
+	});
+
 	test("that ends while it is asked for is let go of, and another may follow", async () => {
 		const { client, network } = await connected();
 		void client.channel("a").subscribe().unsubscribe();
