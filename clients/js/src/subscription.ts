@@ -296,7 +296,7 @@ export class Sub<T = any> implements Subscription<T> {
 
 		// A durable session may begin before what was received: that is left out then.
 		const places = this.#acks && this.#began && e.recovered ? [] : positions;
-		this.#acks?.begun(!e.recovered);
+		this.#acks?.begun(!e.recovered, positions);
 		if (!this.#began && e.recovered) {
 			this.#inbox.handled.set(places, true);
 			this.#wholeHandled ||= this.#isWhole("subscribed", places);
@@ -367,6 +367,7 @@ export class Sub<T = any> implements Subscription<T> {
 	/** Queues an update, unless there is no room and the node is to let go. */
 	deliver(routes: Routes, update: Update<T>, places: string[]): void {
 		if (!this.#listens(routes)) return;
+		this.#acks?.came(places);
 		if (update.type === "message" && this.#seen.has(update.message)) return this.#acknowledge();
 		// At least a message comes of each time that it is taken up: what tells of that is no reason
 		// to let go again.
@@ -399,6 +400,7 @@ export class Sub<T = any> implements Subscription<T> {
 	/** Notes a fresher place to resume from. */
 	passed(routes: Routes, position: string): void {
 		if (!this.#listens(routes)) return;
+		this.#acks?.came([position]);
 		this.#received.set([position]);
 		this.#inbox.note([position], this.#acks?.life);
 	}

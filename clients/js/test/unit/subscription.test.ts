@@ -484,6 +484,24 @@ describe("a durable subscription", () => {
 		expect(network.socket.take("ack").ack.position).toBe(at(1));
 	});
 
+	test("acknowledges on a new connection when that has brought it again", async () => {
+		const [{ client, clock, network }, sub] = await durable();
+		for (let n = 1; n <= 3; n++) network.socket.push(message(n));
+		await messages(sub, 3);
+		void sub[Symbol.asyncIterator]().next(); // all three are handled
+		await clock.pass(0);
+		network.socket.drop();
+		await clock.pass(250);
+		network.socket.greet({ session: "s", resumed: true });
+		network.socket.answer("subscribe", begun(0, { resumed: true }));
+		for (let n = 1; n <= 2; n++) network.socket.push(message(n));
+		await clock.pass(1_000);
+		expect(network.socket.has("ack")).toBe(false);
+		network.socket.push(message(3));
+		expect(network.socket.take("ack").ack.position).toBe(at(3));
+		client.close();
+	});
+
 	test("acknowledges nothing from before a reset", async () => {
 		const [{ client, clock, network }, sub] = await durable();
 		for (let n = 1; n <= 3; n++) network.socket.push(message(n));
