@@ -72,6 +72,8 @@ export interface Host {
 const settleAfter = 100;
 /** How long the application may take for a token: patterns wait meanwhile. */
 const tokenTimeout = 10_000;
+/** How many times its bound a durable queue takes: see `#pause`. */
+const durableRoom = 16;
 /** Beyond this many times its bound a queue does not wait for the application's next turn. */
 const burst = 4;
 
@@ -129,7 +131,7 @@ export class Sub<T = any> implements Subscription<T> {
 		this.channel = channel;
 		this.pattern = isPattern(channel);
 		this.#options = options;
-		this.#limit = Math.max(options.buffer ?? 256, 1);
+		this.#limit = Math.max(options.buffer ?? 256, 1) * (options.durable ? durableRoom : 1);
 		this.#received = new Places(this.pattern);
 		this.#inbox = new Inbox(
 			this.pattern,
@@ -426,7 +428,7 @@ export class Sub<T = any> implements Subscription<T> {
 	#full(routes: Routes): boolean {
 		const { length } = this.#inbox;
 		if (length < this.#limit) return false;
-		if (length < burst * this.#limit) {
+		if (length < burst * this.#limit && !this.#acks) {
 			this.#check ??= this.#host.clock.setTimeout(() => {
 				this.#check = undefined;
 				if (this.#inbox.length >= this.#limit && this.#listens(routes)) this.#pause(routes);
@@ -438,16 +440,17 @@ export class Sub<T = any> implements Subscription<T> {
 	}
 
 	#pause(routes: Routes): void {
-		// To unsubscribe would make a session forget the channel: a new connection reads again.
+		// To unsubscribe would make a session forget the channel: a new connection reads again. It
+		// is one for all subscriptions, and all that is not acknowledged comes: as seldom as can be.
 		if (this.#acks) this.#behind = routes;
 		else new Hold(this.#host, this).begin(routes);
 	}
 
 	// Pausing: see Hold.
 
-	/** Whether half the queue is free, or nobody waits. */
+	/** Whether half the queue, a durable one all of it, is free, or nobody waits. */
 	get hasRoom(): boolean {
-		return this.state === "ended" || this.#inbox.length <= this.#limit / 2;
+		return this.state === "ended" || this.#inbox.length <= (this.#acks ? 0 : this.#limit / 2);
 	}
 
 	heldBy(hold: Hold): boolean {

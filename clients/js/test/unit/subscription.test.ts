@@ -423,23 +423,52 @@ describe("an application that is slow", () => {
 		client.close();
 	});
 
-	test("and durable has its connection renewed instead", async () => {
+	test("and durable has its connection renewed instead, once it is empty", async () => {
 		const all = await connected({ session: "s" }, { session: "s" });
 		const sub = all.client.channel("a").subscribe({ buffer: 4, durable: true });
 		all.network.socket.answer("subscribe", begun(0, { durable: true }));
-		for (let n = 1; n <= 6; n++) all.network.socket.push(message(n));
+		for (let n = 1; n < 64; n++) all.network.socket.push(message(n)); // 64 with `subscribed`
 		await all.clock.pass(0);
-		all.network.socket.push(message(7));
+		all.network.socket.push(message(64));
 		expect(all.network.socket.has("unsubscribe")).toBe(false);
-		expect(await messages(sub, 5)).toEqual([1, 2, 3, 4, 5]);
+		expect((await messages(sub, 62)).at(-1)).toBe(62);
+		expect(all.client.state).toBe("connected");
+		expect(await messages(sub, 1)).toEqual([63]);
 		expect(all.client.state).toBe("retrying");
 		await all.clock.pass(250);
 		all.network.socket.greet({ session: "s", resumed: true });
 		const { subscribe } = all.network.socket.answer("subscribe", begun(3, { resumed: true }));
-		expect(subscribe).toEqual({ channel: "default:a", durable: true, position: at(6) });
-		for (let n = 4; n <= 7; n++) all.network.socket.push(message(n));
-		expect(await messages(sub, 2)).toEqual([6, 7]);
+		expect(subscribe).toEqual({ channel: "default:a", durable: true, position: at(63) });
+		for (let n = 4; n <= 65; n++) all.network.socket.push(message(n));
+		expect(await messages(sub, 2)).toEqual([64, 65]);
 		all.client.close();
+	});
+
+	test("and durable does not have it renewed often", async () => {
+		const { client, clock, network } = await connected({ session: "s" }, { session: "s" });
+		let taken = 0;
+		const slow = () => {
+			taken++;
+			return new Promise<void>((resolve) => clock.setTimeout(resolve, 10));
+		};
+		client.channel("a").subscribe({ durable: true, buffer: 8 }, { message: slow });
+		let acked = 0;
+		for (let round = 0; round < 3_000 && taken < 1_000; round++) {
+			await clock.pass(5);
+			const { socket } = network;
+			if (socket.readyState === 0) socket.greet({ session: "s" });
+			if (socket.has("subscribe")) {
+				socket.answer("subscribe", begun(acked, { resumed: true, durable: true }));
+				for (let n = acked + 1; n <= 1_000; n++) socket.push(message(n));
+			}
+			if (!socket.has("ack")) continue;
+			const { id, ack } = socket.take("ack");
+			acked = Number.parseInt(ack.position.split("-")[1], 36);
+			socket.push({ id: id as number, acked: { channel: "default:a", position: ack.position } });
+		}
+		expect(taken).toBe(1_000);
+		expect(network.sockets.length).toBeLessThan(10);
+		client.close();
 	});
 });
 
