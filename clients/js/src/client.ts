@@ -17,7 +17,7 @@ import { toPublish } from "./publish.js";
 import { type Ask, Queue } from "./queue.js";
 import { inOrder, Routes } from "./routes.js";
 import { type Host, Sub, type Subscription } from "./subscription.js";
-import { tokenError } from "./token.js";
+import { noToken, tokenError } from "./token.js";
 import { opens } from "./transports.js";
 import type {
 	ClientOptions,
@@ -36,6 +36,9 @@ import type {
 
 /** Milliseconds that a connection over HTTP must stand to be one: its streams begin after it. */
 const stands = 10_000;
+
+/** Milliseconds between attempts where the browser says that there is no network: it may be wrong. */
+const offlinePause = 30_000;
 
 /** What `Client.on` tells, by name. */
 export interface ClientEvents {
@@ -262,7 +265,7 @@ export class Client {
 	async #open(attempt: number, first: boolean): Promise<void> {
 		this.#after(this.#o.connectTimeout ?? 10_000, () => {
 			if (this.#link) this.#link.giveUp();
-			else this.#lost({ error: new RivuletError(4408, "no token in time", { temporary: true }) });
+			else this.#lost({ error: noToken() });
 		});
 		try {
 			if (first) await this.#choice.remember();
@@ -329,9 +332,8 @@ export class Client {
 
 	/** There is no connection: what now? */
 	#lost(loss: Loss): void {
-		const { clock } = this.#host;
-		const fell =
-			(this.transport ?? "websocket") !== "websocket" && clock.now() - this.#upSince < stands;
+		const now = this.#host.clock.now();
+		const fell = this.transport && this.transport !== "websocket" && now - this.#upSince < stands;
 		this.#detach();
 		const { error } = loss;
 		let retry = loss.retry ?? error.temporary;
@@ -343,12 +345,11 @@ export class Client {
 		if (loss.garbled || fell) this.#failures = Math.max(this.#failures, this.#failuresBefore);
 		this.#choice.failed(this.#base, loss.blocked);
 		this.#turn++;
-		const now = clock.now();
 		this.#notBefore = Math.max(this.#notBefore, now + error.retryAfterMs);
 		const retryIn = this.#host.wait(++this.#failures, this.#notBefore - now);
-		if (this.#unwatch && isOffline()) return void this.#step("retrying", { error });
-		this.#after(retryIn, () => this.#start());
-		this.#step("retrying", { error, retryIn });
+		const offline = this.#unwatch && isOffline();
+		this.#after(offline ? offlinePause + retryIn : retryIn, () => this.#start());
+		this.#step("retrying", offline ? { error } : { error, retryIn });
 	}
 
 	/** The node, asked why there is no connection, says when to come: not all at that moment. */
@@ -429,7 +430,7 @@ export class Client {
 			wake,
 			offline: () => {
 				this.#link?.probe();
-				if (this.#state === "retrying") this.#host.clock.clearTimeout(this.#timer);
+				if (this.#state === "retrying") this.#after(offlinePause, () => this.#start());
 			},
 			hide: () => this.#settle(),
 			freeze: () => {

@@ -11,7 +11,7 @@ import { toFields } from "./message.js";
 import { isPattern } from "./names.js";
 import type { Routes, Subs } from "./routes.js";
 import { Shelf } from "./storage.js";
-import { tokenError } from "./token.js";
+import { noToken, tokenError } from "./token.js";
 import type {
 	Clock,
 	Frame,
@@ -228,8 +228,7 @@ export class Sub<T = any> implements Subscription<T> {
 		const { clock } = this.#host;
 		this.#asking = true;
 		this.#retry = clock.setTimeout(() => {
-			const late = new RivuletError(4408, "no token in time", { field: "token", temporary: true });
-			this.#answered(routes, request, undefined, late);
+			this.#answered(routes, request, undefined, noToken());
 			this.#request++; // what comes of it now is too late
 		}, tokenTimeout);
 		try {

@@ -214,7 +214,7 @@ export interface StateChange {
 	readonly previous: State;
 	/** Why there is no connection: `retrying`, `disconnected` and `closed`. */
 	readonly error?: RivuletError;
-	/** Milliseconds until the next attempt, in `retrying`; absent while offline. */
+	/** Milliseconds until the next attempt, in `retrying`; absent while offline: it is long then. */
 	readonly retryIn?: number;
 	/** In `connected`. */
 	readonly transport?: TransportName;
