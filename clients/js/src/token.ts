@@ -8,3 +8,6 @@ export function tokenError(cause: unknown): RivuletError {
 		? cause
 		: new RivuletError(4503, "no token", { field: "token", cause, advice: "See the cause." });
 }
+
+export const noToken = (): RivuletError =>
+	new RivuletError(4408, "no token in time", { field: "token", temporary: true });
