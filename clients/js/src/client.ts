@@ -13,13 +13,13 @@ import { isOffline, watchPage } from "./lifecycle.js";
 import { follows } from "./machine.js";
 import { toFields, toHistory } from "./message.js";
 import { canonical } from "./names.js";
-import { baseOf, hasWebSocket, only, transportsOf } from "./options.js";
+import { baseOf, hasWebSocket, only, toToken, transportsOf } from "./options.js";
 import { toPublish } from "./publish.js";
 import { type Ask, Queue } from "./queue.js";
 import { inOrder, Routes } from "./routes.js";
 import { partOf } from "./storage.js";
 import { type Host, Sub, type Subscription } from "./subscription.js";
-import { tokenError, toToken } from "./token.js";
+import { tokenError } from "./token.js";
 import { opens } from "./transports.js";
 import type {
 	ClientOptions,

@@ -36,3 +36,9 @@ export function only(what: string, given: object, known: string): void {
 	const name = Object.keys(given).find((n) => !known.split(" ").includes(n));
 	if (name) throw wrong(name, `${what} are ${known.replaceAll(" ", ", ")}`);
 }
+
+/** The token without the white space that comes with what is printed; throws what is no string. */
+export function toToken(token: unknown): string {
+	if (typeof token === "string") return token.trim();
+	throw new TypeError(`the token is ${token && typeof token}, not a string`);
+}

@@ -8,9 +8,3 @@ export function tokenError(cause: any): RivuletError {
 	const message = `the token function failed: ${cause?.message ?? cause}`;
 	return new RivuletError(4503, message, { field: "token", cause, advice: "Tried again later." });
 }
-
-/** Without the white space that comes with what is printed; throws what is no string. */
-export function toToken(token: unknown): string {
-	if (typeof token === "string") return token.trim();
-	throw new TypeError(`the token is ${token && typeof token}, not a string`);
-}
