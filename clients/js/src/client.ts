@@ -13,6 +13,7 @@ import { isOffline, watchPage } from "./lifecycle.js";
 import { follows } from "./machine.js";
 import { toFields, toHistory } from "./message.js";
 import { canonical } from "./names.js";
+import { baseOf, hasWebSocket, only, toToken, transportsOf } from "./options.js";
 import { toPublish } from "./publish.js";
 import { type Ask, Queue } from "./queue.js";
 import { inOrder, Routes } from "./routes.js";
@@ -54,6 +55,9 @@ export interface ClientEvents {
 	/** A message that has come, before the application takes it. */
 	message: Message;
 }
+
+const subscribeOptions =
+	"position positions last since persist durable conflate maxRate filter presence token buffer";
 
 /** A client of one Rivulet cluster. */
 export class Client {
@@ -106,8 +110,7 @@ export class Client {
 		const { messages = 100, bytes = 1 << 20 } = o.queue ?? {};
 		this.#queue = new Queue({ clock, wait, replyTimeout: this.#replyTimeout, messages, bytes });
 		this.#choice = new Choice({
-			// A session is a WebSocket's alone.
-			transports: o.transports ?? (o.session ? ["websocket"] : ["websocket", "sse", "poll"]),
+			transports: transportsOf(o),
 			storage,
 			fetch: this.#fetch,
 			clock,
@@ -214,7 +217,12 @@ export class Client {
 
 	#subscribe<T>(channel: string, o: SubscribeOptions, handlers?: Handlers<T>): Subscription<T> {
 		if (this.#state === "closed") throw closedError();
-		if (this.#subs.has(channel)) throw new RivuletError(4409, `subscribed to ${channel} already`);
+		only("options", o, subscribeOptions);
+		only("handlers", handlers ?? {}, "message update");
+		if (this.#subs.has(channel)) {
+			const advice = "Share that subscription, or call its unsubscribe() first.";
+			throw new RivuletError(4409, `subscribed to ${channel} already`, { advice });
+		}
 		const sub = new Sub<T>(this.#host, channel, o, handlers);
 		this.#subs.set(channel, sub);
 		this.#begin();
@@ -282,12 +290,16 @@ export class Client {
 
 	async #token(reason: TokenReason): Promise<string | undefined> {
 		const { token } = this.#o;
-		return typeof token === "function" ? token(reason) : token;
+		if (token != null) return toToken(typeof token === "function" ? await token(reason) : token);
 	}
 
 	#dial(attempt: number, token?: string): void {
 		const { codec = json, pingInterval = 30_000 } = this.#o;
 		const transport = this.#choice.next();
+		if (transport === "websocket" && !hasWebSocket(this.#o)) {
+			const advice = "Give the option WebSocket, as of the package ws, or take Node 22.";
+			return this.#lost({ error: new RivuletError(4400, "no WebSocket here", { advice }) });
+		}
 		const options = {
 			...this.#o,
 			base: this.#base,
@@ -464,10 +476,3 @@ function quiet<T>(promise: Promise<T>): Promise<T> {
 
 const closedError = (): RivuletError =>
 	new RivuletError(4503, "the client is closed", { temporary: false, advice: "Make a new one." });
-
-/** http or https, without a slash at the end. */
-function baseOf(url: string): string {
-	const [, s, rest] = /^(?:http|ws)(s?):\/\/([^?#@]+)$/.exec(url) ?? [];
-	if (rest) return `http${s}://${rest}`.replace(/\/+$/, "");
-	throw new RivuletError(4400, `url ${url}: must be like https://host/path`, { field: "url" });
-}

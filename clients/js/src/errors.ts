@@ -5,19 +5,22 @@ export function advice(code: number): string {
 	return known[code] ?? ranges.find(([from]) => code >= from)?.[1] ?? "";
 }
 
+const fresh = "Give the option token a fresh one; a function gets it by itself.";
+
 const known: Record<number, string> = {
+	1006: "Tried again. If it never connects: is a node there, and this origin in its session.origins?",
 	1009: "Send smaller messages.",
-	4006: "Get a fresh token; a function as token does so by itself.",
-	4201: "Get a fresh token; a function as token does so by itself.",
+	4006: fresh,
+	4201: fresh,
 	4202: "Get a token that may connect.",
 	4205: "Close the other client of this session.",
 	4206: "Sign in again.",
-	4401: "Get a fresh token; a function as token does so by itself.",
+	4401: fresh,
 	4403: "Get a token that allows it.",
 	4404: "Check the name.",
 	4408: "Try again with the same idempotency key.",
 	4409: "Read the newest state, then decide anew.",
-	4413: "Send smaller messages.",
+	4413: "Send less, or raise session.max_frame or the namespace's max_message_bytes.",
 	4429: "Try again after retryAfterMs.",
 	4503: "Nothing was stored. Try again after retryAfterMs.",
 	4504: "It may be stored. Try again with the same idempotency key.",

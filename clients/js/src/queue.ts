@@ -15,6 +15,8 @@ const mostUnsent = 1 << 20;
 /** A node's window of idempotency, 120 s, but the last eighth, in which a message may arrive. */
 const window = 105_000;
 
+const closed = "client closed";
+
 /** A command and how it is treated. */
 export interface Ask {
 	/** Of the command, and of the event that answers. */
@@ -81,6 +83,10 @@ export class Queue {
 			signal?.addEventListener("abort", abort);
 			if (signal?.aborted) return abort();
 			if (ask.fails && !this.#link) return give("not connected");
+			if (ask.size > bytes) {
+				const why = `${ask.size} bytes, more than queue.bytes, ${bytes}`;
+				return settle(0, new RivuletError(4413, why, { advice: "Raise the option queue." }));
+			}
 			if (this.#waiting.length >= messages || this.#size + ask.size > bytes) {
 				const advice = "Wait for the earlier ones, or raise the option queue.";
 				return settle(0, new RivuletError(4429, "the queue is full", { temporary: true, advice }));
@@ -106,7 +112,7 @@ export class Queue {
 	close(): void {
 		this.lost();
 		this.#o.clock.clearTimeout(this.#pause);
-		for (const entry of [...this.#waiting]) this.#give(entry, "client closed");
+		for (const entry of [...this.#waiting]) this.#give(entry, closed);
 	}
 
 	#enqueue(entry: Entry): void {
@@ -170,7 +176,8 @@ export class Queue {
 	#give(entry: Entry, why: string, cause?: unknown): void {
 		const open = this.#underWay.has(entry) || entry.since !== undefined;
 		const code = entry.kind !== "publish" ? 4408 : open ? 4504 : 4503;
-		this.#finish(entry, 0, new RivuletError(code, why, { cause }));
+		const more = why === closed && !open && { temporary: false, advice: "Make a new client." };
+		this.#finish(entry, 0, new RivuletError(code, why, { cause, ...more }));
 	}
 
 	#finish(entry: Entry, result: unknown, error?: RivuletError): void {

@@ -3,10 +3,10 @@
 import { RivuletError } from "./errors.js";
 
 /** What the application threw where a token was asked for, as an error of the SDK. */
-export function tokenError(cause: unknown): RivuletError {
-	return cause instanceof RivuletError
-		? cause
-		: new RivuletError(4503, "no token", { field: "token", cause, advice: "See the cause." });
+export function tokenError(cause: any): RivuletError {
+	if (cause instanceof RivuletError) return cause;
+	const message = `the token function failed: ${cause?.message ?? cause}`;
+	return new RivuletError(4503, message, { field: "token", cause, advice: "Tried again later." });
 }
 
 export const noToken = (): RivuletError =>

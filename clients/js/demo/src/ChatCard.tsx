@@ -9,6 +9,7 @@ import {
 import { type ChatState, type Line, longest, nameOf, rooms, speaker } from "./chat.js";
 import { Avatar } from "./Header.js";
 import type { Live } from "./live.js";
+import { off } from "./off.js";
 import { useConnectionState } from "./sdk.js";
 import { useStore } from "./store.js";
 import { useTabs } from "./tabs.js";
@@ -47,6 +48,8 @@ function Rooms({ live, chat }: { live: Live; chat: ChatState }): ReactElement {
 
 function People({ live, chat }: { live: Live; chat: ChatState }): ReactElement {
 	const { me } = live;
+	const { state } = useConnectionState(live.client);
+	const last = state === "connected" ? "" : ", when last connected";
 	const byUser = new Map(chat.members.map((m) => [m.user ?? m.client, m]));
 	const users = [...byUser.values()];
 	const tabs = chat.clients > users.length ? `, ${chat.clients} connections` : "";
@@ -59,7 +62,10 @@ function People({ live, chat }: { live: Live; chat: ChatState }): ReactElement {
 					))}
 				</span>
 				{users.length === 1 ? "1 person here" : `${users.length} people here`}
-				<span className="dim">{tabs}</span>
+				<span className="dim">
+					{tabs}
+					{last}
+				</span>
 			</summary>
 			<ul>
 				{users.slice(0, mostPeople).map((m) => (
@@ -147,18 +153,18 @@ function Lines({ live, chat }: { live: Live; chat: ChatState }): ReactElement {
 		return () => sizes.disconnect();
 	}, []);
 	const first = lines[0]?.offset;
-	const last = lines.at(-1)?.key;
-	// At the end it stays there; a page of older lines moves nothing that is looked at.
-	useLayoutEffect(() => {
-		const e = box.current;
-		if (!e) return;
-		e.scrollTop = kept.current.atEnd ? e.scrollHeight : e.scrollTop;
-		remember();
-	}, [last, chat.room]);
+	// A page of older lines moves nothing that is looked at.
 	useLayoutEffect(() => {
 		const e = box.current;
 		if (e && !kept.current.atEnd) e.scrollTop = e.scrollHeight - kept.current.fromEnd;
 	}, [first]);
+	// At the end it stays there, also where a line comes before one that waits to be stored.
+	useLayoutEffect(() => {
+		const e = box.current;
+		if (!e) return;
+		if (kept.current.atEnd) e.scrollTop = e.scrollHeight;
+		remember();
+	}, [lines, chat.room]);
 	return (
 		<div
 			className="lines"
@@ -173,8 +179,7 @@ function Lines({ live, chat }: { live: Live; chat: ChatState }): ReactElement {
 				<button
 					type="button"
 					className="button quiet earlier"
-					disabled={room.loading}
-					onClick={() => live.chat.earlier()}
+					{...off(room.loading, () => live.chat.earlier())}
 				>
 					{room.loading ? "Loading…" : "Earlier messages"}
 				</button>

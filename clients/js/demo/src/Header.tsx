@@ -144,7 +144,7 @@ export function Header(props: { live: Live; rename: (name: string) => void }): R
 			</h1>
 			<Pill live={props.live} />
 			<Name {...props} />
-			<a className="button quiet guest wide" href="/?guest" target="_blank" rel="noopener">
+			<a className="button quiet guest" href="/?guest" target="_blank" rel="noopener">
 				Second guest <span aria-hidden="true">↗</span>
 				<span className="hidden">, in a new tab</span>
 			</a>

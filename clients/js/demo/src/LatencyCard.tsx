@@ -2,6 +2,7 @@ import type { ReactElement } from "react";
 import { ms } from "./ConnectionCard.js";
 import { burstSize, sampleCount } from "./latency.js";
 import type { Live } from "./live.js";
+import { off } from "./off.js";
 import { useConnectionState } from "./sdk.js";
 import { useStore } from "./store.js";
 
@@ -78,8 +79,7 @@ export function LatencyCard({ live }: { live: Live }): ReactElement {
 				<button
 					type="button"
 					className="link"
-					disabled={busy || state !== "connected"}
-					onClick={() => live.latency.burst()}
+					{...off(busy || state !== "connected", () => live.latency.burst())}
 				>
 					Send {burstSize} at once
 				</button>

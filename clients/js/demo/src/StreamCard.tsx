@@ -1,6 +1,7 @@
 import { type ReactElement, useEffect, useRef, useState } from "react";
 import { type CutReport, cutLength } from "./feed.js";
 import type { Live } from "./live.js";
+import { off } from "./off.js";
 import { useConnectionState } from "./sdk.js";
 import { useStore } from "./store.js";
 import { animateStream } from "./stream.js";
@@ -113,12 +114,7 @@ export function StreamCard({ live }: { live: Live }): ReactElement {
 					Each event below is stored, numbered, and sent to this page. Cut the page off: the node
 					goes on without it, and the replay fills the hole, each event once and in order.
 				</p>
-				<button
-					type="button"
-					className="button cut"
-					disabled={busy || state !== "connected"}
-					onClick={start}
-				>
+				<button type="button" className="button cut" {...off(busy || state !== "connected", start)}>
 					Cut my connection
 					<span className="dim"> {cutLength / 1000} s</span>
 				</button>

@@ -206,7 +206,11 @@ class Picture {
 		this.#c.fillStyle = this.paint.muted;
 		this.#text("delivered to this page", margin.left, this.#below + 17, "left");
 		this.#text("now", this.#right, this.#below + 17, "center");
-		this.#text("stored by the node", margin.left, this.#above + 15, "left");
+		const stored = "stored by the node";
+		this.#c.fillStyle = this.paint.surface; // strokes pass where it stands
+		this.#c.fillRect(margin.left - 3, this.#above + 4, this.#c.measureText(stored).width + 6, 15);
+		this.#c.fillStyle = this.paint.muted;
+		this.#text(stored, margin.left, this.#above + 15, "left");
 	}
 
 	#text(text: string, x: number, y: number, align: CanvasTextAlign): void {

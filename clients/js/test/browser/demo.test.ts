@@ -87,12 +87,18 @@ test("odd messages break nothing, and nobody speaks in another's name", async ()
 test("a cut loses nothing, and what is written meanwhile is sent after it", async () => {
 	const [page, problems] = await visit();
 	await page.waitForSelector(".feed li");
-	await page.click(".button.cut");
+	await page.focus(".button.cut");
+	await page.keyboard.press("Enter");
 	await page.waitForSelector('.pill[data-state="retrying"]');
+	const focused = () => page.evaluate(() => document.activeElement?.className);
+	expect(await focused()).toBe("button cut"); // and a second press does nothing
+	await page.keyboard.press("Enter");
 	await say(page, "from the dark");
 	await page.waitForSelector('.line[data-status="sending"] .text:text-is("from the dark")');
 	await page.waitForSelector('.proof[data-phase="done"]', { timeout: 60_000 });
 	await page.waitForSelector('.line[data-status="stored"] .text:text-is("from the dark")');
+	const below = await page.$eval(".lines", (e) => e.scrollHeight - e.scrollTop - e.clientHeight);
+	expect(below).toBeLessThan(2); // the end is in view
 	const stored = await numberOf(page, "stored meanwhile");
 	expect(stored).toBeGreaterThan(5);
 	expect(await numberOf(page, "replayed")).toBe(stored);

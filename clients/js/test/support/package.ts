@@ -1,4 +1,4 @@
-// Global set-up of the tests of the package: builds it, packs it as npm would, and unpacks it
+// Global set-up of the tests of the package: packs it as npm would, which builds it, and unpacks it
 // into a folder that has it installed, with the tools of an application beside it.
 
 import { execFileSync } from "node:child_process";
@@ -18,7 +18,6 @@ export default function setup(): () => void {
 			encoding: "utf8",
 			stdio: ["ignore", "pipe", "inherit"],
 		});
-	run("npm", "run", "--silent", "build");
 	const packed = run("npm", "pack", "--json", "--pack-destination", folder);
 	const [{ filename, files }] = JSON.parse(packed.slice(packed.indexOf("[")));
 	const modules = join(folder, "node_modules");

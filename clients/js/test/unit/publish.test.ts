@@ -228,7 +228,12 @@ describe("publish", () => {
 		const ch = client.channel("a");
 		await expect(ch.publish(0, { offline: "fail" })).rejects.toMatchObject({ code: 4503 });
 		void ch.publish(1);
-		await expect(ch.publish("x".repeat(1_000))).rejects.toMatchObject({ code: 4429 });
+		await expect(ch.publish("x".repeat(900))).rejects.toMatchObject({ code: 4429 });
+		await expect(ch.publish("x".repeat(1_000))).rejects.toMatchObject({
+			code: 4413,
+			temporary: false,
+			message: expect.stringMatching(/^1\d\d\d bytes, more than queue.bytes, 1000$/),
+		});
 		void ch.publish(2);
 		const full = await ch.publish(3).catch((e) => e);
 		expect(full).toMatchObject({ code: 4429, temporary: true });

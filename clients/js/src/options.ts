@@ -1,0 +1,44 @@
+// What is wrong with what an application gives is said at once, in a language without types too.
+
+import { RivuletError } from "./errors.js";
+import { opens } from "./transports.js";
+import type { ClientOptions, TransportName } from "./types.js";
+
+const wrong = (field: string, text: string): RivuletError =>
+	new RivuletError(4400, `${field}: ${text}`, { field });
+
+/** http or https, without a slash at the end. */
+export function baseOf(url: string): string {
+	const [, s, rest] = /^(?:http|ws)(s?):\/\/([^?#@]+)$/.exec(url) ?? [];
+	if (rest && !/\/v1\/ws\/*$/.test(rest)) return `http${s}://${rest}`.replace(/\/+$/, "");
+	throw wrong("url", `${url} must be like https://host/path, without /v1/ws`);
+}
+
+/** Whether there is one to use: Node has it from 22 on. */
+export const hasWebSocket = (o: ClientOptions): boolean => !!(o.WebSocket ?? globalThis.WebSocket);
+
+/**
+ * Which to use. Where there is no WebSocket the others come first; one that is asked for alone is
+ * refused when it is opened, not here: pages are rendered on servers too, where nothing connects.
+ */
+export function transportsOf(o: ClientOptions): readonly TransportName[] {
+	const known = Object.keys(opens) as TransportName[];
+	// A session is a WebSocket's alone.
+	const given = o.transports ?? (o.session ? ["websocket"] : known);
+	if (!given.length || given.some((name) => !known.includes(name)))
+		throw wrong("transports", `must be of ${known.join(", ")}`);
+	const there = given.filter((name) => name !== "websocket" || hasWebSocket(o));
+	return there.length ? there : given;
+}
+
+/** Refuses names that are not in the list. */
+export function only(what: string, given: object, known: string): void {
+	const name = Object.keys(given).find((n) => !known.split(" ").includes(n));
+	if (name) throw wrong(name, `${what} are ${known.replaceAll(" ", ", ")}`);
+}
+
+/** The token without the white space that comes with what is printed; throws what is no string. */
+export function toToken(token: unknown): string {
+	if (typeof token === "string") return token.trim();
+	throw new TypeError(`the token is ${token && typeof token}, not a string`);
+}

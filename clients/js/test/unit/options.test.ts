@@ -1,0 +1,114 @@
+// What an application gives that cannot be meant, and what it is told of it.
+
+import { afterEach, describe, expect, test, vi } from "vitest";
+import { Client } from "../../src/index.js";
+import { setup } from "./fake/setup.js";
+
+afterEach(() => vi.unstubAllGlobals());
+
+const odd = (options: object): any => options;
+
+describe("refuses at once", () => {
+	test.each([[[]], [["ws"]], [["websocket", "longpoll"]]])("transports %j", (transports) => {
+		expect(() => new Client("http://node.test", odd({ transports }))).toThrow(
+			expect.objectContaining({
+				code: 4400,
+				field: "transports",
+				message: "transports: must be of websocket, sse, poll",
+			}),
+		);
+	});
+
+	test("an address with the path of the protocol, but not a path before it", () => {
+		for (const url of ["ws://node.test/v1/ws", "https://node.test/a/v1/ws/", "node.test"])
+			expect(() => new Client(url)).toThrow(/^url: .* without \/v1\/ws$/);
+		new Client("wss://node.test/v1/ws/below").close();
+	});
+
+	test("options and handlers of a subscription that there are none of", () => {
+		const { client } = setup();
+		const ch = client.channel("a");
+		expect(() => ch.subscribe(odd({ lasts: 5 }))).toThrow(/^lasts: options are position, .*last,/);
+		expect(() => ch.subscribe({}, odd({ onMessage() {} }))).toThrow(
+			/^onMessage: handlers are message, update$/,
+		);
+		ch.subscribe({ last: 5 }, { message() {} }); // nothing is left of those
+		client.close();
+	});
+
+	test("a second subscription, and says what helps", () => {
+		const { client } = setup();
+		client.channel("a").subscribe();
+		expect(() => client.channel("a").subscribe()).toThrow(
+			expect.objectContaining({ code: 4409, advice: expect.stringContaining("unsubscribe()") }),
+		);
+		client.close();
+	});
+});
+
+describe("the token", () => {
+	test.each([["abc\n"], [() => " abc \r\n"]])(
+		"is sent without the white space around it",
+		async (token) => {
+			const { client, clock, network } = setup({ token });
+			client.connect();
+			await clock.pass(0);
+			network.socket.open();
+			expect(network.socket.take("connect").connect?.token).toBe("abc");
+			client.close();
+		},
+	);
+
+	test.each([
+		[() => Promise.reject(new Error("no backend")), "the token function failed: no backend"],
+		[() => ({ token: "abc" }), "the token function failed: the token is object, not a string"],
+		[() => undefined, "the token function failed: the token is undefined, not a string"],
+	])("is asked for again where the function gives none", async (token, message) => {
+		const { client, clock, states, network } = setup(odd({ token }));
+		client.connect();
+		await clock.pass(0);
+		const error = { code: 4503, field: "token", message };
+		expect(states.at(-1)).toMatchObject({ state: "retrying", error });
+		expect(network.sockets).toHaveLength(0);
+		client.close();
+	});
+});
+
+describe("without a WebSocket", () => {
+	test("says which option helps where no other transport may be used", async () => {
+		vi.stubGlobal("WebSocket", undefined);
+		const { client, clock, states } = setup(odd({ WebSocket: undefined }));
+		client.connect();
+		await clock.pass(0);
+		const error = { code: 4400, advice: expect.stringContaining("option WebSocket") };
+		expect(states.at(-1)).toMatchObject({ state: "closed", error });
+		expect(clock.timers.size).toBe(0);
+	});
+
+	test("begins with the next transport", async () => {
+		vi.stubGlobal("WebSocket", undefined);
+		const asked: string[] = [];
+		const { client, clock, states } = setup(
+			odd({
+				WebSocket: undefined,
+				transports: undefined,
+				fetch: (url: string) => {
+					asked.push(url);
+					return new Promise(() => {});
+				},
+			}),
+		);
+		client.connect();
+		await vi.waitFor(() => expect(asked[0]).toContain("http://node.test/v1/"));
+		expect(states.map((s) => s.state)).toEqual(["connecting"]);
+		client.close();
+		await clock.pass(0);
+	});
+});
+
+test("what waits when the client is closed is not worth another try with it", async () => {
+	const { client } = setup();
+	const waits = client.channel("a").publish(1);
+	client.close();
+	await expect(waits).rejects.toMatchObject({ code: 4503, temporary: false });
+});
