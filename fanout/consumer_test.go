@@ -350,7 +350,7 @@ func (c *consumer) message(m *fanout.Message) {
 		return
 	}
 	if missing := c.between(id, m.Channel, at, m.Offset(), m.Position.Time); len(missing) > 0 {
-		c.fail("hole in %s between %v and %d: %s", m.Channel, at, m.Offset(), strings.Join(missing, " "))
+		c.fail("hole in %s between %v and %d, asked %+v, got %d: %s", m.Channel, at, m.Offset(), c.asked, c.got, strings.Join(missing, " "))
 	}
 	if c.filter != nil && !modelPasses(m) {
 		c.fail("message %s does not pass the filter", m.Data)
