@@ -81,7 +81,7 @@ func TestTheTestCommandLooksForInsecureCode(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, line := range []string{
-		"|| steps=(fmt build vet lint test)\n",                         // what it does by itself
+		"|| steps=(fmt build vet lint js test)\n",                      // what it does by itself
 		`run_lint() { "$(linter)" run --allow-serial-runners ./...; }`, // with the configuration above
 		"\t\t-race -shuffle=on ${TESTFLAGS:-} ./...\n",                 // all tests, these among them
 		"set -euo pipefail\n",                                          // and it fails with any of them

@@ -86,6 +86,7 @@ func TestPollForNothing(t *testing.T) {
 	poller := sse.NewPoller(registry, slog.New(slog.DiscardHandler))
 	for query, want := range map[string]int{
 		"timeout=0&token=ann":          http.StatusOK,
+		"timeout=0&token=ann&resume=1": http.StatusOK,
 		"timeout=0&token=bob":          http.StatusUnauthorized,
 		"timeout=0":                    http.StatusUnauthorized,
 		"token=ann":                    http.StatusBadRequest,

@@ -132,7 +132,7 @@ func (s *subscription) replays() bool {
 // checkNames refuses what it does not know: a caller who misspells ?last must not
 // be given something else.
 func checkNames(query url.Values, further []string) error {
-	known := []string{"channel", "last", "since", "position", "filter", "conflate", "max_rate", "token"}
+	known := []string{"channel", "last", "since", "position", "filter", "conflate", "max_rate", "token", "resume"}
 	known = append(known, further...)
 	for _, name := range slices.Sorted(maps.Keys(query)) {
 		if !slices.Contains(known, name) {

@@ -1,5 +1,6 @@
 // Which transport to use: the first of the list that this network lets through.
 
+import { bounded } from "./backoff.js";
 import { Shelf } from "./storage.js";
 import type { Clock, PositionStorage, TransportName } from "./types.js";
 
@@ -12,6 +13,8 @@ export interface ChoiceOptions {
 	storage: PositionStorage | undefined;
 	fetch: typeof fetch;
 	clock: Clock;
+	/** A node has enough clients: for so many milliseconds, 0 where it does not say, it takes none. */
+	busy(retryAfterMs: number): void;
 }
 
 /** Goes on to the next transport where one is blocked. */
@@ -72,9 +75,10 @@ export class Choice {
 		this.#probe = probe;
 		const at = this.#tried;
 		if (at !== this.#at) return;
-		void reaches(base, probe.signal, this.#o.fetch).then((reached) => {
+		void door(base, probe.signal, this.#o.fetch).then(({ code, data }) => {
 			if (probe.signal.aborted || at !== this.#at) return;
-			if (!reached) return this.#notBlocked();
+			if (code === 429 || code === 503) this.#o.busy(bounded(data?.retry_after_ms));
+			if (![200, 401, 403].includes(code)) return this.#notBlocked();
 			this.#strikes += blocked;
 			if (this.#strikes > 1) this.#prefer((at + 1) % this.#o.transports.length);
 		});
@@ -99,14 +103,14 @@ export class Choice {
 }
 
 /**
- * Whether a node lets clients in over HTTP: no portal in its place, and no node that has enough of
- * them and refuses WebSockets for that, which a browser cannot see. 401 and 403 are the token's.
+ * What a node says to who comes over HTTP; nothing where there is a portal in its place. One that
+ * has enough clients refuses WebSockets too, which a browser cannot see. 401 and 403 are the token's.
  */
-async function reaches(base: string, signal: AbortSignal, ask: typeof fetch): Promise<boolean> {
+async function door(base: string, signal: AbortSignal, ask: typeof fetch): Promise<any> {
 	try {
 		const answer = await ask(`${base}/v1/poll?timeout=0`, { signal });
-		return [200, 401, 403].includes((await answer.json()).code);
+		return (await answer.json()) ?? {};
 	} catch {
-		return false;
+		return {};
 	}
 }

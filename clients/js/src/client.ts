@@ -19,7 +19,7 @@ import { type Ask, Queue } from "./queue.js";
 import { inOrder, Routes } from "./routes.js";
 import { partOf } from "./storage.js";
 import { type Host, Sub, type Subscription } from "./subscription.js";
-import { tokenError } from "./token.js";
+import { noToken, tokenError } from "./token.js";
 import { opens } from "./transports.js";
 import type {
 	ClientOptions,
@@ -35,6 +35,12 @@ import type {
 	TokenReason,
 	TransportName,
 } from "./types.js";
+
+/** Milliseconds that a connection over HTTP must stand to be one: its streams begin after it. */
+const stands = 10_000;
+
+/** Milliseconds between attempts where the browser says that there is no network: it may be wrong. */
+const offlinePause = 30_000;
 
 /** What `Client.on` tells, by name. */
 export interface ClientEvents {
@@ -71,6 +77,8 @@ export class Client {
 	/** Attempts in a row that failed, and how many before the last that did not. */
 	#failures = 0;
 	#failuresBefore = 0;
+	/** When the last began to. */
+	#upSince = 0;
 	/** Counts attempts, so that what comes late of an earlier one is told. */
 	#attempt = 0;
 	/** Counts through the nodes. */
@@ -106,6 +114,7 @@ export class Client {
 			storage,
 			fetch: this.#fetch,
 			clock,
+			busy: (ms) => this.#busy(ms),
 		});
 		this.#host = {
 			clock,
@@ -266,7 +275,7 @@ export class Client {
 	async #open(attempt: number, first: boolean): Promise<void> {
 		this.#after(this.#o.connectTimeout ?? 10_000, () => {
 			if (this.#link) this.#link.giveUp();
-			else this.#lost({ error: new RivuletError(4408, "no token in time", { temporary: true }) });
+			else this.#lost({ error: noToken() });
 		});
 		try {
 			if (first) await this.#choice.remember();
@@ -315,6 +324,7 @@ export class Client {
 		this.#host.clock.clearTimeout(this.#timer);
 		this.#failuresBefore = this.#failures;
 		this.#failures = 0;
+		this.#upSince = this.#host.clock.now();
 		this.#rejected = false;
 		this.#resumes = true;
 		this.#choice.worked();
@@ -336,6 +346,8 @@ export class Client {
 
 	/** There is no connection: what now? */
 	#lost(loss: Loss): void {
+		const now = this.#host.clock.now();
+		const fell = this.transport && this.transport !== "websocket" && now - this.#upSince < stands;
 		this.#detach();
 		const { error } = loss;
 		let retry = loss.retry ?? error.temporary;
@@ -344,14 +356,21 @@ export class Client {
 			this.#rejected = true;
 		}
 		if (!retry) return this.#end(error);
-		if (loss.garbled) this.#failures = Math.max(this.#failures, this.#failuresBefore);
+		if (loss.garbled || fell) this.#failures = Math.max(this.#failures, this.#failuresBefore);
 		this.#choice.failed(this.#base, loss.blocked);
 		this.#turn++;
-		this.#notBefore = this.#host.clock.now() + error.retryAfterMs;
-		const retryIn = this.#host.wait(++this.#failures, error.retryAfterMs);
-		if (this.#unwatch && isOffline()) return void this.#step("retrying", { error });
-		this.#after(retryIn, () => this.#start());
-		this.#step("retrying", { error, retryIn });
+		this.#notBefore = Math.max(this.#notBefore, now + error.retryAfterMs);
+		const retryIn = this.#host.wait(++this.#failures, this.#notBefore - now);
+		const offline = this.#unwatch && isOffline();
+		this.#after(offline ? offlinePause + retryIn : retryIn, () => this.#start());
+		this.#step("retrying", offline ? { error } : { error, retryIn });
+	}
+
+	/** The node, asked why there is no connection, says when to come: not all at that moment. */
+	#busy(ms: number): void {
+		this.#notBefore = Math.max(this.#notBefore, this.#host.clock.now() + ms);
+		if (ms && this.#state === "retrying")
+			this.#after(this.#host.wait(this.#failures, ms), () => this.#start());
 	}
 
 	#detach(): void {
@@ -425,7 +444,7 @@ export class Client {
 			wake,
 			offline: () => {
 				this.#link?.probe();
-				if (this.#state === "retrying") this.#host.clock.clearTimeout(this.#timer);
+				if (this.#state === "retrying") this.#after(offlinePause, () => this.#start());
 			},
 			hide: () => this.#settle(),
 			freeze: () => {

@@ -1,6 +1,7 @@
 // Acknowledgements of a durable subscription (PROTOCOL.md, section 12).
 
 import type { Link } from "./connection.js";
+import { offsetOf, Places } from "./cursor.js";
 import type { RivuletError } from "./errors.js";
 
 /**
@@ -16,17 +17,24 @@ export class Acks {
 	#want = "";
 	#sent = "";
 	#busy: Link | undefined;
+	/** What came by this link: nothing after it may be acknowledged (P-12.6). */
+	#came = new Places(false);
 
 	/** Notes a position that the application has reached. */
 	reached(position: string | undefined, life: number | undefined): void {
 		if (position && life === this.life) this.#want = position;
 	}
 
-	/** A link has begun: what was under way may be lost. */
-	begun(anew: boolean): void {
+	/** A link has begun there: what was under way may be lost. */
+	begun(anew: boolean, positions: string[]): void {
+		this.#came = new Places(false, positions);
 		this.#busy = undefined;
 		this.#sent = "";
 		if (anew) this.forget();
+	}
+
+	came(positions: string[]): void {
+		this.#came.set(positions);
 	}
 
 	forget(): void {
@@ -36,10 +44,12 @@ export class Acks {
 
 	/** Sends what there is to be acknowledged, unless an answer is still to come. */
 	send(link: Link, channel: string, refused: (error: RivuletError) => void): void {
-		if (!this.#want || this.#want === this.#sent || this.#busy === link) return;
+		const want = this.#want;
+		if (!want || want === this.#sent || this.#busy === link) return;
+		if (this.#came.before(want, offsetOf(want) ?? 0)) return; // when that has come again
 		this.#busy = link;
-		this.#sent = this.#want;
-		link.call({ ack: { channel, position: this.#want } }, (_, error) => {
+		this.#sent = want;
+		link.call({ ack: { channel, position: want } }, (_, error) => {
 			if (this.#busy !== link) return;
 			this.#busy = undefined;
 			if (!error) return this.send(link, channel, refused);

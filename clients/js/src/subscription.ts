@@ -11,7 +11,7 @@ import { toFields } from "./message.js";
 import { isPattern } from "./names.js";
 import type { Routes, Subs } from "./routes.js";
 import { Shelf } from "./storage.js";
-import { tokenError } from "./token.js";
+import { noToken, tokenError } from "./token.js";
 import type {
 	Clock,
 	Frame,
@@ -70,6 +70,10 @@ export interface Host {
 
 /** How long what was handled may wait to be saved and acknowledged, and how many of them. */
 const settleAfter = 100;
+/** How long the application may take for a token: patterns wait meanwhile. */
+const tokenTimeout = 10_000;
+/** How many times its bound a durable queue takes: see `#pause`. */
+const durableRoom = 16;
 /** Beyond this many times its bound a queue does not wait for the application's next turn. */
 const burst = 4;
 
@@ -112,6 +116,8 @@ export class Sub<T = any> implements Subscription<T> {
 	#whole = false;
 	#wholeHandled = false;
 	#request = 0;
+	/** For a token: the node knows nothing of it yet. */
+	#asking = false;
 	#failures = 0;
 	#unsettled = 0;
 	#retry: unknown;
@@ -125,7 +131,7 @@ export class Sub<T = any> implements Subscription<T> {
 		this.channel = channel;
 		this.pattern = isPattern(channel);
 		this.#options = options;
-		this.#limit = Math.max(options.buffer ?? 256, 1);
+		this.#limit = Math.max(options.buffer ?? 256, 1) * (options.durable ? durableRoom : 1);
 		this.#received = new Places(this.pattern);
 		this.#inbox = new Inbox(
 			this.pattern,
@@ -181,9 +187,14 @@ export class Sub<T = any> implements Subscription<T> {
 	unsubscribe(): Promise<void> {
 		const [at, state] = [this.#at, this.state];
 		this.end(undefined, true);
-		if (!at || at.link.isLost || state === "ended") return Promise.resolve();
+		if (!at || at.link.isLost || state === "idle" || state === "ended") return Promise.resolve();
 		if (state === "live") return new Promise((resolve) => at.leave(this, resolve));
-		at.leaving(this); // the answer to subscribe brings the rest
+		if (this.#asking) {
+			this.#request++; // nothing was sent
+			at.answered(this);
+		} else {
+			at.leaving(this); // the answer to subscribe brings the rest
+		}
 		return Promise.resolve();
 	}
 
@@ -202,6 +213,7 @@ export class Sub<T = any> implements Subscription<T> {
 		this.state = "subscribing";
 		this.#at = routes;
 		const request = ++this.#request;
+		this.#asking = false;
 		const { token } = this.#options;
 		if (token) void this.#askWithToken(token, routes, request);
 		else this.#send(routes, request, this.#command());
@@ -213,12 +225,21 @@ export class Sub<T = any> implements Subscription<T> {
 		routes: Routes,
 		request: number,
 	): Promise<void> {
+		const { clock } = this.#host;
+		this.#asking = true;
+		this.#retry = clock.setTimeout(() => {
+			this.#answered(routes, request, undefined, noToken());
+			this.#request++; // what comes of it now is too late
+		}, tokenTimeout);
 		try {
 			const token = await get(this.channel);
 			if (this.#request !== request || routes.link.isLost) return;
-			if (this.state !== "subscribing") throw 0; // nobody wants it any more, or not now
+			clock.clearTimeout(this.#retry);
+			if (this.state !== "subscribing") throw 0; // not now
+			this.#asking = false;
 			this.#send(routes, request, { ...this.#command(), token });
 		} catch (e) {
+			if (this.#request === request) clock.clearTimeout(this.#retry);
 			this.#answered(routes, request, undefined, tokenError(e));
 		}
 	}
@@ -276,7 +297,7 @@ export class Sub<T = any> implements Subscription<T> {
 
 		// A durable session may begin before what was received: that is left out then.
 		const places = this.#acks && this.#began && e.recovered ? [] : positions;
-		this.#acks?.begun(!e.recovered);
+		this.#acks?.begun(!e.recovered, positions);
 		if (!this.#began && e.recovered) {
 			this.#inbox.handled.set(places, true);
 			this.#wholeHandled ||= this.#isWhole("subscribed", places);
@@ -347,6 +368,7 @@ export class Sub<T = any> implements Subscription<T> {
 	/** Queues an update, unless there is no room and the node is to let go. */
 	deliver(routes: Routes, update: Update<T>, places: string[]): void {
 		if (!this.#listens(routes)) return;
+		this.#acks?.came(places);
 		if (update.type === "message" && this.#seen.has(update.message)) return this.#acknowledge();
 		// At least a message comes of each time that it is taken up: what tells of that is no reason
 		// to let go again.
@@ -379,6 +401,7 @@ export class Sub<T = any> implements Subscription<T> {
 	/** Notes a fresher place to resume from. */
 	passed(routes: Routes, position: string): void {
 		if (!this.#listens(routes)) return;
+		this.#acks?.came([position]);
 		this.#received.set([position]);
 		this.#inbox.note([position], this.#acks?.life);
 	}
@@ -404,7 +427,7 @@ export class Sub<T = any> implements Subscription<T> {
 	#full(routes: Routes): boolean {
 		const { length } = this.#inbox;
 		if (length < this.#limit) return false;
-		if (length < burst * this.#limit) {
+		if (length < burst * this.#limit && !this.#acks) {
 			this.#check ??= this.#host.clock.setTimeout(() => {
 				this.#check = undefined;
 				if (this.#inbox.length >= this.#limit && this.#listens(routes)) this.#pause(routes);
@@ -416,16 +439,17 @@ export class Sub<T = any> implements Subscription<T> {
 	}
 
 	#pause(routes: Routes): void {
-		// To unsubscribe would make a session forget the channel: a new connection reads again.
+		// To unsubscribe would make a session forget the channel: a new connection reads again. It
+		// is one for all subscriptions, and all that is not acknowledged comes: as seldom as can be.
 		if (this.#acks) this.#behind = routes;
 		else new Hold(this.#host, this).begin(routes);
 	}
 
 	// Pausing: see Hold.
 
-	/** Whether half the queue is free, or nobody waits. */
+	/** Whether half the queue, a durable one all of it, is free, or nobody waits. */
 	get hasRoom(): boolean {
-		return this.state === "ended" || this.#inbox.length <= this.#limit / 2;
+		return this.state === "ended" || this.#inbox.length <= (this.#acks ? 0 : this.#limit / 2);
 	}
 
 	heldBy(hold: Hold): boolean {

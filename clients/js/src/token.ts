@@ -8,3 +8,6 @@ export function tokenError(cause: any): RivuletError {
 	const message = `the token function failed: ${cause?.message ?? cause}`;
 	return new RivuletError(4503, message, { field: "token", cause, advice: "Tried again later." });
 }
+
+export const noToken = (): RivuletError =>
+	new RivuletError(4408, "no token in time", { field: "token", temporary: true });

@@ -114,13 +114,15 @@ export interface SubscribeOptions extends Start {
 	maxRate?: number;
 	/** Only messages for which this CEL expression over headers, user and client is true. */
 	filter?: string;
-	/** Ask for `presence` updates. */
+	/** Ask for `presence` updates: they come over a WebSocket; by other transports there are none. */
 	presence?: boolean;
 	/** A token for this subscription alone, where the client's does not allow it. */
 	token?: (channel: string) => string | Promise<string>;
 	/**
 	 * How many updates may wait for the application, 256 by default. When it is full the
 	 * subscription is let go of at the node and taken up again, without loss, when half is free.
+	 * Of a `durable` one 16 times as many may wait: when it is full, and has been emptied, the
+	 * client connects anew, which all its subscriptions notice.
 	 */
 	buffer?: number;
 }
@@ -219,7 +221,7 @@ export interface StateChange {
 	readonly previous: State;
 	/** Why there is no connection: `retrying`, `disconnected` and `closed`. */
 	readonly error?: RivuletError;
-	/** Milliseconds until the next attempt, in `retrying`; absent while offline. */
+	/** Milliseconds until the next attempt, in `retrying`; absent while offline: it is long then. */
 	readonly retryIn?: number;
 	/** In `connected`. */
 	readonly transport?: TransportName;

@@ -76,7 +76,8 @@ export class Subs {
 	async subscribe(c: any, id?: number): Promise<void> {
 		const channel = canonical(c.channel);
 		if (this.#subs.has(channel)) throw refusal(4409, "channel", "is subscribed already");
-		for (const field of ["durable", "group", "presence", "token"])
+		// `presence` is passed over: messages are not to wait for what comes beside them.
+		for (const field of ["durable", "group", "token"])
 			if (c[field]) throw refusal(4422, field, "needs a WebSocket");
 		const { filter, conflate, max_rate, last, since } = c;
 		const sub: Sub = {

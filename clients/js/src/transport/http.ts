@@ -33,7 +33,7 @@ export class Http implements Transport {
 			alive: events.alive,
 		});
 		this.#work(async () => {
-			await this.#hello();
+			await this.#hello(undefined, options.resume ? "&resume=1" : ""); // P-1.8
 			this.#connected();
 		});
 	}
@@ -99,8 +99,8 @@ export class Http implements Transport {
 	}
 
 	/** Is the node there, and the token good? */
-	#hello(token?: string): Promise<unknown> {
-		return this.#requests.ask("/v1/poll?timeout=0", { token });
+	#hello(token?: string, more = ""): Promise<unknown> {
+		return this.#requests.ask(`/v1/poll?timeout=0${more}`, { token });
 	}
 
 	#connected(id?: number): void {

@@ -12,8 +12,10 @@ import type { Read } from "./requests.js";
 const mostDelay = 5_000;
 
 const follow: Follow = async (subs, group, list, until) => {
+	const { clock } = subs.requests;
 	const on = events(subs, list);
 	const path = `/v1/events?${(channels(list) + positions(list)).slice(1)}`;
+	const asked = clock.now();
 	let begun = false;
 	const stream: Read<void> = async (r, signal, hurry) => {
 		const feed = reader(on);
@@ -27,11 +29,13 @@ const follow: Follow = async (subs, group, list, until) => {
 	try {
 		await subs.requests.request(path, "text/event-stream", stream, { ms: mostDelay, until });
 	} catch (e) {
-		// The node answers, but this does not come: something in between keeps it.
-		if (begun || !(e instanceof Failure && e.error?.code === 4408)) throw e;
+		// The node answers, but this does not come: something in between keeps it, or says so (4504).
+		if (begun || !(e instanceof Failure && [4408, 4504].includes(e.error?.code))) throw e;
 		throw new Failure({ code: 1006, reason: "the event stream is kept back", blocked: true });
 	}
-	throw new Failure({ code: 1006, reason: "the event stream has ended" });
+	// A node that ends one says `disconnect`; what cuts them all at once lets none through.
+	const blocked = clock.now() - asked < mostDelay;
+	throw new Failure({ code: 1006, reason: "the event stream has ended", blocked });
 };
 
 /** Hands on the events of a stream of `list`. */

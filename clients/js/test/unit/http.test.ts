@@ -90,6 +90,15 @@ describe.each([
 		told.transport.close();
 	});
 
+	test("who was connected before says so", async () => {
+		const told = new Told(open, () => polled(""), undefined, true);
+		await told.settle();
+		expect(told.requests[0]?.url.search).toBe("?timeout=0&resume=1");
+		await told.call({ ping: {} });
+		expect(told.requests[1]?.url.search).toBe("?timeout=0");
+		told.transport.close();
+	});
+
 	test("closed before the answer: nothing is told, nothing is left", async () => {
 		const told = new Told(open, never);
 		told.transport.close();
@@ -255,6 +264,23 @@ describe("event streams", () => {
 		told.transport.close();
 	});
 
+	test("one with presence goes on without what tells of it", async () => {
+		const { told, streams } = await streaming();
+		const reply = await told.call({ subscribe: { channel: "a:a", presence: true } });
+		expect(reply).toMatchObject({ subscribed: { channel: "a:a", recovered: true } });
+		await told.clock.pass(25);
+		await told.settle();
+		expect(told.requests.at(-1)?.url.search).not.toContain("presence");
+		streams[0]?.message("a:a", 2, "x");
+		await told.settle();
+		expect(told.data("a:a")).toEqual(["x"]);
+		for (const field of ["durable", "token"]) {
+			const no = await told.call({ subscribe: { channel: "a:b", [field]: true } });
+			expect(no?.error).toMatchObject({ code: 4422, field });
+		}
+		told.transport.close();
+	});
+
 	test("kept back: no answer, or nothing after its head", async () => {
 		for (const answer of [never, (_: URL, init: RequestInit) => new Stream(init.signal).response]) {
 			const told = await connected(openSse, (url, init) =>
@@ -267,6 +293,28 @@ describe("event streams", () => {
 			expect(told.ends).toMatchObject([{ code: 1006, blocked: true }]);
 			expect(told.clock.timers.size).toBe(0);
 		}
+	});
+
+	test("one that something in between refuses, or cuts at once, is blocked; one cut later is not", async () => {
+		const { told: soon, streams } = await streaming("a:a");
+		streams[0]?.end();
+		expect((await soon.settle()).ends).toMatchObject([{ code: 1006, blocked: true }]);
+		const { told: late, streams: more } = await streaming("a:a");
+		await late.clock.pass(6_000);
+		more[0]?.end();
+		expect((await late.settle()).ends).toMatchObject([{ code: 1006, blocked: false }]);
+		const refused = async (answer: () => Response) => {
+			const told = await connected(openSse, (url) =>
+				url.pathname.endsWith("/v1/poll") ? polled(at(1)) : answer(),
+			);
+			await told.call({ subscribe: { channel: "a:a" } });
+			await told.clock.pass(25);
+			return (await told.settle()).ends;
+		};
+		expect(await refused(() => page(502))).toMatchObject([{ code: 1006, blocked: true }]);
+		const [full] = await refused(() => said(null, 503));
+		expect(full).toMatchObject({ status: 503 });
+		expect(full?.blocked).toBeUndefined();
 	});
 
 	test("its ends: disconnect, the body's end, a page, garbage, too much", async () => {

@@ -39,18 +39,32 @@ async function online(options: ClientOptions = {}) {
 }
 
 describe("a page", () => {
-	test("without a network waits for one, and then tries at once", async () => {
+	test("without a network waits for one, tries seldom, and at once when it is there", async () => {
 		const { client, clock, network, states } = await online();
 		navigator.onLine = false;
 		network.socket.drop();
 		expect(states.at(-1)).toMatchObject({ state: "retrying", previous: "connected" });
 		expect(states.at(-1)).not.toHaveProperty("retryIn");
-		await clock.pass(600_000);
+		await clock.pass(29_999);
 		expect(network.sockets.length).toBe(1);
+		await clock.pass(20_000);
+		expect(network.sockets.length).toBe(2);
+		network.socket.drop();
 		navigator.onLine = true;
 		happens("online");
 		await clock.pass(0);
-		expect(network.sockets.length).toBe(2);
+		expect(network.sockets.length).toBe(3);
+		client.close();
+		expect(clock.timers.size).toBe(0);
+	});
+
+	test("without a network, or so the browser says, reaches a node all the same", async () => {
+		const { client, clock, network, states } = await online();
+		navigator.onLine = false;
+		network.socket.drop();
+		await clock.pass(40_000);
+		network.socket.greet();
+		expect(states.at(-1)?.state).toBe("connected");
 		client.close();
 	});
 
@@ -62,8 +76,10 @@ describe("a page", () => {
 		expect(client.state).toBe("retrying");
 		navigator.onLine = false;
 		happens("offline");
-		await clock.pass(60_000);
+		await clock.pass(29_999);
 		expect(network.sockets.length).toBe(1);
+		await clock.pass(1);
+		expect(network.sockets.length).toBe(2);
 		client.close();
 		expect(clock.timers.size).toBe(0);
 	});

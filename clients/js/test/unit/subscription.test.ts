@@ -307,6 +307,55 @@ describe("a subscription", () => {
 		client.close();
 	});
 
+	test("whose token does not come is asked for again, and keeps no pattern waiting", async () => {
+		const { client, clock, network } = await connected();
+		const give: ((token: string) => void)[] = [];
+		client.channel("a").subscribe({ token: () => new Promise((resolve) => give.push(resolve)) });
+		client.channel("b.>").subscribe();
+		await clock.pass(9_999);
+		expect(network.socket.has("subscribe")).toBe(false);
+		await clock.pass(1);
+		expect(network.socket.take("subscribe").subscribe.channel).toBe("default:b.>");
+		give[0]?.("late");
+		await clock.pass(250);
+		expect(give.length).toBe(2);
+		expect(network.socket.has("subscribe")).toBe(false);
+		give[1]?.("good");
+		await clock.pass(0);
+		expect(network.socket.answer("subscribe", begun(0)).subscribe.token).toBe("good");
+		client.close();
+		expect(clock.timers.size).toBe(0);
+	});
+
+	test("that ends before its token comes is in nobody's way", async () => {
+		const { client, clock, network } = await connected();
+		let give = (_: string) => {};
+		const token = () => new Promise<string>((resolve) => (give = resolve));
+		const sub = client.channel("a").subscribe({ token });
+		client.channel("b.>").subscribe();
+		await sub.unsubscribe();
+		expect(network.socket.take("subscribe").subscribe.channel).toBe("default:b.>");
+		client.channel("a").subscribe();
+		give("late");
+		await clock.pass(0);
+		expect(network.socket.answer("subscribe", begun(0)).subscribe.token).toBeUndefined();
+		expect(network.socket.sent).toEqual([]);
+		client.close();
+		expect(clock.timers.size).toBe(0);
+	});
+
+	test("that ends while it waits to ask again is in nobody's way", async () => {
+		const { client, clock, network } = await connected();
+		const sub = client.channel("a").subscribe();
+		network.socket.answer("subscribe", refused(4503, { temporary: true }));
+		await sub.unsubscribe();
+		client.channel("a").subscribe();
+		network.socket.answer("subscribe", begun(0));
+		await clock.pass(60_000);
+		expect(network.socket.sent.filter((f) => !f.ping)).toEqual([]);
+		client.close();
+	});
+
 	test("that ends while it is asked for is let go of, and another may follow", async () => {
 		const { client, network } = await connected();
 		void client.channel("a").subscribe().unsubscribe();
@@ -374,23 +423,52 @@ describe("an application that is slow", () => {
 		client.close();
 	});
 
-	test("and durable has its connection renewed instead", async () => {
+	test("and durable has its connection renewed instead, once it is empty", async () => {
 		const all = await connected({ session: "s" }, { session: "s" });
 		const sub = all.client.channel("a").subscribe({ buffer: 4, durable: true });
 		all.network.socket.answer("subscribe", begun(0, { durable: true }));
-		for (let n = 1; n <= 6; n++) all.network.socket.push(message(n));
+		for (let n = 1; n < 64; n++) all.network.socket.push(message(n)); // 64 with `subscribed`
 		await all.clock.pass(0);
-		all.network.socket.push(message(7));
+		all.network.socket.push(message(64));
 		expect(all.network.socket.has("unsubscribe")).toBe(false);
-		expect(await messages(sub, 5)).toEqual([1, 2, 3, 4, 5]);
+		expect((await messages(sub, 62)).at(-1)).toBe(62);
+		expect(all.client.state).toBe("connected");
+		expect(await messages(sub, 1)).toEqual([63]);
 		expect(all.client.state).toBe("retrying");
 		await all.clock.pass(250);
 		all.network.socket.greet({ session: "s", resumed: true });
 		const { subscribe } = all.network.socket.answer("subscribe", begun(3, { resumed: true }));
-		expect(subscribe).toEqual({ channel: "default:a", durable: true, position: at(6) });
-		for (let n = 4; n <= 7; n++) all.network.socket.push(message(n));
-		expect(await messages(sub, 2)).toEqual([6, 7]);
+		expect(subscribe).toEqual({ channel: "default:a", durable: true, position: at(63) });
+		for (let n = 4; n <= 65; n++) all.network.socket.push(message(n));
+		expect(await messages(sub, 2)).toEqual([64, 65]);
 		all.client.close();
+	});
+
+	test("and durable does not have it renewed often", async () => {
+		const { client, clock, network } = await connected({ session: "s" }, { session: "s" });
+		let taken = 0;
+		const slow = () => {
+			taken++;
+			return new Promise<void>((resolve) => clock.setTimeout(resolve, 10));
+		};
+		client.channel("a").subscribe({ durable: true, buffer: 8 }, { message: slow });
+		let acked = 0;
+		for (let round = 0; round < 3_000 && taken < 1_000; round++) {
+			await clock.pass(5);
+			const { socket } = network;
+			if (socket.readyState === 0) socket.greet({ session: "s" });
+			if (socket.has("subscribe")) {
+				socket.answer("subscribe", begun(acked, { resumed: true, durable: true }));
+				for (let n = acked + 1; n <= 1_000; n++) socket.push(message(n));
+			}
+			if (!socket.has("ack")) continue;
+			const { id, ack } = socket.take("ack");
+			acked = Number.parseInt(ack.position.split("-")[1], 36);
+			socket.push({ id: id as number, acked: { channel: "default:a", position: ack.position } });
+		}
+		expect(taken).toBe(1_000);
+		expect(network.sockets.length).toBeLessThan(10);
+		client.close();
 	});
 });
 
@@ -433,6 +511,24 @@ describe("a durable subscription", () => {
 		await messages(sub, 2);
 		client.close();
 		expect(network.socket.take("ack").ack.position).toBe(at(1));
+	});
+
+	test("acknowledges on a new connection when that has brought it again", async () => {
+		const [{ client, clock, network }, sub] = await durable();
+		for (let n = 1; n <= 3; n++) network.socket.push(message(n));
+		await messages(sub, 3);
+		void sub[Symbol.asyncIterator]().next(); // all three are handled
+		await clock.pass(0);
+		network.socket.drop();
+		await clock.pass(250);
+		network.socket.greet({ session: "s", resumed: true });
+		network.socket.answer("subscribe", begun(0, { resumed: true }));
+		for (let n = 1; n <= 2; n++) network.socket.push(message(n));
+		await clock.pass(1_000);
+		expect(network.socket.has("ack")).toBe(false);
+		network.socket.push(message(3));
+		expect(network.socket.take("ack").ack.position).toBe(at(3));
+		client.close();
 	});
 
 	test("acknowledges nothing from before a reset", async () => {

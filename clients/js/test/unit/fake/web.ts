@@ -84,7 +84,7 @@ export class Told {
 	alive = 0;
 	private id = 1;
 
-	constructor(open: OpenTransport, answer: Answer, token?: string) {
+	constructor(open: OpenTransport, answer: Answer, token?: string, resume = false) {
 		const fetch = async (input: unknown, init: RequestInit = {}) => {
 			const url = new URL(String(input));
 			this.requests.push({ url, init });
@@ -97,7 +97,7 @@ export class Told {
 			{
 				base: "http://node.example/rivulet",
 				codec: json,
-				resume: false,
+				resume,
 				clock: this.clock,
 				fetch: fetch as typeof globalThis.fetch,
 				...(token && { token }),
