@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -60,13 +61,16 @@ func durableClient(t *testing.T, n *cmd.Node, messages int) (*websocket.Conn, []
 // acknowledge sends acks and returns how many were taken and how many refused as too many.
 func acknowledge(t *testing.T, ws *websocket.Conn, offsets []uint64) (taken, refused int) {
 	t.Helper()
-	go func() {
+	var writing sync.WaitGroup
+	defer writing.Wait()
+	_ = ws.SetWriteDeadline(time.Now().Add(time.Minute))
+	writing.Go(func() {
 		for i, offset := range offsets {
 			if ws.WriteMessage(websocket.TextMessage, fmt.Appendf(nil, `{"id":%d,"ack":{"channel":"chat:a","offset":%d}}`, i+10, offset)) != nil {
 				return // closed, which the reader finds out
 			}
 		}
-	}()
+	})
 	for taken+refused < len(offsets) {
 		_, text, err := ws.ReadMessage()
 		if websocket.IsCloseError(err, 4204) {
