@@ -44,6 +44,10 @@ func main() {
 	flag.StringVar(&o.cfg.Sync, "sync", "", "the node's --sync: interval (its default) or always")
 	flag.StringVar(&o.cfg.Events, "events", "test/testdata/commits-sample.ndjson.gz", "gzipped `file` of events that messages are made of")
 	flag.DurationVar(&o.cfg.Sizes.IdleSettle, "settle", o.cfg.Sizes.IdleSettle, "how long idle waits for memory to settle")
+	flag.Func("ways", "`names` of the ways of the abuse and bulkhead scenarios, separated by commas, instead of all", func(list string) (err error) {
+		o.cfg.Ways, err = scenario.ParseWays(list)
+		return err
+	})
 	worker := flag.String("worker", "", "be a generator process of the crowd scenario, for the node at this `address`")
 	connections := flag.Int("connections", 1, "of -worker")
 	messages := flag.Int("messages", 1, "that -worker waits for")

@@ -26,7 +26,10 @@ func abuse(ctx context.Context, cfg Config) ([]Row, error) {
 	cfg.Secret = secret
 	cfg.Limits = "limits.exempt=" // 127.0.0.2 is somebody else
 	var rows []Row
-	for _, way := range []string{abusePublish, abuseBatch, abuseSocket, abuseCommand, abusePing, abuseChurn, abuseHistory, abuseHandshake} {
+	for _, way := range allWays {
+		if !cfg.does(way) {
+			continue
+		}
 		more, err := besides(ctx, cfg, "abuse", way, namespace, namespace)
 		rows = append(rows, more...)
 		if err != nil {
@@ -50,6 +53,9 @@ func bulkhead(ctx context.Context, cfg Config) ([]Row, error) {
 		{abuseHistory, namespace, floodNamespace},
 		{abuseHistory, floodNamespace, namespace},
 	} {
+		if !cfg.does(v.way) {
+			continue
+		}
 		more, err := besides(ctx, cfg, "bulkhead", v.way, v.quiet, v.flooded)
 		rows = append(rows, more...)
 		if err != nil {

@@ -13,6 +13,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -30,6 +31,26 @@ const (
 	abuseHistory   = "history"   // over HTTP
 	abuseHandshake = "handshake" // WebSocket handshakes
 )
+
+// allWays are in the order of the report.
+var allWays = []string{abusePublish, abuseBatch, abuseSocket, abuseCommand, abusePing, abuseChurn, abuseHistory, abuseHandshake}
+
+// ParseWays reads names of ways, separated by commas, "" for all.
+func ParseWays(list string) ([]string, error) {
+	if list == "" {
+		return nil, nil
+	}
+	ways := strings.Split(list, ",")
+	for _, way := range ways {
+		if !slices.Contains(allWays, way) {
+			return nil, fmt.Errorf("%q is none of %s", way, strings.Join(allWays, ", "))
+		}
+	}
+	return ways, nil
+}
+
+// does tells whether a client is to be abusive in this way.
+func (c Config) does(way string) bool { return len(c.Ways) == 0 || slices.Contains(c.Ways, way) }
 
 // abusers is how many connections an abusive client has.
 const abusers = 16

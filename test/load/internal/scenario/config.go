@@ -37,6 +37,8 @@ type Config struct {
 	Limits string
 	// Webhook, if set, is the node's only one, in YAML.
 	Webhook string
+	// Ways are those in which the abusive client of abuse and bulkhead is so, nil for all.
+	Ways []string
 	// Events is a gzipped file of JSON objects, one per line, that messages are made of.
 	Events string
 	Log    io.Writer // what is being done, a line each
@@ -111,7 +113,7 @@ func DefaultSizes() Sizes {
 		CrowdNodes: 6, CrowdConnections: 16_700, CrowdMessages: 5,
 		Sessions: []int{1000, 10_000}, GroupMessages: 50_000, SessionsSettle: 10 * time.Second,
 		StormClients: 2000, StormChannels: 20, StormMissed: 100, StormLive: 100,
-		AbuseRooms: 50, AbuseRoom: 4, AbusePerSecond: 200, AbuseFor: 5 * time.Second,
+		AbuseRooms: 50, AbuseRoom: 4, AbusePerSecond: 200, AbuseFor: 10 * time.Second,
 		PresenceMembers: 5000,
 		WebhookEvents:   50_000, WebhookSingles: 100,
 	}
