@@ -2,13 +2,16 @@ package limit
 
 import (
 	"context"
+	"math/rand/v2"
 	"net/netip"
 	"time"
 )
 
 const (
-	// lingerFor is how long the answer to a caller over a limit waits. One who asks
-	// again at once is slowed down by it, and costs the node little.
+	// lingerFor is how long the answer to a caller over a limit waits, on average. One
+	// who asks again at once is slowed down by it, and costs the node little. Each waits
+	// for between half of it and half more: the many connections of one caller would
+	// otherwise come back at the same moment, for all that its bucket has gained.
 	lingerFor = 250 * time.Millisecond
 	// lingerMost answers wait at a time; more are given at once.
 	lingerMost = 1024
@@ -22,7 +25,7 @@ func (l *Limiter) linger(ctx context.Context) {
 		return
 	}
 	defer func() { <-l.lingering }()
-	timer := time.NewTimer(lingerFor)
+	timer := time.NewTimer(lingerFor/2 + rand.N(lingerFor))
 	defer timer.Stop()
 	select {
 	case <-timer.C:
