@@ -6,9 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"runtime/debug"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -41,7 +38,7 @@ docs/configuration.md for every key, and rivulet check to try a configuration.`,
 				return err
 			}
 			cfg.Server.EchoEndpoint = echo
-			collectOften(s.Environ)
+			defer collectOften(cmd.Context(), s.Environ)()
 			limit.Collect(cfg.ceiling())
 			return serve(cmd.Context(), cfg, s.Err)
 		},
@@ -50,18 +47,6 @@ docs/configuration.md for every key, and rivulet check to try a configuration.`,
 	cmd.Flags().BoolVar(&echo, "echo-endpoint", false, "serve /test/echo, which sends every WebSocket message back; for conformance suites")
 	_ = cmd.Flags().MarkHidden("echo-endpoint") // fails only for a flag that is not there
 	return cmd
-}
-
-// gcPercent is Go's GOGC for a node. What a node keeps is mostly its connections, for
-// which as much garbage as there is memory in use is a poor trade: half as much saves
-// a quarter of it, and costs a few percent of the most messages that it can deliver.
-const gcPercent = 50
-
-// collectOften sets gcPercent, unless the environment says otherwise.
-func collectOften(environ []string) {
-	if !slices.ContainsFunc(environ, func(v string) bool { return strings.HasPrefix(v, "GOGC=") }) {
-		debug.SetGCPercent(gcPercent)
-	}
 }
 
 // serve runs a node until ctx ends.
