@@ -231,7 +231,7 @@ func (v *view) read(ctx context.Context, h *Hub, src Source, after uint64, upTo 
 // batch reads what follows at. Where history is found gone the view begins anew there.
 func (v *view) batch(ctx context.Context, h *Hub, src Source, at *Position, after uint64) (Batch, error) {
 	if at.IsZero() {
-		b, from, err := h.readAt(ctx, src, after)
+		b, from, err := h.readAt(ctx, src, after, h.cfg.ReadBatch)
 		if err == nil {
 			*at = from
 			v.reset(from)

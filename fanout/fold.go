@@ -31,7 +31,7 @@ func (h *Hub) fold(ctx context.Context, src Source, entries []entry) (left []ent
 		return entries, cut, nil
 	}
 	f := newFolding(entries)
-	r := &pageReader{hub: h, src: src, at: f.oldest(), recovered: true}
+	r := &pageReader{hub: h, src: src, at: f.oldest(), recovered: true, batch: h.cfg.ReadBatch}
 	read := 0
 	for more := true; more; {
 		var msgs []*Message

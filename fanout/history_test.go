@@ -1,10 +1,13 @@
 package fanout_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -59,6 +62,44 @@ func TestHistoryThatIsGone(t *testing.T) {
 	}
 	if got := texts(page.Messages); !slices.Equal(got, msgs(15, 20)) {
 		t.Errorf("messages %q", got)
+	}
+}
+
+// TestPagesRest: between the reads of a long page others have the processors for as long
+// as the last read took, and a page whose reader has gone reads no more.
+func TestPagesRest(t *testing.T) {
+	for _, desc := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			const count, takes = 300, 4 * time.Millisecond
+			n := newNode(t, calm(0, 1), true, nil)
+			n.publish(t, "t:a", 1, count)
+			var ended time.Time
+			var rests []time.Duration
+			n.gate.hold = func(context.Context, fanout.Query) {
+				if !ended.IsZero() {
+					rests = append(rests, time.Since(ended))
+				}
+				time.Sleep(takes) //nolint:forbidigo // the bubble's time is what is tested
+				ended = time.Now()
+			}
+			q := fanout.HistoryQuery{Channel: mustChannel(t, "t:a"), Limit: count, Desc: desc}
+			page, err := n.History(t.Context(), q)
+			if err != nil || len(page.Messages) != count {
+				t.Fatalf("%d messages, %v", len(page.Messages), err)
+			}
+			if len(rests) < 3 || slices.ContainsFunc(rests, func(d time.Duration) bool { return d != takes }) {
+				t.Errorf("rests of %v between the reads, want %v each", rests, takes)
+			}
+			before := n.gate.reads.Load()
+			ctx, cancel := context.WithTimeout(t.Context(), takes+takes/2)
+			defer cancel()
+			if _, err := n.History(ctx, q); !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("error %v, want that the time is over", err)
+			}
+			if reads := n.gate.reads.Load() - before; reads != 1 {
+				t.Errorf("%d reads for somebody who has gone, want the one that had begun", reads)
+			}
+		})
 	}
 }
 

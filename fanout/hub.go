@@ -284,8 +284,10 @@ func (h *Hub) lookupLocked(src Source) *liveSource {
 
 // readAt reads after an offset of which no position is known, and tells the
 // position: the time stored there, or one between its neighbours.
-func (h *Hub) readAt(ctx context.Context, src Source, after uint64) (Batch, Position, error) {
-	b, err := h.reader.read(ctx, h.queryAt(src, after, Position{}))
+func (h *Hub) readAt(ctx context.Context, src Source, after uint64, limit int) (Batch, Position, error) {
+	q := h.queryAt(src, after, Position{})
+	q.Limit = min(q.Limit, limit)
+	b, err := h.reader.read(ctx, q)
 	if err != nil {
 		return b, Position{}, err
 	}

@@ -83,7 +83,7 @@ func (s *liveSource) repairOnce() (live bool, err error) {
 			return false, err
 		}
 		if !fromHolds {
-			if b, begin, err = s.hub.readAt(s.hub.ctx, s.key, newerThan(b.Evidence)); err != nil {
+			if b, begin, err = s.hub.readAt(s.hub.ctx, s.key, newerThan(b.Evidence), s.hub.cfg.ReadBatch); err != nil {
 				return false, err
 			}
 		}
