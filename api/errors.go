@@ -108,6 +108,9 @@ func translate(err error) *problem {
 	if e, ok := errors.AsType[*fanout.InputError](err); ok {
 		return badInput(e.Field, e.Problem)
 	}
+	if e, ok := errors.AsType[*fanout.SizeError](err); ok {
+		return &problem{status: http.StatusRequestEntityTooLarge, field: "data", message: "data: " + e.Problem}
+	}
 	if e, ok := errors.AsType[*protocol.DecodeError](err); ok {
 		return badInput(e.Field, e.Problem)
 	}

@@ -47,6 +47,7 @@ func TestErrorTable(t *testing.T) {
 		{"disk full", fanout.ErrDiskFull, 503, "", "30", nil, "disk", 503, "unavailable"},
 		{"closed", fanout.ErrClosed, 503, "", "1", nil, "stopping", 503, "unavailable"},
 		{"too large", fanout.ErrTooLarge, 413, "data", "", nil, "size limit", 0, "refused"},
+		{"too large by so much", fmt.Errorf("publish: %w", &fanout.SizeError{Problem: "has 9 bytes"}), 413, "data", "", nil, "data: has 9 bytes", 0, "refused"},
 		{"key conflict", fanout.ErrKeyConflict, 409, "idempotency_key", "", nil, "other content", 0, "refused"},
 		{"unknown, with key", &fanout.OutcomeUnknownError{RetryUntil: until, Cause: cause}, 504, "", "1", 1732290120000.0, "retry with the same idempotency key", 0, "unknown"},
 		{"unknown, without key", &fanout.OutcomeUnknownError{Cause: cause}, 504, "", "", nil, "may store it twice", 0, "unknown"},

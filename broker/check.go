@@ -39,7 +39,7 @@ func (b *Broker) checked(ctx context.Context, p *fanout.Publication) (*namespace
 		return nil, err
 	}
 	if most := ns.spec.MaxMessageBytes; len(p.Data) > most {
-		return nil, fmt.Errorf("%w: data has %d bytes, namespace %s allows %d", fanout.ErrTooLarge, len(p.Data), ns.name, most)
+		return nil, &fanout.SizeError{Problem: fmt.Sprintf("has %d bytes, and namespaces.%s.max_message_bytes is %d", len(p.Data), ns.name, most)}
 	}
 	return ns, nil
 }

@@ -79,7 +79,7 @@ func encode(p *fanout.Publication, subject string, maxAge time.Duration) (*nats.
 		size += len(k) + len(v[0]) + 4
 	}
 	if most := migrations.HeaderRoom - headerSlack; size > most {
-		return nil, fmt.Errorf("%w: headers, key and names of the publisher take %d bytes, at most %d are allowed", fanout.ErrTooLarge, size, most)
+		return nil, &fanout.SizeError{Problem: fmt.Sprintf("fits, but headers, key and names of the publisher take %d bytes, at most %d are allowed", size, most)}
 	}
 	return m, nil
 }

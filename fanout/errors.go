@@ -62,6 +62,15 @@ func badInput(field, format string, args ...any) *InputError {
 	return &InputError{Field: field, Problem: fmt.Sprintf(format, args...)}
 }
 
+// SizeError is ErrTooLarge where it is known what is, and what the limit is. The text of
+// Problem is safe to show to the sender.
+type SizeError struct{ Problem string }
+
+func (e *SizeError) Error() string { return ErrTooLarge.Error() + ": " + e.Problem }
+
+// Unwrap makes it ErrTooLarge.
+func (e *SizeError) Unwrap() error { return ErrTooLarge }
+
 // BatchError is why an atomic batch was not stored. Index is the message at fault, -1
 // where it is not one of them, or not known which.
 type BatchError struct {

@@ -111,6 +111,9 @@ func ErrorEvent(err error) *protocol.ErrorEvent {
 	if in, ok := errors.AsType[*fanout.InputError](err); ok {
 		return &protocol.ErrorEvent{Code: protocol.ErrorBadRequest, Field: in.Field, Message: in.Problem}
 	}
+	if size, ok := errors.AsType[*fanout.SizeError](err); ok {
+		return &protocol.ErrorEvent{Code: protocol.ErrorTooLarge, Field: "data", Message: size.Problem}
+	}
 	if in, ok := errors.AsType[*protocol.DecodeError](err); ok {
 		return &protocol.ErrorEvent{Code: protocol.ErrorBadRequest, Field: in.Field, Message: in.Problem}
 	}

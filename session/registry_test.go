@@ -128,6 +128,7 @@ func TestErrorEvent(t *testing.T) {
 		{&fanout.OutcomeUnknownError{Cause: context.DeadlineExceeded}, protocol.ErrorOutcomeUnknown, "", "twice", 504},
 		{fanout.ErrKeyConflict, protocol.ErrorConflict, "idempotency_key", "other content", 409},
 		{fanout.ErrTooLarge, protocol.ErrorTooLarge, "data", "size limit", 413},
+		{fmt.Errorf("publish: %w", &fanout.SizeError{Problem: "has 9 bytes"}), protocol.ErrorTooLarge, "data", "has 9 bytes", 413},
 		{fanout.ErrAlreadySubscribed, protocol.ErrorConflict, "channel", "already", 409},
 		{fanout.ErrNotSubscribed, protocol.ErrorNotFound, "channel", "not subscribed", 404},
 		{fanout.ErrClosed, protocol.ErrorUnavailable, "", "shutting down", 503},
