@@ -64,18 +64,20 @@ func (p *Publisher) PublishAll(ctx context.Context, list []*fanout.Publication) 
 			passed = append(passed, m)
 		}
 	}
-	switch {
-	case out == nil:
+	if out == nil {
 		return p.store.PublishAll(ctx, list)
-	case len(passed) == 0:
-		p.limits.hold(ctx, out[0].Err)
-		return out
 	}
-	stored := p.store.PublishAll(ctx, passed)
-	for i := range out {
-		if out[i].Err == nil {
-			out[i], stored = stored[0], stored[1:]
+	if len(passed) > 0 {
+		stored := p.store.PublishAll(ctx, passed)
+		for i := range out {
+			if out[i].Err == nil {
+				out[i], stored = stored[0], stored[1:]
+			}
 		}
+	}
+	// To refuse a message costs nearly as much as to store it.
+	if refused := len(list) - len(passed); refused > len(list)/2 {
+		p.limits.linger(ctx)
 	}
 	return out
 }

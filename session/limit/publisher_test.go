@@ -165,6 +165,32 @@ func TestOutcomesStayWithTheirMessages(t *testing.T) {
 	}
 }
 
+// TestBatchesThatAreMostlyRefusedWait: what a namespace takes is soon used up, and each of
+// the batches that come on and on costs nearly as much as one that is stored.
+func TestBatchesThatAreMostlyRefusedWait(t *testing.T) {
+	for _, tc := range []struct {
+		name  string
+		count int // 4 of them are stored
+		waits bool
+	}{
+		{"one of five is refused", 5, false},
+		{"half is", 8, false},
+		{"most are", 9, true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var s store
+				p := limit.NewPublisher(&s, newLimiter(t, func(c *limit.Config) { c.PublishesPerNamespace = limit.Rate{PerSecond: 1, Burst: 4} }))
+				began := time.Now()
+				_ = p.PublishAll(t.Context(), slices.Repeat([]*fanout.Publication{publication(t, "a:x", "key:ci")}, tc.count))
+				if waited := time.Since(began) > 0; waited != tc.waits || len(s.stored) != 4 {
+					t.Errorf("the answer waited: %v, and %d were stored, want %v and 4", waited, len(s.stored), tc.waits)
+				}
+			})
+		})
+	}
+}
+
 func TestAPublisherWithinLimitsAllocatesLittle(t *testing.T) {
 	p := limit.NewPublisher(noStore{}, newLimiter(t, func(*limit.Config) {}))
 	m := publication(t, "a:x", "key:ci")
