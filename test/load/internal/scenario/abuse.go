@@ -18,6 +18,9 @@ import (
 // floodNamespace is another namespace than everything else's.
 const floodNamespace = "flood"
 
+// boundedRate is a publish_rate as an operator gives it to a namespace that floods.
+const boundedRate = 1000
+
 // abuse measures what clients within the limits notice of one that is not: with its 16
 // connections and one token it does one thing as fast as the node lets it. It runs in a
 // process of its own with the lowest priority, since elsewhere it would not take the
@@ -45,17 +48,23 @@ func bulkhead(ctx context.Context, cfg Config) ([]Row, error) {
 	cfg.Secret = secret
 	cfg.Limits = "limits.publishes_per_user=0"
 	var rows []Row
-	for _, v := range []struct{ way, quiet, flooded string }{
-		{abusePublish, namespace, floodNamespace},
-		{abusePublish, floodNamespace, namespace},
-		{abuseBatch, namespace, floodNamespace},
-		{abuseBatch, floodNamespace, namespace},
-		{abuseHistory, namespace, floodNamespace},
-		{abuseHistory, floodNamespace, namespace},
+	for _, v := range []struct {
+		way, quiet, flooded string
+		rate                int // of the flooded namespace; 0: nothing bounds it
+	}{
+		{abusePublish, namespace, floodNamespace, 0},
+		{abusePublish, floodNamespace, namespace, 0},
+		{abusePublish, namespace, floodNamespace, boundedRate},
+		{abuseBatch, namespace, floodNamespace, 0},
+		{abuseBatch, floodNamespace, namespace, 0},
+		{abuseBatch, namespace, floodNamespace, boundedRate},
+		{abuseHistory, namespace, floodNamespace, 0},
+		{abuseHistory, floodNamespace, namespace, 0},
 	} {
 		if !cfg.does(v.way) {
 			continue
 		}
+		cfg.FloodRate = v.rate
 		more, err := besides(ctx, cfg, "bulkhead", v.way, v.quiet, v.flooded)
 		rows = append(rows, more...)
 		if err != nil {
@@ -87,12 +96,16 @@ func besides(ctx context.Context, cfg Config, name, way, quiet, abused string) (
 	if _, err := r.pace(ctx, list, s.AbusePerSecond, s.AbuseFor/4, s.AbuseRoom); err != nil {
 		return nil, err
 	}
-	alone := Row{Scenario: name, Case: fmt.Sprintf("%s: %s alone", way, quiet)}
+	bounded := ""
+	if cfg.FloodRate > 0 {
+		bounded = fmt.Sprintf(" with publish_rate %d", cfg.FloodRate)
+	}
+	alone := Row{Scenario: name, Case: fmt.Sprintf("%s: %s alone%s", way, quiet, bounded)}
 	cfg.logf("%s: %s", name, alone.Case)
 	if err := r.quiet(ctx, &alone, list); err != nil {
 		return nil, err
 	}
-	beside := Row{Scenario: name, Case: fmt.Sprintf("%s: %s beside abuse of %s", way, quiet, abused)}
+	beside := Row{Scenario: name, Case: fmt.Sprintf("%s: %s beside abuse of %s%s", way, quiet, abused, bounded)}
 	cfg.logf("%s: %s", name, beside.Case)
 	abuses, err := r.beside(ctx, &beside, list, way, abused)
 	alone.add("p99 / alone", 1)

@@ -35,6 +35,8 @@ type Config struct {
 	SessionStore string
 	// Limits, if set, is a key of the configuration and its value: "limits.commands=10".
 	Limits string
+	// FloodRate, if set, is the publish_rate of the namespace that is flooded.
+	FloodRate int
 	// Webhook, if set, is the node's only one, in YAML.
 	Webhook string
 	// Ways are those in which the abusive client of abuse and bulkhead is so, nil for all.

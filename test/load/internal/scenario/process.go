@@ -252,7 +252,7 @@ func (n *node) second() string {
 	if n.cfg.Limits == "" {
 		return ""
 	}
-	return ", " + floodNamespace + ": {max_bytes: 1GiB}"
+	return fmt.Sprintf(", %s: {max_bytes: 1GiB, publish_rate: %d}", floodNamespace, n.cfg.FloodRate)
 }
 
 // restart kills the node and starts it again on its log.
