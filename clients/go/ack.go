@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
 
 	"github.com/rivulet-rt/rivulet/protocol"
 )
@@ -61,13 +60,7 @@ func (s *Subscription) acknowledge(position string, life uint64) {
 func later(a, b string) bool {
 	x, ok := protocol.PositionOffset(a)
 	y, known := protocol.PositionOffset(b)
-	return ok && (!known || x > y || epochOf(a) != epochOf(b))
-}
-
-// epochOf is what stands before the offset in a position: the stream and its epoch.
-func epochOf(position string) string {
-	epoch, _, _ := strings.Cut(position, "-")
-	return epoch
+	return ok && (!known || x > y || logOf(a) != logOf(b))
 }
 
 // ahead is later for what was received, which is told apart by streams alone.

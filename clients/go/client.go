@@ -37,6 +37,7 @@ type Client struct {
 	exact       map[string]*Subscription
 	patterns    []*Subscription // in the order of Subscribe
 	groups      map[string]*Group
+	holds       map[*hold]struct{}
 	timers      map[*time.Timer]struct{}
 	dispatching bool
 	startCalls  func() // starts the dispatcher
@@ -47,7 +48,8 @@ type Client struct {
 func New(url string, opts Options) (*Client, error) {
 	c := &Client{
 		opts: opts.withDefaults(), calls: dispatcher{wake: make(chan struct{}, 1)},
-		changed: make(chan struct{}), exact: map[string]*Subscription{}, groups: map[string]*Group{}, timers: map[*time.Timer]struct{}{},
+		changed: make(chan struct{}), exact: map[string]*Subscription{}, groups: map[string]*Group{},
+		holds: map[*hold]struct{}{}, timers: map[*time.Timer]struct{}{},
 	}
 	for _, raw := range append([]string{url}, opts.URLs...) {
 		u, err := nodeURL(raw, true, "/v1/ws")
@@ -180,12 +182,10 @@ func (c *Client) Subscribe(ctx context.Context, channel string, opts SubscribeOp
 			return nil, doing(s.Err(), "subscribe %s", s.channel)
 		}
 	case <-ctx.Done():
-		if l, asked := s.end(ctx.Err(), true); l != nil && opts.Durable {
+		if l := s.end(ctx.Err(), true); l != nil && opts.Durable {
 			s.leave(l)
 		} else if l != nil {
 			s.letGo(l)
-		} else if !asked {
-			c.remove(s)
 		}
 		return nil, doing(ctx.Err(), "subscribe %s", s.channel)
 	}
@@ -216,13 +216,16 @@ func (c *Client) register(s *Subscription) error {
 	return nil
 }
 
+// remove frees the name of s, which has ended and which the node does not know any more.
 func (c *Client) remove(s *Subscription) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.exact[s.channel] == s {
-		delete(c.exact, s.channel)
+	if c.find(s.channel) != s {
+		return // it was removed before
 	}
+	delete(c.exact, s.channel)
 	c.patterns = slices.DeleteFunc(c.patterns, func(o *Subscription) bool { return o == s })
+	close(s.removed)
 }
 
 // find returns the subscription to this very channel or pattern. c.mu is held.

@@ -22,6 +22,9 @@ const (
 // reports whether it did. l may be nil.
 func (s *Subscription) ask(l *link) bool {
 	for l != nil {
+		if s.client.held(s) || s.clears(l) {
+			return false
+		}
 		s.mu.Lock()
 		lost := s.phase == phaseRequested && s.link.isLost()
 		if s.phase != phaseIdle && !lost {
@@ -122,7 +125,7 @@ func (s *Subscription) subscribed(l *link, request uint64, e *protocol.Subscribe
 		return
 	}
 	// Nobody wants it any more, or not now.
-	l.began(s, u.Positions, false)
+	l.began(s, u.Positions)
 	if phase == phaseEnded {
 		s.letGo(l)
 	} else {
@@ -135,7 +138,8 @@ func (s *Subscription) beginLocked(l *link, u Update) {
 	if !u.Recovered {
 		s.seen.forget("")
 	}
-	l.began(s, u.Positions, !u.Resumed || !u.Recovered)
+	l.began(s, u.Positions)
+	s.whole = s.whole || !s.opts.asksHistory()
 	if s.opts.Durable {
 		s.acks.begunLocked(!u.Recovered)
 		if s.behind = nil; u.Recovered && s.started && ahead(s.received.one, firstOf(u.Positions)) {
@@ -243,11 +247,15 @@ func (s *Subscription) deliver(l *link, u Update) {
 
 func (s *Subscription) deliverLocked(u Update) {
 	switch {
+	case u.Kind == KindCaughtUp:
+		s.whole = true
 	case u.Kind == KindMessage:
 		if s.seen.has(u.Message) {
 			return
 		}
-		s.seen.note(u.Message)
+		s.seen.note(u.Message, s.here.in(u.Message.Position), s.lives.n, func(life int) bool {
+			return !s.pattern || s.lives.owned(s.channel, u.Message.Channel, life)
+		})
 		if s.opts.Durable {
 			u.Message = new(*u.Message) // other subscriptions may have it
 			u.Message.life = s.acks.life
@@ -319,16 +327,18 @@ func (s *Subscription) leave(l *link) {
 
 // letGoFor unsubscribes a paused subscription at the node.
 func (s *Subscription) letGoFor(l *link) {
-	id := l.expect(func(*protocol.Event) {
+	// If it does not go out, the link is gone, and with it the subscription.
+	_ = s.client.unsubscribe(l, s.channel, func() {
 		l.forget(s)
 		s.mu.Lock()
+		ended, held := s.phase == phaseEnded, s.held
 		s.released = true
-		held := s.held
 		s.mu.Unlock()
+		if ended {
+			s.client.remove(s)
+		}
 		held.resume(s.client)
 	})
-	// If it does not go out, the link is gone, and with it the subscription.
-	_, _ = l.send(nil, &protocol.Command{ID: id, Unsubscribe: &protocol.UnsubscribeCommand{Channel: s.channel}})
 }
 
 // detach notes that l is lost: the subscription is to be asked for again.
@@ -355,26 +365,30 @@ func (s *Subscription) fail(err error) {
 }
 
 // end ends the subscription; drop discards what the application has not taken. It
-// returns the link on which the node knows the subscription, nil if on none. asked
-// says that the node has not answered the subscribe yet: then the answer brings
-// the rest.
-func (s *Subscription) end(err error, drop bool) (l *link, asked bool) {
+// returns the link on which the node knows the subscription, for it to let go there, nil
+// if on none. Where the node is still to answer a subscribe or an unsubscribe, the answer
+// brings the rest.
+func (s *Subscription) end(err error, drop bool) *link {
 	s.mu.Lock()
 	if s.phase == phaseEnded {
 		s.mu.Unlock()
-		return nil, false
+		return nil
 	}
+	var l *link
 	if s.phase == phaseLive {
 		l = s.link
 	}
 	held := s.held
-	asked = s.phase == phaseRequested && !s.link.isLost()
+	waits := s.phase == phaseRequested && !s.link.isLost() || s.phase == phasePaused && !s.released
 	s.phase, s.link, s.held, s.err = phaseEnded, nil, nil, err
 	if drop {
 		s.buffer.clear()
 	}
 	close(s.done)
 	s.mu.Unlock()
+	if l == nil && !waits {
+		s.client.remove(s)
+	}
 	held.resume(s.client) // others may have waited for it
-	return l, asked
+	return l
 }

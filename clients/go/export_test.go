@@ -37,3 +37,10 @@ func WaitFlushed(ctx context.Context, s *Subscription) {
 		pause(ctx, time.Millisecond)
 	}
 }
+
+// Subscriptions counts those that have not been let go of.
+func (c *Client) Subscriptions() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.subscriptionsLocked())
+}

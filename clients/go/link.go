@@ -47,6 +47,7 @@ type link struct {
 
 	// Owned by the read loop.
 	in         []byte
+	line       *line
 	exact      map[string]*Subscription // to channels, that have begun here
 	patterns   []*Subscription          // to patterns, that have begun here, in that order
 	disconnect *protocol.DisconnectEvent
@@ -54,6 +55,7 @@ type link struct {
 	mu      sync.Mutex                 // guards the following
 	todo    []*Subscription            // to be subscribed once replies make room
 	asked   map[*Subscription]struct{} // of todo: subscribed, not yet answered
+	drops   map[string]struct{}        // names of subscriptions that were ended here
 	cause   error                      // why it ended
 	lastID  uint64
 	replies map[uint64]func(*protocol.Event) // called by the read loop; must not block
@@ -63,8 +65,8 @@ func newLink(ws *websocket.Conn, frames frames) *link {
 	return &link{
 		ws: ws, frames: frames, maxFrame: protocol.DefaultMaxFrame,
 		lost: make(chan struct{}), sending: make(chan struct{}, 1), urge: make(chan struct{}, 1),
-		replies: map[uint64]func(*protocol.Event){},
-		asked:   map[*Subscription]struct{}{}, exact: map[string]*Subscription{},
+		replies: map[uint64]func(*protocol.Event){}, line: &line{exact: map[string]struct{}{}},
+		asked: map[*Subscription]struct{}{}, drops: map[string]struct{}{}, exact: map[string]*Subscription{},
 	}
 }
 

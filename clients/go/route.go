@@ -1,10 +1,6 @@
 package rivulet
 
-import (
-	"slices"
-
-	"github.com/rivulet-rt/rivulet/protocol"
-)
+import "slices"
 
 // This file finds the subscription whose cursor at the node delivered a message
 // (clauses P-4.4 and P-5.7). It matters only where subscriptions overlap: the
@@ -14,8 +10,8 @@ import (
 // route returns the subscription that a message of the channel belongs to; nil if
 // none is known.
 func (l *link) route(channel, position string, offset uint64) *Subscription {
-	exact, stream := l.exact[channel], protocol.StreamKey(position)
-	if exact != nil && exact.here.before(stream, offset) {
+	exact := l.exact[channel]
+	if exact != nil && exact.here.before(position, offset) {
 		return exact
 	}
 	found := exact
@@ -23,7 +19,7 @@ func (l *link) route(channel, position string, offset uint64) *Subscription {
 		if !matches(s.channel, channel) {
 			continue
 		}
-		if s.here.before(stream, offset) {
+		if s.here.before(position, offset) {
 			return s
 		}
 		if found == nil {
@@ -33,26 +29,23 @@ func (l *link) route(channel, position string, offset uint64) *Subscription {
 	return found
 }
 
-// began notes that s has begun at the positions on l. anew says that it has no
-// history: it begins for the first time, or not where it had stopped.
-func (l *link) began(s *Subscription, positions []string, anew bool) {
+// began notes that s has begun at the positions on l.
+func (l *link) began(s *Subscription, positions []string) {
 	s.here = startsAt(positions)
-	if anew || s.first == nil {
-		s.first = startsAt(positions)
-	}
 	l.forget(s)
 	if s.pattern {
+		s.lives.begin(l.line)
 		l.patterns = append(l.patterns, s)
 	} else {
 		l.exact[s.channel] = s
 	}
+	l.line.add(s.channel, s.pattern)
 }
 
 // moved notes that a gap made s begin at the positions.
 func (s *Subscription) moved(positions []string) {
 	if s.here != nil {
 		s.here.move(positions)
-		s.first.move(positions)
 	}
 }
 
@@ -64,10 +57,11 @@ func (l *link) forget(s *Subscription) {
 	l.patterns = slices.DeleteFunc(l.patterns, func(o *Subscription) bool { return o == s })
 }
 
-// hadElsewhere reports whether another subscription than the pattern s, whose
-// cursor delivered m, has given m to the application over an earlier connection.
+// hadElsewhere reports whether another subscription than s, whose cursor delivered m,
+// has given m to the application over an earlier connection. One to a channel that has
+// not had all that it asked for gets it all the same.
 func (c *Client) hadElsewhere(l *link, s *Subscription, m *Message) bool {
-	if !s.pattern {
+	if !s.pattern && !s.whole {
 		return false
 	}
 	for _, other := range c.others(s, m.Channel) {
@@ -95,14 +89,15 @@ func (c *Client) others(s *Subscription, channel string) []*Subscription {
 	return list
 }
 
-// had reports whether m, which lies after the place where s began, was seen by it.
+// had reports whether s has had m. What has a filter, or is conflated, may have left it
+// out: rather twice than not at all.
 func (s *Subscription) had(m *Message) bool {
-	if s.first == nil || !s.first.before(protocol.StreamKey(m.Position), m.Offset) {
+	if s.opts.Filter != "" || s.opts.Conflate != "" {
 		return false
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.seen.has(m)
+	return s.seen.had(m)
 }
 
 // skip moves s over a message that is not to be delivered.
