@@ -296,7 +296,7 @@ func (c *Client) shut(reason error) {
 		c.remove(s)
 	}
 	for _, g := range c.allGroups() {
-		g.end(reason)
+		g.fail(reason)
 	}
 	if errors.Is(reason, ErrClosed) {
 		stop(reason) // the dispatcher; after a refusal it still has calls to make

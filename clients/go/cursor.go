@@ -31,6 +31,9 @@ func (p *places) set(position string) {
 
 // apply moves to what u says.
 func (p *places) apply(u *Update) {
+	if u.aside {
+		return
+	}
 	if u.Kind == KindMessage {
 		p.set(u.Message.Position)
 		return
@@ -108,10 +111,13 @@ func (s *suppressor) had(m *Message) bool {
 }
 
 // note notes m, which came in a life that began at the offset from: what lies between is
-// the subscription's too. goesOn reports whether what came since an earlier life was.
-func (s *suppressor) note(m *Message, from uint64, life int, goesOn func(life int) bool) {
+// the subscription's too. goesOn reports whether what came since an earlier life was. What
+// came aside says nothing of those before it.
+func (s *suppressor) note(m *Message, aside bool, from uint64, life int, goesOn func(life int) bool) {
 	last := s.last(m.Channel)
-	last.stream, last.offset = protocol.StreamKey(m.Position), m.Offset
+	if !aside {
+		last.stream, last.offset = protocol.StreamKey(m.Position), m.Offset
+	}
 	last.extend(span{logOf(m.Position), min(from, m.Offset-1), m.Offset, life}, goesOn)
 	if _, known := s.young[m.Channel]; !known && len(s.young) >= mostSeen {
 		s.old, s.young = s.young, nil

@@ -227,7 +227,7 @@ func (s *Subscription) deliver(l *link, u Update) {
 		case s.behind == l:
 			s.mu.Unlock()
 			return // what follows on a hole comes again
-		case !s.buffer.full():
+		case !s.buffer.full() || s.repeats(&u):
 			s.deliverLocked(u)
 			s.mu.Unlock()
 			return
@@ -250,12 +250,10 @@ func (s *Subscription) deliverLocked(u Update) {
 	case u.Kind == KindCaughtUp:
 		s.whole = true
 	case u.Kind == KindMessage:
-		if s.seen.has(u.Message) {
+		if s.repeats(&u) {
 			return
 		}
-		s.seen.note(u.Message, s.here.in(u.Message.Position), s.lives.n, func(life int) bool {
-			return !s.pattern || s.lives.owned(s.channel, u.Message.Channel, life)
-		})
+		s.noteLocked(&u)
 		if s.opts.Durable {
 			u.Message = new(*u.Message) // other subscriptions may have it
 			u.Message.life = s.acks.life
@@ -281,6 +279,25 @@ func (s *Subscription) deliverLocked(u Update) {
 	} else {
 		notify(s.avail)
 	}
+}
+
+// repeats reports whether u is a message that came before. s.mu is held.
+func (s *Subscription) repeats(u *Update) bool {
+	if u.Kind != KindMessage {
+		return false
+	}
+	return s.seen.had(u.Message) || !u.aside && s.seen.has(u.Message)
+}
+
+func (s *Subscription) noteLocked(u *Update) {
+	from := s.here
+	if u.aside {
+		from = u.from
+	}
+	s.seen.note(u.Message, u.aside, from.in(u.Message.Position), s.lives.n, func(life int) bool {
+		return !u.aside && (!s.pattern || s.lives.owned(s.channel, u.Message.Channel, life))
+	})
+	u.from = nil
 }
 
 // waitForRoom reports whether the application took something in time.

@@ -50,6 +50,7 @@ type link struct {
 	line       *line
 	exact      map[string]*Subscription // to channels, that have begun here
 	patterns   []*Subscription          // to patterns, that have begun here, in that order
+	brought    map[string]starts        // by name, where those began that the token names and nobody asked for
 	disconnect *protocol.DisconnectEvent
 
 	mu      sync.Mutex                 // guards the following
@@ -65,7 +66,7 @@ func newLink(ws *websocket.Conn, frames frames) *link {
 	return &link{
 		ws: ws, frames: frames, maxFrame: protocol.DefaultMaxFrame,
 		lost: make(chan struct{}), sending: make(chan struct{}, 1), urge: make(chan struct{}, 1),
-		replies: map[uint64]func(*protocol.Event){}, line: &line{exact: map[string]struct{}{}},
+		replies: map[uint64]func(*protocol.Event){}, line: &line{exact: map[string]struct{}{}}, brought: map[string]starts{},
 		asked: map[*Subscription]struct{}{}, drops: map[string]struct{}{}, exact: map[string]*Subscription{},
 	}
 }

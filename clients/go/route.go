@@ -1,6 +1,10 @@
 package rivulet
 
-import "slices"
+import (
+	"slices"
+
+	"github.com/rivulet-rt/rivulet/protocol"
+)
 
 // This file finds the subscription whose cursor at the node delivered a message
 // (clauses P-4.4 and P-5.7). It matters only where subscriptions overlap: the
@@ -33,6 +37,7 @@ func (l *link) route(channel, position string, offset uint64) *Subscription {
 func (l *link) began(s *Subscription, positions []string) {
 	s.here = startsAt(positions)
 	l.forget(s)
+	delete(l.brought, s.channel) // its place is taken
 	if s.pattern {
 		s.lives.begin(l.line)
 		l.patterns = append(l.patterns, s)
@@ -40,6 +45,25 @@ func (l *link) began(s *Subscription, positions []string) {
 		l.exact[s.channel] = s
 	}
 	l.line.add(s.channel, s.pattern)
+}
+
+// brings notes a subscription that the token names (clause P-17.4): what the node delivers
+// for it, a pattern that matches gets here, and says nothing of where that one is.
+func (l *link) brings(e *protocol.SubscribedEvent) {
+	channel := canonical(e.Channel)
+	l.brought[channel] = startsAt(allPositions(e.Position, e.Positions))
+	l.line.add(channel, isPattern(channel))
+}
+
+// broughtFrom returns where a subscription began that the token names and that has what is at
+// the position; ok is false if there is none.
+func (l *link) broughtFrom(channel, position string, offset uint64) (from starts, ok bool) {
+	for name, from := range l.brought {
+		if (name == channel || isPattern(name) && matches(name, channel)) && from.before(position, offset) {
+			return from, true
+		}
+	}
+	return nil, false
 }
 
 // moved notes that a gap made s begin at the positions.
@@ -57,16 +81,16 @@ func (l *link) forget(s *Subscription) {
 	l.patterns = slices.DeleteFunc(l.patterns, func(o *Subscription) bool { return o == s })
 }
 
-// hadElsewhere reports whether another subscription than s, whose cursor delivered m,
-// has given m to the application over an earlier connection. One to a channel that has
+// hadElsewhere reports whether another subscription than s, to which a message is to go,
+// has given it to the application over an earlier connection. One to a channel that has
 // not had all that it asked for gets it all the same.
-func (c *Client) hadElsewhere(l *link, s *Subscription, m *Message) bool {
+func (c *Client) hadElsewhere(l *link, s *Subscription, u *Update) bool {
 	if !s.pattern && !s.whole {
 		return false
 	}
-	for _, other := range c.others(s, m.Channel) {
-		if other.had(m) {
-			s.skip(l, m)
+	for _, other := range c.others(s, u.Channel) {
+		if other.had(u.Message) {
+			s.skip(l, u)
 			return true
 		}
 	}
@@ -101,10 +125,10 @@ func (s *Subscription) had(m *Message) bool {
 }
 
 // skip moves s over a message that is not to be delivered.
-func (s *Subscription) skip(l *link, m *Message) {
+func (s *Subscription) skip(l *link, u *Update) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.phase == phaseLive && s.link == l {
-		s.received.set(m.Position)
+		s.received.apply(u)
 	}
 }
