@@ -141,7 +141,7 @@ func (s *Subscription) beginLocked(l *link, u Update) {
 	l.began(s, u.Positions)
 	s.whole = s.whole || !s.opts.asksHistory()
 	if s.opts.Durable {
-		s.acks.begunLocked(!u.Recovered)
+		s.acks.begunLocked(!u.Recovered, firstOf(u.Positions))
 		if s.behind = nil; u.Recovered && s.started && ahead(s.received.one, firstOf(u.Positions)) {
 			u.Positions = s.received.list() // what comes again is left out
 		}
@@ -230,6 +230,9 @@ func (s *Subscription) deliver(l *link, u Update) {
 		case !s.buffer.full() || s.repeats(&u):
 			s.deliverLocked(u)
 			s.mu.Unlock()
+			if s.opts.Durable {
+				s.sendAck() // one may have waited for it
+			}
 			return
 		}
 		s.mu.Unlock()
@@ -246,6 +249,9 @@ func (s *Subscription) deliver(l *link, u Update) {
 }
 
 func (s *Subscription) deliverLocked(u Update) {
+	if s.opts.Durable && u.Kind != KindSubscribed {
+		s.acks.note(&u)
+	}
 	switch {
 	case u.Kind == KindCaughtUp:
 		s.whole = true

@@ -60,13 +60,14 @@ type link struct {
 	cause   error                      // why it ended
 	lastID  uint64
 	replies map[uint64]func(*protocol.Event) // called by the read loop; must not block
+	slow    map[uint64]struct{}              // of replies: nobody waits for these
 }
 
 func newLink(ws *websocket.Conn, frames frames) *link {
 	return &link{
 		ws: ws, frames: frames, maxFrame: protocol.DefaultMaxFrame,
 		lost: make(chan struct{}), sending: make(chan struct{}, 1), urge: make(chan struct{}, 1),
-		replies: map[uint64]func(*protocol.Event){}, line: &line{exact: map[string]struct{}{}}, brought: map[string]starts{},
+		replies: map[uint64]func(*protocol.Event){}, slow: map[uint64]struct{}{}, line: &line{exact: map[string]struct{}{}}, brought: map[string]starts{},
 		asked: map[*Subscription]struct{}{}, drops: map[string]struct{}{}, exact: map[string]*Subscription{},
 	}
 }
@@ -109,6 +110,7 @@ func (l *link) take(id uint64) func(*protocol.Event) {
 	defer l.mu.Unlock()
 	reply := l.replies[id]
 	delete(l.replies, id)
+	delete(l.slow, id)
 	return reply
 }
 
@@ -117,13 +119,29 @@ func (l *link) giveUp(id uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.replies, id)
+	delete(l.slow, id)
 }
 
-// awaited reports whether a command waits for its reply.
+// unhurried says that nobody waits for the reply to id: it may take its time.
+func (l *link) unhurried(id uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.slow[id] = struct{}{}
+}
+
+// hurry says that somebody does wait now.
+func (l *link) hurry(id uint64) {
+	l.mu.Lock()
+	delete(l.slow, id)
+	l.mu.Unlock()
+	notify(l.urge)
+}
+
+// awaited reports whether somebody waits for the reply to a command.
 func (l *link) awaited() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return len(l.replies) > 0
+	return len(l.replies) > len(l.slow)
 }
 
 // send writes one command; done gives up waiting for the turn to write and may be
