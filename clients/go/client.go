@@ -19,6 +19,7 @@ type Client struct {
 	urls  []string
 	calls dispatcher
 	wg    sync.WaitGroup // run, the dispatcher, timers
+	ended chan struct{}  // closed with StateClosed
 	// writeBuffers are borrowed for the time of a write.
 	writeBuffers sync.Pool
 
@@ -48,7 +49,7 @@ type Client struct {
 func New(url string, opts Options) (*Client, error) {
 	c := &Client{
 		opts: opts.withDefaults(), calls: dispatcher{wake: make(chan struct{}, 1)},
-		changed: make(chan struct{}), exact: map[string]*Subscription{}, groups: map[string]*Group{},
+		changed: make(chan struct{}), ended: make(chan struct{}), exact: map[string]*Subscription{}, groups: map[string]*Group{},
 		holds: map[*hold]struct{}{}, timers: map[*time.Timer]struct{}{},
 	}
 	for _, raw := range append([]string{url}, opts.URLs...) {
@@ -103,6 +104,7 @@ func (c *Client) Close() {
 	switch c.state {
 	case StateInitialized:
 		c.setStateLocked(StateClosed, ErrClosed)
+		close(c.ended)
 	case StateClosed, StateConnecting, StateConnected, StateRetrying:
 		if c.stop != nil {
 			c.stop(ErrClosed)
@@ -282,6 +284,7 @@ func (c *Client) after(d time.Duration, f func()) {
 func (c *Client) shut(reason error) {
 	c.mu.Lock()
 	c.setStateLocked(StateClosed, reason)
+	close(c.ended)
 	for t := range c.timers {
 		if t.Stop() {
 			c.wg.Done()

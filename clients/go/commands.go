@@ -117,7 +117,7 @@ func (c *Client) repeat(ctx context.Context, command func() *protocol.Command) (
 			}
 			wait = refusal.RetryAfter
 		}
-		pause(ctx, c.opts.Backoff.wait(failures, wait))
+		pauseUntil(ctx, c.ended, c.opts.Backoff.wait(failures, wait))
 		if ctx.Err() != nil {
 			return nil, errors.Join(ctx.Err(), err)
 		}

@@ -227,7 +227,7 @@ func (s *Subscription) deliver(l *link, u Update) {
 		case s.behind == l:
 			s.mu.Unlock()
 			return // what follows on a hole comes again
-		case !s.buffer.full() || s.repeats(&u):
+		case !s.buffer.full() || passing(u.Kind) || s.repeats(&u):
 			s.deliverLocked(u)
 			s.mu.Unlock()
 			if s.opts.Durable {
@@ -275,11 +275,7 @@ func (s *Subscription) deliverLocked(u Update) {
 	}
 	u.life = s.acks.life
 	s.received.apply(&u)
-	if u.Kind == KindSubscribed {
-		s.buffer.pushSubscribed(u)
-	} else {
-		s.buffer.push(u)
-	}
+	s.buffer.push(u)
 	if s.opts.callbacks() {
 		s.client.calls.add(s)
 	} else {

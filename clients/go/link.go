@@ -177,6 +177,9 @@ func (l *link) send(done <-chan struct{}, c *protocol.Command) (sent bool, err e
 // call sends a command and waits for its reply. sent is false if surely nothing
 // of the command reached the node. Errors are *Error if the node answered one.
 func (l *link) call(ctx context.Context, c *protocol.Command, timeout time.Duration) (e *protocol.Event, sent bool, err error) {
+	if err = ctx.Err(); err != nil {
+		return nil, false, err
+	}
 	got := make(chan *protocol.Event, 1)
 	c.ID = l.expect(func(e *protocol.Event) { got <- e })
 	defer l.giveUp(c.ID)

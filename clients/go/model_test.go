@@ -319,6 +319,12 @@ func TestModelOfOverlappingHistory(t *testing.T) {
 	})
 }
 
+// What is dropped with a subscription that ends was had by its connection, and need not come
+// to others; but all comes in order, and nothing hangs.
+func TestModelOfOverlappingSubscriptionsThatEnd(t *testing.T) {
+	play(t, modelKind{names: modelNames, ends: true, losses: true, last: 5}, func(*modelWorld) []string { return nil })
+}
+
 func TestModelOfLogsThatLose(t *testing.T) {
 	play(t, modelKind{names: modelNames, losses: true, last: 5}, func(w *modelWorld) []string {
 		return w.complete(false, true)

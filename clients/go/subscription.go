@@ -49,7 +49,7 @@ type SubscribeOptions struct {
 	// error is retried, unless it is an *Error that is not Temporary.
 	TokenFunc func(ctx context.Context, channel string) (string, error)
 	// Buffer is how many updates wait for the application at most; 0 is 256. It is
-	// bounded to about 1 MiB as well.
+	// bounded to about 1 MiB as well. KindSubscribed and KindCaughtUp do not count.
 	Buffer int
 	// OnMessage is called for every message and OnEvent for everything else. If
 	// either is set, the subscription is consumed by callbacks. The callbacks of a
