@@ -42,7 +42,7 @@ func TestTinyBufferGoesOn(t *testing.T) {
 					if updates++; updates > 4*messages || len(got) == messages {
 						break
 					}
-					time.Sleep(time.Second)
+					pass(time.Second)
 				}
 				cancel()
 				<-asked
@@ -62,7 +62,7 @@ func TestReconnectsDoNotPileUp(t *testing.T) {
 		s := subscribe(t, c, "t:a.1", rivulet.SubscribeOptions{Buffer: 8})
 		for range 100 {
 			node.cut()
-			time.Sleep(time.Second)
+			pass(time.Second)
 		}
 		if n, _ := rivulet.Buffered(s); n > 2 {
 			t.Errorf("%d updates wait", n)

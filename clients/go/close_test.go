@@ -20,19 +20,19 @@ import (
 func TestCloseEndsWhatWaitsToTryAgain(t *testing.T) {
 	calls := map[string]func(c *rivulet.Client) error{
 		"publish": func(c *rivulet.Client) error {
-			_, err := c.Publish(context.Background(), "a:b", 1, rivulet.PublishOptions{}) //nolint:usetesting // it outlives no test: Close ends it
+			_, err := c.Publish(context.Background(), "a:b", 1, rivulet.PublishOptions{})
 			return err
 		},
 		"history": func(c *rivulet.Client) error {
-			_, err := c.History(context.Background(), "a:b", rivulet.HistoryOptions{}) //nolint:usetesting // as above
+			_, err := c.History(context.Background(), "a:b", rivulet.HistoryOptions{})
 			return err
 		},
 		"subscribe": func(c *rivulet.Client) error {
-			_, err := c.Subscribe(context.Background(), "a:b", rivulet.SubscribeOptions{}) //nolint:usetesting // as above
+			_, err := c.Subscribe(context.Background(), "a:b", rivulet.SubscribeOptions{})
 			return err
 		},
 		"join": func(c *rivulet.Client) error {
-			_, err := c.Join(context.Background(), "a:b", "g", rivulet.GroupOptions{}) //nolint:usetesting // as above
+			_, err := c.Join(context.Background(), "a:b", "g", rivulet.GroupOptions{})
 			return err
 		},
 	}
@@ -155,8 +155,8 @@ func anyCall(ctx context.Context, c *rivulet.Client, channel, key string) bool {
 		if s, err = c.Subscribe(short, channel, rivulet.SubscribeOptions{Buffer: 1 + rand.N(3)}); err != nil {
 			break
 		}
-		for range s.Messages(short) {
-			if rand.N(4) == 0 {
+		for _, err := range s.Messages(short) {
+			if err != nil || rand.N(4) == 0 {
 				break
 			}
 		}

@@ -38,6 +38,13 @@ func WaitFlushed(ctx context.Context, s *Subscription) {
 	}
 }
 
+// WaitSubscriptions returns once c has so many.
+func WaitSubscriptions(ctx context.Context, c *Client, n int) {
+	for ctx.Err() == nil && c.Subscriptions() < n {
+		pause(ctx, time.Millisecond)
+	}
+}
+
 // Subscriptions counts those that have not been let go of.
 func (c *Client) Subscriptions() int {
 	c.mu.Lock()

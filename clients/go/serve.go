@@ -72,27 +72,7 @@ func (c *Client) handle(ctx context.Context, l *link, e *protocol.Event) error {
 	}
 	switch {
 	case e.Message != nil:
-		m, err := newMessage(e.Message)
-		if err != nil {
-			return &lossError{err: err, ours: true}
-		}
-		if e.Message.Group != "" {
-			if g := c.groupOf(m.Channel); g != nil {
-				g.deliver(l, m, e.Message)
-			}
-			return nil
-		}
-		s := l.route(m.Channel, m.Position, m.Offset)
-		if s == nil {
-			return nil
-		}
-		u := Update{Kind: KindMessage, Message: m, Channel: m.Channel}
-		if s.pattern {
-			u.from, u.aside = l.broughtFrom(m.Channel, m.Position, m.Offset)
-		}
-		if !c.hadElsewhere(l, s, &u) {
-			s.deliver(l, u)
-		}
+		return c.message(l, e.Message)
 	case e.Subscribed != nil:
 		l.brings(e.Subscribed)
 	case e.Unsubscribed != nil:
@@ -120,6 +100,33 @@ func (c *Client) handle(ctx context.Context, l *link, e *protocol.Event) error {
 			c.renew(l, time.Duration(e.Expiring.InMS)*time.Millisecond)
 		}
 		return c.handleLink(l, e)
+	}
+	return nil
+}
+
+// message hands a message to whom it belongs. A group's is nobody else's, also where the
+// group was left.
+func (c *Client) message(l *link, e *protocol.MessageEvent) error {
+	m, err := newMessage(e)
+	if err != nil {
+		return &lossError{err: err, ours: true}
+	}
+	if e.Group != "" {
+		if g := c.groupOf(m.Channel); g != nil {
+			g.deliver(l, m, e)
+		}
+		return nil
+	}
+	s := l.route(m.Channel, m.Position, m.Offset)
+	if s == nil {
+		return nil
+	}
+	u := Update{Kind: KindMessage, Message: m, Channel: m.Channel}
+	if s.pattern {
+		u.from, u.aside = l.broughtFrom(m.Channel, m.Position, m.Offset)
+	}
+	if !c.hadElsewhere(l, s, &u) {
+		s.deliver(l, u)
 	}
 	return nil
 }

@@ -332,16 +332,3 @@ func (s *Subscription) Unsubscribe(ctx context.Context) error {
 	}
 	return doing(err, "unsubscribe %s", s.channel)
 }
-
-// letGo unsubscribes an ended subscription at the node, and removes it from the
-// client when the node has let go: until then, its messages are not another's.
-func (s *Subscription) letGo(l *link) {
-	l.dropped(s.channel)
-	err := s.client.unsubscribe(l, s.channel, func() {
-		l.forget(s)
-		s.client.remove(s)
-	})
-	if err != nil {
-		s.client.remove(s)
-	}
-}
