@@ -79,6 +79,9 @@ func (s *Subscription) end(err error, drop bool) *link {
 	}
 	close(s.done)
 	s.mu.Unlock()
+	if current := s.client.current(); current != nil {
+		current.dropped(s.channel)
+	}
 	if l == nil && !waits {
 		s.client.remove(s)
 	}

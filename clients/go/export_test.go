@@ -38,6 +38,19 @@ func WaitFlushed(ctx context.Context, s *Subscription) {
 	}
 }
 
+// WaitIdle returns once s waits to be asked for again.
+func WaitIdle(ctx context.Context, s *Subscription) {
+	for ctx.Err() == nil {
+		s.mu.Lock()
+		idle := s.phase == phaseIdle
+		s.mu.Unlock()
+		if idle {
+			return
+		}
+		pause(ctx, time.Millisecond)
+	}
+}
+
 // WaitSubscriptions returns once c has so many.
 func WaitSubscriptions(ctx context.Context, c *Client, n int) {
 	for ctx.Err() == nil && c.Subscriptions() < n {

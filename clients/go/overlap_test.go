@@ -171,6 +171,43 @@ func TestSubscribingWhileOthersAreLetGoOf(t *testing.T) {
 	})
 }
 
+// The same where the node had ended it before.
+func TestSubscribingAnewAfterTheNodeEndedIt(t *testing.T) {
+	ended := make(chan struct{})
+	url := scripted(t, func(p *peer) {
+		p.greet()
+		p.begin("t:>", 0)
+		p.begin("t:a", 0)
+		p.message("t:a", 1)
+		p.message("t:a", 2) // dropped
+		p.send(protocol.Event{Unsubscribed: &protocol.UnsubscribedEvent{Channel: "t:a", Code: protocol.ErrorResubscribe}})
+		p.refuse(p.receive(), time.Minute)
+		close(ended)
+		if name := p.letGo(); name != "t:>" {
+			p.t.Errorf("let go of %s", name)
+		}
+		p.begin("t:a", 1)
+		p.begin("t:>", 0)
+		p.message("t:a", 2)
+		p.idle()
+	})
+	c := open(t, url, quick())
+	subscribe(t, c, "t:>", rivulet.SubscribeOptions{})
+	s := subscribe(t, c, "t:a", rivulet.SubscribeOptions{})
+	if got := offsets(t, s, 1); got[0] != 1 {
+		t.Errorf("got %v", got)
+	}
+	await(t, ended)
+	rivulet.WaitIdle(limit(t), s)
+	if err := s.Unsubscribe(limit(t)); err != nil {
+		t.Fatal(err)
+	}
+	s = subscribe(t, c, "t:a", rivulet.SubscribeOptions{Position: s.Position()})
+	if got := offsets(t, s, 1); got[0] != 2 {
+		t.Errorf("got %v", got)
+	}
+}
+
 // What waited for a subscription that was ended counts as had by the connection: for one that
 // asks for it anew, the node lets go first of what overlaps.
 func TestSubscribingAnewBesideAPattern(t *testing.T) {
