@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
 
 	"github.com/rivulet-rt/rivulet/protocol"
 )
@@ -22,14 +21,17 @@ var errVoid = errors.New("the session was reset or the log changed: what was ack
 type acks struct {
 	// life counts, from 1, how often places from before ceased to mean anything. What was
 	// delivered in an earlier one is not acknowledged: that would undo a reset.
-	life   uint64
-	handed string        // the position of what the application got last, in this life
-	want   string        // to be acknowledged
-	sent   string        // under way, or answered
-	taken  string        // what the node has on this link
-	busy   *link         // where one is under way
-	failed *Error        // why sent was refused
-	moved  chan struct{} // closed and replaced when something of this changes; made by Flush
+	life     uint64
+	handed   string        // the position of what the application got last, in this life
+	want     string        // to be acknowledged
+	sent     string        // under way, or answered
+	taken    string        // what the node has on this link
+	busy     *link         // where one is under way
+	id       uint64        // of that command
+	failures int           // acknowledgements refused in a row
+	came     start         // up to where this link has brought messages: no more may be acknowledged
+	failed   *Error        // why sent was refused
+	moved    chan struct{} // closed and replaced when something of this changes; made by Flush
 }
 
 // Ack acknowledges m, and every message of the channel before it: none of them is
@@ -61,13 +63,7 @@ func (s *Subscription) acknowledge(position string, life uint64) {
 func later(a, b string) bool {
 	x, ok := protocol.PositionOffset(a)
 	y, known := protocol.PositionOffset(b)
-	return ok && (!known || x > y || epochOf(a) != epochOf(b))
-}
-
-// epochOf is what stands before the offset in a position: the stream and its epoch.
-func epochOf(position string) string {
-	epoch, _, _ := strings.Cut(position, "-")
-	return epoch
+	return ok && (!known || x > y || logOf(a) != logOf(b))
 }
 
 // ahead is later for what was received, which is told apart by streams alone.
@@ -86,14 +82,17 @@ func covers(a, b string) bool {
 func (s *Subscription) sendAck() {
 	s.mu.Lock()
 	l, a := s.link, &s.acks
-	if s.phase != phaseLive || a.busy == l || a.want == "" || a.want == a.sent {
+	if s.phase != phaseLive || a.busy == l || a.want == "" || a.want == a.sent || !a.covered(a.want) {
 		s.mu.Unlock()
 		return
 	}
 	position, life := a.want, a.life
 	a.sent, a.busy, a.failed = position, l, nil
-	s.mu.Unlock()
 	id := l.expect(func(e *protocol.Event) { s.ackAnswered(l, position, life, e) })
+	if a.id = id; a.moved == nil {
+		l.unhurried(id)
+	}
+	s.mu.Unlock()
 	// If it does not go out the link is gone, and the next one sends it again.
 	_, _ = l.send(nil, &protocol.Command{ID: id, Ack: &protocol.AckCommand{Channel: s.channel, Position: position}})
 }
@@ -106,8 +105,13 @@ func (s *Subscription) ackAnswered(l *link, position string, life uint64, e *pro
 		case a.life != life: // its answer says nothing of what is wanted now
 		case e.Error != nil:
 			a.failed = errorFrom(e.Error)
+			a.failures++
 		default:
-			a.taken = position
+			a.taken, a.failures = position, 0
+		}
+		if a.failed != nil && a.failed.Temporary {
+			wait := s.client.opts.Backoff.wait(a.failures, a.failed.RetryAfter)
+			defer s.client.after(wait, func() { s.ackAgain(position) })
 		}
 		a.stir()
 	}
@@ -119,6 +123,46 @@ func (s *Subscription) ackAnswered(l *link, position string, life uint64, e *pro
 	s.sendAck()
 }
 
+// ackAgain sends an acknowledgement that was refused for a while, if it is still the last.
+func (s *Subscription) ackAgain(position string) {
+	s.mu.Lock()
+	if a := &s.acks; a.failed != nil && a.busy == nil && a.sent == position {
+		a.sent = ""
+	}
+	s.mu.Unlock()
+	s.sendAck()
+}
+
+// covered reports whether this link has brought what a position says. The node refuses an
+// acknowledgement of more (clause P-12.6); what was not acknowledged comes again.
+func (a *acks) covered(position string) bool {
+	offset, ok := protocol.PositionOffset(position)
+	return ok && a.came.log == logOf(position) && offset <= a.came.offset
+}
+
+// note notes what the link has brought.
+func (a *acks) note(u *Update) {
+	if u.Kind == KindMessage {
+		a.reach(u.Message.Position, u.Message.Offset)
+		return
+	}
+	for _, p := range u.Positions {
+		a.reach(p, 0)
+	}
+}
+
+// reach notes a position, or an offset of its log, that lies behind it.
+func (a *acks) reach(position string, offset uint64) {
+	at, ok := protocol.PositionOffset(position)
+	if !ok {
+		return
+	}
+	if log := logOf(position); log != a.came.log {
+		a.came = start{log: log}
+	}
+	a.came.offset = max(a.came.offset, at, offset)
+}
+
 // stir wakes who flushes.
 func (a *acks) stir() {
 	if a.moved != nil {
@@ -127,10 +171,12 @@ func (a *acks) stir() {
 	}
 }
 
-// begunLocked has acknowledgements begin anew on a new link: what was under way may
-// be lost. anew says that positions from before mean nothing.
-func (a *acks) begunLocked(anew bool) {
-	a.busy, a.sent, a.taken, a.failed = nil, "", "", nil
+// begunLocked has acknowledgements begin anew on a new link, where it begins at the
+// position: what was under way may be lost. anew says that positions from before mean
+// nothing.
+func (a *acks) begunLocked(anew bool, position string) {
+	a.busy, a.sent, a.taken, a.failed, a.came = nil, "", "", nil, start{}
+	a.reach(position, 0)
 	if anew || a.life == 0 {
 		a.forget()
 	}
@@ -175,8 +221,11 @@ func (s *Subscription) Flush(ctx context.Context) error {
 		case a.moved == nil:
 			a.moved = make(chan struct{})
 		}
-		moved := a.moved
+		moved, busy, id := a.moved, a.busy, a.id
 		s.mu.Unlock()
+		if busy != nil {
+			busy.hurry(id)
+		}
 		if err != nil {
 			return doing(err, "flush %s", s.channel)
 		}

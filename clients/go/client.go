@@ -19,6 +19,7 @@ type Client struct {
 	urls  []string
 	calls dispatcher
 	wg    sync.WaitGroup // run, the dispatcher, timers
+	ended chan struct{}  // closed with StateClosed
 	// writeBuffers are borrowed for the time of a write.
 	writeBuffers sync.Pool
 
@@ -37,6 +38,7 @@ type Client struct {
 	exact       map[string]*Subscription
 	patterns    []*Subscription // in the order of Subscribe
 	groups      map[string]*Group
+	holds       map[*hold]struct{}
 	timers      map[*time.Timer]struct{}
 	dispatching bool
 	startCalls  func() // starts the dispatcher
@@ -47,7 +49,8 @@ type Client struct {
 func New(url string, opts Options) (*Client, error) {
 	c := &Client{
 		opts: opts.withDefaults(), calls: dispatcher{wake: make(chan struct{}, 1)},
-		changed: make(chan struct{}), exact: map[string]*Subscription{}, groups: map[string]*Group{}, timers: map[*time.Timer]struct{}{},
+		changed: make(chan struct{}), ended: make(chan struct{}), exact: map[string]*Subscription{}, groups: map[string]*Group{},
+		holds: map[*hold]struct{}{}, timers: map[*time.Timer]struct{}{},
 	}
 	for _, raw := range append([]string{url}, opts.URLs...) {
 		u, err := nodeURL(raw, true, "/v1/ws")
@@ -101,6 +104,7 @@ func (c *Client) Close() {
 	switch c.state {
 	case StateInitialized:
 		c.setStateLocked(StateClosed, ErrClosed)
+		close(c.ended)
 	case StateClosed, StateConnecting, StateConnected, StateRetrying:
 		if c.stop != nil {
 			c.stop(ErrClosed)
@@ -180,12 +184,10 @@ func (c *Client) Subscribe(ctx context.Context, channel string, opts SubscribeOp
 			return nil, doing(s.Err(), "subscribe %s", s.channel)
 		}
 	case <-ctx.Done():
-		if l, asked := s.end(ctx.Err(), true); l != nil && opts.Durable {
+		if l := s.end(ctx.Err(), true); l != nil && opts.Durable {
 			s.leave(l)
 		} else if l != nil {
 			s.letGo(l)
-		} else if !asked {
-			c.remove(s)
 		}
 		return nil, doing(ctx.Err(), "subscribe %s", s.channel)
 	}
@@ -216,13 +218,16 @@ func (c *Client) register(s *Subscription) error {
 	return nil
 }
 
+// remove frees the name of s, which has ended and which the node does not know any more.
 func (c *Client) remove(s *Subscription) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.exact[s.channel] == s {
-		delete(c.exact, s.channel)
+	if c.find(s.channel) != s {
+		return // it was removed before
 	}
+	delete(c.exact, s.channel)
 	c.patterns = slices.DeleteFunc(c.patterns, func(o *Subscription) bool { return o == s })
+	close(s.removed)
 }
 
 // find returns the subscription to this very channel or pattern. c.mu is held.
@@ -279,6 +284,7 @@ func (c *Client) after(d time.Duration, f func()) {
 func (c *Client) shut(reason error) {
 	c.mu.Lock()
 	c.setStateLocked(StateClosed, reason)
+	close(c.ended)
 	for t := range c.timers {
 		if t.Stop() {
 			c.wg.Done()
@@ -293,7 +299,7 @@ func (c *Client) shut(reason error) {
 		c.remove(s)
 	}
 	for _, g := range c.allGroups() {
-		g.end(reason)
+		g.fail(reason)
 	}
 	if errors.Is(reason, ErrClosed) {
 		stop(reason) // the dispatcher; after a refusal it still has calls to make

@@ -171,17 +171,30 @@ func TestMessageVectors(t *testing.T) {
 					p.sendFrame(frame)
 					p.idle()
 				})
-				s := subscribe(t, open(t, url, opts), want.Channel, rivulet.SubscribeOptions{})
-				for m, err := range s.Messages(limit(t)) {
-					if err != nil {
-						t.Fatal(err)
-					}
-					checkMessage(t, m, want)
-					break
-				}
+				checkMessage(t, firstMessage(t, open(t, url, opts), want), want)
 			})
 		}
 	}
+}
+
+// firstMessage returns what comes first of the channel, or the group, of a message.
+func firstMessage(t *testing.T, c *rivulet.Client, want *protocol.MessageEvent) *rivulet.Message {
+	t.Helper()
+	if want.Group != "" {
+		g, err := c.Join(limit(t), want.Channel, want.Group, rivulet.GroupOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return wantJob(t, g, want.Offset, want.Attempt).Message
+	}
+	for m, err := range subscribe(t, c, want.Channel, rivulet.SubscribeOptions{}).Messages(limit(t)) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		return m
+	}
+	t.Fatal("the range has ended")
+	return nil
 }
 
 type messageVector struct {

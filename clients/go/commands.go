@@ -78,6 +78,27 @@ func (c *Client) Refresh(ctx context.Context) error {
 	return nil
 }
 
+// unsubscribe has the node of l let go of a channel or pattern, and calls gone, in the read
+// loop, when it has. A node that cannot now is asked again: until it can, it goes on. It
+// returns an error, and gone is never called, if the link is gone.
+func (c *Client) unsubscribe(l *link, channel string, gone func()) error {
+	failures := 0
+	var ask func() error
+	ask = func() error {
+		id := l.expect(func(e *protocol.Event) {
+			if e.Error == nil || !errorFrom(e.Error).Temporary {
+				gone()
+				return
+			}
+			failures++
+			c.after(c.opts.Backoff.wait(failures, errorFrom(e.Error).RetryAfter), func() { _ = ask() })
+		})
+		_, err := l.send(nil, &protocol.Command{ID: id, Unsubscribe: &protocol.UnsubscribeCommand{Channel: channel}})
+		return err
+	}
+	return ask()
+}
+
 // repeat sends a command that may be sent twice until it is answered for good.
 func (c *Client) repeat(ctx context.Context, command func() *protocol.Command) (*protocol.Event, error) {
 	for failures := 1; ; failures++ {
@@ -96,7 +117,7 @@ func (c *Client) repeat(ctx context.Context, command func() *protocol.Command) (
 			}
 			wait = refusal.RetryAfter
 		}
-		pause(ctx, c.opts.Backoff.wait(failures, wait))
+		pauseUntil(ctx, c.ended, c.opts.Backoff.wait(failures, wait))
 		if ctx.Err() != nil {
 			return nil, errors.Join(ctx.Err(), err)
 		}

@@ -3,6 +3,7 @@ package rivulet
 import (
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/rivulet-rt/rivulet/protocol"
 )
@@ -30,6 +31,9 @@ func (p *places) set(position string) {
 
 // apply moves to what u says.
 func (p *places) apply(u *Update) {
+	if u.aside {
+		return
+	}
 	if u.Kind == KindMessage {
 		p.set(u.Message.Position)
 		return
@@ -55,11 +59,23 @@ func (p *places) list() []string {
 // mostSeen bounds of how many channels of a pattern the last offset is kept, twice.
 const mostSeen = 8192
 
-// lastSeen is the last message of a channel. Offsets of two streams cannot be
-// compared.
+// mostSpans bounds the spans of one channel; without one that is older, a message of it may
+// come twice.
+const mostSpans = 8
+
+// lastSeen is what came of a channel. Offsets of two streams cannot be compared.
 type lastSeen struct {
 	stream string
-	offset uint64
+	offset uint64 // of the last message
+	spans  []span // oldest first
+}
+
+// span is a stretch of a log of which a subscription has had all messages of a channel that
+// are its.
+type span struct {
+	log      string // and its epoch: see logOf
+	from, to uint64 // after from, up to to
+	life     int    // of the subscription, in which it grew last
 }
 
 // suppressor tells messages that came before (clause P-5.5).
@@ -67,23 +83,64 @@ type suppressor struct {
 	young, old map[string]lastSeen // by channel; old is dropped when young is full
 }
 
-// has reports whether m was seen.
-func (s *suppressor) has(m *Message) bool {
-	last, ok := s.young[m.Channel]
+func (s *suppressor) last(channel string) lastSeen {
+	last, ok := s.young[channel]
 	if !ok {
-		last, ok = s.old[m.Channel]
+		last = s.old[channel]
 	}
-	return ok && last.stream == protocol.StreamKey(m.Position) && m.Offset <= last.offset
+	return last
 }
 
-func (s *suppressor) note(m *Message) {
-	if len(s.young) >= mostSeen {
+// has reports whether m, or one after it, was seen.
+func (s *suppressor) has(m *Message) bool {
+	last := s.last(m.Channel)
+	return last.stream == protocol.StreamKey(m.Position) && m.Offset <= last.offset
+}
+
+// had reports whether m itself was seen. One after it is no proof: who gets the messages of
+// overlapping subscriptions may differ from link to link, and what came by another link
+// says nothing of those before it that were another subscription's.
+func (s *suppressor) had(m *Message) bool {
+	log := logOf(m.Position)
+	for _, had := range s.last(m.Channel).spans {
+		if had.log == log && had.from < m.Offset && m.Offset <= had.to {
+			return true
+		}
+	}
+	return false
+}
+
+// note notes m, which came in a life that began at the offset from: what lies between is
+// the subscription's too. goesOn reports whether what came since an earlier life was. What
+// came aside says nothing of those before it.
+func (s *suppressor) note(m *Message, aside bool, from uint64, life int, goesOn func(life int) bool) {
+	last := s.last(m.Channel)
+	if !aside {
+		last.stream, last.offset = protocol.StreamKey(m.Position), m.Offset
+	}
+	last.extend(span{logOf(m.Position), min(from, m.Offset-1), m.Offset, life}, goesOn)
+	if _, known := s.young[m.Channel]; !known && len(s.young) >= mostSeen {
 		s.old, s.young = s.young, nil
 	}
 	if s.young == nil {
 		s.young = map[string]lastSeen{}
 	}
-	s.young[m.Channel] = lastSeen{protocol.StreamKey(m.Position), m.Offset}
+	s.young[m.Channel] = last
+}
+
+// extend adds a span, to an earlier one where there is nothing in between.
+func (l *lastSeen) extend(more span, goesOn func(life int) bool) {
+	for i := range slices.Backward(l.spans) {
+		had := &l.spans[i]
+		if had.log == more.log && had.from <= more.from && (more.from <= had.to || goesOn(had.life)) {
+			had.to, had.life = max(had.to, more.to), more.life
+			return
+		}
+	}
+	if len(l.spans) >= mostSpans {
+		l.spans = slices.Delete(l.spans, 0, 1)
+	}
+	l.spans = append(l.spans, more)
 }
 
 // forget drops what is known of a channel, or of all if channel is "".
@@ -96,9 +153,22 @@ func (s *suppressor) forget(channel string) {
 	delete(s.old, channel)
 }
 
-// starts are where a subscription began: by stream, the offset after which its
-// messages lie (clause P-5.7).
-type starts map[string]uint64
+// logOf is what stands before the offset in a position: the stream and its epoch. Offsets
+// of two of them cannot be compared.
+func logOf(position string) string {
+	log, _, _ := strings.Cut(position, "-")
+	return log
+}
+
+// start is a place in a log.
+type start struct {
+	log    string
+	offset uint64
+}
+
+// starts are where a subscription began: by stream, the place after which its messages lie
+// (clause P-5.7).
+type starts map[string]start
 
 func startsAt(positions []string) starts {
 	s := starts{}
@@ -109,13 +179,22 @@ func startsAt(positions []string) starts {
 func (s starts) move(positions []string) {
 	for _, p := range positions {
 		if offset, ok := protocol.PositionOffset(p); ok {
-			s[protocol.StreamKey(p)] = offset
+			s[protocol.StreamKey(p)] = start{logOf(p), offset}
 		}
 	}
 }
 
-// before reports whether a message at the offset of the stream lies after them.
-func (s starts) before(stream string, offset uint64) bool {
-	start, ok := s[stream]
-	return !ok || offset > start
+// in is the offset of the start in the log of a position; 0 where that is another one, all
+// of which lies after it.
+func (s starts) in(position string) uint64 {
+	if start := s[protocol.StreamKey(position)]; start.log == logOf(position) {
+		return start.offset
+	}
+	return 0
+}
+
+// before reports whether a message lies after them.
+func (s starts) before(position string, offset uint64) bool {
+	start, ok := s[protocol.StreamKey(position)]
+	return !ok || start.log != logOf(position) || offset > start.offset
 }

@@ -22,6 +22,9 @@ const (
 // reports whether it did. l may be nil.
 func (s *Subscription) ask(l *link) bool {
 	for l != nil {
+		if s.client.held(s) || s.clears(l) {
+			return false
+		}
 		s.mu.Lock()
 		lost := s.phase == phaseRequested && s.link.isLost()
 		if s.phase != phaseIdle && !lost {
@@ -122,7 +125,7 @@ func (s *Subscription) subscribed(l *link, request uint64, e *protocol.Subscribe
 		return
 	}
 	// Nobody wants it any more, or not now.
-	l.began(s, u.Positions, false)
+	l.began(s, u.Positions)
 	if phase == phaseEnded {
 		s.letGo(l)
 	} else {
@@ -135,9 +138,10 @@ func (s *Subscription) beginLocked(l *link, u Update) {
 	if !u.Recovered {
 		s.seen.forget("")
 	}
-	l.began(s, u.Positions, !u.Resumed || !u.Recovered)
+	l.began(s, u.Positions)
+	s.whole = s.whole || !s.opts.asksHistory()
 	if s.opts.Durable {
-		s.acks.begunLocked(!u.Recovered)
+		s.acks.begunLocked(!u.Recovered, firstOf(u.Positions))
 		if s.behind = nil; u.Recovered && s.started && ahead(s.received.one, firstOf(u.Positions)) {
 			u.Positions = s.received.list() // what comes again is left out
 		}
@@ -223,9 +227,12 @@ func (s *Subscription) deliver(l *link, u Update) {
 		case s.behind == l:
 			s.mu.Unlock()
 			return // what follows on a hole comes again
-		case !s.buffer.full():
+		case !s.buffer.full() || passing(u.Kind) || s.repeats(&u):
 			s.deliverLocked(u)
 			s.mu.Unlock()
+			if s.opts.Durable {
+				s.sendAck() // one may have waited for it
+			}
 			return
 		}
 		s.mu.Unlock()
@@ -242,12 +249,17 @@ func (s *Subscription) deliver(l *link, u Update) {
 }
 
 func (s *Subscription) deliverLocked(u Update) {
+	if s.opts.Durable && u.Kind != KindSubscribed {
+		s.acks.note(&u)
+	}
 	switch {
+	case u.Kind == KindCaughtUp:
+		s.whole = true
 	case u.Kind == KindMessage:
-		if s.seen.has(u.Message) {
+		if s.repeats(&u) {
 			return
 		}
-		s.seen.note(u.Message)
+		s.noteLocked(&u)
 		if s.opts.Durable {
 			u.Message = new(*u.Message) // other subscriptions may have it
 			u.Message.life = s.acks.life
@@ -263,16 +275,31 @@ func (s *Subscription) deliverLocked(u Update) {
 	}
 	u.life = s.acks.life
 	s.received.apply(&u)
-	if u.Kind == KindSubscribed {
-		s.buffer.pushSubscribed(u)
-	} else {
-		s.buffer.push(u)
-	}
+	s.buffer.push(u)
 	if s.opts.callbacks() {
 		s.client.calls.add(s)
 	} else {
 		notify(s.avail)
 	}
+}
+
+// repeats reports whether u is a message that came before. s.mu is held.
+func (s *Subscription) repeats(u *Update) bool {
+	if u.Kind != KindMessage {
+		return false
+	}
+	return s.seen.had(u.Message) || !u.aside && s.seen.has(u.Message)
+}
+
+func (s *Subscription) noteLocked(u *Update) {
+	from := s.here
+	if u.aside {
+		from = u.from
+	}
+	s.seen.note(u.Message, u.aside, from.in(u.Message.Position), s.lives.n, func(life int) bool {
+		return !u.aside && (!s.pattern || s.lives.owned(s.channel, u.Message.Channel, life))
+	})
+	u.from = nil
 }
 
 // waitForRoom reports whether the application took something in time.
@@ -299,82 +326,4 @@ func (s *Subscription) waitForRoom(l *link) bool {
 			}
 		}
 	}
-}
-
-// letBehind lets go of what comes until there is room: to unsubscribe would make the
-// session forget the channel.
-func (s *Subscription) letBehind(l *link) {
-	s.mu.Lock()
-	s.behind = l
-	s.mu.Unlock()
-	s.catchUp() // the application may have taken what it had meanwhile
-}
-
-// leave gives up a durable subscription that nobody waits for any more, on whose place
-// the session shall stay: with the connection the node gives it up.
-func (s *Subscription) leave(l *link) {
-	s.client.remove(s)
-	l.close(errLost)
-}
-
-// letGoFor unsubscribes a paused subscription at the node.
-func (s *Subscription) letGoFor(l *link) {
-	id := l.expect(func(*protocol.Event) {
-		l.forget(s)
-		s.mu.Lock()
-		s.released = true
-		held := s.held
-		s.mu.Unlock()
-		held.resume(s.client)
-	})
-	// If it does not go out, the link is gone, and with it the subscription.
-	_, _ = l.send(nil, &protocol.Command{ID: id, Unsubscribe: &protocol.UnsubscribeCommand{Channel: s.channel}})
-}
-
-// detach notes that l is lost: the subscription is to be asked for again.
-func (s *Subscription) detach(l *link) {
-	s.mu.Lock()
-	ended, held := s.phase == phaseEnded, s.held
-	switch {
-	case s.phase == phasePaused:
-		s.released = true
-	case s.link == l && (s.phase == phaseRequested || s.phase == phaseLive):
-		s.phase, s.link = phaseIdle, nil
-	}
-	s.mu.Unlock()
-	if ended {
-		s.client.remove(s)
-	}
-	held.resume(s.client)
-}
-
-// fail ends the subscription for a reason of the node's.
-func (s *Subscription) fail(err error) {
-	s.end(err, false)
-	s.client.remove(s)
-}
-
-// end ends the subscription; drop discards what the application has not taken. It
-// returns the link on which the node knows the subscription, nil if on none. asked
-// says that the node has not answered the subscribe yet: then the answer brings
-// the rest.
-func (s *Subscription) end(err error, drop bool) (l *link, asked bool) {
-	s.mu.Lock()
-	if s.phase == phaseEnded {
-		s.mu.Unlock()
-		return nil, false
-	}
-	if s.phase == phaseLive {
-		l = s.link
-	}
-	held := s.held
-	asked = s.phase == phaseRequested && !s.link.isLost()
-	s.phase, s.link, s.held, s.err = phaseEnded, nil, nil, err
-	if drop {
-		s.buffer.clear()
-	}
-	close(s.done)
-	s.mu.Unlock()
-	held.resume(s.client) // others may have waited for it
-	return l, asked
 }

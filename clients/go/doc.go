@@ -25,8 +25,8 @@
 // the one to its very channel, else to the pattern subscribed to first. Only what
 // comes while that one is not begun at the node (before Subscribe, or while the
 // node refuses it for now) goes to the next. When one is let go of for being slow,
-// those that overlap with it pause too; so unsubscribe from what you no longer
-// take from.
+// those that overlap with it pause too, and one that begins meanwhile waits with them;
+// so unsubscribe from what you no longer take from.
 //
 // To resume in another process, persist [Message].Position after handling each
 // message, or [Subscription.Positions] for a pattern, and give them to

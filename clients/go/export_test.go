@@ -37,3 +37,30 @@ func WaitFlushed(ctx context.Context, s *Subscription) {
 		pause(ctx, time.Millisecond)
 	}
 }
+
+// WaitIdle returns once s waits to be asked for again.
+func WaitIdle(ctx context.Context, s *Subscription) {
+	for ctx.Err() == nil {
+		s.mu.Lock()
+		idle := s.phase == phaseIdle
+		s.mu.Unlock()
+		if idle {
+			return
+		}
+		pause(ctx, time.Millisecond)
+	}
+}
+
+// WaitSubscriptions returns once c has so many.
+func WaitSubscriptions(ctx context.Context, c *Client, n int) {
+	for ctx.Err() == nil && c.Subscriptions() < n {
+		pause(ctx, time.Millisecond)
+	}
+}
+
+// Subscriptions counts those that have not been let go of.
+func (c *Client) Subscriptions() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.subscriptionsLocked())
+}

@@ -31,6 +31,7 @@ type Group struct {
 	opts    GroupOptions
 	began   chan struct{} // closed at the first `subscribed`
 	done    chan struct{} // closed at the end
+	removed chan struct{} // closed when the client has forgotten it, and the node too
 	avail   chan struct{} // size 1: there is something to take
 
 	mu       sync.Mutex // guards the following
@@ -76,7 +77,7 @@ func (c *Client) Join(ctx context.Context, channel, group string, opts GroupOpti
 	}
 	g := &Group{
 		client: c, channel: canonical(channel), name: group, opts: opts,
-		began: make(chan struct{}), done: make(chan struct{}), avail: make(chan struct{}, 1),
+		began: make(chan struct{}), done: make(chan struct{}), removed: make(chan struct{}), avail: make(chan struct{}, 1),
 	}
 	if err := c.registerGroup(g); err != nil {
 		return nil, err
@@ -88,7 +89,7 @@ func (c *Client) Join(ctx context.Context, channel, group string, opts GroupOpti
 	case <-g.done:
 		return nil, doing(g.Err(), "join %s of %s", group, g.channel)
 	case <-ctx.Done():
-		g.end(ctx.Err())
+		g.leave(ctx.Err())
 		return nil, doing(ctx.Err(), "join %s of %s", group, g.channel)
 	}
 }
@@ -115,7 +116,7 @@ func (c *Client) registerGroup(g *Group) error {
 func (c *Client) takenLocked(channel string, join bool) error {
 	switch group := c.groups[channel]; {
 	case group != nil:
-		return fmt.Errorf("%w: this client is a member of the group %s of %s; use another Client", ErrAlreadySubscribed, group.name, channel)
+		return fmt.Errorf("%w: this client is a member of the group %s of %s, or about to leave it; use another Client", ErrAlreadySubscribed, group.name, channel)
 	case c.find(channel) == nil:
 		return nil
 	case join:
@@ -128,14 +129,6 @@ func (c *Client) groupOf(channel string) *Group {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.groups[canonical(channel)]
-}
-
-// groupFor returns the membership that a message is for, nil if it is for none.
-func (c *Client) groupFor(group, channel string) *Group {
-	if group == "" {
-		return nil
-	}
-	return c.groupOf(channel)
 }
 
 // Jobs ranges over the jobs, waiting for new ones. It ends when ctx does or the
@@ -212,20 +205,22 @@ func (g *Group) Err() error {
 }
 
 // Leave ends the membership: jobs that are not settled go to others at once. It returns
-// when the node has confirmed or the connection is gone, or with ctx's error.
+// when the node has confirmed or the connection is gone, or with an error that says why
+// not: ctx's, or that there was no answer in Options.ReplyTimeout. Then the client goes on
+// trying, and until it has done it, it cannot join a group of the channel again.
 func (g *Group) Leave(ctx context.Context) error {
-	l := g.end(nil)
-	if l == nil {
+	g.leave(nil)
+	timer := time.NewTimer(g.client.opts.ReplyTimeout)
+	defer timer.Stop()
+	err := errNoAnswer
+	select {
+	case <-g.removed:
 		return nil
+	case <-timer.C:
+	case <-ctx.Done():
+		err = ctx.Err()
 	}
-	_, _, err := l.call(ctx, &protocol.Command{Unsubscribe: &protocol.UnsubscribeCommand{Channel: g.channel}}, g.client.opts.ReplyTimeout)
-	if ctx.Err() != nil {
-		return doing(ctx.Err(), "leave %s of %s", g.name, g.channel)
-	}
-	if _, refused := err.(*Error); refused { //nolint:errorlint // call returns it unwrapped
-		return doing(err, "leave %s of %s", g.name, g.channel)
-	}
-	return nil
+	return doing(err, "leave %s of %s", g.name, g.channel)
 }
 
 // Ack says that the job is done, and waits until the node has taken note. An error with

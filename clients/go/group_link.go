@@ -24,8 +24,13 @@ func (g *Group) ask(l *link) {
 	}
 	g.mu.Unlock()
 	id := l.expect(func(e *protocol.Event) { g.answered(l, e) })
-	// If it does not go out the link is gone, and the next one asks again.
-	_, _ = l.send(nil, &protocol.Command{ID: id, Subscribe: c})
+	// If the link is gone, the next one asks again.
+	if _, err := l.send(nil, &protocol.Command{ID: id, Subscribe: c}); err != nil {
+		if e, ok := err.(*Error); ok { //nolint:errorlint // send returns it unwrapped
+			l.giveUp(id)
+			g.fail(e)
+		}
+	}
 }
 
 // answered takes the reply to a subscribe. It runs in the read loop.
@@ -35,12 +40,12 @@ func (g *Group) answered(l *link, e *protocol.Event) {
 		return
 	}
 	if e.Subscribed == nil {
-		g.end(errUnexpectedReply)
+		g.fail(errUnexpectedReply)
 		return
 	}
+	delete(l.brought, g.channel)   // its place is taken
 	if !g.begin(l, e.Subscribed) { // nobody wants it any more
-		id := l.expect(func(*protocol.Event) {})
-		_, _ = l.send(nil, &protocol.Command{ID: id, Unsubscribe: &protocol.UnsubscribeCommand{Channel: g.channel}})
+		g.letGo(l)
 	}
 }
 
@@ -56,11 +61,9 @@ func (g *Group) begin(l *link, e *protocol.SubscribedEvent) bool {
 	g.jobs = nil // of an earlier link: other members have them
 	switch {
 	case !e.Recovered:
-		g.gaps = append(g.gaps, &GapError{Channel: g.channel, Reason: e.Reason})
-		notify(g.avail)
+		g.tellLocked(&GapError{Channel: g.channel, Reason: e.Reason})
 	case g.started && !e.Resumed: // it was deleted, or expired, and begins anew
-		g.gaps = append(g.gaps, &GapError{Channel: g.channel, Reason: protocol.ReasonLogChanged})
-		notify(g.avail)
+		g.tellLocked(&GapError{Channel: g.channel, Reason: protocol.ReasonLogChanged})
 	}
 	if !g.started {
 		g.started = true
@@ -71,11 +74,13 @@ func (g *Group) begin(l *link, e *protocol.SubscribedEvent) bool {
 
 // refused tries again later, or ends the membership.
 func (g *Group) refused(l *link, err *Error) {
-	if !err.Temporary && !err.Code.Resubscribe() {
-		g.end(err)
+	g.mu.Lock()
+	over := g.ended || !err.Temporary && !err.Code.Resubscribe()
+	if over {
+		g.mu.Unlock()
+		g.fail(err)
 		return
 	}
-	g.mu.Lock()
 	if g.asked == l {
 		g.asked = nil
 	}
@@ -120,15 +125,25 @@ func (g *Group) queue(l *link, m *Message, e *protocol.MessageEvent) {
 func (g *Group) lost(e *protocol.GapEvent) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	g.tellLocked(&GapError{Channel: g.channel, Reason: e.Reason, Positions: allPositions(e.Position, nil)})
+}
+
+func (g *Group) tellLocked(gap *GapError) {
 	const most = 16 // that wait: they all say the same
 	if len(g.gaps) < most {
-		g.gaps = append(g.gaps, &GapError{Channel: g.channel, Reason: e.Reason, Positions: allPositions(e.Position, nil)})
+		g.gaps = append(g.gaps, gap)
 	}
 	notify(g.avail)
 }
 
 // closed takes an `unsubscribed` that nobody asked for.
 func (g *Group) closed(l *link, e *protocol.UnsubscribedEvent) {
+	g.mu.Lock()
+	ours := g.link == l
+	g.mu.Unlock()
+	if !ours {
+		return
+	}
 	code := e.Code
 	if code == 0 {
 		code = protocol.ErrorRevoked
@@ -136,20 +151,63 @@ func (g *Group) closed(l *link, e *protocol.UnsubscribedEvent) {
 	g.refused(l, &Error{Code: code, Message: e.Reason, Temporary: code.Temporary(), Remedy: remedy(code)})
 }
 
-// end ends the membership and returns where the node knows of it, nil if nowhere.
-func (g *Group) end(err error) *link {
-	g.client.mu.Lock()
-	if g.client.groups[g.channel] == g {
-		delete(g.client.groups, g.channel)
+// leave ends the membership for a reason of the application's, and has the node let go.
+func (g *Group) leave(err error) {
+	if l := g.end(err); l != nil {
+		g.letGo(l)
 	}
-	g.client.mu.Unlock()
+}
+
+// letGo unsubscribes a membership that has ended, and removes it when the node has let go:
+// until then, the node takes it for one and sends it jobs.
+func (g *Group) letGo(l *link) {
+	if g.client.unsubscribe(l, g.channel, g.remove) != nil {
+		g.remove()
+	}
+}
+
+// fail ends the membership, of which the node does not know any more.
+func (g *Group) fail(err error) {
+	g.end(err)
+	g.remove()
+}
+
+// detach notes that the link is lost: what has ended is over.
+func (g *Group) detach() {
 	g.mu.Lock()
-	defer g.mu.Unlock()
+	ended := g.ended
+	g.mu.Unlock()
+	if ended {
+		g.remove()
+	}
+}
+
+// end ends the membership and returns where the node knows of it, for it to let go there,
+// nil if nowhere. Where the node is still to answer, the answer brings the rest.
+func (g *Group) end(err error) *link {
+	g.mu.Lock()
 	if g.ended {
+		g.mu.Unlock()
 		return nil
 	}
 	l := g.link
+	waits := g.asked != nil && !g.asked.isLost()
 	g.ended, g.err, g.link, g.jobs = true, err, nil, nil
 	close(g.done)
+	g.mu.Unlock()
+	if l == nil && !waits {
+		g.remove()
+	}
 	return l
+}
+
+// remove frees the channel.
+func (g *Group) remove() {
+	c := g.client
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.groups[g.channel] == g {
+		delete(c.groups, g.channel)
+		close(g.removed)
+	}
 }

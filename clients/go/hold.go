@@ -1,7 +1,5 @@
 package rivulet
 
-import "slices"
-
 // askAtOnce is how many subscribes of a link's todo go out before their replies.
 const askAtOnce = 64
 
@@ -10,6 +8,52 @@ func (l *link) add(subs []*Subscription) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.todo = append(l.todo, subs...)
+}
+
+// mostDropped bounds how many names of ended subscriptions a link remembers; beyond it,
+// any may be one.
+const mostDropped = 64
+
+// dropped notes that a subscription of this name ended on l: what waited for the
+// application, and what was still to come, is counted as had here (clause P-4.4).
+func (l *link) dropped(channel string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.drops) <= mostDropped {
+		l.drops[channel] = struct{}{}
+	}
+}
+
+// mayLack reports whether l may have had what a subscription of this name has not.
+func (l *link) mayLack(channel string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.drops) > mostDropped {
+		return true
+	}
+	for name := range l.drops {
+		if name == channel || overlapping(name, channel) {
+			return true
+		}
+	}
+	return false
+}
+
+// clears has the node let go first of what overlaps with s, where s asks for history that
+// an ended subscription may have dropped: as long as one that overlaps is known on l, the
+// node leaves out what l has had. It reports whether s waits for that.
+func (s *Subscription) clears(l *link) bool {
+	s.mu.Lock()
+	begins := s.phase == phaseIdle && !s.started && !s.cleared && s.opts.starts() > 0 && !s.opts.Durable
+	s.mu.Unlock()
+	if !begins || !l.mayLack(s.channel) {
+		return false
+	}
+	s.mu.Lock()
+	s.cleared = true
+	s.mu.Unlock()
+	s.client.hold(l, s)
+	return true
 }
 
 // askMore asks for more of the subscriptions in todo. Patterns wait until the
@@ -56,26 +100,58 @@ func (l *link) answered(s *Subscription) {
 
 // hold is the pause of a subscription whose buffer is full. Those that overlap
 // with it, directly or through others, pause too: while only one of them is known
-// to the node, it would get their common messages.
+// to the node, it would get their common messages. So does one that begins meanwhile.
 type hold struct {
 	cause   *Subscription
-	members []*Subscription // channels, then patterns in their order
+	members map[*Subscription]bool // guarded by Client.mu
 }
 
 // hold lets go of s, and of what overlaps with it, at the node. What still comes of
-// them is dropped, and will be read again. It runs in the read loop.
+// them is dropped, and will be read again.
 func (c *Client) hold(l *link, s *Subscription) {
-	h := &hold{cause: s, members: c.overlapping(s)}
+	h := &hold{cause: s}
 	var known []*Subscription
-	for _, m := range h.members {
-		if m.pause(h, l) {
+	c.mu.Lock()
+	h.members = c.overlappingLocked(s)
+	c.holds[h] = struct{}{}
+	for _, m := range c.subscriptionsLocked() {
+		if h.members[m] && m.pause(h, l) {
 			known = append(known, m)
 		}
 	}
+	c.mu.Unlock()
 	for _, m := range known {
 		m.letGoFor(l)
 	}
 	h.resume(c) // the application may have taken what it had meanwhile
+}
+
+// held reports whether s, which is about to be asked for, waits with others that overlap
+// with it and are let go of: else it would get from them what nobody reads again.
+func (c *Client) held(s *Subscription) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for h := range c.holds {
+		for m := range h.members {
+			if (m == s || overlap(m, s)) && s.wait(h) {
+				h.members[s] = true
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// wait pauses s, which the node does not know, and reports whether.
+func (s *Subscription) wait(h *hold) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	lost := s.phase == phaseRequested && s.link.isLost()
+	if s.opts.Durable || s.phase != phaseIdle && !lost {
+		return false
+	}
+	s.phase, s.link, s.held, s.released = phasePaused, nil, h, true
+	return true
 }
 
 // pause reports whether the node knows s on l.
@@ -94,13 +170,12 @@ func (s *Subscription) pause(h *hold, l *link) (known bool) {
 		return false // to unsubscribe would make the session forget it
 	}
 	s.phase, s.link, s.held, s.released = phasePaused, nil, h, !here
+	notify(s.room) // nobody waits for it any more
 	return known
 }
 
-// overlapping returns s and all that overlap with it, directly or through others.
-func (c *Client) overlapping(s *Subscription) []*Subscription {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+// overlappingLocked returns s and all that overlap with it, directly or through others.
+func (c *Client) overlappingLocked(s *Subscription) map[*Subscription]bool {
 	all := c.subscriptionsLocked()
 	group := map[*Subscription]bool{s: true}
 	for queue := []*Subscription{s}; len(queue) > 0; queue = queue[1:] {
@@ -111,19 +186,21 @@ func (c *Client) overlapping(s *Subscription) []*Subscription {
 			}
 		}
 	}
-	return slices.DeleteFunc(all, func(o *Subscription) bool { return !group[o] })
+	return group
 }
 
 // overlap reports whether both may match one message; of two patterns of one
 // namespace it supposes so.
-func overlap(a, b *Subscription) bool {
-	switch {
-	case a.pattern && b.pattern:
-		return namespace(a.channel) == namespace(b.channel)
-	case a.pattern:
-		return matches(a.channel, b.channel)
-	case b.pattern:
-		return matches(b.channel, a.channel)
+func overlap(a, b *Subscription) bool { return overlapping(a.channel, b.channel) }
+
+func overlapping(a, b string) bool {
+	switch p, q := isPattern(a), isPattern(b); {
+	case p && q:
+		return namespace(a) == namespace(b)
+	case p:
+		return matches(a, b)
+	case q:
+		return matches(b, a)
 	}
 	return false
 }
@@ -131,30 +208,48 @@ func overlap(a, b *Subscription) bool {
 // resume takes the members up again once the node has let go of all and the cause
 // has room for half a buffer. h may be nil.
 func (h *hold) resume(c *Client) {
-	if h == nil || !h.over() {
+	if h == nil {
 		return
 	}
-	for _, m := range h.members {
-		m.mu.Lock()
-		if m.phase == phasePaused && m.held == h {
-			m.phase, m.held = phaseIdle, nil
-		}
-		m.mu.Unlock()
+	c.mu.Lock()
+	if _, on := c.holds[h]; !on || !h.overLocked() {
+		c.mu.Unlock()
+		return
 	}
-	if l := c.current(); l != nil {
-		l.add(h.members)
+	delete(c.holds, h)
+	var list []*Subscription
+	for _, m := range c.subscriptionsLocked() { // channels, then patterns in their order
+		if h.members[m] && m.unpause(h) {
+			list = append(list, m)
+		}
+	}
+	l := c.link
+	c.mu.Unlock()
+	if l != nil {
+		l.add(list)
 		l.askMore()
 	}
 }
 
-func (h *hold) over() bool {
+// unpause reports whether s, paused by h, is to be asked for again.
+func (s *Subscription) unpause(h *hold) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.phase != phasePaused || s.held != h {
+		return false
+	}
+	s.phase, s.held = phaseIdle, nil
+	return true
+}
+
+func (h *hold) overLocked() bool {
 	h.cause.mu.Lock()
 	low := h.cause.phase == phaseEnded || h.cause.buffer.low()
 	h.cause.mu.Unlock()
 	if !low {
 		return false
 	}
-	for _, m := range h.members {
+	for m := range h.members {
 		m.mu.Lock()
 		waits := m.phase == phasePaused && m.held == h && !m.released
 		m.mu.Unlock()

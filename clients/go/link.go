@@ -47,24 +47,28 @@ type link struct {
 
 	// Owned by the read loop.
 	in         []byte
+	line       *line
 	exact      map[string]*Subscription // to channels, that have begun here
 	patterns   []*Subscription          // to patterns, that have begun here, in that order
+	brought    map[string]starts        // by name, where those began that the token names and nobody asked for
 	disconnect *protocol.DisconnectEvent
 
 	mu      sync.Mutex                 // guards the following
 	todo    []*Subscription            // to be subscribed once replies make room
 	asked   map[*Subscription]struct{} // of todo: subscribed, not yet answered
+	drops   map[string]struct{}        // names of subscriptions that were ended here
 	cause   error                      // why it ended
 	lastID  uint64
 	replies map[uint64]func(*protocol.Event) // called by the read loop; must not block
+	slow    map[uint64]struct{}              // of replies: nobody waits for these
 }
 
 func newLink(ws *websocket.Conn, frames frames) *link {
 	return &link{
 		ws: ws, frames: frames, maxFrame: protocol.DefaultMaxFrame,
 		lost: make(chan struct{}), sending: make(chan struct{}, 1), urge: make(chan struct{}, 1),
-		replies: map[uint64]func(*protocol.Event){},
-		asked:   map[*Subscription]struct{}{}, exact: map[string]*Subscription{},
+		replies: map[uint64]func(*protocol.Event){}, slow: map[uint64]struct{}{}, line: &line{exact: map[string]struct{}{}}, brought: map[string]starts{},
+		asked: map[*Subscription]struct{}{}, drops: map[string]struct{}{}, exact: map[string]*Subscription{},
 	}
 }
 
@@ -106,6 +110,7 @@ func (l *link) take(id uint64) func(*protocol.Event) {
 	defer l.mu.Unlock()
 	reply := l.replies[id]
 	delete(l.replies, id)
+	delete(l.slow, id)
 	return reply
 }
 
@@ -114,13 +119,29 @@ func (l *link) giveUp(id uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.replies, id)
+	delete(l.slow, id)
 }
 
-// awaited reports whether a command waits for its reply.
+// unhurried says that nobody waits for the reply to id: it may take its time.
+func (l *link) unhurried(id uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.slow[id] = struct{}{}
+}
+
+// hurry says that somebody does wait now.
+func (l *link) hurry(id uint64) {
+	l.mu.Lock()
+	delete(l.slow, id)
+	l.mu.Unlock()
+	notify(l.urge)
+}
+
+// awaited reports whether somebody waits for the reply to a command.
 func (l *link) awaited() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return len(l.replies) > 0
+	return len(l.replies) > len(l.slow)
 }
 
 // send writes one command; done gives up waiting for the turn to write and may be
@@ -156,6 +177,9 @@ func (l *link) send(done <-chan struct{}, c *protocol.Command) (sent bool, err e
 // call sends a command and waits for its reply. sent is false if surely nothing
 // of the command reached the node. Errors are *Error if the node answered one.
 func (l *link) call(ctx context.Context, c *protocol.Command, timeout time.Duration) (e *protocol.Event, sent bool, err error) {
+	if err = ctx.Err(); err != nil {
+		return nil, false, err
+	}
 	got := make(chan *protocol.Event, 1)
 	c.ID = l.expect(func(e *protocol.Event) { got <- e })
 	defer l.giveUp(c.ID)

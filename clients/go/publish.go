@@ -33,7 +33,7 @@ func (c *Client) Publish(ctx context.Context, channel string, data any, opts Pub
 	if err := opts.put(cmd); err != nil {
 		return Published{}, err
 	}
-	a := attempts{key: key, window: c.opts.DedupeWindow, backoff: c.opts.Backoff}
+	a := attempts{key: key, window: c.opts.DedupeWindow, backoff: c.opts.Backoff, over: c.ended}
 	for {
 		e, err := c.publishOnce(ctx, cmd, &a)
 		switch {
@@ -80,6 +80,7 @@ type attempts struct {
 	key      string
 	window   time.Duration
 	backoff  Backoff
+	over     <-chan struct{} // closed when there is nobody to send it any more; may be nil
 	failures int
 	unknown  time.Time // start of the first attempt that may have been stored; zero if none
 }
@@ -137,7 +138,7 @@ func (a *attempts) again(ctx context.Context, err error) error {
 	a.failures++
 	waiting, cancel := a.context(ctx)
 	defer cancel()
-	pause(waiting, a.backoff.wait(a.failures, retryAfter))
+	pauseUntil(waiting, a.over, a.backoff.wait(a.failures, retryAfter))
 	if waiting.Err() != nil {
 		return a.given(errors.Join(context.Cause(waiting), err))
 	}

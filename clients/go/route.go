@@ -14,8 +14,8 @@ import (
 // route returns the subscription that a message of the channel belongs to; nil if
 // none is known.
 func (l *link) route(channel, position string, offset uint64) *Subscription {
-	exact, stream := l.exact[channel], protocol.StreamKey(position)
-	if exact != nil && exact.here.before(stream, offset) {
+	exact := l.exact[channel]
+	if exact != nil && exact.here.before(position, offset) {
 		return exact
 	}
 	found := exact
@@ -23,7 +23,7 @@ func (l *link) route(channel, position string, offset uint64) *Subscription {
 		if !matches(s.channel, channel) {
 			continue
 		}
-		if s.here.before(stream, offset) {
+		if s.here.before(position, offset) {
 			return s
 		}
 		if found == nil {
@@ -33,26 +33,43 @@ func (l *link) route(channel, position string, offset uint64) *Subscription {
 	return found
 }
 
-// began notes that s has begun at the positions on l. anew says that it has no
-// history: it begins for the first time, or not where it had stopped.
-func (l *link) began(s *Subscription, positions []string, anew bool) {
+// began notes that s has begun at the positions on l.
+func (l *link) began(s *Subscription, positions []string) {
 	s.here = startsAt(positions)
-	if anew || s.first == nil {
-		s.first = startsAt(positions)
-	}
 	l.forget(s)
+	delete(l.brought, s.channel) // its place is taken
 	if s.pattern {
+		s.lives.begin(l.line)
 		l.patterns = append(l.patterns, s)
 	} else {
 		l.exact[s.channel] = s
 	}
+	l.line.add(s.channel, s.pattern)
+}
+
+// brings notes a subscription that the token names (clause P-17.4): what the node delivers
+// for it, a pattern that matches gets here, and says nothing of where that one is.
+func (l *link) brings(e *protocol.SubscribedEvent) {
+	channel := canonical(e.Channel)
+	l.brought[channel] = startsAt(allPositions(e.Position, e.Positions))
+	l.line.add(channel, isPattern(channel))
+}
+
+// broughtFrom returns where a subscription began that the token names and that has what is at
+// the position; ok is false if there is none.
+func (l *link) broughtFrom(channel, position string, offset uint64) (from starts, ok bool) {
+	for name, from := range l.brought {
+		if (name == channel || isPattern(name) && matches(name, channel)) && from.before(position, offset) {
+			return from, true
+		}
+	}
+	return nil, false
 }
 
 // moved notes that a gap made s begin at the positions.
 func (s *Subscription) moved(positions []string) {
 	if s.here != nil {
 		s.here.move(positions)
-		s.first.move(positions)
 	}
 }
 
@@ -64,15 +81,16 @@ func (l *link) forget(s *Subscription) {
 	l.patterns = slices.DeleteFunc(l.patterns, func(o *Subscription) bool { return o == s })
 }
 
-// hadElsewhere reports whether another subscription than the pattern s, whose
-// cursor delivered m, has given m to the application over an earlier connection.
-func (c *Client) hadElsewhere(l *link, s *Subscription, m *Message) bool {
-	if !s.pattern {
+// hadElsewhere reports whether another subscription than s, to which a message is to go,
+// has given it to the application over an earlier connection. One to a channel that has
+// not had all that it asked for gets it all the same.
+func (c *Client) hadElsewhere(l *link, s *Subscription, u *Update) bool {
+	if !s.pattern && !s.whole {
 		return false
 	}
-	for _, other := range c.others(s, m.Channel) {
-		if other.had(m) {
-			s.skip(l, m)
+	for _, other := range c.others(s, u.Channel) {
+		if other.had(u.Message) {
+			s.skip(l, u)
 			return true
 		}
 	}
@@ -95,21 +113,22 @@ func (c *Client) others(s *Subscription, channel string) []*Subscription {
 	return list
 }
 
-// had reports whether m, which lies after the place where s began, was seen by it.
+// had reports whether s has had m. What has a filter, or is conflated, may have left it
+// out: rather twice than not at all.
 func (s *Subscription) had(m *Message) bool {
-	if s.first == nil || !s.first.before(protocol.StreamKey(m.Position), m.Offset) {
+	if s.opts.Filter != "" || s.opts.Conflate != "" {
 		return false
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.seen.has(m)
+	return s.seen.had(m)
 }
 
 // skip moves s over a message that is not to be delivered.
-func (s *Subscription) skip(l *link, m *Message) {
+func (s *Subscription) skip(l *link, u *Update) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.phase == phaseLive && s.link == l {
-		s.received.set(m.Position)
+		s.received.apply(u)
 	}
 }

@@ -41,12 +41,16 @@ func (c *Client) run(ctx context.Context) {
 }
 
 // pause waits for d or the end of ctx.
-func pause(ctx context.Context, d time.Duration) {
+func pause(ctx context.Context, d time.Duration) { pauseUntil(ctx, nil, d) }
+
+// pauseUntil waits for d, the end of ctx, or that over is closed; over may be nil.
+func pauseUntil(ctx context.Context, over <-chan struct{}, d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
 	case <-ctx.Done():
+	case <-over:
 	}
 }
 

@@ -57,6 +57,9 @@ func (c *Client) detach(l *link) {
 	for _, s := range subs {
 		s.detach(l)
 	}
+	for _, g := range c.allGroups() {
+		g.detach()
+	}
 }
 
 // handle acts on one event. An error ends the link.
@@ -69,18 +72,11 @@ func (c *Client) handle(ctx context.Context, l *link, e *protocol.Event) error {
 	}
 	switch {
 	case e.Message != nil:
-		m, err := newMessage(e.Message)
-		if err != nil {
-			return &lossError{err: err, ours: true}
-		}
-		if g := c.groupFor(e.Message.Group, m.Channel); g != nil {
-			g.deliver(l, m, e.Message)
-			return nil
-		}
-		if s := l.route(m.Channel, m.Position, m.Offset); s != nil && !c.hadElsewhere(l, s, m) {
-			s.deliver(l, Update{Kind: KindMessage, Message: m, Channel: m.Channel})
-		}
+		return c.message(l, e.Message)
+	case e.Subscribed != nil:
+		l.brings(e.Subscribed)
 	case e.Unsubscribed != nil:
+		delete(l.brought, canonical(e.Unsubscribed.Channel))
 		if g := c.groupOf(e.Unsubscribed.Channel); g != nil {
 			g.closed(l, e.Unsubscribed)
 		} else if s := c.lookup(e.Unsubscribed.Channel); s != nil {
@@ -92,7 +88,9 @@ func (c *Client) handle(ctx context.Context, l *link, e *protocol.Event) error {
 		if e.Gap != nil {
 			if g := c.groupOf(e.Gap.Channel); g != nil {
 				g.lost(e.Gap)
-				return nil
+				if e.Gap.Reason != protocol.ReasonPurged {
+					return nil // it is the group's alone
+				}
 			}
 		}
 		if s, u := c.news(l, e); s != nil {
@@ -102,6 +100,33 @@ func (c *Client) handle(ctx context.Context, l *link, e *protocol.Event) error {
 			c.renew(l, time.Duration(e.Expiring.InMS)*time.Millisecond)
 		}
 		return c.handleLink(l, e)
+	}
+	return nil
+}
+
+// message hands a message to whom it belongs. A group's is nobody else's, also where the
+// group was left.
+func (c *Client) message(l *link, e *protocol.MessageEvent) error {
+	m, err := newMessage(e)
+	if err != nil {
+		return &lossError{err: err, ours: true}
+	}
+	if e.Group != "" {
+		if g := c.groupOf(m.Channel); g != nil {
+			g.deliver(l, m, e)
+		}
+		return nil
+	}
+	s := l.route(m.Channel, m.Position, m.Offset)
+	if s == nil {
+		return nil
+	}
+	u := Update{Kind: KindMessage, Message: m, Channel: m.Channel}
+	if s.pattern {
+		u.from, u.aside = l.broughtFrom(m.Channel, m.Position, m.Offset)
+	}
+	if !c.hadElsewhere(l, s, &u) {
+		s.deliver(l, u)
 	}
 	return nil
 }
@@ -131,7 +156,14 @@ func (c *Client) news(l *link, e *protocol.Event) (*Subscription, Update) {
 		return nil, u
 	}
 	u.Channel = canonical(channel)
-	return whose(channel), u
+	s := whose(channel)
+	if s != nil && s.channel != u.Channel && len(u.Positions) > 0 {
+		// Of one channel of a pattern: not the pattern's own, perhaps.
+		offset, _ := protocol.PositionOffset(u.Positions[0])
+		_, u.aside = l.broughtFrom(u.Channel, u.Positions[0], offset)
+		u.aside = u.aside || c.groupOf(channel) != nil
+	}
+	return s, u
 }
 
 // about finds whom an event about a subscription, or about one channel of a

@@ -49,7 +49,7 @@ type SubscribeOptions struct {
 	// error is retried, unless it is an *Error that is not Temporary.
 	TokenFunc func(ctx context.Context, channel string) (string, error)
 	// Buffer is how many updates wait for the application at most; 0 is 256. It is
-	// bounded to about 1 MiB as well.
+	// bounded to about 1 MiB as well. KindSubscribed and KindCaughtUp do not count.
 	Buffer int
 	// OnMessage is called for every message and OnEvent for everything else. If
 	// either is set, the subscription is consumed by callbacks. The callbacks of a
@@ -68,15 +68,24 @@ const (
 
 func (o *SubscribeOptions) callbacks() bool { return o.OnMessage != nil || o.OnEvent != nil }
 
-func (o *SubscribeOptions) validate(pattern bool) error {
-	starts := 0
+// asksHistory reports whether what was stored before comes first.
+func (o *SubscribeOptions) asksHistory() bool {
+	return o.starts() > 0 || o.Durable || o.Conflate != ""
+}
+
+// starts counts the places given to start from.
+func (o *SubscribeOptions) starts() (n int) {
 	for _, set := range []bool{o.Position != "", len(o.Positions) > 0, o.Last != 0, !o.Since.IsZero()} {
 		if set {
-			starts++
+			n++
 		}
 	}
+	return n
+}
+
+func (o *SubscribeOptions) validate(pattern bool) error {
 	switch {
-	case starts > 1:
+	case o.starts() > 1:
 		return invalid("position", "at most one of Position, Positions, Last and Since may be set")
 	case o.Last < 0 || o.Last > protocol.MaxLast:
 		return invalid("last", fmt.Sprintf("%d is not from 1 to %d", o.Last, protocol.MaxLast))
@@ -126,12 +135,14 @@ type Subscription struct {
 	opts    SubscribeOptions
 	began   chan struct{} // closed at the first `subscribed`
 	done    chan struct{} // closed at the end
+	removed chan struct{} // closed when the client has forgotten it, and the node too
 	avail   chan struct{} // size 1: there is something to take
 	room    chan struct{} // size 1: something was taken
 
 	// Owned by the read loop.
-	first starts // where it began, once and for all: a channel's messages after it are its
 	here  starts // where it began on the link
+	lives lives  // of a pattern
+	whole bool   // it has had the history that it asked for: what follows is new to all
 
 	mu       sync.Mutex // guards the following
 	phase    phase
@@ -140,6 +151,7 @@ type Subscription struct {
 	held     *hold  // phasePaused: with whom
 	released bool   // phasePaused: the node has confirmed
 	started  bool   // a `subscribed` has come
+	cleared  bool   // what overlaps was let go of, for it to get what it asks for
 	failures int    // subscribes refused for now, in a row
 	received places // of what is in the buffer: to resume from
 	taken    places // of what the application has
@@ -159,7 +171,7 @@ func newSubscription(c *Client, channel string, opts SubscribeOptions) *Subscrip
 	}
 	s := &Subscription{
 		client: c, channel: channel, pattern: pattern, opts: opts,
-		began: make(chan struct{}), done: make(chan struct{}),
+		began: make(chan struct{}), done: make(chan struct{}), removed: make(chan struct{}),
 		avail: make(chan struct{}, 1), room: make(chan struct{}, 1),
 		received: places{pattern: pattern}, taken: places{pattern: pattern},
 		buffer: buffer{most: opts.Buffer},
@@ -300,43 +312,23 @@ func notify(signal chan struct{}) {
 
 // Unsubscribe ends the subscription. Ranges over it end, and what they have not
 // taken is dropped: Position is after what they have. It returns when the node
-// has confirmed or the connection is gone, or with ctx's error. A durable session
+// has confirmed or the connection is gone, or with an error that says why not: ctx's, or
+// that there was no answer in Options.ReplyTimeout. Then the client goes on trying, and
+// until it has done it, the channel cannot be subscribed to again. A durable session
 // forgets the channel; to keep its place, close the client instead.
 func (s *Subscription) Unsubscribe(ctx context.Context) error {
-	l, asked := s.end(nil, true)
-	if l == nil {
-		if !asked {
-			s.client.remove(s)
-		}
+	if l := s.end(nil, true); l != nil {
+		s.letGo(l)
+	}
+	timer := time.NewTimer(s.client.opts.ReplyTimeout)
+	defer timer.Stop()
+	err := errNoAnswer
+	select {
+	case <-s.removed:
 		return nil
+	case <-timer.C:
+	case <-ctx.Done():
+		err = ctx.Err()
 	}
-	if gone := s.letGo(l); gone != nil {
-		timer := time.NewTimer(s.client.opts.ReplyTimeout)
-		defer timer.Stop()
-		select {
-		case <-gone:
-		case <-l.lost:
-		case <-timer.C:
-		case <-ctx.Done():
-			return doing(ctx.Err(), "unsubscribe %s", s.channel)
-		}
-	}
-	return nil
-}
-
-// letGo unsubscribes an ended subscription at the node, and removes it from the
-// client at the reply: until then, its messages are not another's. The channel
-// returned is closed at the reply; nil if the link is gone.
-func (s *Subscription) letGo(l *link) <-chan struct{} {
-	gone := make(chan struct{})
-	id := l.expect(func(*protocol.Event) {
-		l.forget(s)
-		s.client.remove(s)
-		close(gone)
-	})
-	if _, err := l.send(nil, &protocol.Command{ID: id, Unsubscribe: &protocol.UnsubscribeCommand{Channel: s.channel}}); err != nil {
-		s.client.remove(s)
-		return nil
-	}
-	return gone
+	return doing(err, "unsubscribe %s", s.channel)
 }

@@ -232,12 +232,12 @@ func TestPausesASubscriptionNobodyTakesFrom(t *testing.T) {
 			let <- time.Since(began)
 			writing.Wait()
 			p.send(protocol.Event{ID: c.ID, Unsubscribed: &protocol.UnsubscribedEvent{Channel: "a:b"}})
-			resumed <- p.subscribed(protocol.SubscribedEvent{Position: at(7), Recovered: true})
-			p.message("a:b", 8)
+			resumed <- p.subscribed(protocol.SubscribedEvent{Position: at(8), Recovered: true})
+			p.message("a:b", 9)
 			p.idle()
 		})
 		c := connect(t, opts)
-		s, err := c.Subscribe(t.Context(), "a:b", rivulet.SubscribeOptions{Buffer: 8}) // `subscribed` and 7 messages
+		s, err := c.Subscribe(t.Context(), "a:b", rivulet.SubscribeOptions{Buffer: 8})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -249,12 +249,12 @@ func TestPausesASubscriptionNobodyTakesFrom(t *testing.T) {
 			if n++; err != nil || m.Offset != n {
 				t.Fatalf("got %+v, %v; want offset %d", m, err, n)
 			}
-			if n == 8 {
+			if n == 9 {
 				break
 			}
 		}
-		if c := <-resumed; c.Position != at(7) {
-			t.Errorf("resumed with %+v, want position %s", c, at(7))
+		if c := <-resumed; c.Position != at(8) {
+			t.Errorf("resumed with %+v, want position %s", c, at(8))
 		}
 	})
 }

@@ -62,6 +62,16 @@ func (c *Client) refreshOn(ctx context.Context, l *link) error {
 	return err
 }
 
+// errUnwanted ends a subscribe that was not sent, for nobody wants it any more, or not now.
+var errUnwanted = errors.New("the subscription has ended, or waits")
+
+// requests reports whether this request is still to be sent.
+func (s *Subscription) requests(request uint64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.phase == phaseRequested && s.request == request
+}
+
 // sendWithToken gets the subscription's own token and sends c with it, beside the read
 // loop, which does not wait for the application.
 //
@@ -71,6 +81,9 @@ func (s *Subscription) sendWithToken(l *link, request uint64, c *protocol.Subscr
 		ctx, cancel := context.WithTimeout(s.client.life, s.client.opts.HandshakeTimeout)
 		defer cancel()
 		token, err := s.opts.TokenFunc(ctx, s.channel)
+		if err == nil && !s.requests(request) {
+			err = errUnwanted
+		}
 		if err != nil {
 			e, ok := errors.AsType[*Error](err)
 			if !ok {

@@ -1,0 +1,250 @@
+package rivulet_test
+
+import (
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	rivulet "github.com/rivulet-rt/rivulet/clients/go"
+	"github.com/rivulet-rt/rivulet/protocol"
+)
+
+// begin takes a subscribe and answers that it begins at the offset. A name that is given must
+// be the one asked for.
+func (p *peer) begin(channel string, offset uint64) *protocol.SubscribeCommand {
+	c := p.receive()
+	if c.Subscribe == nil || channel != "" && c.Subscribe.Channel != channel {
+		p.t.Errorf("command is %+v, want subscribe of %s", c.Subscribe, channel)
+		panic(errGone)
+	}
+	e := &protocol.SubscribedEvent{Channel: c.Subscribe.Channel, Recovered: true, Position: at(offset)}
+	if e.Channel[len(e.Channel)-1] == '>' || e.Channel[len(e.Channel)-1] == '*' {
+		e.Position, e.Positions = "", []string{at(offset)}
+	}
+	p.send(protocol.Event{ID: c.ID, Subscribed: e})
+	return c.Subscribe
+}
+
+// letGo takes an unsubscribe and answers it.
+func (p *peer) letGo() string { return p.gone(p.receive()) }
+
+// gone answers an unsubscribe.
+func (p *peer) gone(c *protocol.Command) string {
+	if c.Unsubscribe == nil {
+		p.t.Errorf("command is %+v, want unsubscribe", c)
+		panic(errGone)
+	}
+	p.send(protocol.Event{ID: c.ID, Unsubscribed: &protocol.UnsubscribedEvent{Channel: c.Unsubscribe.Channel}})
+	return c.Unsubscribe.Channel
+}
+
+// refuse refuses a command for a while.
+func (p *peer) refuse(c *protocol.Command, d time.Duration) {
+	e := refusedFor(d)
+	e.ID = c.ID
+	p.send(e)
+}
+
+// flood sends so many messages, from 1, and returns the command that comes meanwhile: a pipe
+// holds nothing, so that reading must not wait for it.
+func (p *peer) flood(channel string, n uint64) *protocol.Command {
+	var writing sync.WaitGroup
+	defer writing.Wait()
+	writing.Go(func() {
+		defer func() { _ = recover() }() // errGone: the reading tells as well
+		for offset := range n {
+			p.message(channel, offset+1)
+		}
+	})
+	return p.receive()
+}
+
+// offsets are those of the next n messages.
+func offsets(t testing.TB, s *rivulet.Subscription, n int) []uint64 {
+	t.Helper()
+	var got []uint64
+	for m, err := range s.Messages(limit(t)) {
+		if err != nil {
+			t.Fatalf("after %v: %v", got, err)
+		}
+		if got = append(got, m.Offset); len(got) == n {
+			break
+		}
+	}
+	return got
+}
+
+// A node that refuses an unsubscribe for a while goes on with the subscription: the client
+// asks again, and frees the name no sooner.
+func TestUnsubscribeThatIsRefusedForNow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		refused, again := make(chan time.Time, 1), make(chan time.Time, 1)
+		opts := bubbled(t, func(p *peer) {
+			p.greet()
+			p.begin("a:b", 0)
+			p.refuse(p.receive(), 7*time.Second)
+			refused <- time.Now()
+			p.message("a:b", 1) // nobody's, though the node goes on
+			p.letGo()
+			again <- time.Now()
+			p.begin("a:b", 1)
+			p.message("a:b", 2)
+			p.idle()
+		})
+		c := connect(t, opts)
+		s := subscribe(t, c, "a:b", rivulet.SubscribeOptions{})
+		if err := s.Unsubscribe(limit(t)); err != nil {
+			t.Fatal(err)
+		}
+		if d := (<-again).Sub(<-refused); d < 7*time.Second || d > 8*time.Second {
+			t.Errorf("asked again after %v, want the node's 7 s and the backoff", d)
+		}
+		s = subscribe(t, c, "a:b", rivulet.SubscribeOptions{})
+		if got := offsets(t, s, 1); got[0] != 2 {
+			t.Errorf("got %v", got)
+		}
+	})
+}
+
+// The same where it is let go of for being slow.
+func TestPauseThatIsRefusedForNow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		refused := make(chan int, 1)
+		opts := bubbled(t, func(p *peer) {
+			p.greet()
+			p.begin("a:b", 0)
+			p.refuse(p.flood("a:b", 4), time.Second)
+			p.letGo()
+			refused <- p.n
+			p.begin("a:b", 1)
+			p.message("a:b", 2)
+			p.message("a:b", 3)
+			p.idle()
+		})
+		c := connect(t, opts)
+		s := subscribe(t, c, "a:b", rivulet.SubscribeOptions{Buffer: 2})
+		if n := <-refused; n != 1 { // nobody takes anything
+			t.Errorf("let go of on connection %d", n)
+		}
+		for want := range uint64(3) {
+			if got := offsets(t, s, 1); got[0] != want+1 {
+				t.Fatalf("got %v, want %d", got, want+1)
+			}
+		}
+	})
+}
+
+// A subscription that begins while others that overlap with it are let go of waits for them:
+// what it would get from them meanwhile, nobody would read again.
+func TestSubscribingWhileOthersAreLetGoOf(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		gone := make(chan struct{})
+		opts := bubbled(t, func(p *peer) {
+			p.greet()
+			p.begin("a:>", 0)
+			p.gone(p.flood("a:x", 4))
+			close(gone)
+			p.begin("a:b", 9) // not before
+			p.begin("a:>", 1)
+			p.idle()
+		})
+		c := connect(t, opts)
+		slow := subscribe(t, c, "a:>", rivulet.SubscribeOptions{Buffer: 2})
+		<-gone
+		late := make(chan *rivulet.Subscription, 1)
+		go func() {
+			s, err := c.Subscribe(limit(t), "a:b", rivulet.SubscribeOptions{})
+			if err != nil {
+				t.Error(err)
+			}
+			late <- s
+		}()
+		synctest.Wait()
+		select {
+		case <-late:
+			t.Error("it has begun while the pattern is let go of")
+		default:
+		}
+		take(t, slow, 2)
+		<-late
+	})
+}
+
+// The same where the node had ended it before.
+func TestSubscribingAnewAfterTheNodeEndedIt(t *testing.T) {
+	ended := make(chan struct{})
+	url := scripted(t, func(p *peer) {
+		p.greet()
+		p.begin("t:>", 0)
+		p.begin("t:a", 0)
+		p.message("t:a", 1)
+		p.message("t:a", 2) // dropped
+		p.send(protocol.Event{Unsubscribed: &protocol.UnsubscribedEvent{Channel: "t:a", Code: protocol.ErrorResubscribe}})
+		p.refuse(p.receive(), time.Minute)
+		close(ended)
+		if name := p.letGo(); name != "t:>" {
+			p.t.Errorf("let go of %s", name)
+		}
+		p.begin("t:a", 1)
+		p.begin("t:>", 0)
+		p.message("t:a", 2)
+		p.idle()
+	})
+	c := open(t, url, quick())
+	subscribe(t, c, "t:>", rivulet.SubscribeOptions{})
+	s := subscribe(t, c, "t:a", rivulet.SubscribeOptions{})
+	if got := offsets(t, s, 1); got[0] != 1 {
+		t.Errorf("got %v", got)
+	}
+	await(t, ended)
+	rivulet.WaitIdle(limit(t), s)
+	if err := s.Unsubscribe(limit(t)); err != nil {
+		t.Fatal(err)
+	}
+	s = subscribe(t, c, "t:a", rivulet.SubscribeOptions{Position: s.Position()})
+	if got := offsets(t, s, 1); got[0] != 2 {
+		t.Errorf("got %v", got)
+	}
+}
+
+// What waited for a subscription that was ended counts as had by the connection: for one that
+// asks for it anew, the node lets go first of what overlaps.
+func TestSubscribingAnewBesideAPattern(t *testing.T) {
+	url := scripted(t, func(p *peer) {
+		p.greet()
+		p.begin("t:>", 0)
+		p.begin("t:a", 0)
+		p.message("t:a", 1)
+		p.message("t:a", 2) // dropped
+		if name := p.letGo(); name != "t:a" {
+			p.t.Errorf("let go of %s", name)
+		}
+		if name := p.letGo(); name != "t:>" {
+			p.t.Errorf("let go of %s", name)
+		}
+		if c := p.begin("t:a", 1); c.Position != at(1) {
+			p.t.Errorf("goes on from %s", c.Position)
+		}
+		p.begin("t:>", 0)
+		p.message("t:a", 2)
+		p.message("t:b", 3)
+		p.idle()
+	})
+	c := open(t, url, quick())
+	pattern := subscribe(t, c, "t:>", rivulet.SubscribeOptions{})
+	s := subscribe(t, c, "t:a", rivulet.SubscribeOptions{})
+	if got := offsets(t, s, 1); got[0] != 1 {
+		t.Errorf("got %v", got)
+	}
+	if err := s.Unsubscribe(limit(t)); err != nil {
+		t.Fatal(err)
+	}
+	s = subscribe(t, c, "t:a", rivulet.SubscribeOptions{Position: s.Position()})
+	if got := offsets(t, s, 1); got[0] != 2 {
+		t.Errorf("got %v", got)
+	}
+	if got := offsets(t, pattern, 1); got[0] != 3 {
+		t.Errorf("the pattern got %v", got)
+	}
+}
