@@ -38,6 +38,8 @@ const (
 	took    uint64 = 1 << 60
 	// vain marks those of unsubscribes that end nothing at the hub.
 	vain uint64 = 1 << 59
+	// replayed marks the tokens of subscriptions that are sent what was stored.
+	replayed uint64 = 1 << 58
 )
 
 // authorise is what lets a subscription begin: the connection's own claims, or those of

@@ -163,8 +163,8 @@ func costOf(cmd *protocol.Command) int64 {
 	return limit.CommandCost
 }
 
-// backlog is how many stored messages a subscription reads that asks for some; one that
-// resumes reads what it missed, and is not counted.
+// backlog is how many stored messages a subscription reads, as far as that can be said
+// before; of what is missed since a position or a time, Replays count each.
 func backlog(start fanout.Start) int {
 	switch {
 	case start.Last > 0:

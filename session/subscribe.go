@@ -79,6 +79,9 @@ func (s *Session) enlist(b beginning, kept durability) (noted bool, err error) {
 	if req.Presence {
 		mark = watching
 	}
+	if Replaying(req.Start) {
+		mark |= replayed
+	}
 	client, token, err := s.join(req.Channel, cmd.ID, mark, kept, given)
 	if err != nil {
 		return false, err

@@ -53,9 +53,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer release()
-	stream := newStream(h.registry, h.log, claims, subs)
+	stream := newStream(h.registry, h.log, claims, session.ClientAddr(r), subs)
 	if err := h.begin(r.Context(), stream, subs); err != nil {
 		stream.client.Close()
+		stream.replays.Stop()
 		slot.Release()
 		if r.Context().Err() == nil {
 			h.refuse(w, r, err)
@@ -129,8 +130,7 @@ func (h *Handler) start(w http.ResponseWriter, r *http.Request, slot *session.Sl
 		}
 		if !errors.Is(err, http.ErrNotSupported) {
 			h.log.Debug("event stream not started", slog.Any("err", err))
-			s.client.Close()
-			s.out.End()
+			s.end()
 			slot.Release()
 			return
 		}
