@@ -45,6 +45,7 @@ func printConfig(w io.Writer, cfg Config) error {
 // fillIn writes out what a node does where nothing is configured, and the file has a zero.
 func (c *Config) fillIn() {
 	c.Server.Listen = c.ListenAddress()
+	c.Limits.Handshakes = c.Limits.handshakes()
 	c.Auth.ConnectHook.Hook = c.Auth.ConnectHook.Hook.filledIn()
 	c.Auth.Tokens = slices.Clone(c.Auth.Tokens)
 	for i := range c.Auth.Tokens {

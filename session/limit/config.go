@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"runtime"
 	"time"
 )
 
@@ -39,10 +40,17 @@ type Config struct {
 // NamespaceRates are limits of one namespace; a zero one is the Config's.
 type NamespaceRates struct{ Channel, Namespace Rate }
 
-// DefaultConfig returns limits that no ordinary client meets.
+// HandshakesPerProcessor is a third of the handshakes with a token and a subscription that
+// one processor does in a second (docs/performance.md): in a storm the rest is left to who
+// is connected, and to what those read who come back.
+const HandshakesPerProcessor = 5000
+
+// DefaultConfig returns limits that no ordinary client meets, for as many processors as the
+// process has.
 func DefaultConfig() Config {
 	return Config{
-		HandshakesPerIP: Times(200, 10), Handshakes: Times(2000, 1), HandshakeQueue: 4096, HandshakeWait: 5 * time.Second,
+		HandshakesPerIP: Times(200, 10), Handshakes: Times(HandshakesPerProcessor*int64(runtime.GOMAXPROCS(0)), 1),
+		HandshakeQueue: 4096, HandshakeWait: 5 * time.Second,
 		ConnectionsPerIP: 2000, ConnectionsPerUser: 1000, IPv6Prefix: 64,
 		Exempt:   []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")},
 		Commands: Times(200, 10), PublishesPerKey: Times(10_000, 2), PublishesPerUser: Times(500, 4), Reads: Times(5000, 4),
