@@ -213,13 +213,14 @@ func (s *Session) Flooded() bool { return s.flooded }
 // count counts what the client sends. It answers the command id, unless 0, where it is
 // too much.
 func (s *Session) count(id uint64, cost int64) bool {
-	verdict, retry := s.registry.services.Limits.Command(&s.meter, int(s.tight), cost)
+	stranger := !s.ready.Load()
+	verdict, retry := s.registry.services.Limits.Command(&s.meter, int(s.tight), stranger, cost)
 	switch verdict {
 	case limit.Pass:
 		return true
 	case limit.Close:
 		s.flooded = true
-		if s.out.Open() {
+		if s.out.Open() && !stranger { // or anybody could keep all others of an address out
 			s.registry.services.Limits.Bar(s.claimed().Subject, s.slot.Addr())
 		}
 		s.Reject(protocol.CloseTooMany, "too many commands; after 4429 wait for retry_after_ms")

@@ -27,17 +27,22 @@ const (
 )
 
 // Command counts a command of so much cost; tighter, unless 0, is the most a second that
-// the token allows. What is refused is counted apart, each as a whole command: a client
+// the token allows. A stranger, who has not shown yet who it is, may have no more at once than
+// in a second: it has little to say, and may come back with another name, or with none, as
+// often as it likes. What is refused is counted apart, each as a whole command: a client
 // that does not slow down at all is to be closed when it has been refused as much as it
 // may have at once, and one that waits for retry gets all that it may have, and is never
 // closed.
-func (l *Limiter) Command(m *Meter, tighter int, cost int64) (v Verdict, retry time.Duration) {
+func (l *Limiter) Command(m *Meter, tighter int, stranger bool, cost int64) (v Verdict, retry time.Duration) {
 	if l == nil {
 		return Pass, 0
 	}
 	rate := l.cfg.Commands.Tighten(int64(tighter))
 	if rate.IsZero() {
 		return Pass, 0
+	}
+	if stranger {
+		rate.Burst = min(rate.Burst, rate.PerSecond)
 	}
 	rate = Rate{rate.PerSecond * CommandCost, rate.Burst * CommandCost}
 	now := l.clock.now()
