@@ -329,7 +329,7 @@ func TestMetricsExistFromTheStart(t *testing.T) {
 	want := []string{
 		"rivulet_session_command_errors_total 15", "rivulet_session_commands_total 12", "rivulet_session_connections 3",
 		"rivulet_session_deliveries_deferred_total 1", "rivulet_session_disconnects_total 15",
-		"rivulet_session_opened_total 3", "rivulet_session_rejected_total 4",
+		"rivulet_session_opened_total 3", "rivulet_session_rejected_total 5",
 	}
 	if !slices.Equal(names, want) {
 		t.Errorf("got  %q\nwant %q", names, want)

@@ -37,7 +37,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	subs, claims, err := h.check(w, r)
 	if err != nil {
-		h.registry.Rejected()
+		h.registry.Rejected(err)
 		h.refuse(w, r, err)
 		return
 	}
@@ -68,9 +68,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // check reads and authorises the request, and allows the page's origin to read the answer.
 func (h *Handler) check(w http.ResponseWriter, r *http.Request, further ...string) ([]subscription, auth.Claims, error) {
-	allowed, cross := h.registry.Origins().Allow(r)
-	if !allowed {
-		return nil, auth.Claims{}, session.Forbidden("Origin", "%.128q is not among the allowed origins (session.origins)", r.Header.Get("Origin"))
+	cross, err := h.registry.AllowPage(r)
+	if err != nil {
+		return nil, auth.Claims{}, err
 	}
 	if cross {
 		w.Header().Set("Access-Control-Allow-Origin", r.Header.Get("Origin"))
