@@ -66,9 +66,9 @@ func (s *Session) mayBegin(c fanout.Channel, presence bool, given *grant) error 
 	}
 	switch {
 	case !allows(auth.Subscribe):
-		return Forbidden("channel", "the token does not allow subscribe on %s", c)
+		return Lacking(own, "channel", auth.Subscribe, c)
 	case presence && !allows(auth.Presence):
-		return Forbidden("presence", "the token does not allow presence on %s", c)
+		return Lacking(own, "presence", auth.Presence, c)
 	}
 	return nil
 }

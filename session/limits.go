@@ -228,7 +228,7 @@ func (s *Session) count(id uint64, cost int64) bool {
 		if id != 0 {
 			s.reply(id, &limit.Error{
 				Reason: limit.ReasonCommands, RetryAfter: retry,
-				Problem: "this connection sends too many commands; nothing was done, send it again after retry_after_ms",
+				Problem: "this connection sends too many commands (limits.commands, or its token's own); nothing was done, send it again after retry_after_ms",
 			})
 		}
 	}

@@ -195,7 +195,7 @@ func (l *Limiter) Handshake(ctx context.Context, addr netip.Addr, resumes bool) 
 			l.linger(ctx)
 			return l.refuse(Error{
 				Reason: ReasonHandshakesIP, RetryAfter: spread(max(wait, leastRetry)),
-				Problem: fmt.Sprintf("this address connects too often; it may %d times a second", l.cfg.HandshakesPerIP.PerSecond),
+				Problem: fmt.Sprintf("this address connects too often; it may %d times a second (limits.handshakes_per_ip)", l.cfg.HandshakesPerIP.PerSecond),
 			})
 		}
 	}
@@ -205,7 +205,7 @@ func (l *Limiter) Handshake(ctx context.Context, addr netip.Addr, resumes bool) 
 	}
 	return l.refuse(Error{
 		Reason: reason, Node: true, RetryAfter: retry,
-		Problem: "too many clients connect at this moment; come back when retry_after is over",
+		Problem: "more clients connect at this moment than the node lets in (limits.handshakes); come back after retry_after_ms",
 	})
 }
 

@@ -92,7 +92,8 @@ func (h *Handler) check(w http.ResponseWriter, r *http.Request, further ...strin
 	}
 	if most := auth.Tighten(h.registry.Config().MaxSubscriptions, claims.Limits.Subscriptions); len(subs) > most {
 		h.registry.Services().Limits.Subscriptions()
-		return nil, claims, session.Forbidden("channel", "is given %d times, and this connection may have %d subscriptions; leave some out, or use a pattern", len(subs), most)
+		return nil, claims, session.Forbidden("channel", "is given %d times, and this connection may have %d subscriptions (%s); leave some out, or use a pattern",
+			len(subs), most, session.SubscriptionLimit(most, h.registry.Config()))
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), h.registry.Config().CommandTimeout)
 	defer cancel()
