@@ -92,7 +92,7 @@ func TestAResumeThatIsRefusedGoesOn(t *testing.T) {
 	if refused == nil || refused.Code != protocol.ErrorTooManyRequests || !refused.Temporary || refused.RetryAfterMS <= 0 || refused.RetryAfterMS > 1000 {
 		t.Fatalf("after 100 resumes: %+v", refused)
 	}
-	time.Sleep(time.Duration(refused.RetryAfterMS) * time.Millisecond) // as it was told to
+	<-time.After(time.Duration(refused.RetryAfterMS) * time.Millisecond) // as it was told to
 	id := k.send(resume)
 	if ev := k.next(); ev.ID != id || ev.Subscribed == nil || !ev.Subscribed.Recovered {
 		t.Fatalf("when it was told to come back: %s", shown(ev))
