@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
-	"strings"
 
 	"github.com/go-chi/chi/v5"
 
@@ -59,12 +58,12 @@ func (a *api) grant(ctx context.Context, x *exchange, n need) (err error) {
 		if x.claims.Capabilities.AllowsSome(n.action) {
 			return nil
 		}
-		return forbidden("", shown(&x.claims)+" does not allow "+string(n.action)+" on any channel")
+		return forbidden("", x.claims.Credential()+" does not allow "+string(n.action)+" on any channel")
 	case everything:
 		if x.claims.Allows(n.action, everyChannel) {
 			return nil
 		}
-		return forbidden("", shown(&x.claims)+" does not allow "+string(n.action)+` on all channels ("`+everyChannel+`"), which this needs`)
+		return forbidden("", x.claims.Credential()+" does not allow "+string(n.action)+` on all channels ("`+everyChannel+`"), which this needs`)
 	}
 	return forbidden("", "nobody may do this") // no route says so
 }
@@ -88,17 +87,6 @@ func forbidden(field, message string) error {
 	return &problem{status: http.StatusForbidden, field: field, message: message}
 }
 
-// shown is what the caller is known by.
-func shown(claims *auth.Claims) string {
-	switch {
-	case strings.HasPrefix(claims.Key, "certificate:"):
-		return "the certificate"
-	case claims.Key != "":
-		return "the API key"
-	}
-	return "the token"
-}
-
 // pathChannel reads the path's channel and checks that the claims allow action on it.
 func (x *exchange) pathChannel(action auth.Action) (fanout.Channel, error) {
 	// The path was matched as it was sent, so this is its only decoding.
@@ -116,7 +104,7 @@ func authorize(claims *auth.Claims, action auth.Action, name string) (fanout.Cha
 		return c, err
 	}
 	if !claims.Allows(action, c.String()) {
-		return c, forbidden("channel", shown(claims)+" does not allow "+string(action)+" on "+strconv.Quote(c.String()))
+		return c, forbidden("channel", claims.Credential()+" does not allow "+string(action)+" on "+strconv.Quote(c.String()))
 	}
 	return c, nil
 }

@@ -1,6 +1,9 @@
 package auth
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // Claims are what an authenticated caller is and may do. They are immutable and
 // cheap to copy.
@@ -71,4 +74,16 @@ func (c Claims) Publisher() string {
 		return "key:" + c.Key
 	}
 	return "user:" + c.Subject
+}
+
+// Credential is what the caller is known by, as an answer to it says: "the token", "the API
+// key" or "the certificate".
+func (c Claims) Credential() string {
+	switch {
+	case strings.HasPrefix(c.Key, "certificate:"):
+		return "the certificate"
+	case c.Key != "":
+		return "the API key"
+	}
+	return "the token"
 }

@@ -160,7 +160,7 @@ func (r *remoteKeys) refresh(ctx context.Context) (ok bool) {
 	r.round = make(chan struct{})
 	r.mu.Unlock()
 	r.metrics.fetched(r.name, set, err)
-	issuer := slog.String("issuer", r.name)
+	issuer, from := slog.String("issuer", r.name), slog.String("url", RedactURL(r.url))
 	switch {
 	case changed:
 		attrs := []any{issuer, slog.Int("keys", len(set.keys)), slog.Int("left_out", len(set.left))}
@@ -171,9 +171,9 @@ func (r *remoteKeys) refresh(ctx context.Context) (ok bool) {
 	case err == nil && recovered:
 		r.log.Info("keys can be fetched again", issuer)
 	case lost && some:
-		r.log.Warn("keys cannot be fetched, the last ones hold", issuer, slog.Duration("age", age), slog.Duration("until", maxKeyAge), slog.Any("err", err))
+		r.log.Warn("keys cannot be fetched, the last ones hold", issuer, from, slog.Duration("age", age), slog.Duration("until", maxKeyAge), slog.Any("err", err))
 	case lost:
-		r.log.Warn("keys cannot be fetched, tokens of this issuer cannot be verified", issuer, slog.Any("err", err))
+		r.log.Warn("keys cannot be fetched, tokens of this issuer cannot be verified", issuer, from, slog.Any("err", err))
 	}
 	return err == nil
 }

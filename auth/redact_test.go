@@ -47,8 +47,21 @@ func TestFetchesAreLoggedWithoutTheQuery(t *testing.T) {
 			t.Fatal("it was not logged")
 		}
 	}
-	if text := log.String(); strings.Contains(text, "hunter2") || !strings.Contains(text, "127.0.0.1:1: ") {
+	if text := log.String(); strings.Contains(text, "hunter2") || !strings.Contains(text, "127.0.0.1:1: ") || !strings.Contains(text, "url=http://127.0.0.1:1/jwks?redacted ") {
 		t.Errorf("logged %s", text)
+	}
+}
+
+func TestRedactURL(t *testing.T) {
+	for raw, want := range map[string]string{
+		"https://issuer.example/keys":             "https://issuer.example/keys",
+		"https://ann:hunter2@issuer.example/keys": "https://redacted@issuer.example/keys",
+		"https://issuer.example/keys?key=hunter2": "https://issuer.example/keys?redacted",
+		"https://hunter2@[":                       "[redacted]",
+	} {
+		if got := auth.RedactURL(raw); got != want {
+			t.Errorf("%s: got %s, want %s", raw, got, want)
+		}
 	}
 }
 

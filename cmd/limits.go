@@ -3,6 +3,7 @@ package cmd
 import (
 	"fmt"
 	"net/netip"
+	"runtime"
 	"time"
 
 	"github.com/rivulet-rt/rivulet/session/limit"
@@ -11,8 +12,8 @@ import (
 // LimitsConfig says what one caller may do to the others. Rates are a second and on one
 // node; 0 is no limit.
 type LimitsConfig struct {
-	// HandshakesPerIP of one address, Handshakes of all; past the latter HandshakeQueue
-	// wait, each at most HandshakeWait.
+	// HandshakesPerIP of one address, Handshakes of all, -1 for so many as the processors
+	// suggest; past the latter HandshakeQueue wait, each at most HandshakeWait.
 	HandshakesPerIP int      `yaml:"handshakes_per_ip"`
 	Handshakes      int      `yaml:"handshakes"`
 	HandshakeQueue  int      `yaml:"handshake_queue"`
@@ -44,7 +45,7 @@ type LimitsConfig struct {
 func defaultLimits() LimitsConfig {
 	d := limit.DefaultConfig()
 	l := LimitsConfig{
-		HandshakesPerIP: int(d.HandshakesPerIP.PerSecond), Handshakes: int(d.Handshakes.PerSecond),
+		HandshakesPerIP: int(d.HandshakesPerIP.PerSecond), Handshakes: byProcessors,
 		HandshakeQueue: d.HandshakeQueue, HandshakeWait: Duration(d.HandshakeWait),
 		ConnectionsPerIP: d.ConnectionsPerIP, ConnectionsPerUser: d.ConnectionsPerUser, IPv6Prefix: d.IPv6Prefix,
 		Commands: int(d.Commands.PerSecond), OutboundBytes: Bytes(d.OutboundBytes),
@@ -56,6 +57,17 @@ func defaultLimits() LimitsConfig {
 		l.Exempt = append(l.Exempt, p.String())
 	}
 	return l
+}
+
+// byProcessors is the Handshakes that stand for limit.HandshakesPerProcessor.
+const byProcessors = -1
+
+// handshakes is the rate of all.
+func (l LimitsConfig) handshakes() int {
+	if l.Handshakes == byProcessors {
+		return limit.HandshakesPerProcessor * runtime.GOMAXPROCS(0)
+	}
+	return l.Handshakes
 }
 
 // How many seconds' worth of a rate may come at once.
@@ -75,7 +87,7 @@ func (c Config) limitConfig() (limit.Config, []error) {
 	l := c.Limits
 	cfg := limit.Config{
 		HandshakesPerIP: limit.Times(int64(l.HandshakesPerIP), handshakePerIPBurst),
-		Handshakes:      limit.Times(int64(l.Handshakes), handshakeBurst),
+		Handshakes:      limit.Times(int64(l.handshakes()), handshakeBurst),
 		HandshakeQueue:  l.HandshakeQueue, HandshakeWait: time.Duration(l.HandshakeWait),
 		ConnectionsPerIP: l.ConnectionsPerIP, ConnectionsPerUser: l.ConnectionsPerUser, IPv6Prefix: l.IPv6Prefix,
 		Commands: limit.Times(int64(l.Commands), commandBurst), OutboundBytes: int64(l.OutboundBytes),

@@ -4,12 +4,12 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"net/url"
 	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/rivulet-rt/rivulet/auth"
 	"github.com/rivulet-rt/rivulet/fanout"
 )
 
@@ -20,18 +20,17 @@ func printConfig(w io.Writer, cfg Config) error {
 	if cfg.Broker.NATSURLFile != "" {
 		cfg.Broker.NATSURL = "" // one of them is all that may be set
 	}
-	cfg.Webhooks = slices.Clone(cfg.Webhooks)
-	for i := range cfg.Webhooks {
-		cfg.Webhooks[i].URL = redactURL(cfg.Webhooks[i].URL)
-	}
 	cfg.fillIn() // copies what is changed here
-	for i := range cfg.Auth.Tokens {
-		cfg.Auth.Tokens[i].JWKSURL = redactURL(cfg.Auth.Tokens[i].JWKSURL)
+	for i := range cfg.Webhooks {
+		cfg.Webhooks[i].URL = auth.RedactURL(cfg.Webhooks[i].URL)
 	}
-	cfg.Auth.ConnectHook.Hook.URL = redactURL(cfg.Auth.ConnectHook.Hook.URL)
+	for i := range cfg.Auth.Tokens {
+		cfg.Auth.Tokens[i].JWKSURL = auth.RedactURL(cfg.Auth.Tokens[i].JWKSURL)
+	}
+	cfg.Auth.ConnectHook.Hook.URL = auth.RedactURL(cfg.Auth.ConnectHook.Hook.URL)
 	for name, n := range cfg.Namespaces {
-		n.Hooks.Subscribe.URL = redactURL(n.Hooks.Subscribe.URL)
-		n.Hooks.Publish.URL = redactURL(n.Hooks.Publish.URL)
+		n.Hooks.Subscribe.URL = auth.RedactURL(n.Hooks.Subscribe.URL)
+		n.Hooks.Publish.URL = auth.RedactURL(n.Hooks.Publish.URL)
 		cfg.Namespaces[name] = n
 	}
 	enc := yaml.NewEncoder(w)
@@ -45,6 +44,11 @@ func printConfig(w io.Writer, cfg Config) error {
 // fillIn writes out what a node does where nothing is configured, and the file has a zero.
 func (c *Config) fillIn() {
 	c.Server.Listen = c.ListenAddress()
+	c.Limits.Handshakes = c.Limits.handshakes()
+	c.Webhooks = slices.Clone(c.Webhooks)
+	for i := range c.Webhooks {
+		c.Webhooks[i] = c.Webhooks[i].filledIn()
+	}
 	c.Auth.ConnectHook.Hook = c.Auth.ConnectHook.Hook.filledIn()
 	c.Auth.Tokens = slices.Clone(c.Auth.Tokens)
 	for i := range c.Auth.Tokens {
@@ -95,6 +99,14 @@ func (h HookConfig) filledIn() HookConfig {
 	return h
 }
 
+// filledIn is the webhook with its defaults.
+func (w WebhookConfig) filledIn() WebhookConfig {
+	h, _ := w.hook(nil) // what is wrong with it is said elsewhere
+	w.Timeout, w.MaxAge, w.Batch, w.Concurrency = Duration(h.Timeout), Duration(h.MaxAge), h.Batch, h.Concurrency
+	setDefault(&w.DeadLetters, deadLetters+w.Name)
+	return w
+}
+
 func setDefault[T comparable](v *T, def T) {
 	var zero T
 	if *v == zero {
@@ -102,27 +114,11 @@ func setDefault[T comparable](v *T, def T) {
 	}
 }
 
-// redactURLs is redactURL of each of several addresses, separated by commas.
+// redactURLs is auth.RedactURL of each of several addresses, separated by commas.
 func redactURLs(list string) string {
 	urls := strings.Split(list, ",")
 	for i, s := range urls {
-		urls[i] = redactURL(strings.TrimSpace(s))
+		urls[i] = auth.RedactURL(strings.TrimSpace(s))
 	}
 	return strings.Join(urls, ",")
-}
-
-// redactURL takes out of an address who it is for: the user as well, as a token may be in its
-// place, and the query.
-func redactURL(s string) string {
-	u, err := url.Parse(s)
-	if err != nil {
-		return "[redacted]"
-	}
-	if u.User != nil {
-		u.User = url.User("redacted")
-	}
-	if u.RawQuery != "" {
-		u.RawQuery = "redacted"
-	}
-	return u.String()
 }

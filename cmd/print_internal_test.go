@@ -34,3 +34,25 @@ func TestPrintedURLsHoldNoSecret(t *testing.T) {
 		t.Error("the configuration itself was changed")
 	}
 }
+
+// TestPrintedWebhooksHaveTheirDefaults: what is printed is what a node does, and may be given
+// to it again.
+func TestPrintedWebhooksHaveTheirDefaults(t *testing.T) {
+	cfg := DefaultConfig()
+	cfg.Webhooks = []WebhookConfig{{Name: "a", URL: "https://example.com/", Batch: 7}, {Name: "b", DeadLetters: "none"}}
+	var b bytes.Buffer
+	if err := printConfig(&b, cfg); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"timeout: 10s\n", "max_age: 1d\n", "batch: 7\n", "batch: 100\n", "concurrency: 8\n",
+		"dead_letters: default:webhook-dead-letters.a\n", "dead_letters: none\n",
+	} {
+		if !strings.Contains(b.String(), "    "+want) {
+			t.Errorf("there is no %q in\n%s", want, b.String())
+		}
+	}
+	if cfg.Webhooks[0].Timeout != 0 {
+		t.Error("the configuration itself was changed")
+	}
+}

@@ -214,6 +214,15 @@ func TestRevokeCommands(t *testing.T) {
 		time.Until(time.UnixMilli(done.Expires)) < time.Duration(cfg.Auth.MaxTokenLifetime) {
 		t.Errorf("printed %s, %v", out, err)
 	}
+	// One that says less takes nothing of it back.
+	var less struct {
+		Expires int64 `json:"expires"`
+		Before  int64 `json:"issued_before"`
+	}
+	out = run(t, "", env, "revoke", "--user", "ann", "--expires", "1h", "--issued-before", "2020-01-31T12:00:00Z").check(t, 0).out
+	if err := json.Unmarshal([]byte(out), &less); err != nil || less.Expires != done.Expires || time.Since(time.Unix(less.Before, 0)) > time.Minute {
+		t.Errorf("until %d, and then %s, %v", done.Expires, out, err)
+	}
 	endsRevoked(t, client, sub)
 	const publish = "publish chat:a 1"
 	follow(t,

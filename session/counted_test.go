@@ -45,12 +45,13 @@ func TestAConnectionIsCountedAsOneUsers(t *testing.T) {
 		t.Errorf("a second of ann: %v", err)
 	}
 	const rejected = `
-# HELP rivulet_session_rejected_total Connections not admitted: full, draining, over a limit, or a handshake in error.
+# HELP rivulet_session_rejected_total Connections not admitted: full, draining, over a limit, of a page that may not, or a handshake in error.
 # TYPE rivulet_session_rejected_total counter
 rivulet_session_rejected_total{reason="draining"} 0
 rivulet_session_rejected_total{reason="full"} 0
 rivulet_session_rejected_total{reason="handshake"} 0
 rivulet_session_rejected_total{reason="limit"} 1
+rivulet_session_rejected_total{reason="origin"} 0
 `
 	if err := testutil.GatherAndCompare(reg, strings.NewReader(rejected), "rivulet_session_rejected_total"); err != nil {
 		t.Error(err)

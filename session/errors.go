@@ -47,7 +47,7 @@ func refusals() []refusal {
 		{err: fanout.ErrExpectedOffset, code: protocol.ErrorConflict, text: "the channel's last message has another offset; nothing was stored, read the channel and decide again", field: "expected_offset"},
 		{err: fanout.ErrNoMessage, code: protocol.ErrorNotFound, text: "the channel has no message at that offset; nothing was stored", field: "updates"},
 		{err: fanout.ErrSchedulesFull, code: protocol.ErrorUnavailable, text: "as many messages are scheduled as the log holds; nothing was stored", retry: time.Minute},
-		{err: fanout.ErrTooLarge, code: protocol.ErrorTooLarge, text: "the message is over the namespace's size limit", field: "data"},
+		{err: fanout.ErrTooLarge, code: protocol.ErrorTooLarge, text: "the message is over the size limit of its namespace, namespaces.<name>.max_message_bytes", field: "data"},
 		{err: fanout.ErrTooManyFilters, code: protocol.ErrorTooManyRequests, text: "the node has as many different filters as it may; use one that others use, or come back later", field: "filter", retry: 5 * time.Second},
 		{err: fanout.ErrAlreadySubscribed, code: protocol.ErrorConflict, text: "this connection is already subscribed to it; unsubscribe first", field: "channel"},
 		{err: fanout.ErrNoPresence, code: protocol.ErrorNotSupported, text: "the channel's namespace has no presence (namespaces.<name>.presence)", field: "channel"},
@@ -129,6 +129,9 @@ func ErrorEvent(err error) *protocol.ErrorEvent {
 	}
 	if row.text == "" {
 		row.text = strings.TrimPrefix(err.Error(), "auth: ")
+	}
+	if _, why, ok := strings.Cut(err.Error(), auth.ErrMissing.Error()+": "); ok && errors.Is(err, auth.ErrMissing) {
+		row.text += ": " + why
 	}
 	if expected, ok := errors.AsType[*fanout.ExpectedOffsetError](err); ok {
 		row.text = fmt.Sprintf("the channel's last message has the offset %d; nothing was stored, read what is new and decide again", expected.Last)

@@ -38,6 +38,8 @@ const (
 	took    uint64 = 1 << 60
 	// vain marks those of unsubscribes that end nothing at the hub.
 	vain uint64 = 1 << 59
+	// replayed marks the tokens of subscriptions that are sent what was stored.
+	replayed uint64 = 1 << 58
 )
 
 // authorise is what lets a subscription begin: the connection's own claims, or those of
@@ -64,9 +66,9 @@ func (s *Session) mayBegin(c fanout.Channel, presence bool, given *grant) error 
 	}
 	switch {
 	case !allows(auth.Subscribe):
-		return Forbidden("channel", "the token does not allow subscribe on %s", c)
+		return Lacking(own, "channel", auth.Subscribe, c)
 	case presence && !allows(auth.Presence):
-		return Forbidden("presence", "the token does not allow presence on %s", c)
+		return Lacking(own, "presence", auth.Presence, c)
 	}
 	return nil
 }

@@ -16,7 +16,7 @@ func history(ctx context.Context, s *Session, cmd *protocol.Command) error {
 		return err
 	}
 	if !s.allows(auth.History, q.Channel) {
-		return Forbidden("channel", "the token does not allow history on %s", q.Channel)
+		return s.lacking("channel", auth.History, q.Channel)
 	}
 	pages := s.queue().pages
 	pages <- struct{}{}

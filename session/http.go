@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/rivulet-rt/rivulet/auth"
+	"github.com/rivulet-rt/rivulet/fanout"
 	"github.com/rivulet-rt/rivulet/protocol"
 )
 
@@ -73,6 +74,16 @@ func BadRequest(field, format string, args ...any) error {
 // Forbidden is what the claims or the origin do not allow.
 func Forbidden(field, format string, args ...any) error {
 	return refuse(protocol.ErrorForbidden, field, format, args...)
+}
+
+// Lacking is what claims do not allow of a channel.
+func Lacking(claims auth.Claims, field string, action auth.Action, c fanout.Channel) error {
+	return Forbidden(field, "%s does not allow %s on %s", claims.Credential(), action, c)
+}
+
+// lacking is Lacking of the session's own claims.
+func (s *Session) lacking(field string, action auth.Action, c fanout.Channel) error {
+	return Lacking(s.claimed(), field, action, c)
 }
 
 // handshakeToken is the token of a request: "Authorization: Bearer", else ?token=.

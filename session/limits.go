@@ -163,8 +163,8 @@ func costOf(cmd *protocol.Command) int64 {
 	return limit.CommandCost
 }
 
-// backlog is how many stored messages a subscription reads that asks for some; one that
-// resumes reads what it missed, and is not counted.
+// backlog is how many stored messages a subscription reads, as far as that can be said
+// before; of what is missed since a position or a time, Replays count each.
 func backlog(start fanout.Start) int {
 	switch {
 	case start.Last > 0:
@@ -213,13 +213,14 @@ func (s *Session) Flooded() bool { return s.flooded }
 // count counts what the client sends. It answers the command id, unless 0, where it is
 // too much.
 func (s *Session) count(id uint64, cost int64) bool {
-	verdict, retry := s.registry.services.Limits.Command(&s.meter, int(s.tight), cost)
+	stranger := !s.ready.Load()
+	verdict, retry := s.registry.services.Limits.Command(&s.meter, int(s.tight), stranger, cost)
 	switch verdict {
 	case limit.Pass:
 		return true
 	case limit.Close:
 		s.flooded = true
-		if s.out.Open() {
+		if s.out.Open() && !stranger { // or anybody could keep all others of an address out
 			s.registry.services.Limits.Bar(s.claimed().Subject, s.slot.Addr())
 		}
 		s.Reject(protocol.CloseTooMany, "too many commands; after 4429 wait for retry_after_ms")
@@ -227,7 +228,7 @@ func (s *Session) count(id uint64, cost int64) bool {
 		if id != 0 {
 			s.reply(id, &limit.Error{
 				Reason: limit.ReasonCommands, RetryAfter: retry,
-				Problem: "this connection sends too many commands; nothing was done, send it again after retry_after_ms",
+				Problem: "this connection sends too many commands (limits.commands, or its token's own); nothing was done, send it again after retry_after_ms",
 			})
 		}
 	}

@@ -116,7 +116,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 			Name: "rivulet_session_opened_total", Help: "Connections admitted.",
 		}, []string{"transport"}),
 		rejected: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "rivulet_session_rejected_total", Help: "Connections not admitted: full, draining, over a limit, or a handshake in error.",
+			Name: "rivulet_session_rejected_total", Help: "Connections not admitted: full, draining, over a limit, of a page that may not, or a handshake in error.",
 		}, []string{"reason"}),
 		disconnects: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "rivulet_session_disconnects_total", Help: "Connections closed by the node, by close code.",
@@ -145,7 +145,7 @@ func (m *metrics) zero() {
 		m.connections.WithLabelValues(string(t))
 		m.opened.WithLabelValues(string(t))
 	}
-	for _, r := range []string{"full", "draining", "handshake", "limit"} {
+	for _, r := range []string{"full", "draining", "handshake", "limit", "origin"} {
 		m.rejected.WithLabelValues(r)
 	}
 	for _, c := range []protocol.Code{

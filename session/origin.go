@@ -3,9 +3,11 @@ package session
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 )
 
 // Origins decides which web pages may connect. A request without an Origin
@@ -103,4 +105,30 @@ func withoutPort(host string) string {
 		return host[:i]
 	}
 	return host
+}
+
+// originError refuses the page that a request comes from.
+type originError struct{ err error }
+
+func (e *originError) Error() string { return e.err.Error() }
+func (e *originError) Unwrap() error { return e.err }
+
+// originEvery is how often the log says that a page was refused: any page of the world can
+// be the reason.
+const originEvery = time.Minute
+
+// AllowPage reports whether the page that a request comes from is of another host, or why it
+// may not connect. The browser does not tell the page why, so that the log does.
+func (r *Registry) AllowPage(req *http.Request) (cross bool, err error) {
+	allowed, cross := r.origins.Allow(req)
+	if allowed {
+		return cross, nil
+	}
+	from := req.Header.Get("Origin")
+	now := time.Now().UnixNano()
+	if told := r.originTold.Load(); (told == 0 || now-told >= int64(originEvery)) && r.originTold.CompareAndSwap(told, now) {
+		r.log.Warn("a page may not connect; if it is yours, name its origin in session.origins",
+			slog.String("origin", fmt.Sprintf("%.128s", from)), slog.String("host", fmt.Sprintf("%.128s", req.Host)))
+	}
+	return cross, &originError{Forbidden("Origin", "%.128q is not among the allowed origins (session.origins)", from)}
 }

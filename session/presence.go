@@ -16,7 +16,7 @@ func presence(ctx context.Context, s *Session, cmd *protocol.Command) error {
 		return err
 	}
 	if !s.allows(auth.Presence, q.Channel) {
-		return Forbidden("channel", "the token does not allow presence on %s", q.Channel)
+		return s.lacking("channel", auth.Presence, q.Channel)
 	}
 	if s.registry.services.Presence == nil {
 		return fanout.ErrNoPresence

@@ -161,7 +161,7 @@ func (s *Session) publication(cmd *protocol.PublishCommand) (*fanout.Publication
 	}
 	claims := s.claimed()
 	if !claims.Allows(auth.Publish, channel.String()) {
-		return nil, Forbidden("channel", "the token does not allow publish on %s", channel)
+		return nil, s.lacking("channel", auth.Publish, channel)
 	}
 	pub := &fanout.Publication{
 		Channel: channel, Headers: cmd.Headers, Key: cmd.IdempotencyKey,

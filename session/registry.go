@@ -105,8 +105,9 @@ type Registry struct {
 
 	wg sync.WaitGroup // the sweeper and whatever Go started
 
-	next   atomic.Uint64
-	shards [memberShards]memberShard
+	next       atomic.Uint64
+	shards     [memberShards]memberShard
+	originTold atomic.Int64 // when the log said that a page was refused, Unix nanoseconds; 0 is never
 
 	mu       sync.Mutex // guards the following
 	started  bool
@@ -222,7 +223,13 @@ func (r *Registry) Admit(t Transport) (*Slot, error) {
 }
 
 // Rejected counts a handshake that was refused before Admit.
-func (r *Registry) Rejected() { r.metrics.rejected.WithLabelValues("handshake").Inc() }
+func (r *Registry) Rejected(err error) {
+	reason := "handshake"
+	if _, ok := errors.AsType[*originError](err); ok {
+		reason = "origin"
+	}
+	r.metrics.rejected.WithLabelValues(reason).Inc()
+}
 
 // Disconnected counts a connection that the node closes, for transports without a Session.
 func (r *Registry) Disconnected(code protocol.Code) {

@@ -127,7 +127,7 @@ func TestErrorEvent(t *testing.T) {
 		{&fanout.OutcomeUnknownError{RetryUntil: until, Cause: fanout.ErrUnavailable}, protocol.ErrorOutcomeUnknown, "", "before 2026-11-23T12:00:00Z", 504},
 		{&fanout.OutcomeUnknownError{Cause: context.DeadlineExceeded}, protocol.ErrorOutcomeUnknown, "", "twice", 504},
 		{fanout.ErrKeyConflict, protocol.ErrorConflict, "idempotency_key", "other content", 409},
-		{fanout.ErrTooLarge, protocol.ErrorTooLarge, "data", "size limit", 413},
+		{fanout.ErrTooLarge, protocol.ErrorTooLarge, "data", "namespaces.<name>.max_message_bytes", 413},
 		{fmt.Errorf("publish: %w", &fanout.SizeError{Problem: "has 9 bytes"}), protocol.ErrorTooLarge, "data", "has 9 bytes", 413},
 		{fanout.ErrAlreadySubscribed, protocol.ErrorConflict, "channel", "already", 409},
 		{fanout.ErrNotSubscribed, protocol.ErrorNotFound, "channel", "not subscribed", 404},
@@ -135,6 +135,10 @@ func TestErrorEvent(t *testing.T) {
 		{session.ErrFull, protocol.ErrorUnavailable, "", "connections", 503},
 		{session.ErrDraining, protocol.ErrorUnavailable, "", "shutting down", 503},
 		{auth.ErrMissing, protocol.ErrorUnauthorized, "token", "needed", 401},
+		{fmt.Errorf("%w: no entry fits the certificate", auth.ErrMissing), protocol.ErrorUnauthorized, "token", "a token is needed: no entry fits", 401},
+		{session.Lacking(auth.Claims{Key: "ci"}, "channel", auth.Publish, fanout.Channel{}), protocol.ErrorForbidden, "channel", "the API key does not allow publish", 403},
+		{session.Lacking(auth.Claims{Key: "certificate:ci"}, "channel", auth.History, fanout.Channel{}), protocol.ErrorForbidden, "channel", "the certificate does", 403},
+		{session.Lacking(auth.Claims{Subject: "ann"}, "presence", auth.Presence, fanout.Channel{}), protocol.ErrorForbidden, "presence", "the token does", 403},
 		{fmt.Errorf("%w: since yesterday", auth.ErrExpired), protocol.ErrorUnauthorized, "token", "since yesterday", 401},
 		{context.DeadlineExceeded, protocol.ErrorTimeout, "", "unknown", 408},
 		{&fanout.InputError{Field: "last", Problem: "is 0"}, protocol.ErrorBadRequest, "last", "is 0", 400},
@@ -330,7 +334,7 @@ func TestMetricsExistFromTheStart(t *testing.T) {
 	want := []string{
 		"rivulet_session_command_errors_total 15", "rivulet_session_commands_total 12", "rivulet_session_connections 3",
 		"rivulet_session_deliveries_deferred_total 1", "rivulet_session_disconnects_total 15",
-		"rivulet_session_opened_total 3", "rivulet_session_rejected_total 4",
+		"rivulet_session_opened_total 3", "rivulet_session_rejected_total 5",
 	}
 	if !slices.Equal(names, want) {
 		t.Errorf("got  %q\nwant %q", names, want)

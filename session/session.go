@@ -55,6 +55,8 @@ type Session struct {
 	meter   limit.Meter
 	work    sync.WaitGroup // what goes on after a command
 
+	replays *Replays // nil while nothing is replayed; owned by the sink's caller
+
 	durable atomic.Pointer[durable] // set by connect; the hub may have subscriptions before
 
 	ready   atomic.Bool  // the claims suffice
@@ -191,12 +193,21 @@ func (s *Session) Deliver(m *fanout.Message) bool {
 	if m.Exclude != "" && s.is(m.Exclude) {
 		return true // it is the publisher, who has it
 	}
-	return s.deliver(s.codec.Message(m))
+	if !s.replays.Take() {
+		s.registry.metrics.refused.Inc()
+		return false
+	}
+	if s.deliver(s.codec.Message(m)) {
+		return true
+	}
+	s.replays.Give()
+	return false
 }
 
 // Notify takes a notice. Answers to commands are always taken while the connection
 // lives; their number is bounded by the commands that wait.
 func (s *Session) Notify(n fanout.Notice) bool {
+	s.followReplays(n)
 	switch n.Kind {
 	case fanout.NoticeSubscribed, fanout.NoticeFailed, fanout.NoticeUnsubscribed:
 		return s.answer(n)
@@ -348,6 +359,7 @@ func (s *Session) End() {
 	if c != nil {
 		c.Close()
 	}
+	s.replays.Stop()
 	s.leaveGroups(nil, time.Time{})
 	s.pacer.Load().Stop()
 	s.work.Wait()

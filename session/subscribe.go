@@ -79,6 +79,9 @@ func (s *Session) enlist(b beginning, kept durability) (noted bool, err error) {
 	if req.Presence {
 		mark = watching
 	}
+	if Replaying(req.Start) {
+		mark |= replayed
+	}
 	client, token, err := s.join(req.Channel, cmd.ID, mark, kept, given)
 	if err != nil {
 		return false, err
@@ -135,9 +138,17 @@ func (s *Session) mayJoinLocked(c fanout.Channel) (takes int, err error) {
 	}
 	if len(s.subs) >= most {
 		s.registry.services.Limits.Subscriptions()
-		return -1, Forbidden("channel", "this connection has %d subscriptions, as many as it may; unsubscribe some, or use a pattern", len(s.subs))
+		return -1, Forbidden("channel", "this connection has %d subscriptions, as many as it may (%s); unsubscribe some, or use a pattern", len(s.subs), SubscriptionLimit(most, s.registry.cfg))
 	}
 	return -1, nil
+}
+
+// SubscriptionLimit names what sets the most subscriptions that a connection may have.
+func SubscriptionLimit(most int, cfg Config) string {
+	if most < cfg.MaxSubscriptions {
+		return "subscriptions in the limits of its token"
+	}
+	return "session.max_subscriptions"
 }
 
 // join notes a subscription before it begins, since its outcome may come at once. Where it

@@ -97,7 +97,12 @@ func TestAnswers(t *testing.T) {
 		denied  string // "" allowed, unless failed
 		failed  bool
 	}{
-		"allowed":     {handler: says(`{"allow":true,"new":1}`)},
+		"allowed":     {handler: says(`{"allow":true}`)},
+		"unknown":     {handler: says(`{"allow":true,"caps":{}}`), failed: true},
+		"in results":  {handler: says(`{"results":[{"allow":true,"caps":{}}]}`), failed: true},
+		"two answers": {handler: says(`{"allow":true}{"allow":false}`), failed: true},
+		"claims and":  {handler: says(`{"claims":{"caps":{}},"results":[{"allow":true}]}`), failed: true},
+		"allow and":   {handler: says(`{"allow":false,"results":[{"allow":true}]}`), failed: true},
 		"denied":      {handler: says(`{"allow":false,"message":"not\r\nyou"}`), denied: "notyou"},
 		"long denial": {handler: says(`{"allow":false,"message":"` + strings.Repeat("x", 999) + `"}`), denied: strings.Repeat("x", 256)},
 		"results":     {handler: says(`{"results":[{"allow":false}]}`), denied: "denied"},

@@ -20,7 +20,7 @@ import (
 // retryPause is between two attempts.
 const retryPause = 20 * time.Millisecond
 
-// answer is the body of a 200. Without results, allow is about all items.
+// answer is the body of a 200: results, or one answer about all items.
 type answer struct {
 	one
 	Results []one `json:"results"`
@@ -130,9 +130,9 @@ func (h *Hook) attempt(ctx context.Context, body []byte, items int) ([]Verdict, 
 
 // read understands an answer, which must be about as many items as were asked about.
 func read(text []byte, items int) ([]Verdict, error) {
-	var a answer
-	if err := json.Unmarshal(text, &a); err != nil {
-		return nil, fmt.Errorf("its answer is not the JSON that is expected: %w", err)
+	a, err := decode(text)
+	if err != nil {
+		return nil, err
 	}
 	list := a.Results
 	if list == nil {
@@ -156,6 +156,23 @@ func read(text []byte, items int) ([]Verdict, error) {
 		}
 	}
 	return verdicts, nil
+}
+
+// decode is strict: what is not understood, capabilities beside the claims and not among
+// them, would leave the caller more than the service meant to give.
+func decode(text []byte) (a answer, err error) {
+	dec := json.NewDecoder(bytes.NewReader(text))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&a); err != nil {
+		return a, fmt.Errorf("its answer is not the JSON that is expected: %.*s; the fields are allow, message, claims and results", maxText, err)
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return a, errors.New("its answer has something behind the JSON object")
+	}
+	if a.Results != nil && (a.Allow != nil || a.Claims != nil) {
+		return a, errors.New(`its answer has "results" and, outside of them, "allow" or "claims"; give one or the other`)
+	}
+	return a, nil
 }
 
 // reason is why a request failed, for an operator.

@@ -2,7 +2,6 @@ package limit
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -14,89 +13,6 @@ import (
 
 	"github.com/rivulet-rt/rivulet/fanout"
 )
-
-// Config says what one caller may do. A zero Rate and a zero count are no limit.
-type Config struct {
-	// HandshakesPerIP bounds one address, Handshakes the node; past the latter at most
-	// HandshakeQueue wait, each at most HandshakeWait.
-	HandshakesPerIP, Handshakes Rate
-	HandshakeQueue              int
-	HandshakeWait               time.Duration
-	// ConnectionsPerIP and ConnectionsPerUser are those at a time.
-	ConnectionsPerIP, ConnectionsPerUser int
-	// IPv6Prefix is how many bits of an IPv6 address tell one caller from another.
-	IPv6Prefix int
-	// Exempt addresses are not limited as such.
-	Exempt []netip.Prefix
-	// Commands of one connection.
-	Commands Rate
-	// OutboundBytes a second of messages to one connection; what is more waits in the log.
-	OutboundBytes int64
-	// Publishes, of messages: a batch counts each of them.
-	PublishesPerKey, PublishesPerUser, PublishesPerChannel, PublishesPerNamespace Rate
-	// Reads of stored messages by one key or user.
-	Reads Rate
-	// Namespaces have limits of their own instead of the last two.
-	Namespaces map[string]NamespaceRates
-	// Memory is the node's ceiling, in bytes; 0 is none.
-	Memory int64
-	// Callers is how many of each kind are remembered at a time.
-	Callers int
-}
-
-// NamespaceRates are limits of one namespace; a zero one is the Config's.
-type NamespaceRates struct{ Channel, Namespace Rate }
-
-// DefaultConfig returns limits that no ordinary client meets.
-func DefaultConfig() Config {
-	return Config{
-		HandshakesPerIP: Times(200, 10), Handshakes: Times(2000, 1), HandshakeQueue: 4096, HandshakeWait: 5 * time.Second,
-		ConnectionsPerIP: 2000, ConnectionsPerUser: 1000, IPv6Prefix: 64,
-		Exempt:   []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")},
-		Commands: Times(200, 10), PublishesPerKey: Times(10_000, 2), PublishesPerUser: Times(500, 4), Reads: Times(5000, 4),
-		Callers: 100_000,
-	}
-}
-
-// Bounds of the configuration.
-const (
-	mostRate    = 10_000_000
-	mostQueue   = 100_000
-	mostCallers = 10_000_000
-	leastMemory = 64 << 20
-)
-
-// Validate reports every value out of bounds, naming its key.
-func (c Config) Validate() error {
-	var errs []error
-	between := func(key string, value, least, most int64) {
-		if value < least || value > most {
-			errs = append(errs, fmt.Errorf("limits.%s: %d must be from %d to %d", key, value, least, most))
-		}
-	}
-	rate := func(key string, r Rate) { between(key, r.PerSecond, 0, mostRate) }
-	rate("handshakes_per_ip", c.HandshakesPerIP)
-	rate("handshakes", c.Handshakes)
-	between("handshake_queue", int64(c.HandshakeQueue), 0, mostQueue)
-	if c.HandshakeWait < time.Millisecond || c.HandshakeWait > time.Minute {
-		errs = append(errs, fmt.Errorf("limits.handshake_wait: %v must be from 1ms to 1m", c.HandshakeWait))
-	}
-	between("connections_per_ip", int64(c.ConnectionsPerIP), 0, mostRate)
-	between("connections_per_user", int64(c.ConnectionsPerUser), 0, mostRate)
-	between("ipv6_prefix", int64(c.IPv6Prefix), 16, 128)
-	rate("commands", c.Commands)
-	between("outbound_bytes", c.OutboundBytes, 0, mostBytes)
-	rate("publishes_per_key", c.PublishesPerKey)
-	rate("publishes_per_user", c.PublishesPerUser)
-	rate("publishes_per_channel", c.PublishesPerChannel)
-	rate("reads_per_caller", c.Reads)
-	rate("publishes_per_namespace", c.PublishesPerNamespace)
-	if c.Memory != 0 && c.Memory < leastMemory {
-		errs = append(errs, fmt.Errorf("limits.memory: %d bytes must be 0 or at least 64MiB", c.Memory))
-	}
-	between("callers", int64(c.Callers), tableShards, mostCallers)
-	return errors.Join(errs...)
-}
 
 // Limiter holds every caller to the limits. Nil limits nothing.
 type Limiter struct {
@@ -279,7 +195,7 @@ func (l *Limiter) Handshake(ctx context.Context, addr netip.Addr, resumes bool) 
 			l.linger(ctx)
 			return l.refuse(Error{
 				Reason: ReasonHandshakesIP, RetryAfter: spread(max(wait, leastRetry)),
-				Problem: fmt.Sprintf("this address connects too often; it may %d times a second", l.cfg.HandshakesPerIP.PerSecond),
+				Problem: fmt.Sprintf("this address connects too often; it may %d times a second (limits.handshakes_per_ip)", l.cfg.HandshakesPerIP.PerSecond),
 			})
 		}
 	}
@@ -289,7 +205,7 @@ func (l *Limiter) Handshake(ctx context.Context, addr netip.Addr, resumes bool) 
 	}
 	return l.refuse(Error{
 		Reason: reason, Node: true, RetryAfter: retry,
-		Problem: "too many clients connect at this moment; come back when retry_after is over",
+		Problem: "more clients connect at this moment than the node lets in (limits.handshakes); come back after retry_after_ms",
 	})
 }
 
@@ -343,75 +259,6 @@ func (l *Limiter) RemoveUser(user string) {
 		l.users.Remove(user)
 	}
 }
-
-// History says whether a read of so many messages may begin now; 0 is an unknown number.
-func (l *Limiter) History(messages int) error {
-	if l.Stage() < NoHistories || messages > 0 && messages <= LargeHistory {
-		return nil
-	}
-	return l.refuse(Error{
-		Reason: ReasonMemoryHistory, Node: true, RetryAfter: spread(memoryRetry),
-		Problem: fmt.Sprintf("the node is short of memory and reads at most %d messages at a time; ask for fewer, or later", LargeHistory),
-	})
-}
-
-// Read takes n stored messages that a caller wants to read, or returns an *Error. Callers
-// are told apart by who they are, as auth.Claims.Publisher has it, or where they have no
-// name by their address, over whatever they come; where that is exempt, by their connection.
-// Without any of these there is no limit.
-func (l *Limiter) Read(ctx context.Context, publisher string, addr netip.Addr, client string, n int) error {
-	if l == nil || l.cfg.Reads.IsZero() {
-		return nil
-	}
-	reader, ok := l.reader(publisher, addr, client)
-	if !ok {
-		return nil
-	}
-	wait := l.readers.Take(reader, l.cfg.Reads, int64(max(n, leastRead)))
-	if wait == 0 {
-		return nil
-	}
-	l.linger(ctx)
-	return l.refuse(Error{
-		Reason: ReasonReads, RetryAfter: wait,
-		Problem: fmt.Sprintf("too many stored messages are read; one caller may read %d a second (limits.reads_per_caller)", l.cfg.Reads.PerSecond),
-	})
-}
-
-// reader is the name that a caller has among the readers; false is none.
-func (l *Limiter) reader(publisher string, addr netip.Addr, client string) (string, bool) {
-	if publisher != anonymous {
-		return publisher, true
-	}
-	if p, ok := l.caller(addr); ok {
-		return "address:" + p.String(), true
-	}
-	return "client:" + client, client != ""
-}
-
-// resumeShare of the messages that were read after a position count: who has missed some
-// reads them once, and faster than they were stored.
-const resumeShare = 4
-
-// HasRead charges a caller, told apart as by Read, for n messages that were read after a
-// position, a quarter of what Read takes for them, less what Read has taken already: the
-// next Read waits for it.
-func (l *Limiter) HasRead(publisher string, addr netip.Addr, n int) {
-	if l == nil || l.cfg.Reads.IsZero() {
-		return
-	}
-	reader, ok := l.reader(publisher, addr, "")
-	if n = n/resumeShare - leastRead; ok && n > 0 {
-		l.readers.Charge(reader, l.cfg.Reads, int64(n))
-	}
-}
-
-// anonymous is the auth.Claims.Publisher of who has no name, and leastRead what a read
-// costs that finds nothing.
-const (
-	anonymous = "user:"
-	leastRead = 10
-)
 
 // Subscriptions counts a subscription that was refused because the connection has as
 // many as it may.

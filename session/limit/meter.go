@@ -1,7 +1,6 @@
 package limit
 
 import (
-	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -28,17 +27,22 @@ const (
 )
 
 // Command counts a command of so much cost; tighter, unless 0, is the most a second that
-// the token allows. What is refused is counted apart, each as a whole command: a client
+// the token allows. A stranger, who has not shown yet who it is, may have no more at once than
+// in a second: it has little to say, and may come back with another name, or with none, as
+// often as it likes. What is refused is counted apart, each as a whole command: a client
 // that does not slow down at all is to be closed when it has been refused as much as it
 // may have at once, and one that waits for retry gets all that it may have, and is never
 // closed.
-func (l *Limiter) Command(m *Meter, tighter int, cost int64) (v Verdict, retry time.Duration) {
+func (l *Limiter) Command(m *Meter, tighter int, stranger bool, cost int64) (v Verdict, retry time.Duration) {
 	if l == nil {
 		return Pass, 0
 	}
 	rate := l.cfg.Commands.Tighten(int64(tighter))
 	if rate.IsZero() {
 		return Pass, 0
+	}
+	if stranger {
+		rate.Burst = min(rate.Burst, rate.PerSecond)
 	}
 	rate = Rate{rate.PerSecond * CommandCost, rate.Burst * CommandCost}
 	now := l.clock.now()
@@ -60,14 +64,9 @@ type Pacer struct {
 	clock Clock
 	rate  Rate
 	met   *counters
-	wake  func()
 
 	bucket atomic.Int64
-
-	mu    sync.Mutex  // guards the following
-	timer *time.Timer // nil until something was put off
-	due   bool        // the timer runs
-	ended bool
+	alarm  alarm
 }
 
 // NewPacer returns the pacer of a connection that may get so many bytes a second, nil if
@@ -82,7 +81,7 @@ func (l *Limiter) NewPacer(tighter int64, wake func()) *Pacer {
 		return nil
 	}
 	rate.Burst = rate.PerSecond
-	return &Pacer{clock: l.clock, rate: rate, met: l.metrics, wake: wake}
+	return &Pacer{clock: l.clock, rate: rate, met: l.metrics, alarm: alarm{wake: wake}}
 }
 
 // Repace returns what NewPacer does for a connection that has one already: old itself where
@@ -130,38 +129,12 @@ func (p *Pacer) Give(n int) {
 func (p *Pacer) later(wait time.Duration) {
 	const least = 20 * time.Millisecond
 	p.met.paced.Inc()
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.due || p.ended {
-		return
-	}
-	p.due = true
-	if p.timer == nil {
-		p.timer = time.AfterFunc(max(wait, least), p.fire)
-		return
-	}
-	p.timer.Reset(max(wait, least))
-}
-
-func (p *Pacer) fire() {
-	p.mu.Lock()
-	ended := p.ended
-	p.due = false
-	p.mu.Unlock()
-	if !ended {
-		p.wake()
-	}
+	p.alarm.set(max(wait, least))
 }
 
 // Stop ends the pacer. A wake that has begun may still be running.
 func (p *Pacer) Stop() {
-	if p == nil {
-		return
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.ended = true
-	if p.timer != nil {
-		p.timer.Stop()
+	if p != nil {
+		p.alarm.stop()
 	}
 }

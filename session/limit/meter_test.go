@@ -13,9 +13,10 @@ func TestCommands(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLimiter(t, func(c *limit.Config) { c.Commands = limit.Rate{PerSecond: 10, Burst: 20} })
 		var m limit.Meter
+		stranger := false
 		verdicts := func() (n [3]int) {
 			for n[limit.Close] == 0 && n[limit.Pass]+n[limit.Refuse] < 1000 {
-				v, retry := l.Command(&m, 0, limit.CommandCost)
+				v, retry := l.Command(&m, 0, stranger, limit.CommandCost)
 				n[v]++
 				if (v == limit.Refuse) != (retry > 0) {
 					t.Fatalf("verdict %d with retry %v", v, retry)
@@ -26,10 +27,14 @@ func TestCommands(t *testing.T) {
 		if n := verdicts(); n[limit.Pass] != 20 || n[limit.Refuse] < 18 || n[limit.Refuse] > 22 {
 			t.Errorf("of a flood %d passed and %d were refused before the close, want 20 and 20", n[limit.Pass], n[limit.Refuse])
 		}
+		m, stranger = limit.Meter{}, true
+		if n := verdicts(); n[limit.Pass] != 10 || n[limit.Refuse] < 9 || n[limit.Refuse] > 11 {
+			t.Errorf("of a stranger's flood %d passed and %d were refused before the close, want 10 and 10", n[limit.Pass], n[limit.Refuse])
+		}
 
 		m = limit.Meter{}
 		for range 500 { // at the rate for ever
-			if v, _ := l.Command(&m, 0, limit.CommandCost); v != limit.Pass {
+			if v, _ := l.Command(&m, 0, false, limit.CommandCost); v != limit.Pass {
 				t.Fatal("a client at its rate was refused")
 			}
 			time.Sleep(100 * time.Millisecond) //nolint:forbidigo // the bubble's clock
@@ -39,7 +44,7 @@ func TestCommands(t *testing.T) {
 			passed, most := int64(0), int64((20+600)*limit.CommandCost)
 			begin := time.Now()
 			for time.Since(begin) < time.Minute { // over it, but waiting as it is told
-				switch v, retry := l.Command(&m, 0, cost); v {
+				switch v, retry := l.Command(&m, 0, false, cost); v {
 				case limit.Close:
 					t.Fatalf("a client that waits as it is told was closed, at a cost of %d", cost)
 				case limit.Refuse:
@@ -54,7 +59,7 @@ func TestCommands(t *testing.T) {
 		}
 		m = limit.Meter{}
 		for i := range 5 {
-			if v, _ := l.Command(&m, 2, limit.CommandCost); (v != limit.Pass) != (i >= 4) {
+			if v, _ := l.Command(&m, 2, false, limit.CommandCost); (v != limit.Pass) != (i >= 4) {
 				t.Errorf("command %d of a token with 2 a second: verdict %d", i, v)
 			}
 		}

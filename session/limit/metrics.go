@@ -13,6 +13,7 @@ type counters struct {
 	crowd   *prometheus.CounterVec
 	shed    prometheus.Counter
 	paced   prometheus.Counter
+	replays prometheus.Counter
 }
 
 func newCounters(reg prometheus.Registerer, l *Limiter) (*counters, error) {
@@ -30,6 +31,9 @@ func newCounters(reg prometheus.Registerer, l *Limiter) (*counters, error) {
 		paced: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "rivulet_limit_paced_total", Help: "Deliveries put off because a connection got as many bytes as it may in a second; they are made later, from the log.",
 		}),
+		replays: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "rivulet_limit_replay_paced_total", Help: "Times that a replay waited because its caller read as many stored messages as it may in a second.",
+		}),
 	}
 	for _, r := range reasons() {
 		m.refused[r] = refused.WithLabelValues(string(r))
@@ -41,7 +45,7 @@ func newCounters(reg prometheus.Registerer, l *Limiter) (*counters, error) {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, of)
 	}
 	for _, c := range []prometheus.Collector{
-		refused, m.crowd, m.shed, m.paced,
+		refused, m.crowd, m.shed, m.paced, m.replays,
 		gauge("rivulet_limit_waiting_handshakes", "Handshakes that wait to be let in.", func() float64 { return float64(l.door.waiting()) }),
 		gauge("rivulet_limit_memory_stage", "What is shed for want of memory: 0 nothing, 1 new connections, 2 histories, 3 large publishes, 4 the newest connections.",
 			func() float64 { return float64(l.Stage()) }),

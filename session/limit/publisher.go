@@ -133,17 +133,17 @@ func (l *Limiter) Publish(m *fanout.Publication, n int64) error {
 	who, reason := l.publisherRate(m)
 	publisher := bucketOf(m)
 	if wait := l.publishers.Take(publisher, who, n); wait > 0 {
-		return l.refuse(Error{Reason: reason, RetryAfter: wait, Problem: tooOften(callerOf(reason), who)})
+		return l.refuse(Error{Reason: reason, RetryAfter: wait, Problem: tooOften(l.publisherLimit(m, who, reason), who)})
 	}
 	channel, namespace := l.channelRates(m.Channel)
 	if wait := l.channels.Take(m.Channel, channel, n); wait > 0 {
 		l.publishers.Give(publisher, who, n)
-		return l.refuse(Error{Reason: ReasonPublishesChannel, Field: "channel", RetryAfter: wait, Problem: tooOften("the channel", channel)})
+		return l.refuse(Error{Reason: ReasonPublishesChannel, Field: "channel", RetryAfter: wait, Problem: tooOften(l.channelLimit(m.Channel), channel)})
 	}
 	if wait := l.namespaces.Take(m.Channel.Namespace(), namespace, n); wait > 0 {
 		l.publishers.Give(publisher, who, n)
 		l.channels.Give(m.Channel, channel, n)
-		return l.refuse(Error{Reason: ReasonPublishesNamespace, Field: "channel", RetryAfter: wait, Problem: tooOften("the namespace", namespace)})
+		return l.refuse(Error{Reason: ReasonPublishesNamespace, Field: "channel", RetryAfter: wait, Problem: tooOften(l.namespaceLimit(m.Channel), namespace)})
 	}
 	return nil
 }
@@ -172,7 +172,7 @@ func (l *Limiter) Ready(ctx context.Context, m *fanout.Publication, size int64) 
 		return nil
 	}
 	l.linger(ctx)
-	return l.refuse(Error{Reason: reason, RetryAfter: wait, Problem: tooOften(callerOf(reason), rate)})
+	return l.refuse(Error{Reason: reason, RetryAfter: wait, Problem: tooOften(l.publisherLimit(m, rate, reason), rate)})
 }
 
 // unpublish takes a Publish back that stored nothing.
@@ -226,15 +226,39 @@ func (l *Limiter) channelRates(c fanout.Channel) (channel, namespace Rate) {
 	return channel, namespace
 }
 
-func callerOf(r Reason) string {
-	if r == ReasonPublishesKey {
-		return "the API key"
+// named is who has a limit, and what sets it.
+type named struct{ who, by string }
+
+func (l *Limiter) publisherLimit(m *fanout.Publication, r Rate, reason Reason) named {
+	n, common := named{"the user", "limits.publishes_per_user"}, l.cfg.PublishesPerUser
+	switch {
+	case reason == ReasonPublishesKey:
+		n, common = named{"the API key", "limits.publishes_per_key"}, l.cfg.PublishesPerKey
+	case m.User == "":
+		n = named{who: "the caller"}
 	}
-	return "the user"
+	if r != common {
+		n.by = "its token's or key's own publishes"
+	}
+	return n
 }
 
-func tooOften(what string, r Rate) string {
-	return fmt.Sprintf("%s has %d publishes a second, as many as it may; nothing was stored, send it again after retry_after", what, r.PerSecond)
+func (l *Limiter) channelLimit(c fanout.Channel) named {
+	if !l.cfg.Namespaces[c.Namespace()].Channel.IsZero() {
+		return named{"the channel", "namespaces." + c.Namespace() + ".channel_publish_rate"}
+	}
+	return named{"the channel", "limits.publishes_per_channel"}
+}
+
+func (l *Limiter) namespaceLimit(c fanout.Channel) named {
+	if !l.cfg.Namespaces[c.Namespace()].Namespace.IsZero() {
+		return named{"the namespace", "namespaces." + c.Namespace() + ".publish_rate"}
+	}
+	return named{"the namespace", "limits.publishes_per_namespace"}
+}
+
+func tooOften(n named, r Rate) string {
+	return fmt.Sprintf("%s has %d publishes a second, as many as it may (%s); nothing was stored, send it again after retry_after_ms", n.who, r.PerSecond, n.by)
 }
 
 // Historian reads stored messages.

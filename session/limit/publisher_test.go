@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -209,4 +210,57 @@ func (noStore) PublishAll(context.Context, []*fanout.Publication) []fanout.Outco
 
 func (noStore) PublishAtomic(context.Context, []*fanout.Publication) ([]fanout.Receipt, error) {
 	return nil, nil
+}
+
+// TestPublishLimitsAreNamed: who is refused is told which key of the configuration, or whose own
+// limit, is the reason.
+func TestPublishLimitsAreNamed(t *testing.T) {
+	own := func(p *fanout.Publication) *fanout.Publication {
+		p.PublishesPerSecond = 3
+		return p
+	}
+	for name, tc := range map[string]struct {
+		change func(*limit.Config)
+		over   *fanout.Publication
+		want   string
+	}{
+		"key":        {nil, publication(t, "a:x", "key:ci"), "the API key has 10000 publishes a second, as many as it may (limits.publishes_per_key)"},
+		"user":       {nil, publication(t, "a:x", "user:ann"), "the user has 500 publishes a second, as many as it may (limits.publishes_per_user)"},
+		"key's own":  {nil, own(publication(t, "a:x", "key:ci")), "the API key has 3 publishes a second, as many as it may (its token's or key's own publishes)"},
+		"user's own": {nil, own(publication(t, "a:x", "user:ann")), "the user has 3 publishes a second, as many as it may (its token's or key's own publishes)"},
+		"nameless":   {nil, own(publication(t, "a:x", "user:")), "the caller has 3 publishes a second, as many as it may (its token's or key's own publishes)"},
+		"channel": {
+			func(c *limit.Config) { c.PublishesPerChannel = limit.Times(2, 1) },
+			publication(t, "a:x", "user:"), "the channel has 2 publishes a second, as many as it may (limits.publishes_per_channel)",
+		},
+		"namespace": {
+			func(c *limit.Config) { c.PublishesPerNamespace = limit.Times(2, 1) },
+			publication(t, "a:x", "user:"), "the namespace has 2 publishes a second, as many as it may (limits.publishes_per_namespace)",
+		},
+		"the namespace's own": {
+			func(c *limit.Config) {
+				c.Namespaces = map[string]limit.NamespaceRates{"a": {Namespace: limit.Times(4, 1)}}
+			},
+			publication(t, "a:x", "user:"), "the namespace has 4 publishes a second, as many as it may (namespaces.a.publish_rate)",
+		},
+		"a channel of the namespace": {
+			func(c *limit.Config) {
+				c.Namespaces = map[string]limit.NamespaceRates{"a": {Channel: limit.Times(4, 1)}}
+			},
+			publication(t, "a:x", "user:"), "the channel has 4 publishes a second, as many as it may (namespaces.a.channel_publish_rate)",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			change := tc.change
+			if change == nil {
+				change = func(*limit.Config) {}
+			}
+			l := newLimiter(t, change)
+			_ = l.Publish(tc.over, 100_000) // once, more than comes at once
+			e, ok := errors.AsType[*limit.Error](l.Publish(tc.over, 1))
+			if !ok || !strings.HasPrefix(e.Problem, tc.want+"; nothing was stored") {
+				t.Errorf("%+v, want %s", e, tc.want)
+			}
+		})
+	}
 }

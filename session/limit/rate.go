@@ -50,6 +50,15 @@ func (b *bucket) take(now int64, r Rate, n int64) (wait time.Duration) {
 	return 0
 }
 
+// reserve takes n whether they are there or not, and returns how long it takes until they
+// are.
+func (b *bucket) reserve(now int64, r Rate, n int64) (wait time.Duration) {
+	burst := max(r.Burst, 1)
+	ready := int64(*b) - r.cost(burst-min(n, burst))
+	*b = bucket(max(int64(*b), now) + r.cost(n))
+	return time.Duration(max(ready-now, 0))
+}
+
 // give takes back what take took.
 func (b *bucket) give(r Rate, n int64) { *b -= bucket(r.cost(n)) }
 

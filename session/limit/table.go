@@ -89,6 +89,22 @@ func (t *Table[K]) Peek(k K, r Rate, n int64) (wait time.Duration) {
 	return b.take(now, r, n) // from a copy
 }
 
+// Reserve takes n from the caller's bucket whether they are there or not, and returns how
+// long it takes until they are.
+func (t *Table[K]) Reserve(k K, r Rate, n int64) (wait time.Duration) {
+	now := t.clock.now()
+	s := t.shard(k)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	b, known := s.buckets[k]
+	if !known && !s.roomLocked(now, t.most) {
+		return s.rest.reserve(now, r, n)
+	}
+	wait = b.reserve(now, r, n)
+	s.buckets[k] = b
+	return wait
+}
+
 // Charge takes n from the caller's bucket whether they are there or not. Where there is
 // no place for the caller it does nothing.
 func (t *Table[K]) Charge(k K, r Rate, n int64) {

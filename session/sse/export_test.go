@@ -3,6 +3,7 @@ package sse
 import (
 	"log/slog"
 	"net/http"
+	"net/netip"
 
 	"github.com/rivulet-rt/rivulet/auth"
 	"github.com/rivulet-rt/rivulet/fanout"
@@ -16,7 +17,7 @@ func SinkForTest(r *session.Registry, requests []fanout.SubscribeRequest) (fanou
 	for _, req := range requests {
 		subs = append(subs, subscription{request: req, hash: channelHash(req.Channel)})
 	}
-	s := newStream(r, slog.New(slog.DiscardHandler), auth.Claims{}, subs)
+	s := newStream(r, slog.New(slog.DiscardHandler), auth.Claims{}, netip.Addr{}, subs)
 	return s, &s.out
 }
 

@@ -37,7 +37,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	subs, claims, err := h.check(w, r)
 	if err != nil {
-		h.registry.Rejected()
+		h.registry.Rejected(err)
 		h.refuse(w, r, err)
 		return
 	}
@@ -53,9 +53,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer release()
-	stream := newStream(h.registry, h.log, claims, subs)
+	stream := newStream(h.registry, h.log, claims, session.ClientAddr(r), subs)
 	if err := h.begin(r.Context(), stream, subs); err != nil {
 		stream.client.Close()
+		stream.replays.Stop()
 		slot.Release()
 		if r.Context().Err() == nil {
 			h.refuse(w, r, err)
@@ -67,9 +68,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // check reads and authorises the request, and allows the page's origin to read the answer.
 func (h *Handler) check(w http.ResponseWriter, r *http.Request, further ...string) ([]subscription, auth.Claims, error) {
-	allowed, cross := h.registry.Origins().Allow(r)
-	if !allowed {
-		return nil, auth.Claims{}, session.Forbidden("Origin", "%.128q is not among the allowed origins (session.origins)", r.Header.Get("Origin"))
+	cross, err := h.registry.AllowPage(r)
+	if err != nil {
+		return nil, auth.Claims{}, err
 	}
 	if cross {
 		w.Header().Set("Access-Control-Allow-Origin", r.Header.Get("Origin"))
@@ -91,7 +92,8 @@ func (h *Handler) check(w http.ResponseWriter, r *http.Request, further ...strin
 	}
 	if most := auth.Tighten(h.registry.Config().MaxSubscriptions, claims.Limits.Subscriptions); len(subs) > most {
 		h.registry.Services().Limits.Subscriptions()
-		return nil, claims, session.Forbidden("channel", "is given %d times, and this connection may have %d subscriptions; leave some out, or use a pattern", len(subs), most)
+		return nil, claims, session.Forbidden("channel", "is given %d times, and this connection may have %d subscriptions (%s); leave some out, or use a pattern",
+			len(subs), most, session.SubscriptionLimit(most, h.registry.Config()))
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), h.registry.Config().CommandTimeout)
 	defer cancel()
@@ -129,8 +131,7 @@ func (h *Handler) start(w http.ResponseWriter, r *http.Request, slot *session.Sl
 		}
 		if !errors.Is(err, http.ErrNotSupported) {
 			h.log.Debug("event stream not started", slog.Any("err", err))
-			s.client.Close()
-			s.out.End()
+			s.end()
 			slot.Release()
 			return
 		}

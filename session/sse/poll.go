@@ -56,7 +56,7 @@ func (p *Poller) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		wait, err = pollWait(r)
 	}
 	if err != nil {
-		registry.Rejected()
+		registry.Rejected(err)
 		session.WriteHTTPError(w, err)
 		return
 	}

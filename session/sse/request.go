@@ -246,7 +246,7 @@ func number(query url.Values, name string) (int, error) {
 func authorise(claims auth.Claims, subs []subscription) error {
 	for _, s := range subs {
 		if c := s.request.Channel; !claims.Allows(auth.Subscribe, c.String()) {
-			return session.Forbidden("channel", "the token does not allow subscribe on %s", c)
+			return session.Lacking(claims, "channel", auth.Subscribe, c)
 		}
 	}
 	return nil

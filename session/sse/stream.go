@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"log/slog"
 	mathrand "math/rand/v2"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -30,8 +31,9 @@ type stream struct {
 	who      fanout.Identity
 	born     time.Time
 	claims   auth.Claims
-	pacer    *limit.Pacer // nil: deliveries are not paced
-	outcome  chan error   // one value: nil when all channels are subscribed, or why one is not
+	pacer    *limit.Pacer     // nil: deliveries are not paced
+	replays  *session.Replays // nil: nothing is replayed, or as fast as it goes; its methods are the sink's caller's
+	outcome  chan error       // one value: nil when all channels are subscribed, or why one is not
 
 	// Owned by the sink's caller.
 	places  []place
@@ -56,7 +58,7 @@ var (
 	_ socket.Handler    = (*stream)(nil)
 )
 
-func newStream(r *session.Registry, log *slog.Logger, claims auth.Claims, subs []subscription) *stream {
+func newStream(r *session.Registry, log *slog.Logger, claims auth.Claims, addr netip.Addr, subs []subscription) *stream {
 	s := &stream{
 		registry: r, cfg: r.Config(), log: log, claims: claims, waiting: len(subs),
 		outcome: make(chan error, 1), // so that the sink never waits
@@ -75,6 +77,15 @@ func newStream(r *session.Registry, log *slog.Logger, claims auth.Claims, subs [
 	r.Init(&s.out, s)
 	s.client = r.Services().NewClient(s)
 	s.pacer = r.Services().Limits.NewPacer(claims.Limits.OutboundBytes, s.Drained)
+	for _, sub := range subs {
+		if !session.Replaying(sub.request.Start) {
+			continue
+		}
+		if s.replays == nil {
+			s.replays = r.NewReplays(claims, addr, "", s.Drained)
+		}
+		s.replays.Begin(sub.request.Channel)
+	}
 	return s
 }
 
@@ -139,11 +150,14 @@ func (s *stream) Uncork() { s.out.Uncork() }
 func (s *stream) Deliver(m *fanout.Message) bool {
 	frame := messageFrame(m)
 	size := len(frame)
-	if s.pacer.Take(size) {
-		if s.deliver(m, frame) {
-			return true
+	if s.replays.Take() {
+		if s.pacer.Take(size) {
+			if s.deliver(m, frame) {
+				return true
+			}
+			s.pacer.Give(size)
 		}
-		s.pacer.Give(size)
+		s.replays.Give()
 	}
 	s.registry.Deferred()
 	return false
@@ -210,6 +224,8 @@ func (s *stream) Notify(n fanout.Notice) bool {
 			s.settle(tooManyStreams(n))
 			return true
 		}
+	case fanout.NoticeCaughtUp:
+		s.replays.End(n.Channel)
 	default:
 	}
 	p := s.place(n.Channel)
@@ -282,5 +298,6 @@ func (s *stream) Abort() { s.out.Abort() }
 func (s *stream) end() {
 	s.client.Close()
 	s.pacer.Stop()
+	s.replays.Stop()
 	s.out.End()
 }

@@ -109,7 +109,7 @@ func (h *Handler) buffer() *bytes.Buffer {
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	shake, err := h.check(w, r)
 	if err != nil {
-		h.registry.Rejected()
+		h.registry.Rejected(err)
 		if !errors.Is(err, errAnswered) {
 			session.WriteHTTPError(w, err)
 		}
@@ -132,7 +132,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	ws, err := upgrader.Upgrade(hijacker{w}, r, nil)
 	if err != nil {
 		slot.Release()
-		h.registry.Rejected()
+		h.registry.Rejected(err)
 		h.log.Debug("websocket upgrade failed", slog.Any("err", err))
 		return
 	}
@@ -178,8 +178,8 @@ func (h *Handler) check(w http.ResponseWriter, r *http.Request) (session.Handsha
 		w.Header().Set("Sec-WebSocket-Version", "13")
 		return none, session.BadRequest("Sec-WebSocket-Version", "%.16q is not supported, must be 13", v)
 	}
-	if allowed, _ := h.registry.Origins().Allow(r); !allowed {
-		return none, session.Forbidden("Origin", "%.128q is not among the allowed origins (session.origins)", r.Header.Get("Origin"))
+	if _, err := h.registry.AllowPage(r); err != nil {
+		return none, err
 	}
 	spoken := h.spoken()
 	known := func(name string) bool { return slices.Contains(spoken, name) }

@@ -1,0 +1,103 @@
+package test_test
+
+import (
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/rivulet-rt/rivulet/protocol"
+)
+
+// TestReplaysAreHeldToReads: what is sent after an old position, over a WebSocket or as an event
+// stream, counts as read. It comes whole and in order, as fast as its caller may read; the
+// caller may begin others beside it, and whoever comes from elsewhere is not held up.
+func TestReplaysAreHeldToReads(t *testing.T) {
+	t.Parallel()
+	const messages, rate = 1000, 50
+	// Three quarters of what may be read at once pay for four times as many messages, and so
+	// does the read with which a replay begins.
+	const free = 4 * (4*rate*3/4 + 10)
+	const least = time.Duration(messages-free) * time.Second / (4 * rate)
+	for name, replay := range map[string]func(n *local, channel, at string) *follower{
+		"WebSocket": func(n *local, channel, at string) *follower {
+			k := &socket{Conn: dialFrom(n.t, n, "127.0.0.8"), t: n.t}
+			return k.follow(protocol.SubscribeCommand{Channel: channel, Position: at})
+		},
+		"event stream": func(n *local, channel, at string) *follower { // from 127.0.0.1
+			return &n.events("channel="+channel+"&position="+at, "").follower
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cfg := localConfig(t)
+			cfg.Limits.Exempt = nil
+			cfg.Limits.ReadsPerCaller = rate
+			n := startLocal(t, cfg)
+			at := n.publishAll("t:a", 0, messages)[0]
+			begin := time.Now()
+			f := replay(n, "t:a", at)
+			last := 0
+			f.until(func(ev protocol.Event) bool {
+				if ev.Message != nil {
+					if last++; string(ev.Message.Data) != strconv.Itoa(last) {
+						t.Fatalf("message %s, want %d", ev.Message.Data, last)
+					}
+				}
+				if last == 700 { // in the middle, when all that may come at once has
+					replay(n, "t:b", n.publish("t:b", 0)).catchUp()
+				}
+				return ev.CaughtUp != nil
+			})
+			if took := time.Since(begin); last != messages || took < least {
+				t.Errorf("%d of %d messages came within %v, want %v at least", last, messages, took, least)
+			}
+			n.publish("t:a", messages+1)
+			f.readTo(messages + 1) // live
+			other := &socket{Conn: dialFrom(t, n, "127.0.0.9"), t: t}
+			begin = time.Now()
+			g := other.follow(protocol.SubscribeCommand{Channel: "t:a", Position: at})
+			g.readTo(free)
+			if took := time.Since(begin); took > least {
+				t.Errorf("another's %d messages came within %v", free, took)
+			}
+		})
+	}
+}
+
+// TestAResumeThatIsRefusedGoesOn: who resumes far too often is told when to come back, and is
+// then sent all that it missed.
+func TestAResumeThatIsRefusedGoesOn(t *testing.T) {
+	t.Parallel()
+	cfg := localConfig(t)
+	cfg.Limits.Exempt = nil
+	cfg.Limits.ReadsPerCaller = 50 // 200 at once: 20 subscriptions
+	n := startLocal(t, cfg)
+	at := n.publishAll("t:a", 0, 5)[0]
+	k := &socket{Conn: dialFrom(t, n, "127.0.0.8"), t: t}
+	resume := protocol.Command{Subscribe: &protocol.SubscribeCommand{Channel: "t:a", Position: at}}
+	var refused *protocol.ErrorEvent
+	for range 100 {
+		id := k.send(resume)
+		ev := k.next()
+		if ev.ID != id {
+			t.Fatalf("answered with %s", shown(ev))
+		}
+		if refused = ev.Error; refused != nil {
+			break
+		}
+		k.collect("caught_up")
+		k.send(protocol.Command{Unsubscribe: &protocol.UnsubscribeCommand{Channel: "t:a"}})
+		k.collect("unsubscribed")
+	}
+	if refused == nil || refused.Code != protocol.ErrorTooManyRequests || !refused.Temporary || refused.RetryAfterMS <= 0 || refused.RetryAfterMS > 1000 {
+		t.Fatalf("after 100 resumes: %+v", refused)
+	}
+	<-time.After(time.Duration(refused.RetryAfterMS) * time.Millisecond) // as it was told to
+	id := k.send(resume)
+	if ev := k.next(); ev.ID != id || ev.Subscribed == nil || !ev.Subscribed.Recovered {
+		t.Fatalf("when it was told to come back: %s", shown(ev))
+	}
+	if got := kinds(k.collect("caught_up")); got != "1 2 3 4 5 caught_up" {
+		t.Errorf("resumed with %s", got)
+	}
+}
