@@ -98,7 +98,7 @@ func (c *collector) apply(percent int) {
 // percentFor has the garbage of garbageFor gather, garbageMost at most, and half of what
 // is in use in any case. Both are in bytes.
 func percentFor(live, perSecond uint64) int {
-	return int(max(gcPercent, min(perSecond*garbageFor, garbageMost)*100/max(live, 1<<20))) //nolint:gosec // at most 1600
+	return int(max(gcPercent, min(perSecond*garbageFor, garbageMost)*100/max(live, 1<<20)))
 }
 
 // readHeap tells the bytes that the last collection found in use, and those that were

@@ -33,7 +33,7 @@ const (
 )
 
 // allWays are in the order of the report.
-var allWays = []string{abusePublish, abuseBatch, abuseSocket, abuseCommand, abusePing, abuseChurn, abuseHistory, abuseHandshake}
+var allWays = []string{abusePublish, abuseBatch, abuseSocket, abuseCommand, abusePing, abuseChurn, abuseHistory, abuseHandshake} //nolint:gochecknoglobals // a constant table
 
 // ParseWays reads names of ways, separated by commas, "" for all.
 func ParseWays(list string) ([]string, error) {
