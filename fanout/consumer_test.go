@@ -417,13 +417,7 @@ func (c *consumer) between(id fanout.StreamID, ch fanout.Channel, at place, befo
 			if !c.wants(r) {
 				continue
 			}
-			// Of a pattern the purge may be told after what follows it, where the feed lost it
-			// and it came late.
-			told := before
-			if c.loose {
-				told = r.seq
-			}
-			if c.channel.IsPattern() && r.fate == purged && c.log.purgeAfter(r.msg.Stream, ch, told) {
+			if c.channel.IsPattern() && r.fate == purged && c.log.purgeAfter(r.msg.Stream, ch, before) {
 				c.owed[ch] = true
 				continue
 			}
