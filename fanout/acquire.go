@@ -62,6 +62,9 @@ func (h *Hub) addLocked(src Source) *liveSource {
 		key: src, hub: h, turn: uint8(h.opened.Add(1) % quietRounds), opened: make(chan struct{}), wanted: make([]bool, len(h.shards)),
 		ring: ring{limit: h.cfg.RingMessages, most: h.cfg.RingBytes, budget: h.budget},
 	}
+	if s.loose() {
+		s.proofs = new(proofs)
+	}
 	if !src.Filter.IsPattern() {
 		h.channels[src.Filter] = s
 	} else {

@@ -7,6 +7,10 @@ type backlog struct {
 	// late messages of a loose pattern, found in the log after later ones were
 	// delivered; before everything else.
 	late []*Message
+	// lateFrom: all up to here was handed over when the first of late came.
+	lateFrom Position
+	// proof is the number of the proof that the cursor waits for, 0 for none.
+	proof uint64
 	// held is what came live while a loose pattern's last read was under way.
 	held     []*Message
 	heldFrom uint64 // where the shard stood when the read was asked for
@@ -78,8 +82,8 @@ func (c *cursor) backlog() *backlog {
 
 // takeLate delivers a message that a loose pattern's feed had lost, unless the
 // cursor has it from the log or will read it there.
-func (c *cursor) takeLate(m *Message) {
-	at := m.Offset()
+func (c *cursor) takeLate(it *item) {
+	at := it.m.Offset()
 	switch {
 	case at > c.pos.Offset:
 		if c.state == cursorLive { // it joined by its own read and is behind the feed
@@ -89,18 +93,26 @@ func (c *cursor) takeLate(m *Message) {
 			c.backlog().overflow = true // the answer may be from before it: read again
 		}
 		return
-	case at <= c.start, c.logFrom < at && at <= c.logTo:
+	case at <= c.start, c.logged.holds(at):
 		return
 	}
 	b := c.backlog()
-	if len(b.late) < maxBacklog {
-		b.late = append(b.late, m)
-	} else {
-		c.state, c.pos = cursorCatchingUp, m.ResumeAt() // rather twice than not at all
-		b.late = nil
+	if len(b.late) == 0 {
+		b.lateFrom = it.from
 	}
+	if len(b.late) == maxBacklog {
+		b.late, c.logged = nil, nil
+		c.state = cursorCatchingUp
+		c.goBack(b.lateFrom) // rather twice than not at all
+		c.step()
+		return
+	}
+	b.late = append(b.late, it.m)
 	c.flushLate()
 }
+
+// lateWaits reports whether a late message waits for room or for its turn.
+func (c *cursor) lateWaits() bool { return c.behind != nil && len(c.behind.late) > 0 }
 
 // flushLate reports whether no late message waits.
 func (c *cursor) flushLate() bool {
@@ -123,29 +135,6 @@ func (c *cursor) hold(m *Message) {
 		return
 	}
 	b.held = append(b.held, m)
-}
-
-// trust prepares a loose pattern's cursor for messages read from the log. What it
-// was handed live may have left out messages that will come late: until the floor
-// has passed that, its client resumes from the floor, which is returned.
-func (c *cursor) trust() (floor Position) {
-	if !c.src.loose() {
-		return Position{}
-	}
-	if c.logTo < c.pos.Offset {
-		c.logFrom = c.pos.Offset
-	}
-	if !c.unproven {
-		return Position{}
-	}
-	c.src.mu.Lock()
-	floor = c.src.floor
-	c.src.mu.Unlock()
-	if floor.Offset < c.pos.Offset || c.behind != nil && len(c.behind.late) > 0 {
-		return floor
-	}
-	c.unproven = false
-	return Position{}
 }
 
 // deliverHeld delivers what came while a loose pattern's read was under way, if the

@@ -27,6 +27,9 @@ func (c *cursor) begin(res readResult) {
 // lost tells the client that history is gone, and reports whether the messages of
 // res follow on where delivery goes on.
 func (c *cursor) lost(res readResult, reason string) bool {
+	if c.sub.announced && !c.flushLate() {
+		return false // asked again when there is room
+	}
 	hub := c.sub.client.shard.hub
 	hub.metrics.gaps.WithLabelValues(reason).Inc()
 	if !c.sub.announced {
@@ -36,7 +39,7 @@ func (c *cursor) lost(res readResult, reason string) bool {
 			begin = restart(c.pos, reason, res.Batch)
 		}
 		reread, had := begin.Offset < c.pos.Offset, c.start
-		c.pos, c.start = begin, begin.Offset
+		c.pos, c.start, c.born = begin, begin.Offset, min(c.born, begin.Offset)
 		c.skipHad(had)
 		c.sub.begins(c, false, reason)
 		if reread {

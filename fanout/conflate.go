@@ -2,6 +2,7 @@ package fanout
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -109,6 +110,11 @@ func (s *liveSource) replayView(c *cursor, limit int) (msgs []*Message, more, ok
 	if s.loose() && !c.sub.announced {
 		return nil, false, false, s.last // the log is to prove that x is of this one
 	}
+	if s.loose() && s.proofs.asides != c.at.asides {
+		// What the view has may follow a late message, or a gap, that the shard has still in
+		// its queue: that goes first.
+		return nil, true, true, s.last
+	}
 	var i int
 	switch {
 	case x == s.last:
@@ -152,7 +158,13 @@ func (h *Hub) fill(ctx context.Context, src *liveSource, by ConflateBy) (Positio
 		// Others share the answer: it does not end with who asked first.
 		ctx, cancel := context.WithTimeout(h.ctx, h.cfg.OpenTimeout)
 		defer cancel()
-		return nil, h.fillOnce(ctx, src, by)
+		wait := h.backoff()
+		err := h.fillOnce(ctx, src, by)
+		for errors.Is(err, errMoved) && ctx.Err() == nil {
+			wait.sleep(ctx)
+			err = h.fillOnce(ctx, src, by)
+		}
+		return nil, err
 	})
 	if err != nil {
 		return Position{}, err
@@ -184,10 +196,31 @@ func (h *Hub) fillOnce(ctx context.Context, src *liveSource, by ConflateBy) erro
 		old.reset(from)
 		return fmt.Errorf("newest of %s: %w", src.key.Filter, err)
 	}
+	if err := src.sameLog(ctx, v, from); err != nil {
+		old.reset(from)
+		return fmt.Errorf("newest of %s: %w", src.key.Filter, err)
+	}
 	src.mu.Lock()
 	defer src.mu.Unlock()
 	src.joinViewLocked(v, old, from)
 	return nil
+}
+
+// sameLog proves that what was just read for a view is of the log of which the feed
+// brought what follows from. If it is not, the source has yet to find that out, and the
+// view begins anew.
+func (s *liveSource) sameLog(ctx context.Context, v *view, from Position) error {
+	ok, _, err := s.proveLast(ctx, from)
+	if err != nil || ok {
+		return err
+	}
+	s.suspect()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.views[v.by-1] == v && !v.filled {
+		v.reset(s.last)
+	}
+	return errMoved
 }
 
 // fillFrom is the offset after which a view is begun.

@@ -417,13 +417,7 @@ func (c *consumer) between(id fanout.StreamID, ch fanout.Channel, at place, befo
 			if !c.wants(r) {
 				continue
 			}
-			// Of a pattern the purge may be told after what follows it, where the feed lost it
-			// and it came late.
-			told := before
-			if c.loose {
-				told = r.seq
-			}
-			if c.channel.IsPattern() && r.fate == purged && c.log.purgeAfter(r.msg.Stream, ch, told) {
+			if c.channel.IsPattern() && r.fate == purged && c.log.purgeFrom(r.msg.Stream, ch, before) {
 				c.owed[ch] = true
 				continue
 			}
@@ -433,11 +427,11 @@ func (c *consumer) between(id fanout.StreamID, ch fanout.Channel, at place, befo
 	return out
 }
 
-// purgeAfter reports whether a purge of ch lies after an offset. The caller holds the
-// log's lock.
-func (l *memLog) purgeAfter(id fanout.StreamID, ch fanout.Channel, offset uint64) bool {
+// purgeFrom reports whether a purge of ch lies at an offset or after it. The caller holds
+// the log's lock.
+func (l *memLog) purgeFrom(id fanout.StreamID, ch fanout.Channel, offset uint64) bool {
 	return slices.ContainsFunc(l.streams[id].records, func(r *record) bool {
-		return r.msg.Channel == ch && r.msg.Kind == fanout.KindPurge && r.fate != lost && r.seq > offset
+		return r.msg.Channel == ch && r.msg.Kind == fanout.KindPurge && r.fate != lost && r.seq >= offset
 	})
 }
 

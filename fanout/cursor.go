@@ -34,6 +34,9 @@ type cursor struct {
 	// start: delivery began behind this offset. A connection gets a message once: a
 	// subscription leaves out what another one of the client delivers from there on.
 	start uint64
+	// born is where the shard stood when the subscription began: what was purged before is
+	// no loss to who asked for what there is.
+	born uint64
 	// behind is set in the rare cases that need it.
 	behind *backlog
 
@@ -45,7 +48,7 @@ type cursor struct {
 	reading bool // a read is under way
 	// distrust: the source told of a gap; only a read from then on may lead to live.
 	distrust bool
-	unproven bool // of a loose pattern: it was live since the log was read
+	unproven bool // of a loose pattern: it was live since the log was read, see prove.go
 
 	at    *shardSource // nil before it is attached and after it is detached
 	index int          // in at.cursors
@@ -53,14 +56,15 @@ type cursor struct {
 	// owed is a gap found by the log when the position to tell was not yet known.
 	owed   string
 	leftTo uint64 // the last message that a pattern of the client left to it
-	// logFrom to logTo is what the last catch-up read from the log, for loose patterns:
-	// a late message in it was delivered.
-	logFrom, logTo uint64
+	// logged is for loose patterns, and nil before they have read the log.
+	logged *logged
 }
 
 // message moves the live cursors of a source over one message.
 func (ss *shardSource) message(it *item) {
-	if !it.late {
+	if it.late {
+		ss.asides++
+	} else {
 		if it.offset.Offset <= ss.pos.Offset {
 			return
 		}
@@ -75,7 +79,7 @@ func (ss *shardSource) message(it *item) {
 func (c *cursor) message(it *item) {
 	switch {
 	case it.late:
-		c.takeLate(it.m)
+		c.takeLate(it)
 	case c.state == cursorLive:
 		c.follow(it)
 	case c.reading && c.src.loose():
@@ -138,7 +142,7 @@ func (c *cursor) emit(m *Message) bool {
 		}
 		return c.hand(m)
 	case KindPurge:
-		if !c.got && c.sub.asked().open() || c.sub.snapshots() && m.Offset() <= c.sub.refine.place(c).born {
+		if m.Offset() <= c.born && (!c.got && c.sub.asked().open() || c.sub.snapshots()) {
 			return true // it has nothing that could be gone
 		}
 		return cl.notify(Notice{Kind: NoticeGap, Channel: m.Channel, Positions: []Position{m.ResumeAt()}, Reason: protocol.ReasonPurged})
@@ -180,11 +184,15 @@ func (ss *shardSource) gap(it *item) {
 		ss.pos = it.offset
 	}
 	ss.epoch++
+	ss.asides++
 	for _, c := range ss.cursors {
-		if c.state == cursorLive && c.pos == it.from && c.tellGap(it.offset, it.reason) {
+		if c.state == cursorLive && c.pos == it.from && !c.lateWaits() && c.tellGap(it.offset, it.gap.reason) {
 			continue
 		}
 		c.state, c.distrust = cursorCatchingUp, true
+		if c.unproven { // what is gone may lie before its place
+			c.goBack(it.gap.base)
+		}
 		c.step()
 	}
 }
@@ -195,24 +203,10 @@ func (c *cursor) tellGap(begin Position, reason string) bool {
 	if ok && begin != c.pos {
 		// Offsets from before mean nothing after it.
 		c.pos, c.start, c.behind = begin, min(c.start, begin.Offset), nil
-		c.logFrom, c.logTo = 0, 0
+		c.born = min(c.born, begin.Offset)
+		c.logged = nil
 	}
 	return ok
-}
-
-// fresh moves the live cursors of a quiet source to the end of its stream.
-func (ss *shardSource) fresh(end Position) {
-	ss.pos = end
-	for _, c := range ss.cursors {
-		if c.state != cursorLive || !c.sub.announced || end.Offset <= c.pos.Offset || c.behind != nil && len(c.behind.late) > 0 {
-			continue
-		}
-		prior := c.prior()
-		c.pos = end
-		// A client without room gets a later one.
-		c.sub.client.cork()
-		_ = c.sub.client.sink.Notify(Notice{Kind: NoticePosition, Channel: c.sub.channel, Positions: []Position{end}, Prior: prior})
-	}
 }
 
 // step moves a catching-up cursor on: it goes live, replays from the ring, or asks
@@ -222,7 +216,7 @@ func (c *cursor) step() {
 	if c.at == nil || c.sub.client.blocked || c.sub.client.closed || !c.flushLate() {
 		return
 	}
-	if c.state == cursorLive || c.reading {
+	if c.state == cursorLive || c.reading || c.awaitsProof() {
 		return
 	}
 	if c.begun && !c.distrust && c.owed == "" && c.replay() {
@@ -253,6 +247,9 @@ func (c *cursor) replay() bool {
 
 // read asks the log for what follows pos, with proof that nothing is missing.
 func (c *cursor) read() {
+	if c.unproven && !c.prove() {
+		return
+	}
 	hub := c.sub.client.shard.hub
 	q := hub.queryAt(c.src.key, c.pos.Offset, c.pos)
 	if !c.begun {
@@ -306,12 +303,12 @@ func (c *cursor) take(msgs []*Message, more bool, upTo Position, fromLog bool) {
 		return // the last of the pattern's cursors to begin wakes the others
 	}
 	if !fromLog {
+		c.unproven = c.unproven || c.src.loose() // what a loose pattern's view has is what came live
 		for _, m := range msgs {
 			if !c.deliver(m) {
 				return
 			}
 		}
-		c.unproven = c.unproven || c.src.loose() // what a loose pattern's view has is what came live
 	} else if !c.takeLog(msgs) {
 		return
 	}
@@ -335,18 +332,19 @@ func (c *cursor) takeLog(msgs []*Message) bool {
 	if by := c.sub.conflates(); by != ConflateNone {
 		left = outdated(by, msgs)
 	}
-	floor := c.trust()
+	if c.src.loose() {
+		c.beginLogged()
+	}
 	for i, m := range msgs {
-		if !floor.IsZero() {
-			m = m.at(floor)
-		}
 		switch {
 		case left != nil && left[i]:
 			c.pass(m)
 		case !c.deliver(m):
 			return false
 		}
-		c.logTo = m.Offset()
+		if c.logged != nil {
+			c.logged.to = c.pos
+		}
 	}
 	return true
 }

@@ -132,6 +132,36 @@ func mutants() map[string]mutant {
 			new:  "",
 			test: "TestGoneFromTheRing",
 		},
+		"a place that a loose pattern's feed led to counts as proven": {
+			old:  "	if c.unproven && !c.prove() {\n",
+			new:  "	if false && c.unproven && !c.prove() {\n",
+			test: "TestLostBeforeFallingBehind",
+		},
+		"what is gone before a loose pattern's place is not its loss": {
+			old:  "		if c.unproven { // what is gone may lie before its place\n",
+			new:  "		if false && c.unproven {\n",
+			test: "TestEvictedBeforeFallingBehind",
+		},
+		"a view overtakes what is late": {
+			old:  "	if s.loose() && s.proofs.asides != c.at.asides {\n",
+			new:  "	if false {\n",
+			test: "TestLateBehindView",
+		},
+		"too many late messages are let go of": {
+			old:  "		c.goBack(b.lateFrom) // rather twice than not at all\n",
+			new:  "		c.goBack(it.m.Position)\n",
+			test: "TestLateOverflow",
+		},
+		"a view begins with another log than it goes on": {
+			old:  "	ok, _, err := s.proveLast(ctx, from)\n	if err != nil || ok {\n",
+			new:  "	ok, _, err := s.proveLast(ctx, from)\n	if true || ok {\n",
+			test: "TestFillOfAnotherLog",
+		},
+		"a purge before the first message is never told": {
+			old:  "		if m.Offset() <= c.born && (!c.got",
+			new:  "		if (!c.got",
+			test: "TestPurgedBeforeTheFirst",
+		},
 		"what has outlived its TTL is delivered": {
 			old:  "m.Offset() <= c.start || m.expired()",
 			new:  "m.Offset() <= c.start",

@@ -20,9 +20,6 @@ type refinedPlace struct {
 	// known is the last place that the client has heard of, by a message or otherwise:
 	// what lies between it and the cursor was left out.
 	known Position
-	// born is where the shard stood when the subscription began: what was purged before
-	// is no loss to it.
-	born uint64
 }
 
 // refined makes the refinement of a request, nil where it asks for none.
@@ -122,8 +119,7 @@ func (r *refinement) leftOut(c *cursor, m *Message) {
 func (r *refinement) begin(s *subscription) {
 	r.places = make([]refinedPlace, max(1, len(s.cursors)))
 	s.each(func(c *cursor) bool {
-		p := r.place(c)
-		p.born, p.known = c.at.pos.Offset, c.pos
+		r.place(c).known = c.pos
 		return true
 	})
 }

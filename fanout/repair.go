@@ -1,6 +1,7 @@
 package fanout
 
 import (
+	"context"
 	"log/slog"
 
 	"github.com/rivulet-rt/rivulet/protocol"
@@ -59,31 +60,21 @@ func (s *liveSource) repairOnce() (live bool, err error) {
 	s.mu.Lock()
 	from, last, closed := s.baseLocked(), s.last, s.state == feedFailed
 	s.again, s.settled = false, len(s.pending)
+	number := s.beginLocked()
 	s.mu.Unlock()
 	if closed {
 		return true, nil
 	}
-	b, err := s.hub.reader.read(s.hub.ctx, Query{Source: s.key, After: from.Offset, Limit: s.hub.cfg.ReadBatch, Prove: from})
+	l, err := s.look(from, last)
 	if err != nil {
 		return false, err
 	}
-	ok, reason := Complete(from, b.Evidence)
-	begin, fromHolds := restart(from, reason, b), ok
-	if ok && last != from {
-		// A loose pattern reads from its floor, but what it handed over after that may
-		// be of a log that was rolled back: then everything after the floor goes out
-		// again, rather twice than not at all.
-		begin = from
-		if ok, reason, err = s.proveLast(last); err != nil {
+	if l.reason == protocol.ReasonLogChanged {
+		if err := s.raiseEpoch(last, l.Evidence.Tag); err != nil {
 			return false, err
 		}
-	}
-	if reason == protocol.ReasonLogChanged {
-		if err := s.raiseEpoch(last, b.Evidence.Tag); err != nil {
-			return false, err
-		}
-		if !fromHolds {
-			if b, begin, err = s.hub.readAt(s.hub.ctx, s.key, newerThan(b.Evidence), s.hub.cfg.ReadBatch); err != nil {
+		if !l.fromHolds {
+			if l.Batch, l.begin, err = s.hub.readAt(s.hub.ctx, s.key, newerThan(l.Evidence), s.hub.cfg.ReadBatch); err != nil {
 				return false, err
 			}
 		}
@@ -93,16 +84,44 @@ func (s *liveSource) repairOnce() (live bool, err error) {
 	if s.state == feedFailed {
 		return true, nil
 	}
-	if !ok {
-		s.gapLocked(last, begin, reason)
-		if until := lostUntil(begin, b.Evidence); until > 0 {
+	if !l.ok {
+		s.gapLocked(last, l.begin, l.reason)
+		if until := lostUntil(l.begin, l.Evidence); until > 0 {
 			// Of a pattern, some channels lost messages and others did not: the ring is
 			// complete only from where the last of those begins.
 			s.ring.reset(Position{Stream: anyTag(), Offset: until})
 			s.raiseViewsLocked(until)
 		}
+		last = l.begin
 	}
-	return s.applyLocked(b), nil
+	return s.applyLocked(l.Batch, last, number), nil
+}
+
+// look is one read from where a source stands, and what it proves.
+type look struct {
+	Batch
+	ok, fromHolds bool
+	reason        string   // why not ok
+	begin         Position // where delivery goes on if it is not
+}
+
+// look reads from where all was handed over, and proves that nothing is missing from
+// there to what was handed over last.
+func (s *liveSource) look(from, last Position) (look, error) {
+	b, err := s.hub.reader.read(s.hub.ctx, Query{Source: s.key, After: from.Offset, Limit: s.hub.cfg.ReadBatch, Prove: from})
+	if err != nil {
+		return look{}, err
+	}
+	ok, reason := Complete(from, b.Evidence)
+	l := look{Batch: b, ok: ok, fromHolds: ok, reason: reason, begin: restart(from, reason, b)}
+	if ok && last != from {
+		// A loose pattern reads from its floor, but what it handed over after that may
+		// be of a log that was rolled back: then everything after the floor goes out
+		// again, rather twice than not at all.
+		l.begin = from
+		l.ok, l.reason, err = s.proveLast(s.hub.ctx, last)
+	}
+	return l, err
 }
 
 // raiseEpoch gives a log that changed a new epoch, unless it has one: the change is
@@ -119,8 +138,8 @@ func (s *liveSource) raiseEpoch(last Position, now StreamTag) error {
 }
 
 // proveLast reports whether the last message that was handed over is still of this log.
-func (s *liveSource) proveLast(last Position) (ok bool, reason string, err error) {
-	b, err := s.hub.reader.read(s.hub.ctx, Query{Source: s.key, After: last.Offset, Limit: 1, Prove: last})
+func (s *liveSource) proveLast(ctx context.Context, last Position) (ok bool, reason string, err error) {
+	b, err := s.hub.reader.read(ctx, Query{Source: s.key, After: last.Offset, Limit: 1, Prove: last})
 	if err != nil {
 		return false, "", err
 	}
@@ -152,8 +171,9 @@ func newerThan(ev Evidence) uint64 {
 	return ev.FirstSince - 1
 }
 
-// applyLocked hands over what a repair read and reports whether the source is live.
-func (s *liveSource) applyLocked(b Batch) (live bool) {
+// applyLocked hands over what was read, when last had been handed over, and reports
+// whether the source is live.
+func (s *liveSource) applyLocked(b Batch, last Position, number uint64) (live bool) {
 	for _, m := range b.Messages {
 		if m.Offset() <= s.recent[m.Channel] || m.Offset() <= s.baseLocked().Offset {
 			continue
@@ -166,8 +186,11 @@ func (s *liveSource) applyLocked(b Batch) (live bool) {
 	if b.More {
 		return false
 	}
+	s.provenLocked(last, number)
 	s.pruneLocked()
-	return s.joinLocked()
+	live = s.joinLocked()
+	s.proveLocked()
+	return live
 }
 
 // pruneLocked forgets channels that the floor has overtaken.

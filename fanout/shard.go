@@ -54,14 +54,17 @@ type shardSource struct {
 	lane  lane
 	// epoch is raised by each gap: what was read before it proves nothing after it.
 	epoch uint32
+	// asides counts what of a loose pattern's late messages and gaps was handled.
+	asides uint32
 }
 
 type itemKind uint8
 
 const (
 	itemMessage itemKind = iota // m, at offset; late if it lies before what was handed over
-	itemGap                     // what lay between from and offset is gone, for reason
+	itemGap                     // what lay between from and offset is gone
 	itemFresh                   // nothing lies between pos and offset
+	itemProven                  // the source's proofs up to the number in offset were found
 	itemDo                      // do, whatever it is
 )
 
@@ -72,9 +75,15 @@ type item struct {
 	src    *liveSource
 	m      *Message
 	offset Position
-	from   Position // where the source stood before
-	reason string
+	from   Position // where the source stood before; of what is late, its floor
+	gap    *gap
 	do     func()
+}
+
+// gap is what an itemGap tells beside its places.
+type gap struct {
+	reason string
+	base   Position // up to here all that there was had been handed over
 }
 
 func newShard(h *Hub, index int) *shard {
@@ -86,8 +95,8 @@ func newShard(h *Hub, index int) *shard {
 
 // offer queues news of a source. It never blocks: a shard that does not keep up
 // loses the source's messages from here until it has drained its queue, and its
-// cursors then catch up. Gaps and late messages, which catching up would not find,
-// are few and are always taken. The caller holds the source's lock.
+// cursors then catch up. Gaps, late messages and proofs, which catching up would not
+// find, are few and are always taken. The caller holds the source's lock.
 func (s *shard) offer(it item) {
 	s.mu.Lock()
 	inOrder := it.kind == itemMessage && !it.late
@@ -220,6 +229,10 @@ func (s *shard) handle(it *item) {
 	if ss == nil || it.seq <= ss.seq {
 		return
 	}
+	if it.kind == itemProven { // to those that are behind: what is in the lane is not theirs
+		ss.proven(it.offset.Offset)
+		return
+	}
 	inOrder := it.kind == itemMessage && !it.late
 	if inOrder && (len(ss.lane.items) > 0 || ss.awake > s.hub.cfg.SliceCursors) {
 		s.queueUp(ss, it)
@@ -236,8 +249,27 @@ func (ss *shardSource) handle(it *item) {
 	case itemGap:
 		ss.gap(it)
 	case itemFresh:
-		ss.fresh(it.offset)
-	case itemDo:
+		ss.fresh(it.from, it.offset)
+	case itemProven, itemDo:
+	}
+}
+
+// fresh moves the live cursors of a quiet source, which stood at from, to the end of its
+// stream.
+func (ss *shardSource) fresh(from, end Position) {
+	ss.pos = end
+	for _, c := range ss.cursors {
+		if c.state != cursorLive || !c.sub.announced || end.Offset <= c.pos.Offset || c.lateWaits() {
+			continue
+		}
+		if c.pos != from && c.pos.Stream != end.Stream {
+			continue // by its own read it is in a log of which the source does not know yet
+		}
+		prior := c.prior()
+		c.pos = end
+		// A client without room gets a later one.
+		c.sub.client.cork()
+		_ = c.sub.client.sink.Notify(Notice{Kind: NoticePosition, Channel: c.sub.channel, Positions: []Position{end}, Prior: prior})
 	}
 }
 
@@ -274,6 +306,9 @@ func (s *shard) source(src *liveSource) *shardSource {
 		src.mu.Lock()
 		src.wanted[s.index] = true
 		ss.pos, ss.seq = src.last, src.seq
+		if src.proofs != nil {
+			ss.asides = src.proofs.asides
+		}
 		src.mu.Unlock()
 	}
 	return ss

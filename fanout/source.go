@@ -56,6 +56,7 @@ type liveSource struct {
 	checked   bool          // the tail was read once more after opening
 	checkedTo uint64        // where last stood when the tail was last to be compared
 	openedAt  time.Time
+	proofs    *proofs // of a loose pattern, else nil
 }
 
 // loose reports whether the source may be dispatched out of the log's order.
@@ -124,7 +125,9 @@ func (s *liveSource) orderLocked(m *Message) order {
 func (s *liveSource) acceptLocked(m *Message, proven bool) {
 	before := s.last
 	late := m.Offset() <= before.Offset
-	if !late {
+	if late {
+		before = s.floor
+	} else {
 		s.last = m.Position
 	}
 	out := m
@@ -169,6 +172,9 @@ func (m *Message) at(p Position) *Message {
 func (s *liveSource) offerShardsLocked(it item) {
 	s.seq++
 	it.seq = s.seq
+	if s.proofs != nil && (it.late || it.kind == itemGap) {
+		s.proofs.asides++
+	}
 	for i, w := range s.wanted {
 		if w {
 			s.hub.shards[i].offer(it)
@@ -178,6 +184,7 @@ func (s *liveSource) offerShardsLocked(it item) {
 
 // gapLocked restarts the source at begin: what lay between from and there is gone.
 func (s *liveSource) gapLocked(from, begin Position, reason string) {
+	base := s.baseLocked()
 	s.last, s.floor, s.recent = begin, begin, nil
 	// What waited when the read began is in the log, or belongs to a log that is gone.
 	s.pending, s.settled = s.pending[min(s.settled, len(s.pending)):], 0
@@ -185,7 +192,7 @@ func (s *liveSource) gapLocked(from, begin Position, reason string) {
 	s.resetViewsLocked(begin)
 	s.hub.reader.forget(s.key)
 	s.hub.metrics.gaps.WithLabelValues(reason).Inc()
-	s.offerShardsLocked(item{kind: itemGap, src: s, from: from, offset: begin, reason: reason})
+	s.offerShardsLocked(item{kind: itemGap, src: s, from: from, offset: begin, gap: &gap{reason, base}})
 }
 
 // freshen moves a quiet source from where it was proven to stand to fresh, where

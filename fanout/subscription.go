@@ -235,6 +235,10 @@ func (s *subscription) attach(sources []*liveSource, at []Position) {
 		cur.sub, cur.src = s, src
 		src.useView(s.conflates(), 1)
 		c.shard.source(src).add(cur)
+		cur.born = cur.at.pos.Offset
+		if src.loose() { // what the view has may have been purged after the floor
+			cur.born = min(cur.born, src.floorNow().Offset)
+		}
 		if len(at) == 0 {
 			cur.pos, cur.begun, cur.state = cur.at.pos, true, cursorLive
 		} else {
