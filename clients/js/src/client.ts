@@ -123,6 +123,7 @@ export class Client {
 			subs: this.#subs,
 			holds: new Set(),
 			links: 0,
+			apart: false,
 			routes: undefined,
 			remove: (sub) => this.#subs.get(sub.channel) === sub && this.#subs.delete(sub.channel),
 			caught: (e) => this.#caught(e),

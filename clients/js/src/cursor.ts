@@ -36,6 +36,20 @@ export class Places {
 		return [...this.#last.values()];
 	}
 
+	/** Moves back to those of `to` that lie before, but to none before `least`; reports whether. */
+	goBack(to: Places, least: Places): boolean {
+		let moved = false;
+		for (const [stream, position] of this.#last) {
+			const [low, high] = [least.#last.get(stream) ?? "", to.#last.get(stream) ?? ""];
+			const aim = low && least.before(high, offsetOf(high) ?? 0) ? high : low;
+			if (!high || logOf(aim) !== logOf(position)) continue;
+			if ((offsetOf(aim) ?? 0) >= (offsetOf(position) ?? 0)) continue;
+			this.#last.set(stream, aim);
+			moved = true;
+		}
+		return moved;
+	}
+
 	/** The offset of the one of the stream that `position` names. */
 	offset(position: string): number | undefined {
 		return offsetOf(this.#last.get(streamOf(position)) ?? "");

@@ -1,6 +1,7 @@
 // The pause of a subscription whose queue is full.
 
 import { overlap } from "./names.js";
+import { overlapping } from "./overlap.js";
 import { inOrder, type Routes } from "./routes.js";
 import type { Host, Sub } from "./subscription.js";
 
@@ -43,12 +44,4 @@ export class Hold {
 		for (const m of held) m.unpause();
 		this.#host.routes?.add(held);
 	}
-}
-
-function overlapping(cause: Sub, all: Sub[]): Set<Sub> {
-	const group = new Set([cause]);
-	for (const member of group) {
-		for (const other of all) if (overlap(member.channel, other.channel)) group.add(other);
-	}
-	return group;
 }

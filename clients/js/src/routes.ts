@@ -3,7 +3,8 @@
 import type { Link } from "./connection.js";
 import { offsetOf, Places } from "./cursor.js";
 import { toMessage } from "./message.js";
-import { canonical, isPattern, matches, overlap } from "./names.js";
+import { canonical, isPattern } from "./names.js";
+import { goBack, hadElsewhere, heirOf, inherit, isBrought, ownerOf, type Spot } from "./overlap.js";
 import type { Host, Sub } from "./subscription.js";
 import type { Frame, Message } from "./types.js";
 
@@ -23,22 +24,24 @@ export class Routes {
 	readonly link: Link;
 	/** Counts the links on which a pattern has begun. */
 	nth = 0;
+	/** To channels that have begun here. */
+	readonly known = new Map<string, Sub>();
+	/** To patterns, in that order. */
+	patterns: Sub[] = [];
+	/** Those that were ended here, with what waited for the application. */
+	readonly dropped = new Set<string>();
+	/** Subscriptions that the token brought, which nobody asked for (P-17.4), and where they began. */
+	readonly brought = new Map<string, string[]>();
 	readonly #host: Host;
-	/** To channels and to patterns that have begun here, patterns in that order. */
-	readonly #exact = new Map<string, Sub>();
-	#patterns: Sub[] = [];
 	#todo: Sub[] = [];
 	readonly #asked = new Set<Sub>();
-	/** Those that were ended here, with what waited for the application. */
-	readonly #dropped = new Set<string>();
-	/** Subscriptions that the token brought, which nobody asked for (P-17.4), and where they began. */
-	readonly #brought = new Map<string, Places>();
 	/** By name, those that nobody wants any more and the node has not let go of yet. */
 	readonly #leaving = new Map<string, Sub>();
 
 	constructor(link: Link, host: Host) {
 		this.link = link;
 		this.#host = host;
+		host.apart = link.transport !== "websocket";
 	}
 
 	/** Asks for these, as soon as it is their turn. */
@@ -68,35 +71,22 @@ export class Routes {
 	began(sub: Sub, positions: readonly string[]): void {
 		if (sub.pattern) this.nth ||= ++this.#host.links;
 		sub.here = new Places(sub.pattern, positions);
-		this.#brought.delete(sub.channel);
+		this.brought.delete(sub.channel);
 		this.forget(sub);
-		if (sub.pattern) this.#patterns.push(sub);
-		else this.#exact.set(sub.channel, sub);
+		if (sub.pattern) this.patterns.push(sub);
+		else this.known.set(sub.channel, sub);
 	}
 
 	/** The node does not know `sub` any more. */
 	forget(sub: Sub): void {
-		if (this.#exact.get(sub.channel) === sub) this.#exact.delete(sub.channel);
-		this.#patterns = this.#patterns.filter((p) => p !== sub);
+		if (this.known.get(sub.channel) === sub) this.known.delete(sub.channel);
+		this.patterns = this.patterns.filter((p) => p !== sub);
 	}
 
 	/** Until `gone`, `sub` is in the way of another of its name. */
 	leaving(sub: Sub): void {
 		this.#leaving.set(sub.channel, sub);
-		if (sub.state === "ended" && this.#dropped.size < askAtOnce) this.#dropped.add(sub.channel);
-	}
-
-	/**
-	 * Whether history that `sub` asks for may be kept from it: what one that was ended has dropped
-	 * came by this link, and does not come again as long as another that overlaps is known (P-4.4).
-	 */
-	mayLack(sub: Sub): boolean {
-		const { channel } = sub;
-		const others = [...this.#exact.values(), ...this.#patterns];
-		return (
-			[...this.#dropped].some((name) => name === channel || overlap(name, channel)) &&
-			others.some((other) => overlap(other.channel, channel))
-		);
+		if (sub.state === "ended" && this.dropped.size < askAtOnce) this.dropped.add(sub.channel);
 	}
 
 	/** The node has let go of what was `leaving`. */
@@ -111,6 +101,7 @@ export class Routes {
 	leave(sub: Sub, then: () => void): void {
 		this.leaving(sub);
 		const gone = () => {
+			if (this.link.isLost && sub.state === "ended") goBack(this.#host, sub);
 			this.gone(sub);
 			then();
 		};
@@ -135,72 +126,48 @@ export class Routes {
 					[],
 				);
 			case "subscribed":
-				this.#brought.set(channel, new Places(true, e.positions ?? [e.position ?? ""]));
+				this.brought.set(channel, e.positions ?? [e.position ?? ""]);
 				return;
 			case "unsubscribed":
-				this.#brought.delete(channel);
+				this.brought.delete(channel);
 				return about?.ended(this, e);
-			case "gap":
-				return this.#about(channel, e.position, via)?.lost(this, channel, e.reason, e.position);
-			case "deleted":
-				return this.#about(channel, e.position, via)?.deliver(
-					this,
-					{ type: "deleted", channel, offset: e.offset },
-					[e.position],
-				);
+			case "gap": {
+				const [sub, at, place] = this.#about(channel, e, via);
+				return sub?.lost(at, channel, e.reason, place);
+			}
+			case "deleted": {
+				const [sub, at, place] = this.#about(channel, e, via);
+				return sub?.deliver(at, { type: "deleted", channel, offset: e.offset }, place);
+			}
 		}
 	}
 
-	/** Whom an event about a subscription, or about one channel of a pattern, concerns. */
-	#about(channel: string, position: string, via?: string): Sub | undefined {
-		if (isPattern(channel)) return this.#host.subs.get(channel);
-		return this.#route(channel, position, offsetOf(position) ?? 0, via);
+	/**
+	 * Whom an event about a subscription, or about one channel of a pattern, concerns, by which link
+	 * and with what position: an heir's own cursor has nothing to do with either.
+	 */
+	#about(channel: string, { position }: any, via?: string): [Sub | undefined, Routes?, string[]?] {
+		if (isPattern(channel)) return [this.#host.subs.get(channel), this, [position]];
+		const spot = { channel, position, offset: offsetOf(position) ?? 0 };
+		const sub = this.#owner(spot, via);
+		if (sub?.state !== "ended") return [sub, this, [position]];
+		return [heirOf(this.#host, sub, spot)];
 	}
 
 	#message(message: Message, via?: string): void {
-		const sub = this.#route(message.channel, message.position, message.offset, via);
+		const sub = this.#owner(message, via);
 		if (!sub) return;
-		const had = sub.pattern && !this.#overHTTP && this.#hadElsewhere(sub, message);
-		const places = sub.pattern && this.#isBrought(message) ? [] : [message.position];
+		const update = { type: "message", message } as const;
+		if (sub.state === "ended") return inherit(this.#host, sub, [update]);
+		const had = sub.pattern && !this.#host.apart && hadElsewhere(this.#host, sub, message);
+		const places = sub.pattern && isBrought(this, message) ? [] : [message.position];
 		if (had) sub.skip(this, places);
-		else sub.deliver(this, { type: "message", message }, places);
-	}
-
-	/** Whether the node sent it for one of those: then it says nothing of where others are. */
-	#isBrought({ channel, position, offset }: Message): boolean {
-		for (const [name, start] of this.#brought) {
-			const covers = isPattern(name) ? matches(name, channel) : name === channel;
-			if (covers && start.before(position, offset)) return true;
-		}
-		return false;
-	}
-
-	/** There each subscription has a stream of its own, and all of its messages. */
-	get #overHTTP(): boolean {
-		return this.link.transport !== "websocket";
+		else sub.deliver(this, update, places);
 	}
 
 	/** The subscription whose cursor at the node delivered it; `via` is its pattern over HTTP. */
-	#route(channel: string, position: string, offset: number, via?: string): Sub | undefined {
-		let found = this.#exact.get(channel);
-		if (this.#overHTTP) return via === undefined ? found : this.#host.subs.get(via);
-		if (found?.here?.before(position, offset)) return found;
-		for (const p of this.#patterns) {
-			if (!matches(p.channel, channel)) continue;
-			if (p.here?.before(position, offset)) return p;
-			found ??= p;
-		}
-		return found;
-	}
-
-	/** Whether another subscription has given it to the application over an earlier link. */
-	#hadElsewhere(sub: Sub, message: Message): boolean {
-		const { channel } = message;
-		for (const other of this.#host.subs.values()) {
-			if (other === sub) continue;
-			const may = other.pattern ? matches(other.channel, channel) : other.channel === channel;
-			if (may && other.had(message)) return true;
-		}
-		return false;
+	#owner(spot: Spot, via?: string): Sub | undefined {
+		if (!this.#host.apart) return ownerOf(this, spot);
+		return via === undefined ? this.known.get(spot.channel) : this.#host.subs.get(via);
 	}
 }

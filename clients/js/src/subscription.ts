@@ -9,6 +9,7 @@ import { Hold } from "./hold.js";
 import { type Handled, Inbox } from "./inbox.js";
 import { toFields } from "./message.js";
 import { isPattern } from "./names.js";
+import { goBack, inherit, mayLack } from "./overlap.js";
 import type { Routes, Subs } from "./routes.js";
 import { Shelf } from "./storage.js";
 import { noToken, tokenError } from "./token.js";
@@ -57,6 +58,8 @@ export interface Host {
 	readonly holds: Set<Hold>;
 	/** On how many links a pattern has begun. */
 	links: number;
+	/** Over HTTP each subscription has a stream of its own, and all of its messages. */
+	apart: boolean;
 	/** Where the node is told, while connected. */
 	routes: Routes | undefined;
 	remove(sub: Sub): unknown;
@@ -84,16 +87,19 @@ export class Sub<T = any> implements Subscription<T> {
 	readonly channel: string;
 	readonly pattern: boolean;
 	readonly ready: Promise<void>;
+	readonly options: SubscribeOptions;
+	/** Where to go on from. */
+	readonly received: Places;
 	/** Where it began on this link; by `Routes`. */
 	here: Places | undefined;
+	/** Where it has begun for the first time, or after a gap. */
+	since: Places | undefined;
 	state: SubscriptionState = "idle";
 	/** In `paused`: the node has confirmed. */
 	released = false;
 
 	readonly #host: Host;
-	readonly #options: SubscribeOptions;
 	readonly #limit: number;
-	readonly #received: Places;
 	readonly #seen = new Seen();
 	readonly #inbox: Inbox;
 	readonly #acks: Acks | undefined;
@@ -130,9 +136,9 @@ export class Sub<T = any> implements Subscription<T> {
 		this.#host = host;
 		this.channel = channel;
 		this.pattern = isPattern(channel);
-		this.#options = options;
+		this.options = options;
 		this.#limit = Math.max(options.buffer ?? 256, 1) * (options.durable ? durableRoom : 1);
-		this.#received = new Places(this.pattern);
+		this.received = new Places(this.pattern);
 		this.#inbox = new Inbox(
 			this.pattern,
 			(item) => this.#onHandled(item),
@@ -185,16 +191,20 @@ export class Sub<T = any> implements Subscription<T> {
 	}
 
 	unsubscribe(): Promise<void> {
-		const [at, state] = [this.#at, this.state];
-		this.end(undefined, true);
-		if (!at || at.link.isLost || state === "idle" || state === "ended") return Promise.resolve();
-		if (state === "live") return new Promise((resolve) => at.leave(this, resolve));
-		if (this.#asking) {
-			this.#request++; // nothing was sent
-			at.answered(this);
-		} else {
-			at.leaving(this); // the answer to subscribe brings the rest
+		const [at, state, rest] = [this.#at, this.state, this.#inbox.clear()];
+		this.end();
+		inherit(this.#host, this, rest);
+		if (at && !at.link.isLost && state !== "idle" && state !== "ended") {
+			if (state === "live") return new Promise((resolve) => at.leave(this, resolve));
+			if (!this.#asking) {
+				at.leaving(this); // the answer to subscribe brings the rest
+				if (state === "subscribing") return Promise.resolve();
+			} else {
+				this.#request++; // nothing was sent
+				at.answered(this);
+			}
 		}
+		goBack(this.#host, this);
 		return Promise.resolve();
 	}
 
@@ -204,7 +214,7 @@ export class Sub<T = any> implements Subscription<T> {
 	ask(routes: Routes): boolean {
 		if (this.state !== "idle" || this.#loading) return false;
 		for (const hold of this.#host.holds) if (hold.takes(this)) return false;
-		if (!this.#began && !this.#cleared && this.#hasStart && routes.mayLack(this)) {
+		if (!this.#began && !this.#cleared && this.#hasStart && mayLack(routes, this)) {
 			this.#cleared = true;
 			new Hold(this.#host, this).begin(routes); // the node forgets what they had
 			return false;
@@ -214,7 +224,7 @@ export class Sub<T = any> implements Subscription<T> {
 		this.#at = routes;
 		const request = ++this.#request;
 		this.#asking = false;
-		const { token } = this.#options;
+		const { token } = this.options;
 		if (token) void this.#askWithToken(token, routes, request);
 		else this.#send(routes, request, this.#command());
 		return true;
@@ -252,16 +262,16 @@ export class Sub<T = any> implements Subscription<T> {
 
 	/** Where to subscribe: after what was received, or as the application said. */
 	#command(): object {
-		const { persist, token, buffer, ...options } = this.#options;
+		const { persist, token, buffer, ...options } = this.options;
 		const { position, positions, last, since, ...rest } = options;
-		const received = this.#whole ? this.#received.list() : [];
+		const received = this.#whole ? this.received.list() : [];
 		const known = received.length > 0 ? received : this.#stored;
 		const start = known.length < 1 ? options : { ...rest, ...this.#start(known) };
 		return { channel: this.channel, ...toFields(start) };
 	}
 
 	get #hasStart(): boolean {
-		const { position, positions, last, since } = this.#options;
+		const { position, positions, last, since } = this.options;
 		const start = position ?? positions?.[0] ?? last ?? since ?? this.#stored[0];
 		return start !== undefined;
 	}
@@ -271,6 +281,7 @@ export class Sub<T = any> implements Subscription<T> {
 	}
 
 	#answered(routes: Routes, request: number, frame?: Frame, error?: RivuletError): void {
+		if (routes.link.isLost && this.state === "ended") goBack(this.#host, this);
 		if (routes.link.isLost || this.#request !== request) return;
 		if (frame?.subscribed) this.#subscribed(routes, frame.subscribed);
 		else this.#refused(routes, error ?? new RivuletError(4500, "a reply of another kind"));
@@ -286,13 +297,14 @@ export class Sub<T = any> implements Subscription<T> {
 	}
 
 	#begin(routes: Routes, e: any, positions: string[]): void {
-		const o = this.#options;
+		const o = this.options;
 		const asked = this.#began || this.#stored.length > 0 || o.position || o.positions?.length;
 		const resumed = Boolean(asked || e.resumed);
 		this.state = "live";
 		this.#failures = 0;
 		this.#behind = undefined;
 		if (!e.recovered) this.#seen.forget();
+		if (!this.#began || !e.recovered) this.since = new Places(this.pattern, positions);
 		this.#beganOn(routes, positions);
 
 		// A durable session may begin before what was received: that is left out then.
@@ -304,7 +316,7 @@ export class Sub<T = any> implements Subscription<T> {
 		}
 		this.#began = true;
 		this.#whole ||= this.#isWhole("subscribed", places);
-		this.#received.set(places, true);
+		this.received.set(places, true);
 		const more = { places, replace: true, begun: true, life: this.#acks?.life };
 		const update = { type: "subscribed", recovered: e.recovered, resumed } as const;
 		const gap = resumed && !e.recovered ? this.#gap(this.channel, e.reason) : undefined;
@@ -330,6 +342,7 @@ export class Sub<T = any> implements Subscription<T> {
 		if (this.state !== "subscribing") {
 			this.released = true;
 			routes.gone(this);
+			if (this.state === "ended") goBack(this.#host, this);
 			this.#hold?.resume();
 		} else if (this.#stored.length > 0 && error.field?.startsWith("position")) {
 			this.#stored = []; // not a position, or of another log
@@ -365,20 +378,23 @@ export class Sub<T = any> implements Subscription<T> {
 		this.#refused(routes, errorOf(told));
 	}
 
-	/** Queues an update, unless there is no room and the node is to let go. */
-	deliver(routes: Routes, update: Update<T>, places: string[]): void {
-		if (!this.#listens(routes)) return;
+	/**
+	 * Queues an update, unless there is no room and the node is to let go. Without `routes` it is
+	 * what another one leaves, which does not come again: that is taken beyond the bound.
+	 */
+	deliver(routes: Routes | undefined, update: Update<T>, places: string[] = []): void {
+		if (!this.#takes(routes)) return;
 		this.#acks?.came(places);
 		if (update.type === "message" && this.#seen.has(update.message)) return this.#acknowledge();
 		// At least a message comes of each time that it is taken up: what tells of that is no reason
 		// to let go again.
-		if (update.type !== "caught_up" && this.#full(routes)) return;
+		if (routes && update.type !== "caught_up" && this.#full(routes)) return;
 		if (update.type === "message") {
 			const start = this.here?.offset(update.message.position) ?? 0;
 			this.#seen.note(update.message, start, this.#nth, this.#streak);
 			this.#host.tell("message", update.message);
 		}
-		this.#received.set(places);
+		this.received.set(places);
 		this.#whole ||= this.#isWhole(update.type, places);
 		const begun = update.type === "caught_up";
 		this.#inbox.push({ update, places, begun, life: this.#acks?.life });
@@ -386,34 +402,44 @@ export class Sub<T = any> implements Subscription<T> {
 	}
 
 	/** Messages of `channel`, the subscription's or one of its pattern, are gone. */
-	lost(routes: Routes, channel: string, reason: string, position: string): void {
-		if (!this.#listens(routes)) return;
+	lost(routes: Routes | undefined, channel: string, reason: string, places: string[] = []): void {
+		if (!this.#takes(routes)) return;
 		if (channel === this.channel) {
 			this.#seen.forget();
-			this.here?.set([position]);
+			this.here?.set(places);
+			this.since?.set(places);
 			if (reason === "log_changed") this.#acks?.forget();
 		} else {
 			this.#seen.forget(channel);
 		}
-		this.deliver(routes, this.#gap(channel, reason), [position]);
+		this.deliver(routes, this.#gap(channel, reason), places);
 	}
 
 	/** Notes a fresher place to resume from. */
 	passed(routes: Routes, position: string): void {
 		if (!this.#listens(routes)) return;
 		this.#acks?.came([position]);
-		this.#received.set([position]);
+		this.received.set([position]);
 		this.#inbox.note([position], this.#acks?.life);
 	}
 
 	/** Moves over a message that is not to be delivered. */
 	skip(routes: Routes, places: string[]): void {
-		if (this.#listens(routes)) this.#received.set(places);
+		if (this.#listens(routes)) this.received.set(places);
 	}
 
 	/** Whether it had the message. */
 	had(message: Message): boolean {
 		return this.#seen.had(message);
+	}
+
+	/** Goes on from where another one was, if that was behind; reports whether it was. */
+	goBack(to: Places): boolean {
+		return this.since !== undefined && this.received.goBack(to, this.since);
+	}
+
+	#takes(routes: Routes | undefined): boolean {
+		return routes ? this.#listens(routes) : this.state !== "ended";
 	}
 
 	#listens(routes: Routes): boolean {

@@ -268,6 +268,19 @@ describe("every message once, in order", () => {
 		);
 	});
 
+	test("of overlapping ones, although some of them end", { timeout }, async () => {
+		await fc.assert(
+			fc.asyncProperty(plays(arbitraryOp), async (ops) => {
+				const world = await play(ops);
+				world.ordered();
+				world.complete(false);
+				world.all.client.close();
+				expect(world.all.clock.timers.size).toBe(0);
+			}),
+			{ numRuns: runs },
+		);
+	});
+
 	test("or a gap is told, where the log lost some", { timeout }, async () => {
 		const ops = plays(
 			fc.oneof({ weight: 8, arbitrary: arbitraryOp }, { weight: 1, arbitrary: lossOp }),
