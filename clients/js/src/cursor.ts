@@ -108,6 +108,13 @@ export class Seen {
 		this.#young.set(channel, { channel, offset, position, from, link }); // not the data
 	}
 
+	/** Takes back that it, and what came after it, was seen. */
+	undo(message: Placed): void {
+		const last = this.#last(message);
+		if (last && last.offset >= message.offset)
+			this.#young.set(message.channel, { ...last, offset: message.offset - 1 });
+	}
+
 	/** Forgets one channel, or all. */
 	forget(channel?: string): void {
 		for (const map of [this.#young, this.#old]) channel ? map.delete(channel) : map.clear();

@@ -4,19 +4,20 @@
 import { Places } from "./cursor.js";
 import { Hold } from "./hold.js";
 import { isPattern, matches, overlap } from "./names.js";
-import { inOrder, type Routes } from "./routes.js";
+import type { Routes } from "./routes.js";
 import type { Host, Sub } from "./subscription.js";
-import type { Message, Update } from "./types.js";
-
-/** Where something stands in the log. */
-export type Spot = Pick<Message, "channel" | "position" | "offset">;
+import type { Message } from "./types.js";
 
 const covers = (name: string, channel: string): boolean =>
 	isPattern(name) ? matches(name, channel) : name === channel;
 
 /** The subscription whose cursor at the node delivered it: the channel's own, or a pattern. */
-export function ownerOf({ known, patterns }: Routes, spot: Spot): Sub | undefined {
-	const { channel, position, offset } = spot;
+export function ownerOf(
+	{ known, patterns }: Routes,
+	channel: string,
+	position: string,
+	offset: number,
+): Sub | undefined {
 	let found = known.get(channel);
 	if (found?.here?.before(position, offset)) return found;
 	for (const p of patterns) {
@@ -27,9 +28,9 @@ export function ownerOf({ known, patterns }: Routes, spot: Spot): Sub | undefine
 	return found;
 }
 
-/** Whether another subscription has given it to the application over an earlier link. */
+/** Whether another subscription has given it to the application, over an earlier link or until it ended. */
 export function hadElsewhere(host: Host, sub: Sub, message: Message): boolean {
-	for (const other of host.subs.values())
+	for (const other of [...sub.after, ...host.subs.values()])
 		if (other !== sub && covers(other.channel, message.channel) && other.had(message)) return true;
 	return false;
 }
@@ -64,39 +65,17 @@ export function overlapping(cause: Sub, all: Sub[]): Set<Sub> {
 }
 
 /**
- * Those that get, in the place of one that was ended, what came for that and what the application
- * has not taken of it. Whoever leaves out others could not tell which; over HTTP each has had all.
+ * What came for one that was ended and did not reach the application, and what the node has not
+ * sent it and will not, is for those that overlap: they go back to where it was, if they were
+ * beyond that. `known`: the node has let go of it, and sends what it owed to others by itself.
  */
-function heirs(host: Host, { channel, options }: Sub): Sub[] {
-	const { filter, conflate } = options;
-	const all = host.apart ? [] : [...host.subs.values()];
-	return inOrder(
-		all.filter(
-			({ channel: other, options: o }) =>
-				overlap(other, channel) && o.filter === filter && o.conflate === conflate,
-		),
-	);
-}
-
-/** The one that would have had it, if the one that was ended had never been. */
-export const heirOf = (host: Host, gone: Sub, { channel, position, offset }: Spot) =>
-	heirs(host, gone).find((s) => covers(s.channel, channel) && s.since?.before(position, offset));
-
-/** Gives on the messages of `updates`. */
-export function inherit(host: Host, gone: Sub, updates: Update<any>[]): void {
-	if (updates.length < 1 || heirs(host, gone).length < 1) return;
-	for (const u of updates)
-		if (u.type === "message") heirOf(host, gone, u.message)?.deliver(undefined, u);
-}
-
-/**
- * What the node has not sent to one that was ended, and will not: those that overlap go back to
- * where that was, if they were beyond it. What they had already they leave out.
- */
-export function goBack(host: Host, gone: Sub): void {
+export function inherit(host: Host, gone: Sub, known: boolean): void {
 	const { routes } = host;
-	for (const s of heirs(host, gone)) {
-		if (!s.goBack(gone.received) || s.state !== "live") continue;
+	if (host.apart) return; // each has had all
+	for (const s of [...host.subs.values()]) {
+		if (!overlap(s.channel, gone.channel) || (known && !gone.missed)) continue;
+		const again = s.goBack(gone) || gone.missed; // the link does not bring what it has brought
+		if (!again || s.state !== "live") continue;
 		if (routes && !routes.link.isLost) new Hold(host, s).begin(routes);
 	}
 }

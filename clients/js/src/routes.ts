@@ -4,7 +4,7 @@ import type { Link } from "./connection.js";
 import { offsetOf, Places } from "./cursor.js";
 import { toMessage } from "./message.js";
 import { canonical, isPattern } from "./names.js";
-import { goBack, hadElsewhere, heirOf, inherit, isBrought, ownerOf, type Spot } from "./overlap.js";
+import { hadElsewhere, inherit, isBrought, ownerOf } from "./overlap.js";
 import type { Host, Sub } from "./subscription.js";
 import type { Frame, Message } from "./types.js";
 
@@ -101,8 +101,8 @@ export class Routes {
 	leave(sub: Sub, then: () => void): void {
 		this.leaving(sub);
 		const gone = () => {
-			if (this.link.isLost && sub.state === "ended") goBack(this.#host, sub);
 			this.gone(sub);
+			if (sub.state === "ended") inherit(this.#host, sub, !this.link.isLost);
 			then();
 		};
 		this.link.call({ unsubscribe: { channel: sub.channel } }, gone, undefined, this.#host.wait);
@@ -131,43 +131,35 @@ export class Routes {
 			case "unsubscribed":
 				this.brought.delete(channel);
 				return about?.ended(this, e);
-			case "gap": {
-				const [sub, at, place] = this.#about(channel, e, via);
-				return sub?.lost(at, channel, e.reason, place);
-			}
-			case "deleted": {
-				const [sub, at, place] = this.#about(channel, e, via);
-				return sub?.deliver(at, { type: "deleted", channel, offset: e.offset }, place);
-			}
+			case "gap":
+				return this.#about(channel, e.position, via)?.lost(this, channel, e.reason, e.position);
+			case "deleted":
+				return this.#about(channel, e.position, via)?.deliver(
+					this,
+					{ type: "deleted", channel, offset: e.offset },
+					[e.position],
+				);
 		}
 	}
 
-	/**
-	 * Whom an event about a subscription, or about one channel of a pattern, concerns, by which link
-	 * and with what position: an heir's own cursor has nothing to do with either.
-	 */
-	#about(channel: string, { position }: any, via?: string): [Sub | undefined, Routes?, string[]?] {
-		if (isPattern(channel)) return [this.#host.subs.get(channel), this, [position]];
-		const spot = { channel, position, offset: offsetOf(position) ?? 0 };
-		const sub = this.#owner(spot, via);
-		if (sub?.state !== "ended") return [sub, this, [position]];
-		return [heirOf(this.#host, sub, spot)];
+	/** Whom an event about a subscription, or about one channel of a pattern, concerns. */
+	#about(channel: string, position: string, via?: string): Sub | undefined {
+		if (isPattern(channel)) return this.#host.subs.get(channel);
+		return this.#owner(channel, position, offsetOf(position) ?? 0, via);
 	}
 
 	#message(message: Message, via?: string): void {
-		const sub = this.#owner(message, via);
+		const sub = this.#owner(message.channel, message.position, message.offset, via);
 		if (!sub) return;
-		const update = { type: "message", message } as const;
-		if (sub.state === "ended") return inherit(this.#host, sub, [update]);
 		const had = sub.pattern && !this.#host.apart && hadElsewhere(this.#host, sub, message);
 		const places = sub.pattern && isBrought(this, message) ? [] : [message.position];
 		if (had) sub.skip(this, places);
-		else sub.deliver(this, update, places);
+		else sub.deliver(this, { type: "message", message }, places);
 	}
 
 	/** The subscription whose cursor at the node delivered it; `via` is its pattern over HTTP. */
-	#owner(spot: Spot, via?: string): Sub | undefined {
-		if (!this.#host.apart) return ownerOf(this, spot);
-		return via === undefined ? this.known.get(spot.channel) : this.#host.subs.get(via);
+	#owner(channel: string, position: string, offset: number, via?: string): Sub | undefined {
+		if (!this.#host.apart) return ownerOf(this, channel, position, offset);
+		return via === undefined ? this.known.get(channel) : this.#host.subs.get(via);
 	}
 }

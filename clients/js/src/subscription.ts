@@ -9,7 +9,7 @@ import { Hold } from "./hold.js";
 import { type Handled, Inbox } from "./inbox.js";
 import { toFields } from "./message.js";
 import { isPattern } from "./names.js";
-import { goBack, inherit, mayLack } from "./overlap.js";
+import { inherit, mayLack } from "./overlap.js";
 import type { Routes, Subs } from "./routes.js";
 import { Shelf } from "./storage.js";
 import { noToken, tokenError } from "./token.js";
@@ -80,6 +80,9 @@ const durableRoom = 16;
 /** Beyond this many times its bound a queue does not wait for the application's next turn. */
 const burst = 4;
 
+/** How many of those that were ended a subscription knows. */
+const mostAfter = 16;
+
 const advice = "Load what is missing from where you keep it, then go on from here.";
 
 /** @internal */
@@ -94,6 +97,10 @@ export class Sub<T = any> implements Subscription<T> {
 	here: Places | undefined;
 	/** Where it has begun for the first time, or after a gap. */
 	since: Places | undefined;
+	/** It was ended, and the application has not had all that came. */
+	missed = false;
+	/** Those that were ended after which it went on: what they had does not come again. */
+	readonly after: Sub[] = [];
 	state: SubscriptionState = "idle";
 	/** In `paused`: the node has confirmed. */
 	released = false;
@@ -191,9 +198,9 @@ export class Sub<T = any> implements Subscription<T> {
 	}
 
 	unsubscribe(): Promise<void> {
-		const [at, state, rest] = [this.#at, this.state, this.#inbox.clear()];
+		const [at, state] = [this.#at, this.state];
+		for (const u of this.#inbox.clear()) if (u.type === "message") this.#missed(u.message);
 		this.end();
-		inherit(this.#host, this, rest);
 		if (at && !at.link.isLost && state !== "idle" && state !== "ended") {
 			if (state === "live") return new Promise((resolve) => at.leave(this, resolve));
 			if (!this.#asking) {
@@ -204,8 +211,13 @@ export class Sub<T = any> implements Subscription<T> {
 				at.answered(this);
 			}
 		}
-		goBack(this.#host, this);
+		inherit(this.#host, this, false);
 		return Promise.resolve();
+	}
+
+	#missed(message: Message): void {
+		this.missed = true;
+		this.#seen.undo(message);
 	}
 
 	// Asking.
@@ -281,7 +293,7 @@ export class Sub<T = any> implements Subscription<T> {
 	}
 
 	#answered(routes: Routes, request: number, frame?: Frame, error?: RivuletError): void {
-		if (routes.link.isLost && this.state === "ended") goBack(this.#host, this);
+		if (routes.link.isLost && this.state === "ended") inherit(this.#host, this, false);
 		if (routes.link.isLost || this.#request !== request) return;
 		if (frame?.subscribed) this.#subscribed(routes, frame.subscribed);
 		else this.#refused(routes, error ?? new RivuletError(4500, "a reply of another kind"));
@@ -342,7 +354,7 @@ export class Sub<T = any> implements Subscription<T> {
 		if (this.state !== "subscribing") {
 			this.released = true;
 			routes.gone(this);
-			if (this.state === "ended") goBack(this.#host, this);
+			if (this.state === "ended") inherit(this.#host, this, false);
 			this.#hold?.resume();
 		} else if (this.#stored.length > 0 && error.field?.startsWith("position")) {
 			this.#stored = []; // not a position, or of another log
@@ -378,17 +390,14 @@ export class Sub<T = any> implements Subscription<T> {
 		this.#refused(routes, errorOf(told));
 	}
 
-	/**
-	 * Queues an update, unless there is no room and the node is to let go. Without `routes` it is
-	 * what another one leaves, which does not come again: that is taken beyond the bound.
-	 */
-	deliver(routes: Routes | undefined, update: Update<T>, places: string[] = []): void {
-		if (!this.#takes(routes)) return;
+	/** Queues an update, unless there is no room and the node is to let go. */
+	deliver(routes: Routes, update: Update<T>, places: string[]): void {
+		if (!this.#listens(routes)) return;
 		this.#acks?.came(places);
 		if (update.type === "message" && this.#seen.has(update.message)) return this.#acknowledge();
 		// At least a message comes of each time that it is taken up: what tells of that is no reason
 		// to let go again.
-		if (routes && update.type !== "caught_up" && this.#full(routes)) return;
+		if (update.type !== "caught_up" && this.#full(routes)) return;
 		if (update.type === "message") {
 			const start = this.here?.offset(update.message.position) ?? 0;
 			this.#seen.note(update.message, start, this.#nth, this.#streak);
@@ -402,17 +411,17 @@ export class Sub<T = any> implements Subscription<T> {
 	}
 
 	/** Messages of `channel`, the subscription's or one of its pattern, are gone. */
-	lost(routes: Routes | undefined, channel: string, reason: string, places: string[] = []): void {
-		if (!this.#takes(routes)) return;
+	lost(routes: Routes, channel: string, reason: string, position: string): void {
+		if (!this.#listens(routes)) return;
 		if (channel === this.channel) {
 			this.#seen.forget();
-			this.here?.set(places);
-			this.since?.set(places);
+			this.here?.set([position]);
+			this.since?.set([position]);
 			if (reason === "log_changed") this.#acks?.forget();
 		} else {
 			this.#seen.forget(channel);
 		}
-		this.deliver(routes, this.#gap(channel, reason), places);
+		this.deliver(routes, this.#gap(channel, reason), [position]);
 	}
 
 	/** Notes a fresher place to resume from. */
@@ -433,16 +442,15 @@ export class Sub<T = any> implements Subscription<T> {
 		return this.#seen.had(message);
 	}
 
-	/** Goes on from where another one was, if that was behind; reports whether it was. */
-	goBack(to: Places): boolean {
-		return this.since !== undefined && this.received.goBack(to, this.since);
-	}
-
-	#takes(routes: Routes | undefined): boolean {
-		return routes ? this.#listens(routes) : this.state !== "ended";
+	/** Goes on from what the application has of another, if that is behind; reports whether it was. */
+	goBack(to: Sub): boolean {
+		this.after.push(to);
+		if (this.after.length > mostAfter) this.after.shift();
+		return this.since !== undefined && this.received.goBack(to.#inbox.handled, this.since);
 	}
 
 	#listens(routes: Routes): boolean {
+		this.missed ||= this.state === "ended";
 		return this.state === "live" && this.#at === routes && this.#behind !== routes;
 	}
 
