@@ -8,6 +8,7 @@ import { errorOf } from "./codes.js";
 import { Link, type Loss, lost } from "./connection.js";
 import { Emitter } from "./emitter.js";
 import { RivuletError } from "./errors.js";
+import type { Host, Subscription } from "./host.js";
 import { json } from "./json.js";
 import { isOffline, watchPage } from "./lifecycle.js";
 import { follows } from "./machine.js";
@@ -18,7 +19,7 @@ import { toPublish } from "./publish.js";
 import { type Ask, Queue } from "./queue.js";
 import { inOrder, Routes } from "./routes.js";
 import { partOf } from "./storage.js";
-import { type Host, Sub, type Subscription } from "./subscription.js";
+import { Sub } from "./subscription.js";
 import { noToken, tokenError } from "./token.js";
 import { opens } from "./transports.js";
 import type {
@@ -122,7 +123,7 @@ export class Client {
 			storage,
 			subs: this.#subs,
 			holds: new Set(),
-			links: 0,
+			had: undefined,
 			apart: false,
 			routes: undefined,
 			remove: (sub) => this.#subs.get(sub.channel) === sub && this.#subs.delete(sub.channel),

@@ -1,11 +1,13 @@
 // Positions and offsets: where a subscription is (PROTOCOL.md, section 5).
 
+import type { Message } from "./types.js";
+
 /** The stream that a position names (P-5.3), "" if it is none. */
 export const streamOf = (position: string): string =>
 	position.indexOf("-") < 5 ? "" : position.slice(0, 5);
 
 /** The stream and its epoch: offsets of others cannot be compared. */
-const logOf = (position: string): string => position.slice(0, position.indexOf("-"));
+export const logOf = (position: string): string => position.slice(0, position.indexOf("-"));
 
 /** The offset in a position (P-5.7), `undefined` if it is none. */
 export function offsetOf(position: string): number | undefined {
@@ -65,63 +67,29 @@ export class Places {
 /** Of how many channels of a pattern the last offset is kept, twice. */
 const mostSeen = 8192;
 
-interface Placed {
-	readonly channel: string;
-	readonly offset: number;
-	readonly position: string;
-}
-
-/** The last message of a channel, and since when all of them were this subscription's. */
-interface Last extends Placed {
-	readonly from: number;
-	readonly link: number;
-}
+type Placed = Pick<Message, "channel" | "position" | "offset">;
 
 /** Tells messages that came before (P-5.5). */
 export class Seen {
-	#young = new Map<string, Last>();
-	#old = new Map<string, Last>();
+	/** The last of each channel. */
+	#young = new Map<string, Placed>();
+	#old = new Map<string, Placed>();
 
-	has(message: Placed): boolean {
-		return message.offset <= (this.#last(message)?.offset ?? -1);
+	has({ channel, position, offset }: Placed): boolean {
+		const last = this.#young.get(channel) ?? this.#old.get(channel);
+		return !!last && streamOf(last.position) === streamOf(position) && offset <= last.offset;
 	}
 
-	/**
-	 * Whether it was here, and not merely one after it. Who gets a message of several patterns may
-	 * differ from link to link: what came by links that do not follow each other has a hole.
-	 */
-	had(message: Placed): boolean {
-		return this.has(message) && message.offset > (this.#last(message)?.from ?? 0);
-	}
-
-	/**
-	 * `start` is where it began on the link, the n-th; it has begun on all links from `streak` on.
-	 */
-	note(message: Placed, start: number, link: number, streak: number): void {
-		const { channel, offset, position } = message;
-		const last = this.#last(message);
-		const from = last && last.link >= streak ? last.from : start;
+	note({ channel, position, offset }: Placed): void {
 		if (this.#young.size >= mostSeen) {
 			this.#old = this.#young;
 			this.#young = new Map();
 		}
-		this.#young.set(channel, { channel, offset, position, from, link }); // not the data
-	}
-
-	/** Takes back that it, and what came after it, was seen. */
-	undo(message: Placed): void {
-		const last = this.#last(message);
-		if (last && last.offset >= message.offset)
-			this.#young.set(message.channel, { ...last, offset: message.offset - 1 });
+		this.#young.set(channel, { channel, position, offset }); // not the data
 	}
 
 	/** Forgets one channel, or all. */
 	forget(channel?: string): void {
 		for (const map of [this.#young, this.#old]) channel ? map.delete(channel) : map.clear();
-	}
-
-	#last({ channel, position }: Placed): Last | undefined {
-		const last = this.#young.get(channel) ?? this.#old.get(channel);
-		return last && streamOf(last.position) === streamOf(position) ? last : undefined;
 	}
 }

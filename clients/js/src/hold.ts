@@ -1,9 +1,9 @@
 // The pause of a subscription whose queue is full.
 
-import { overlap } from "./names.js";
-import { overlapping } from "./overlap.js";
+import type { Host } from "./host.js";
+import { more } from "./lazy.js";
 import { inOrder, type Routes } from "./routes.js";
-import type { Host, Sub } from "./subscription.js";
+import type { Sub } from "./subscription.js";
 
 /**
  * Those that overlap with it, directly or through others, pause too: while only one of them is
@@ -17,7 +17,7 @@ export class Hold {
 	constructor(host: Host, cause: Sub) {
 		this.#host = host;
 		this.#cause = cause;
-		this.#members = overlapping(cause, [...host.subs.values()]);
+		this.#members = more?.overlapping(cause, [...host.subs.values()]) ?? new Set([cause]);
 		host.holds.add(this);
 	}
 
@@ -30,7 +30,7 @@ export class Hold {
 
 	/** Takes `sub`, about to begin, along if it overlaps, and reports whether. */
 	takes(sub: Sub): boolean {
-		if (![...this.#members].some((m) => overlap(m.channel, sub.channel))) return false;
+		if (![...this.#members].some((m) => more?.overlaps(m.channel, sub.channel))) return false;
 		this.#members.add(sub);
 		sub.pause(this);
 		return sub.heldBy(this);

@@ -3,5 +3,5 @@
 export type { Channel } from "./channel.js";
 export { Client, type ClientEvents } from "./client.js";
 export * from "./errors.js";
-export type { Subscription, SubscriptionState } from "./subscription.js";
+export type { Subscription, SubscriptionState } from "./host.js";
 export type * from "./types.js";

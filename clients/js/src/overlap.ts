@@ -1,12 +1,33 @@
 // Subscriptions that match the same messages: whose each is (PROTOCOL.md, P-4.4, P-5.6, P-5.7),
 // and who goes on with what one that was ended leaves behind.
 
-import { Places } from "./cursor.js";
+import { logOf, Places } from "./cursor.js";
 import { Hold } from "./hold.js";
-import { isPattern, matches, overlap } from "./names.js";
-import type { Routes } from "./routes.js";
-import type { Host, Sub } from "./subscription.js";
+import type { Host } from "./host.js";
+import { isPattern } from "./names.js";
+import { mostDropped, type Routes } from "./routes.js";
+import type { Sub } from "./subscription.js";
 import type { Message } from "./types.js";
+
+/** Namespace and segments; a namespace has no dot. */
+const split = (channel: string): string[] => channel.replace(":", ".").split(".");
+
+/** Whether the pattern covers the channel. */
+export function matches(pattern: string, channel: string): boolean {
+	const want = split(pattern);
+	const have = split(channel);
+	const deep = want.at(-1) === ">" && want.pop() !== undefined;
+	return (
+		(deep ? have.length > want.length : have.length === want.length) &&
+		want.every((segment, i) => segment === have[i] || (i > 0 && segment === "*"))
+	);
+}
+
+/** Whether both may match one message; of two patterns of one namespace it supposes so. */
+export const overlaps = (a: string, b: string): boolean =>
+	isPattern(a) && isPattern(b)
+		? split(a)[0] === split(b)[0]
+		: (isPattern(a) && matches(a, b)) || (isPattern(b) && matches(b, a));
 
 const covers = (name: string, channel: string): boolean =>
 	isPattern(name) ? matches(name, channel) : name === channel;
@@ -28,12 +49,42 @@ export function ownerOf(
 	return found;
 }
 
-/** Whether another subscription has given it to the application, over an earlier link or until it ended. */
-export function hadElsewhere(host: Host, sub: Sub, message: Message): boolean {
-	for (const other of [...sub.after, ...host.subs.values()])
-		if (other !== sub && covers(other.channel, message.channel) && other.had(message)) return true;
-	return false;
+/** Of how many messages it is known that the application has them, twice. */
+const mostHad = 8192;
+
+/**
+ * Messages that the application has, from whichever subscription: after a lost connection they may
+ * come to another one. That one came after the last which it has had is no proof that it had all
+ * before: who gets what changes with the order in which they begin.
+ */
+export class Had {
+	/** How many there were. */
+	count = 0;
+	#young = new Map<string, number>();
+	#old = new Map<string, number>();
+
+	note(message: Message): void {
+		if (this.#young.size >= mostHad) {
+			this.#old = this.#young;
+			this.#young = new Map();
+		}
+		this.#young.set(key(message), ++this.count);
+	}
+
+	/** Whether it came when there had been more than `born`. */
+	has(message: Message, born: number): boolean {
+		const at = this.#young.get(key(message)) ?? this.#old.get(key(message)) ?? 0;
+		return at > born;
+	}
+
+	/** Takes it back. */
+	undo(message: Message): void {
+		for (const map of [this.#young, this.#old]) map.delete(key(message));
+	}
 }
+
+const key = ({ channel, position, offset }: Message): string =>
+	`${logOf(position)} ${offset} ${channel}`;
 
 /**
  * Whether the node sent it for a subscription that the token brought: then it says nothing of
@@ -51,8 +102,9 @@ export const isBrought = ({ brought }: Routes, { channel, position, offset }: Me
 export function mayLack({ known, patterns, dropped }: Routes, { channel }: Sub): boolean {
 	const others = [...known.values(), ...patterns];
 	return (
-		[...dropped].some((name) => name === channel || overlap(name, channel)) &&
-		others.some((other) => overlap(other.channel, channel))
+		(dropped.size >= mostDropped ||
+			[...dropped].some((name) => name === channel || overlaps(name, channel))) &&
+		others.some((other) => overlaps(other.channel, channel))
 	);
 }
 
@@ -60,7 +112,7 @@ export function mayLack({ known, patterns, dropped }: Routes, { channel }: Sub):
 export function overlapping(cause: Sub, all: Sub[]): Set<Sub> {
 	const group = new Set([cause]);
 	for (const member of group)
-		for (const other of all) if (overlap(member.channel, other.channel)) group.add(other);
+		for (const other of all) if (overlaps(member.channel, other.channel)) group.add(other);
 	return group;
 }
 
@@ -73,9 +125,8 @@ export function inherit(host: Host, gone: Sub, known: boolean): void {
 	const { routes } = host;
 	if (host.apart) return; // each has had all
 	for (const s of [...host.subs.values()]) {
-		if (!overlap(s.channel, gone.channel) || (known && !gone.missed)) continue;
-		const again = s.goBack(gone) || gone.missed; // the link does not bring what it has brought
-		if (!again || s.state !== "live") continue;
-		if (routes && !routes.link.isLost) new Hold(host, s).begin(routes);
+		if (!overlaps(s.channel, gone.channel) || (known && !gone.missed)) continue;
+		if (!(s.goBack(gone) || gone.missed) || s.state !== "live") continue;
+		if (routes && !routes.link.isLost) new Hold(host, s).begin(routes); // else it comes not again
 	}
 }

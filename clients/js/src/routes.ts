@@ -2,14 +2,18 @@
 
 import type { Link } from "./connection.js";
 import { offsetOf, Places } from "./cursor.js";
+import type { Host } from "./host.js";
+import { more } from "./lazy.js";
 import { toMessage } from "./message.js";
 import { canonical, isPattern } from "./names.js";
-import { hadElsewhere, inherit, isBrought, ownerOf } from "./overlap.js";
-import type { Host, Sub } from "./subscription.js";
+import type { Sub } from "./subscription.js";
 import type { Frame, Message } from "./types.js";
 
 /** How many subscribes go out before their replies. */
 const askAtOnce = 64;
+
+/** How many names of subscriptions that were ended are known, before all names count as such. */
+export const mostDropped = 64;
 
 /** All subscriptions of a client by their full names, in the order of `subscribe`. */
 export type Subs = ReadonlyMap<string, Sub>;
@@ -22,8 +26,6 @@ export function inOrder(subs: Iterable<Sub>): Sub[] {
 /** The subscriptions as the node knows them on one link. */
 export class Routes {
 	readonly link: Link;
-	/** Counts the links on which a pattern has begun. */
-	nth = 0;
 	/** To channels that have begun here. */
 	readonly known = new Map<string, Sub>();
 	/** To patterns, in that order. */
@@ -69,7 +71,6 @@ export class Routes {
 
 	/** `sub` has begun at the positions. */
 	began(sub: Sub, positions: readonly string[]): void {
-		if (sub.pattern) this.nth ||= ++this.#host.links;
 		sub.here = new Places(sub.pattern, positions);
 		this.brought.delete(sub.channel);
 		this.forget(sub);
@@ -86,7 +87,7 @@ export class Routes {
 	/** Until `gone`, `sub` is in the way of another of its name. */
 	leaving(sub: Sub): void {
 		this.#leaving.set(sub.channel, sub);
-		if (sub.state === "ended" && this.dropped.size < askAtOnce) this.dropped.add(sub.channel);
+		if (sub.state === "ended" && this.dropped.size < mostDropped) this.dropped.add(sub.channel);
 	}
 
 	/** The node has let go of what was `leaving`. */
@@ -102,7 +103,7 @@ export class Routes {
 		this.leaving(sub);
 		const gone = () => {
 			this.gone(sub);
-			if (sub.state === "ended") inherit(this.#host, sub, !this.link.isLost);
+			if (sub.state === "ended") more?.inherit(this.#host, sub, !this.link.isLost);
 			then();
 		};
 		this.link.call({ unsubscribe: { channel: sub.channel } }, gone, undefined, this.#host.wait);
@@ -151,15 +152,16 @@ export class Routes {
 	#message(message: Message, via?: string): void {
 		const sub = this.#owner(message.channel, message.position, message.offset, via);
 		if (!sub) return;
-		const had = sub.pattern && !this.#host.apart && hadElsewhere(this.#host, sub, message);
-		const places = sub.pattern && isBrought(this, message) ? [] : [message.position];
+		const had = sub.pattern && !this.#host.apart && this.#host.had?.has(message, sub.born);
+		const places = sub.pattern && more?.isBrought(this, message) ? [] : [message.position];
 		if (had) sub.skip(this, places);
 		else sub.deliver(this, { type: "message", message }, places);
 	}
 
 	/** The subscription whose cursor at the node delivered it; `via` is its pattern over HTTP. */
 	#owner(channel: string, position: string, offset: number, via?: string): Sub | undefined {
-		if (!this.#host.apart) return ownerOf(this, channel, position, offset);
-		return via === undefined ? this.known.get(channel) : this.#host.subs.get(via);
+		if (via !== undefined) return this.#host.subs.get(via);
+		if (this.#host.apart || !more) return this.known.get(channel);
+		return more.ownerOf(this, channel, position, offset);
 	}
 }

@@ -1,87 +1,25 @@
 // A subscription: its side of the wire, and what an application holds of it.
 
-import type { Backoff } from "./backoff.js";
 import { errorOf, resubscribes } from "./codes.js";
 import { Places, Seen } from "./cursor.js";
-import { Acks } from "./durable.js";
 import { RivuletError } from "./errors.js";
 import { Hold } from "./hold.js";
+import type { Host, Subscription, SubscriptionState } from "./host.js";
 import { type Handled, Inbox } from "./inbox.js";
+import type { Keep } from "./keep.js";
+import { load, more } from "./lazy.js";
 import { toFields } from "./message.js";
 import { isPattern } from "./names.js";
-import { inherit, mayLack } from "./overlap.js";
-import type { Routes, Subs } from "./routes.js";
-import { Shelf } from "./storage.js";
+import type { Routes } from "./routes.js";
 import { noToken, tokenError } from "./token.js";
-import type {
-	Clock,
-	Frame,
-	Handlers,
-	Message,
-	PositionStorage,
-	SubscribeOptions,
-	Update,
-} from "./types.js";
+import type { Frame, Handlers, Message, SubscribeOptions, Update } from "./types.js";
 
-/** Where a subscription is: `paused` while the application has no room for more. */
-export type SubscriptionState = "idle" | "subscribing" | "live" | "paused" | "ended";
-
-/**
- * A cursor on a channel, or on the channels of a pattern. Iterate over it for its messages, in
- * one place at a time; leaving the loop leaves it as it is, and it may be iterated again.
- */
-export interface Subscription<T = unknown> extends AsyncIterable<Message<T>> {
-	/** The full name of the channel or pattern. */
-	readonly channel: string;
-	readonly state: SubscriptionState;
-	/** Settles when it has begun for the first time, or cannot. Need not be heeded. */
-	readonly ready: Promise<void>;
-	/** Where to resume after what the application has handled: asked for the next after it. */
-	readonly position: string | undefined;
-	/** The same for a pattern: one of each stream. */
-	readonly positions: readonly string[];
-	/** Everything in order, `unsubscribed` last. */
-	updates(): AsyncIterable<Update<T>>;
-	/**
-	 * Ends it. What waits is dropped, and iterations end. Resolves when the node has let go. A
-	 * durable session forgets the channel; to keep its place, close the client instead.
-	 */
-	unsubscribe(): Promise<void>;
-}
-
-/** @internal What a subscription needs of its client. */
-export interface Host {
-	readonly clock: Clock;
-	readonly wait: Backoff;
-	readonly storage: PositionStorage | undefined;
-	readonly subs: Subs;
-	readonly holds: Set<Hold>;
-	/** On how many links a pattern has begun. */
-	links: number;
-	/** Over HTTP each subscription has a stream of its own, and all of its messages. */
-	apart: boolean;
-	/** Where the node is told, while connected. */
-	routes: Routes | undefined;
-	remove(sub: Sub): unknown;
-	/** Errors of callbacks. */
-	caught(error: unknown): void;
-	/** For those that watch the client. */
-	tell(event: "gap", gap: { channel: string; reason: string }): void;
-	tell(event: "error", error: RivuletError): void;
-	tell(event: "message", message: Message<any>): void;
-}
-
-/** How long what was handled may wait to be saved and acknowledged, and how many of them. */
-const settleAfter = 100;
 /** How long the application may take for a token: patterns wait meanwhile. */
 const tokenTimeout = 10_000;
 /** How many times its bound a durable queue takes: see `#pause`. */
 const durableRoom = 16;
 /** Beyond this many times its bound a queue does not wait for the application's next turn. */
 const burst = 4;
-
-/** How many of those that were ended a subscription knows. */
-const mostAfter = 16;
 
 const advice = "Load what is missing from where you keep it, then go on from here.";
 
@@ -99,9 +37,13 @@ export class Sub<T = any> implements Subscription<T> {
 	since: Places | undefined;
 	/** It was ended, and the application has not had all that came. */
 	missed = false;
-	/** Those that were ended after which it went on: what they had does not come again. */
-	readonly after: Sub[] = [];
+	/** How many messages the application had when it was made. */
+	readonly born: number;
 	state: SubscriptionState = "idle";
+	/** In `subscribing` and `live`: where. */
+	at: Routes | undefined;
+	/** What was handled is all that a resume needs. */
+	wholeHandled = false;
 	/** In `paused`: the node has confirmed. */
 	released = false;
 
@@ -109,32 +51,22 @@ export class Sub<T = any> implements Subscription<T> {
 	readonly #limit: number;
 	readonly #seen = new Seen();
 	readonly #inbox: Inbox;
-	readonly #acks: Acks | undefined;
-	readonly #shelf: Shelf | undefined;
+	#keep: Keep | undefined;
 	readonly #handled: boolean;
-	/** In `subscribing` and `live`: where. */
-	#at: Routes | undefined;
 	#hold: Hold | undefined;
 	/** Where messages of a durable subscription were let go of. */
 	#behind: Routes | undefined;
 	#loading = false;
-	#stored: string[] = [];
 	#began = false;
-	/** Of a pattern, the last link on which it began, and since which it has on each. */
-	#nth = 0;
-	#streak = 0;
 	/** Those that overlap were let go of, so that it gets what it asks for. */
 	#cleared = false;
-	/** What was received, and what was handled, is all that a resume needs. */
+	/** What was received is all that a resume needs. */
 	#whole = false;
-	#wholeHandled = false;
 	#request = 0;
 	/** For a token: the node knows nothing of it yet. */
 	#asking = false;
 	#failures = 0;
-	#unsettled = 0;
 	#retry: unknown;
-	#settle: unknown;
 	#check: unknown;
 	#error: RivuletError | undefined;
 	#isReady: (error?: RivuletError) => void = () => {};
@@ -142,6 +74,7 @@ export class Sub<T = any> implements Subscription<T> {
 	constructor(host: Host, channel: string, options: SubscribeOptions, handlers?: Handlers<T>) {
 		this.#host = host;
 		this.channel = channel;
+		this.born = host.had?.count ?? 0;
 		this.pattern = isPattern(channel);
 		this.options = options;
 		this.#limit = Math.max(options.buffer ?? 256, 1) * (options.durable ? durableRoom : 1);
@@ -151,8 +84,6 @@ export class Sub<T = any> implements Subscription<T> {
 			(item) => this.#onHandled(item),
 			() => this.#onTaken(),
 		);
-		this.#acks = options.durable ? new Acks() : undefined;
-		this.#shelf = shelf(host, channel, options);
 		this.#inbox.handled.set([options.position ?? "", ...(options.positions ?? [])]);
 		this.ready = new Promise((resolve, reject) => {
 			this.#isReady = (error) => (error ? reject(error) : resolve());
@@ -160,7 +91,7 @@ export class Sub<T = any> implements Subscription<T> {
 		this.ready.catch(() => {}); // it need not be heeded
 		this.#handled = handlers !== undefined;
 		if (handlers) void this.#handle(handlers);
-		if (this.#shelf) void this.#load(this.#shelf);
+		this.#prepare();
 	}
 
 	get positions(): readonly string[] {
@@ -198,8 +129,11 @@ export class Sub<T = any> implements Subscription<T> {
 	}
 
 	unsubscribe(): Promise<void> {
-		const [at, state] = [this.#at, this.state];
-		for (const u of this.#inbox.clear()) if (u.type === "message") this.#missed(u.message);
+		const [at, state] = [this.at, this.state];
+		for (const u of this.#inbox.clear()) {
+			this.missed ||= u.type === "message";
+			if (u.type === "message") this.#host.had?.undo(u.message);
+		}
 		this.end();
 		if (at && !at.link.isLost && state !== "idle" && state !== "ended") {
 			if (state === "live") return new Promise((resolve) => at.leave(this, resolve));
@@ -211,13 +145,8 @@ export class Sub<T = any> implements Subscription<T> {
 				at.answered(this);
 			}
 		}
-		inherit(this.#host, this, false);
+		more?.inherit(this.#host, this, false);
 		return Promise.resolve();
-	}
-
-	#missed(message: Message): void {
-		this.missed = true;
-		this.#seen.undo(message);
 	}
 
 	// Asking.
@@ -226,14 +155,14 @@ export class Sub<T = any> implements Subscription<T> {
 	ask(routes: Routes): boolean {
 		if (this.state !== "idle" || this.#loading) return false;
 		for (const hold of this.#host.holds) if (hold.takes(this)) return false;
-		if (!this.#began && !this.#cleared && this.#hasStart && mayLack(routes, this)) {
+		if (!this.#began && !this.#cleared && this.#hasStart && more?.mayLack(routes, this)) {
 			this.#cleared = true;
 			new Hold(this.#host, this).begin(routes); // the node forgets what they had
 			return false;
 		}
 		this.#host.clock.clearTimeout(this.#retry);
 		this.state = "subscribing";
-		this.#at = routes;
+		this.at = routes;
 		const request = ++this.#request;
 		this.#asking = false;
 		const { token } = this.options;
@@ -293,7 +222,7 @@ export class Sub<T = any> implements Subscription<T> {
 	}
 
 	#answered(routes: Routes, request: number, frame?: Frame, error?: RivuletError): void {
-		if (routes.link.isLost && this.state === "ended") inherit(this.#host, this, false);
+		if (routes.link.isLost && this.state === "ended") more?.inherit(this.#host, this, false);
 		if (routes.link.isLost || this.#request !== request) return;
 		if (frame?.subscribed) this.#subscribed(routes, frame.subscribed);
 		else this.#refused(routes, error ?? new RivuletError(4500, "a reply of another kind"));
@@ -303,45 +232,38 @@ export class Sub<T = any> implements Subscription<T> {
 	#subscribed(routes: Routes, e: any): void {
 		const positions: string[] = e.positions ?? [e.position ?? ""];
 		if (this.state === "subscribing") return this.#begin(routes, e, positions);
-		this.#beganOn(routes, positions); // nobody wants it any more, or not now
+		routes.began(this, positions); // nobody wants it any more, or not now
 		if (this.state === "paused") this.letGo(routes);
 		else routes.leave(this, () => {});
 	}
 
 	#begin(routes: Routes, e: any, positions: string[]): void {
 		const o = this.options;
-		const asked = this.#began || this.#stored.length > 0 || o.position || o.positions?.length;
+		const asked = this.#began || this.#stored[0] || o.position || o.positions?.length;
 		const resumed = Boolean(asked || e.resumed);
 		this.state = "live";
 		this.#failures = 0;
 		this.#behind = undefined;
 		if (!e.recovered) this.#seen.forget();
 		if (!this.#began || !e.recovered) this.since = new Places(this.pattern, positions);
-		this.#beganOn(routes, positions);
+		routes.began(this, positions);
 
 		// A durable session may begin before what was received: that is left out then.
-		const places = this.#acks && this.#began && e.recovered ? [] : positions;
-		this.#acks?.begun(!e.recovered, positions);
+		const places = this.#durable && this.#began && e.recovered ? [] : positions;
+		this.#keep?.acks?.begun(!e.recovered, positions);
 		if (!this.#began && e.recovered) {
 			this.#inbox.handled.set(places, true);
-			this.#wholeHandled ||= this.#isWhole("subscribed", places);
+			this.wholeHandled ||= this.#isWhole("subscribed", places);
 		}
 		this.#began = true;
 		this.#whole ||= this.#isWhole("subscribed", places);
 		this.received.set(places, true);
-		const more = { places, replace: true, begun: true, life: this.#acks?.life };
+		const more = { places, replace: true, begun: true, life: this.#keep?.acks?.life };
 		const update = { type: "subscribed", recovered: e.recovered, resumed } as const;
 		const gap = resumed && !e.recovered ? this.#gap(this.channel, e.reason) : undefined;
 		this.#inbox.pushBegun({ update, ...more }, gap && { update: gap, ...more });
 		this.#isReady();
-		this.#acknowledge();
-	}
-
-	#beganOn(routes: Routes, positions: string[]): void {
-		routes.began(this, positions);
-		const nth = this.pattern ? routes.nth : 0;
-		if (nth > this.#nth + 1) this.#streak = nth;
-		this.#nth = nth;
+		this.#keep?.acknowledge();
 	}
 
 	#gap(channel: string, reason = ""): Update<T> {
@@ -354,10 +276,10 @@ export class Sub<T = any> implements Subscription<T> {
 		if (this.state !== "subscribing") {
 			this.released = true;
 			routes.gone(this);
-			if (this.state === "ended") inherit(this.#host, this, false);
+			if (this.state === "ended") more?.inherit(this.#host, this, false);
 			this.#hold?.resume();
-		} else if (this.#stored.length > 0 && error.field?.startsWith("position")) {
-			this.#stored = []; // not a position, or of another log
+		} else if (this.#stored[0] && error.field?.startsWith("position")) {
+			if (this.#keep) this.#keep.stored = []; // not a position, or of another log
 			this.state = "idle";
 			this.#host.clock.clearTimeout(this.#retry);
 			this.#retry = this.#host.clock.setTimeout(() => this.#again(), 0);
@@ -383,7 +305,7 @@ export class Sub<T = any> implements Subscription<T> {
 
 	/** Takes an `unsubscribed` that nobody asked for. */
 	ended(routes: Routes, e: any): void {
-		if (this.state !== "live" || this.#at !== routes) return;
+		if (this.state !== "live" || this.at !== routes) return;
 		routes.forget(this);
 		this.state = "subscribing"; // as if that had been refused
 		const told = { code: e.code || 4700, message: e.reason ?? "" };
@@ -393,21 +315,22 @@ export class Sub<T = any> implements Subscription<T> {
 	/** Queues an update, unless there is no room and the node is to let go. */
 	deliver(routes: Routes, update: Update<T>, places: string[]): void {
 		if (!this.#listens(routes)) return;
-		this.#acks?.came(places);
-		if (update.type === "message" && this.#seen.has(update.message)) return this.#acknowledge();
+		this.#keep?.acks?.came(places);
+		if (update.type === "message" && this.#seen.has(update.message))
+			return this.#keep?.acknowledge();
 		// At least a message comes of each time that it is taken up: what tells of that is no reason
 		// to let go again.
 		if (update.type !== "caught_up" && this.#full(routes)) return;
 		if (update.type === "message") {
-			const start = this.here?.offset(update.message.position) ?? 0;
-			this.#seen.note(update.message, start, this.#nth, this.#streak);
+			this.#seen.note(update.message);
+			this.#host.had?.note(update.message);
 			this.#host.tell("message", update.message);
 		}
 		this.received.set(places);
 		this.#whole ||= this.#isWhole(update.type, places);
 		const begun = update.type === "caught_up";
-		this.#inbox.push({ update, places, begun, life: this.#acks?.life });
-		if (begun) this.#acknowledge();
+		this.#inbox.push({ update, places, begun, life: this.#keep?.acks?.life });
+		if (begun) this.#keep?.acknowledge();
 	}
 
 	/** Messages of `channel`, the subscription's or one of its pattern, are gone. */
@@ -417,7 +340,7 @@ export class Sub<T = any> implements Subscription<T> {
 			this.#seen.forget();
 			this.here?.set([position]);
 			this.since?.set([position]);
-			if (reason === "log_changed") this.#acks?.forget();
+			if (reason === "log_changed") this.#keep?.acks?.forget();
 		} else {
 			this.#seen.forget(channel);
 		}
@@ -427,9 +350,9 @@ export class Sub<T = any> implements Subscription<T> {
 	/** Notes a fresher place to resume from. */
 	passed(routes: Routes, position: string): void {
 		if (!this.#listens(routes)) return;
-		this.#acks?.came([position]);
+		this.#keep?.acks?.came([position]);
 		this.received.set([position]);
-		this.#inbox.note([position], this.#acks?.life);
+		this.#inbox.note([position], this.#keep?.acks?.life);
 	}
 
 	/** Moves over a message that is not to be delivered. */
@@ -437,21 +360,14 @@ export class Sub<T = any> implements Subscription<T> {
 		if (this.#listens(routes)) this.received.set(places);
 	}
 
-	/** Whether it had the message. */
-	had(message: Message): boolean {
-		return this.#seen.had(message);
-	}
-
 	/** Goes on from what the application has of another, if that is behind; reports whether it was. */
 	goBack(to: Sub): boolean {
-		this.after.push(to);
-		if (this.after.length > mostAfter) this.after.shift();
-		return this.since !== undefined && this.received.goBack(to.#inbox.handled, this.since);
+		return !!this.since && this.received.goBack(to.#inbox.handled, this.since);
 	}
 
 	#listens(routes: Routes): boolean {
 		this.missed ||= this.state === "ended";
-		return this.state === "live" && this.#at === routes && this.#behind !== routes;
+		return this.state === "live" && this.at === routes && this.#behind !== routes;
 	}
 
 	/**
@@ -461,7 +377,7 @@ export class Sub<T = any> implements Subscription<T> {
 	#full(routes: Routes): boolean {
 		const { length } = this.#inbox;
 		if (length < this.#limit) return false;
-		if (length < burst * this.#limit && !this.#acks) {
+		if (length < burst * this.#limit && !this.#durable) {
 			this.#check ??= this.#host.clock.setTimeout(() => {
 				this.#check = undefined;
 				if (this.#inbox.length >= this.#limit && this.#listens(routes)) this.#pause(routes);
@@ -475,7 +391,7 @@ export class Sub<T = any> implements Subscription<T> {
 	#pause(routes: Routes): void {
 		// To unsubscribe would make a session forget the channel: a new connection reads again. It
 		// is one for all subscriptions, and all that is not acknowledged comes: as seldom as can be.
-		if (this.#acks) this.#behind = routes;
+		if (this.#durable) this.#behind = routes;
 		else new Hold(this.#host, this).begin(routes);
 	}
 
@@ -483,7 +399,7 @@ export class Sub<T = any> implements Subscription<T> {
 
 	/** Whether half the queue, a durable one all of it, is free, or nobody waits. */
 	get hasRoom(): boolean {
-		return this.state === "ended" || this.#inbox.length <= (this.#acks ? 0 : this.#limit / 2);
+		return this.state === "ended" || this.#inbox.length <= (this.#durable ? 0 : this.#limit / 2);
 	}
 
 	heldBy(hold: Hold): boolean {
@@ -492,19 +408,19 @@ export class Sub<T = any> implements Subscription<T> {
 
 	/** Reports whether the node knows it here. */
 	pause(hold: Hold, routes?: Routes): boolean {
-		if (this.state === "paused" || this.state === "ended" || this.#acks) return false;
+		if (this.state === "paused" || this.state === "ended" || this.#durable) return false;
 		const known = this.state === "live";
 		this.released = this.state === "idle"; // else the node confirms, or its answer brings the rest
 		this.state = "paused";
 		this.#hold = hold;
-		return known && this.#at === routes;
+		return known && this.at === routes;
 	}
 
 	/** Unsubscribes what is paused. */
 	letGo(routes: Routes): void {
 		routes.leave(this, () => {
 			this.released = true;
-			this.#at = undefined;
+			this.at = undefined;
 			this.#hold?.resume();
 		});
 	}
@@ -512,13 +428,13 @@ export class Sub<T = any> implements Subscription<T> {
 	unpause(): void {
 		this.state = "idle";
 		this.#hold = undefined;
-		this.#at = undefined;
+		this.at = undefined;
 	}
 
 	/** The link is lost: to be asked for again. */
 	detach(): void {
 		this.released = true;
-		this.#at = undefined;
+		this.at = undefined;
 		this.#behind = undefined;
 		if (this.state === "subscribing" || this.state === "live") this.state = "idle";
 		this.#hold?.resume();
@@ -540,37 +456,56 @@ export class Sub<T = any> implements Subscription<T> {
 		return !this.pattern || type === "subscribed" || type === "caught_up";
 	}
 
-	#onHandled({ update, places, life }: Handled): void {
-		this.#wholeHandled ||= this.#isWhole(update?.type, places);
-		if (update?.type !== "subscribed") this.#acks?.reached(places.at(-1), life);
-		if (!this.#acks && !this.#shelf) return;
-		const { clock } = this.#host;
-		if (++this.#unsettled >= settleAfter || this.state === "ended") this.settle();
-		else this.#settle ??= clock.setTimeout(() => this.settle(), settleAfter);
+	#onHandled(item: Handled): void {
+		this.wholeHandled ||= this.#isWhole(item.update?.type, item.places);
+		this.#keep?.handled(item);
 	}
 
 	/** Saves and acknowledges what was handled. */
 	settle(): void {
-		this.#host.clock.clearTimeout(this.#settle);
-		this.#settle = undefined;
-		const whole = this.#wholeHandled || this.#stored.length > 0;
-		if (this.#unsettled > 0 && whole) this.#shelf?.save(this.positions.join("\n"));
-		this.#unsettled = 0;
-		this.#acknowledge();
+		this.#keep?.settle();
 	}
 
-	#acknowledge(): void {
-		if (this.state !== "live" || !this.#at) return;
-		this.#acks?.send(this.#at.link, this.channel, (error) => this.#host.tell("error", error));
+	get #stored(): string[] {
+		return this.#keep?.stored ?? [];
 	}
 
-	async #load(from: Shelf): Promise<void> {
+	get #durable(): boolean {
+		return Boolean(this.options.durable);
+	}
+
+	/** Has what it needs loaded, and then asks. */
+	#prepare(failures = 0): void {
+		const { persist } = this.options;
+		const keeps = this.#durable || (persist && this.#host.storage);
+		if (!keeps && !this.pattern) return;
 		this.#loading = true;
-		const text = await from.load();
+		if (!more) return void this.#load(failures + 1);
+		if (this.pattern) this.#host.had ??= new more.Had();
+		if (keeps) this.#keep = new more.Keep(this.#host, this);
+		const loading = this.#keep?.load();
+		if (loading) void loading.then(() => this.#loaded());
+		else this.#loaded();
+	}
+
+	#loaded(): void {
 		this.#loading = false;
-		this.#stored = text ? text.split("\n") : [];
 		this.#inbox.handled.set(this.#stored, true);
 		if (this.state === "idle") this.#again();
+	}
+
+	async #load(failures: number): Promise<void> {
+		try {
+			await load();
+			this.#prepare();
+		} catch (cause) {
+			if (this.state === "ended") return;
+			const retryAfterMs = this.#host.wait(failures);
+			const advice = "Tried again. If it stays so, see that the page's own files can be loaded.";
+			const more = { temporary: true, retryAfterMs, advice, cause };
+			this.#host.tell("error", new RivuletError(4503, `not loaded: ${cause}`, more));
+			this.#retry = this.#host.clock.setTimeout(() => void this.#load(failures + 1), retryAfterMs);
+		}
 	}
 
 	/** Ends it: with an error for good. `drop` discards what waits. */
@@ -578,7 +513,7 @@ export class Sub<T = any> implements Subscription<T> {
 		if (this.state === "ended") return;
 		this.settle();
 		this.state = "ended";
-		this.#at = undefined;
+		this.at = undefined;
 		this.#error = error;
 		for (const timer of [this.#retry, this.#check]) this.#host.clock.clearTimeout(timer);
 		this.#host.remove(this);
@@ -587,12 +522,4 @@ export class Sub<T = any> implements Subscription<T> {
 		this.#isReady(error ?? new RivuletError(4700, "unsubscribed"));
 		this.#hold?.resume(); // others may wait for it
 	}
-}
-
-function shelf(host: Host, channel: string, { persist }: SubscribeOptions): Shelf | undefined {
-	if (!persist || !host.storage) return undefined;
-	const name = persist === true ? channel : persist;
-	return new Shelf(host.storage, `position:${name}`, (cause) =>
-		host.tell("error", new RivuletError(4500, "storage failed", { cause })),
-	);
 }

@@ -2,7 +2,8 @@
 
 import { describe, expect, test } from "vitest";
 import type { Subscription } from "../../src/index.js";
-import { isPattern, matches, overlap } from "../../src/names.js";
+import { isPattern } from "../../src/names.js";
+import { matches, overlaps } from "../../src/overlap.js";
 import { settled } from "./fake/clock.js";
 import { connected, type Setup } from "./fake/setup.js";
 
@@ -242,11 +243,11 @@ describe("names", () => {
 	});
 
 	test("that overlap", () => {
-		expect(overlap("t:a", "t:*")).toBe(true);
-		expect(overlap("t:>", "t:a.b")).toBe(true);
-		expect(overlap("t:a.*", "t:b.*")).toBe(true); // of two patterns it is supposed
-		expect(overlap("t:a.*", "u:a.*")).toBe(false);
-		expect(overlap("t:a", "t:a")).toBe(false);
+		expect(overlaps("t:a", "t:*")).toBe(true);
+		expect(overlaps("t:>", "t:a.b")).toBe(true);
+		expect(overlaps("t:a.*", "t:b.*")).toBe(true); // of two patterns it is supposed
+		expect(overlaps("t:a.*", "u:a.*")).toBe(false);
+		expect(overlaps("t:a", "t:a")).toBe(false);
 		expect(isPattern("t:a*b")).toBe(false);
 		expect(isPattern("t:a.>")).toBe(true);
 	});

@@ -1,6 +1,6 @@
 // A node in memory, to the letter of PROTOCOL.md, sections 3 to 5: what a client is held against.
 
-import { matches } from "../../../src/names.js";
+import { matches } from "../../../src/overlap.js";
 import type { Frame } from "../../../src/types.js";
 import type { FakeClock } from "./clock.js";
 import type { FakeSocket, Network } from "./socket.js";

@@ -1,9 +1,12 @@
 // A client on a fake clock and a fake network.
 
 import { Client } from "../../../src/index.js";
+import { load } from "../../../src/lazy.js";
 import type { ClientOptions, StateChange } from "../../../src/types.js";
 import { FakeClock } from "./clock.js";
 import { Network } from "./socket.js";
+
+await load(); // a test of its own is about when it comes later, or not at all
 
 export interface Setup {
 	client: Client;
