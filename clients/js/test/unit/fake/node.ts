@@ -178,6 +178,10 @@ export class FakeNode {
 		for (const cursor of to.cursors) {
 			const { stream } = cursor;
 			const theirs = from.cursors.find((other) => other.stream === stream);
+			for (const e of stream.entries) {
+				const owed = !from.delivered.has(e) && !from.skip.has(e);
+				if (owed && owner(c, stream, e) === from) to.skip.delete(e);
+			}
 			if (!theirs || theirs.at >= cursor.at) continue;
 			for (const e of stream.entries) {
 				const between = e.seq > theirs.at && e.seq <= cursor.at;
