@@ -2,7 +2,7 @@
 
 import { backoff } from "./backoff.js";
 import type { Channel } from "./channel.js";
-import { Choice } from "./choice.js";
+import type { Choice } from "./choice.js";
 import { systemClock } from "./clock.js";
 import { errorOf } from "./codes.js";
 import { Link, type Loss, lost } from "./connection.js";
@@ -10,6 +10,7 @@ import { Emitter } from "./emitter.js";
 import { RivuletError } from "./errors.js";
 import type { Host, Subscription } from "./host.js";
 import { json } from "./json.js";
+import { notLoaded } from "./lazy.js";
 import { isOffline, watchPage } from "./lifecycle.js";
 import { follows } from "./machine.js";
 import { toFields, toHistory } from "./message.js";
@@ -67,7 +68,9 @@ export class Client {
 	readonly #subs = new Map<string, Sub>();
 	readonly #events: Emitter<ClientEvents>;
 	readonly #queue: Queue;
-	readonly #choice: Choice;
+	readonly #transports: readonly TransportName[];
+	/** Once something else than the first of them was of use. */
+	#choice: Choice | undefined;
 	/** Its `routes` are there while connected. */
 	readonly #host: Host;
 	readonly #fetch: typeof fetch;
@@ -110,13 +113,7 @@ export class Client {
 		const wait = backoff(o.backoff?.base, o.backoff?.cap, o.random);
 		const { messages = 100, bytes = 1 << 20 } = o.queue ?? {};
 		this.#queue = new Queue({ clock, wait, replyTimeout: this.#replyTimeout, messages, bytes });
-		this.#choice = new Choice({
-			transports: transportsOf(o),
-			storage,
-			fetch: this.#fetch,
-			clock,
-			busy: (ms) => this.#busy(ms),
-		});
+		this.#transports = transportsOf(o);
 		this.#host = {
 			clock,
 			wait,
@@ -280,7 +277,7 @@ export class Client {
 			else this.#lost({ error: noToken() });
 		});
 		try {
-			if (first) await this.#choice.remember();
+			if (first && (await this.#remembers())) await this.#choose((choice) => choice.remember());
 			const token = await this.#token(this.#rejected ? "rejected" : "connect");
 			if (attempt === this.#attempt) this.#dial(attempt, token);
 		} catch (e) {
@@ -297,7 +294,7 @@ export class Client {
 
 	#dial(attempt: number, token?: string): void {
 		const { codec = json, pingInterval = 30_000 } = this.#o;
-		const transport = this.#choice.next();
+		const transport = this.#choice?.next() ?? (this.#transports[0] as TransportName);
 		if (transport === "websocket" && !hasWebSocket(this.#o)) {
 			const advice = "Give the option WebSocket, as of the package ws, or take Node 22.";
 			return this.#lost({ error: new RivuletError(4400, "no WebSocket here", { advice }) });
@@ -329,7 +326,7 @@ export class Client {
 		this.#upSince = this.#host.clock.now();
 		this.#rejected = false;
 		this.#resumes = true;
-		this.#choice.worked();
+		this.#choice?.worked();
 		this.#link = link;
 		const routes = new Routes(link, this.#host);
 		this.#host.routes = routes;
@@ -359,13 +356,43 @@ export class Client {
 		}
 		if (!retry) return this.#end(error);
 		if (loss.garbled || fell) this.#failures = Math.max(this.#failures, this.#failuresBefore);
-		this.#choice.failed(this.#base, loss.blocked);
+		const base = this.#base;
+		if (loss.blocked && this.#transports[1])
+			void this.#choose((choice) => choice.failed(base, loss.blocked));
+		else this.#choice?.failed(base);
 		this.#turn++;
 		this.#notBefore = Math.max(this.#notBefore, now + error.retryAfterMs);
 		const retryIn = this.#host.wait(++this.#failures, this.#notBefore - now);
 		const offline = this.#unwatch && isOffline();
 		this.#after(offline ? offlinePause + retryIn : retryIn, () => this.#start());
 		this.#step("retrying", offline ? { error } : { error, retryIn });
+	}
+
+	/** Whether a transport that is not the first was remembered. */
+	async #remembers(): Promise<boolean> {
+		try {
+			return !!this.#transports[1] && !!(await this.#host.storage?.getItem("transport"));
+		} catch {
+			return false; // a storage that fails stops nothing
+		}
+	}
+
+	/** Does something with the choice; where that cannot be loaded, the first transport stays. */
+	async #choose(use: (choice: Choice) => unknown): Promise<void> {
+		try {
+			const { Choice } = await import("./choice.js");
+			if (this.#state === "closed") return;
+			this.#choice ??= new Choice({
+				transports: this.#transports,
+				storage: this.#host.storage,
+				fetch: this.#fetch,
+				clock: this.#host.clock,
+				busy: (ms) => this.#busy(ms),
+			});
+		} catch (cause) {
+			return this.#events.emit("error", notLoaded(cause));
+		}
+		await use(this.#choice);
 	}
 
 	/** The node, asked why there is no connection, says when to come: not all at that moment. */
@@ -398,7 +425,7 @@ export class Client {
 		if (this.#state === "closed") return;
 		for (const sub of [...this.#subs.values()]) sub.end(error, !error);
 		this.#unwatch?.();
-		this.#choice.close();
+		this.#choice?.close();
 		this.#leave("closed", error);
 		this.#queue.close();
 		this.#events.clear();

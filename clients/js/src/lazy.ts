@@ -1,5 +1,6 @@
 // Loads that chunk when it is needed for the first time.
 
+import { RivuletError } from "./errors.js";
 import type * as More from "./more.js";
 
 /** The chunk, once it was loaded. */
@@ -9,3 +10,11 @@ export let more: typeof More | undefined;
 export async function load(): Promise<void> {
 	more ??= await import("./more.js");
 }
+
+/** That a chunk could not be loaded. */
+export const notLoaded = (cause: unknown, retryAfterMs = 0): RivuletError =>
+	new RivuletError(4503, `a part of the SDK was not loaded: ${cause}`, {
+		retryAfterMs,
+		cause,
+		advice: "Tried again. If it stays so, look whether the page's own scripts can be loaded.",
+	});

@@ -118,15 +118,17 @@ export function overlapping(cause: Sub, all: Sub[]): Set<Sub> {
 
 /**
  * What came for one that was ended and did not reach the application, and what the node has not
- * sent it and will not, is for those that overlap: they go back to where it was, if they were
- * beyond that. `known`: the node has let go of it, and sends what it owed to others by itself.
+ * sent it, is for those that overlap: they go back to where it was, if they were beyond that.
+ * `known`: the node has let go of it here, and sends what it owed to others by itself; what came
+ * does not come again on the link, unless all are let go of.
  */
 export function inherit(host: Host, gone: Sub, known: boolean): void {
 	const { routes } = host;
 	if (host.apart) return; // each has had all
 	for (const s of [...host.subs.values()]) {
-		if (!overlaps(s.channel, gone.channel) || (known && !gone.missed)) continue;
-		if (!(s.goBack(gone) || gone.missed) || s.state !== "live") continue;
-		if (routes && !routes.link.isLost) new Hold(host, s).begin(routes); // else it comes not again
+		if (!overlaps(s.channel, gone.channel)) continue;
+		const again = (s.goBack(gone) && !known) || gone.missed;
+		if (again && s.state === "live" && routes && !routes.link.isLost)
+			new Hold(host, s).begin(routes);
 	}
 }

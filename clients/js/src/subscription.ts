@@ -3,11 +3,11 @@
 import { errorOf, resubscribes } from "./codes.js";
 import { Places, Seen } from "./cursor.js";
 import { RivuletError } from "./errors.js";
-import { Hold } from "./hold.js";
+import type { Hold } from "./hold.js";
 import type { Host, Subscription, SubscriptionState } from "./host.js";
 import { type Handled, Inbox } from "./inbox.js";
 import type { Keep } from "./keep.js";
-import { load, more } from "./lazy.js";
+import { load, more, notLoaded } from "./lazy.js";
 import { toFields } from "./message.js";
 import { isPattern } from "./names.js";
 import type { Routes } from "./routes.js";
@@ -44,7 +44,8 @@ export class Sub<T = any> implements Subscription<T> {
 	at: Routes | undefined;
 	/** What was handled is all that a resume needs. */
 	wholeHandled = false;
-	/** In `paused`: the node has confirmed. */
+	/** In `paused`: why, and whether the node has confirmed. */
+	hold: Hold | undefined;
 	released = false;
 
 	readonly #host: Host;
@@ -53,7 +54,6 @@ export class Sub<T = any> implements Subscription<T> {
 	readonly #inbox: Inbox;
 	#keep: Keep | undefined;
 	readonly #handled: boolean;
-	#hold: Hold | undefined;
 	/** Where messages of a durable subscription were let go of. */
 	#behind: Routes | undefined;
 	#loading = false;
@@ -155,9 +155,9 @@ export class Sub<T = any> implements Subscription<T> {
 	ask(routes: Routes): boolean {
 		if (this.state !== "idle" || this.#loading) return false;
 		for (const hold of this.#host.holds) if (hold.takes(this)) return false;
-		if (!this.#began && !this.#cleared && this.#hasStart && more?.mayLack(routes, this)) {
+		if (more && !this.#began && !this.#cleared && this.#hasStart && more.mayLack(routes, this)) {
 			this.#cleared = true;
-			new Hold(this.#host, this).begin(routes); // the node forgets what they had
+			new more.Hold(this.#host, this).begin(routes); // the node forgets what they had
 			return false;
 		}
 		this.#host.clock.clearTimeout(this.#retry);
@@ -233,7 +233,7 @@ export class Sub<T = any> implements Subscription<T> {
 		const positions: string[] = e.positions ?? [e.position ?? ""];
 		if (this.state === "subscribing") return this.#begin(routes, e, positions);
 		routes.began(this, positions); // nobody wants it any more, or not now
-		if (this.state === "paused") this.letGo(routes);
+		if (this.state === "paused") more?.letGo(this, routes);
 		else routes.leave(this, () => {});
 	}
 
@@ -277,7 +277,7 @@ export class Sub<T = any> implements Subscription<T> {
 			this.released = true;
 			routes.gone(this);
 			if (this.state === "ended") more?.inherit(this.#host, this, false);
-			this.#hold?.resume();
+			this.hold?.resume();
 		} else if (this.#stored[0] && error.field?.startsWith("position")) {
 			if (this.#keep) this.#keep.stored = []; // not a position, or of another log
 			this.state = "idle";
@@ -391,44 +391,19 @@ export class Sub<T = any> implements Subscription<T> {
 	#pause(routes: Routes): void {
 		// To unsubscribe would make a session forget the channel: a new connection reads again. It
 		// is one for all subscriptions, and all that is not acknowledged comes: as seldom as can be.
-		if (this.#durable) this.#behind = routes;
-		else new Hold(this.#host, this).begin(routes);
+		if (this.#durable || (!more && this.#inbox.length >= burst * this.#limit))
+			this.#behind = routes;
+		else if (more) new more.Hold(this.#host, this).begin(routes);
+		else
+			load().then(
+				() => this.#full(routes),
+				() => {}, // then it goes on as a durable one does
+			);
 	}
-
-	// Pausing: see Hold.
 
 	/** Whether half the queue, a durable one all of it, is free, or nobody waits. */
 	get hasRoom(): boolean {
 		return this.state === "ended" || this.#inbox.length <= (this.#durable ? 0 : this.#limit / 2);
-	}
-
-	heldBy(hold: Hold): boolean {
-		return this.state === "paused" && this.#hold === hold;
-	}
-
-	/** Reports whether the node knows it here. */
-	pause(hold: Hold, routes?: Routes): boolean {
-		if (this.state === "paused" || this.state === "ended" || this.#durable) return false;
-		const known = this.state === "live";
-		this.released = this.state === "idle"; // else the node confirms, or its answer brings the rest
-		this.state = "paused";
-		this.#hold = hold;
-		return known && this.at === routes;
-	}
-
-	/** Unsubscribes what is paused. */
-	letGo(routes: Routes): void {
-		routes.leave(this, () => {
-			this.released = true;
-			this.at = undefined;
-			this.#hold?.resume();
-		});
-	}
-
-	unpause(): void {
-		this.state = "idle";
-		this.#hold = undefined;
-		this.at = undefined;
 	}
 
 	/** The link is lost: to be asked for again. */
@@ -437,13 +412,13 @@ export class Sub<T = any> implements Subscription<T> {
 		this.at = undefined;
 		this.#behind = undefined;
 		if (this.state === "subscribing" || this.state === "live") this.state = "idle";
-		this.#hold?.resume();
+		this.hold?.resume();
 	}
 
 	// The application's side.
 
 	#onTaken(): void {
-		this.#hold?.resume();
+		this.hold?.resume();
 		if (this.#behind && this.hasRoom) this.#behind.link.fail("reads again what had no room");
 	}
 
@@ -501,9 +476,7 @@ export class Sub<T = any> implements Subscription<T> {
 		} catch (cause) {
 			if (this.state === "ended") return;
 			const retryAfterMs = this.#host.wait(failures);
-			const advice = "Tried again. If it stays so, see that the page's own files can be loaded.";
-			const more = { temporary: true, retryAfterMs, advice, cause };
-			this.#host.tell("error", new RivuletError(4503, `not loaded: ${cause}`, more));
+			this.#host.tell("error", notLoaded(cause, retryAfterMs));
 			this.#retry = this.#host.clock.setTimeout(() => void this.#load(failures + 1), retryAfterMs);
 		}
 	}
@@ -520,6 +493,6 @@ export class Sub<T = any> implements Subscription<T> {
 		if (drop) this.#inbox.clear();
 		this.#inbox.end({ type: "unsubscribed", ...(error && { error }) });
 		this.#isReady(error ?? new RivuletError(4700, "unsubscribed"));
-		this.#hold?.resume(); // others may wait for it
+		this.hold?.resume(); // others may wait for it
 	}
 }

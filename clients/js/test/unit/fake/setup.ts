@@ -6,7 +6,8 @@ import type { ClientOptions, StateChange } from "../../../src/types.js";
 import { FakeClock } from "./clock.js";
 import { Network } from "./socket.js";
 
-await load(); // a test of its own is about when it comes later, or not at all
+// What is loaded later is here: a test of its own is about when it is not.
+await Promise.all([load(), import("../../../src/choice.js")]);
 
 export interface Setup {
 	client: Client;
