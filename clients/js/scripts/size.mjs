@@ -22,6 +22,8 @@ async function bundle(source) {
 			target: "es2022",
 			minify: false, // of a library vite leaves spaces in
 			lib: { entry, formats: ["es"], fileName: "entry" },
+			// As in an application: what is loaded later may import from what is loaded first.
+			rolldownOptions: { preserveEntrySignatures: "allow-extension" },
 		},
 	});
 	const first = new Set(output.filter((chunk) => chunk.isEntry).map((chunk) => chunk.fileName));

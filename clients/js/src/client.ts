@@ -2,26 +2,24 @@
 
 import { backoff } from "./backoff.js";
 import type { Channel } from "./channel.js";
-import type { Choice } from "./choice.js";
 import { systemClock } from "./clock.js";
 import { errorOf } from "./codes.js";
 import { Link, type Loss, lost } from "./connection.js";
 import { Emitter } from "./emitter.js";
 import { RivuletError } from "./errors.js";
+import { Fallback } from "./fallback.js";
 import type { Host, Subscription } from "./host.js";
 import { json } from "./json.js";
-import { notLoaded } from "./lazy.js";
 import { isOffline, watchPage } from "./lifecycle.js";
 import { follows } from "./machine.js";
 import { toFields, toHistory } from "./message.js";
 import { canonical } from "./names.js";
-import { baseOf, hasWebSocket, only, toToken, transportsOf } from "./options.js";
+import { baseOf, hasWebSocket, only, partOf, transportsOf } from "./options.js";
 import { toPublish } from "./publish.js";
 import { type Ask, Queue } from "./queue.js";
 import { inOrder, Routes } from "./routes.js";
-import { partOf } from "./storage.js";
 import { Sub } from "./subscription.js";
-import { noToken, tokenError } from "./token.js";
+import { noToken, Tokens, tokenError } from "./token.js";
 import { opens } from "./transports.js";
 import type {
 	ClientOptions,
@@ -34,7 +32,6 @@ import type {
 	State,
 	StateChange,
 	SubscribeOptions,
-	TokenReason,
 	TransportName,
 } from "./types.js";
 
@@ -66,11 +63,10 @@ export class Client {
 	readonly #o: ClientOptions;
 	readonly #bases: string[];
 	readonly #subs = new Map<string, Sub>();
+	readonly #tokens: Tokens;
 	readonly #events: Emitter<ClientEvents>;
 	readonly #queue: Queue;
-	readonly #transports: readonly TransportName[];
-	/** Once something else than the first of them was of use. */
-	#choice: Choice | undefined;
+	readonly #fallback: Fallback;
 	/** Its `routes` are there while connected. */
 	readonly #host: Host;
 	readonly #fetch: typeof fetch;
@@ -89,7 +85,6 @@ export class Client {
 	#turn = 0;
 	/** Until the next attempt, or for this one. */
 	#timer: unknown;
-	#renewal: unknown;
 	/** Before then no attempt is made: the node said so. */
 	#notBefore = 0;
 	#rejected = false;
@@ -113,7 +108,6 @@ export class Client {
 		const wait = backoff(o.backoff?.base, o.backoff?.cap, o.random);
 		const { messages = 100, bytes = 1 << 20 } = o.queue ?? {};
 		this.#queue = new Queue({ clock, wait, replyTimeout: this.#replyTimeout, messages, bytes });
-		this.#transports = transportsOf(o);
 		this.#host = {
 			clock,
 			wait,
@@ -127,6 +121,15 @@ export class Client {
 			caught: (e) => this.#caught(e),
 			tell: (name: keyof ClientEvents, event: any) => this.#events.emit(name, event),
 		};
+		this.#fallback = new Fallback({
+			transports: transportsOf(o),
+			storage,
+			fetch: this.#fetch,
+			clock,
+			busy: (ms) => this.#busy(ms),
+			failed: (e) => this.#events.emit("error", e),
+		});
+		this.#tokens = new Tokens(o.token, this.#host);
 	}
 
 	/** Where the connection is; see `on("state")`. */
@@ -277,8 +280,8 @@ export class Client {
 			else this.#lost({ error: noToken() });
 		});
 		try {
-			if (first && (await this.#remembers())) await this.#choose((choice) => choice.remember());
-			const token = await this.#token(this.#rejected ? "rejected" : "connect");
+			if (first) await this.#fallback.remember();
+			const token = await this.#tokens.get(this.#rejected ? "rejected" : "connect");
 			if (attempt === this.#attempt) this.#dial(attempt, token);
 		} catch (e) {
 			if (attempt !== this.#attempt) return;
@@ -287,14 +290,9 @@ export class Client {
 		}
 	}
 
-	async #token(reason: TokenReason): Promise<string | undefined> {
-		const { token } = this.#o;
-		if (token != null) return toToken(typeof token === "function" ? await token(reason) : token);
-	}
-
 	#dial(attempt: number, token?: string): void {
 		const { codec = json, pingInterval = 30_000 } = this.#o;
-		const transport = this.#choice?.next() ?? (this.#transports[0] as TransportName);
+		const transport = this.#fallback.next();
 		if (transport === "websocket" && !hasWebSocket(this.#o)) {
 			const advice = "Give the option WebSocket, as of the package ws, or take Node 22.";
 			return this.#lost({ error: new RivuletError(4400, "no WebSocket here", { advice }) });
@@ -326,7 +324,7 @@ export class Client {
 		this.#upSince = this.#host.clock.now();
 		this.#rejected = false;
 		this.#resumes = true;
-		this.#choice?.worked();
+		this.#fallback.worked();
 		this.#link = link;
 		const routes = new Routes(link, this.#host);
 		this.#host.routes = routes;
@@ -338,7 +336,8 @@ export class Client {
 	}
 
 	#push(link: Link, frame: Frame): void {
-		if (frame.expiring) this.#renew(link, this.#host.clock.now() + frame.expiring.in_ms, 1);
+		if (frame.expiring)
+			void this.#tokens.renew(link, this.#host.clock.now() + frame.expiring.in_ms);
 		else if (frame.error) this.#events.emit("error", errorOf(frame.error));
 		else this.#host.routes?.push(frame);
 	}
@@ -351,48 +350,18 @@ export class Client {
 		const { error } = loss;
 		let retry = loss.retry ?? error.temporary;
 		if (loss.token) {
-			retry = typeof this.#o.token === "function" && !this.#rejected;
+			retry = this.#tokens.renewable && !this.#rejected;
 			this.#rejected = true;
 		}
 		if (!retry) return this.#end(error);
 		if (loss.garbled || fell) this.#failures = Math.max(this.#failures, this.#failuresBefore);
-		const base = this.#base;
-		if (loss.blocked && this.#transports[1])
-			void this.#choose((choice) => choice.failed(base, loss.blocked));
-		else this.#choice?.failed(base);
+		this.#fallback.failed(this.#base, loss.blocked);
 		this.#turn++;
 		this.#notBefore = Math.max(this.#notBefore, now + error.retryAfterMs);
 		const retryIn = this.#host.wait(++this.#failures, this.#notBefore - now);
 		const offline = this.#unwatch && isOffline();
 		this.#after(offline ? offlinePause + retryIn : retryIn, () => this.#start());
 		this.#step("retrying", offline ? { error } : { error, retryIn });
-	}
-
-	/** Whether a transport that is not the first was remembered. */
-	async #remembers(): Promise<boolean> {
-		try {
-			return !!this.#transports[1] && !!(await this.#host.storage?.getItem("transport"));
-		} catch {
-			return false; // a storage that fails stops nothing
-		}
-	}
-
-	/** Does something with the choice; where that cannot be loaded, the first transport stays. */
-	async #choose(use: (choice: Choice) => unknown): Promise<void> {
-		try {
-			const { Choice } = await import("./choice.js");
-			if (this.#state === "closed") return;
-			this.#choice ??= new Choice({
-				transports: this.#transports,
-				storage: this.#host.storage,
-				fetch: this.#fetch,
-				clock: this.#host.clock,
-				busy: (ms) => this.#busy(ms),
-			});
-		} catch (cause) {
-			return this.#events.emit("error", notLoaded(cause));
-		}
-		await use(this.#choice);
 	}
 
 	/** The node, asked why there is no connection, says when to come: not all at that moment. */
@@ -405,7 +374,7 @@ export class Client {
 	#detach(): void {
 		this.#attempt++;
 		this.#host.clock.clearTimeout(this.#timer);
-		this.#host.clock.clearTimeout(this.#renewal);
+		this.#tokens.stop();
 		this.#link = this.#host.routes = undefined;
 		for (const sub of [...this.#subs.values()]) sub.detach();
 		this.#queue.lost();
@@ -425,7 +394,7 @@ export class Client {
 		if (this.#state === "closed") return;
 		for (const sub of [...this.#subs.values()]) sub.end(error, !error);
 		this.#unwatch?.();
-		this.#choice?.close();
+		this.#fallback.close();
 		this.#leave("closed", error);
 		this.#queue.close();
 		this.#events.clear();
@@ -433,25 +402,6 @@ export class Client {
 
 	#settle(): void {
 		for (const sub of this.#subs.values()) sub.settle();
-	}
-
-	/** Gives the node a fresh token; where that fails to the end, it closes with 4006. */
-	async #renew(link: Link, until: number, attempt: number): Promise<void> {
-		const { clock, wait } = this.#host;
-		const failed = (error: RivuletError) => {
-			if (link.isLost) return;
-			this.#events.emit("error", error);
-			if (!error.temporary || clock.now() >= until) return;
-			const ms = wait(attempt, error.retryAfterMs);
-			this.#renewal = clock.setTimeout(() => this.#renew(link, until, attempt + 1), ms);
-		};
-		if (typeof this.#o.token !== "function") return;
-		try {
-			const token = await this.#token("expiring");
-			link.call({ refresh: { token } }, (_, error) => error && failed(error));
-		} catch (e) {
-			failed(tokenError(e));
-		}
 	}
 
 	// The rest.

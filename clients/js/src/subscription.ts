@@ -5,17 +5,16 @@ import { Places, Seen } from "./cursor.js";
 import { RivuletError } from "./errors.js";
 import type { Hold } from "./hold.js";
 import type { Host, Subscription, SubscriptionState } from "./host.js";
-import { type Handled, Inbox } from "./inbox.js";
+import type { Handled } from "./inbox.js";
 import type { Keep } from "./keep.js";
 import { load, more, notLoaded } from "./lazy.js";
-import { toFields } from "./message.js";
 import { isPattern } from "./names.js";
 import type { Routes } from "./routes.js";
-import { noToken, tokenError } from "./token.js";
-import type { Frame, Handlers, Message, SubscribeOptions, Update } from "./types.js";
+import { hasStart, toSubscribe } from "./start.js";
+import { Stream } from "./stream.js";
+import { askToken } from "./token.js";
+import type { Frame, Handlers, SubscribeOptions, Update } from "./types.js";
 
-/** How long the application may take for a token: patterns wait meanwhile. */
-const tokenTimeout = 10_000;
 /** How many times its bound a durable queue takes: see `#pause`. */
 const durableRoom = 16;
 /** Beyond this many times its bound a queue does not wait for the application's next turn. */
@@ -23,11 +22,12 @@ const burst = 4;
 
 const advice = "Load what is missing from where you keep it, then go on from here.";
 
+type Ask = NonNullable<SubscribeOptions["token"]>;
+
 /** @internal */
-export class Sub<T = any> implements Subscription<T> {
+export class Sub<T = any> extends Stream<T> implements Subscription<T> {
 	readonly channel: string;
 	readonly pattern: boolean;
-	readonly ready: Promise<void>;
 	readonly options: SubscribeOptions;
 	/** Where to go on from. */
 	readonly received: Places;
@@ -51,9 +51,7 @@ export class Sub<T = any> implements Subscription<T> {
 	readonly #host: Host;
 	readonly #limit: number;
 	readonly #seen = new Seen();
-	readonly #inbox: Inbox;
 	#keep: Keep | undefined;
-	readonly #handled: boolean;
 	/** Where messages of a durable subscription were let go of. */
 	#behind: Routes | undefined;
 	#loading = false;
@@ -68,69 +66,27 @@ export class Sub<T = any> implements Subscription<T> {
 	#failures = 0;
 	#retry: unknown;
 	#check: unknown;
-	#error: RivuletError | undefined;
-	#isReady: (error?: RivuletError) => void = () => {};
 
 	constructor(host: Host, channel: string, options: SubscribeOptions, handlers?: Handlers<T>) {
+		const pattern = isPattern(channel);
+		super(pattern, options, handlers, {
+			handled: (item) => this.#onHandled(item),
+			taken: () => this.#onTaken(),
+			caught: (e) => host.caught(e),
+		});
 		this.#host = host;
 		this.channel = channel;
 		this.born = host.had?.count ?? 0;
-		this.pattern = isPattern(channel);
+		this.pattern = pattern;
 		this.options = options;
 		this.#limit = Math.max(options.buffer ?? 256, 1) * (options.durable ? durableRoom : 1);
 		this.received = new Places(this.pattern);
-		this.#inbox = new Inbox(
-			this.pattern,
-			(item) => this.#onHandled(item),
-			() => this.#onTaken(),
-		);
-		this.#inbox.handled.set([options.position ?? "", ...(options.positions ?? [])]);
-		this.ready = new Promise((resolve, reject) => {
-			this.#isReady = (error) => (error ? reject(error) : resolve());
-		});
-		this.ready.catch(() => {}); // it need not be heeded
-		this.#handled = handlers !== undefined;
-		if (handlers) void this.#handle(handlers);
 		this.#prepare();
-	}
-
-	get positions(): readonly string[] {
-		return this.#inbox.handled.list();
-	}
-
-	get position(): string | undefined {
-		return this.pattern ? undefined : this.positions[0];
-	}
-
-	async *[Symbol.asyncIterator](): AsyncGenerator<Message<T>> {
-		for await (const update of this.updates()) {
-			if (update.type === "message") yield update.message;
-		}
-		if (this.#error) throw this.#error;
-	}
-
-	async *updates(): AsyncGenerator<Update<T>> {
-		if (this.#handled) throw new RivuletError(4409, "the subscription has handlers");
-		yield* this.#all();
-	}
-
-	async *#all(): AsyncGenerator<Update<T>> {
-		for (let u = await this.#inbox.next(); u; u = await this.#inbox.next()) yield u;
-	}
-
-	async #handle({ message, update }: Handlers<T>): Promise<void> {
-		for await (const u of this.#all()) {
-			try {
-				await (u.type === "message" ? message?.(u.message) : update?.(u));
-			} catch (e) {
-				this.#host.caught(e);
-			}
-		}
 	}
 
 	unsubscribe(): Promise<void> {
 		const [at, state] = [this.at, this.state];
-		for (const u of this.#inbox.clear()) {
+		for (const u of this.inbox.clear()) {
 			this.missed ||= u.type === "message";
 			if (u.type === "message") this.#host.had?.undo(u.message);
 		}
@@ -171,28 +127,20 @@ export class Sub<T = any> implements Subscription<T> {
 		return true;
 	}
 
-	async #askWithToken(
-		get: NonNullable<SubscribeOptions["token"]>,
-		routes: Routes,
-		request: number,
-	): Promise<void> {
-		const { clock } = this.#host;
+	#askWithToken(get: Ask, routes: Routes, request: number): void {
 		this.#asking = true;
-		this.#retry = clock.setTimeout(() => {
-			this.#answered(routes, request, undefined, noToken());
-			this.#request++; // what comes of it now is too late
-		}, tokenTimeout);
-		try {
-			const token = await get(this.channel);
-			if (this.#request !== request || routes.link.isLost) return;
-			clock.clearTimeout(this.#retry);
-			if (this.state !== "subscribing") throw 0; // not now
-			this.#asking = false;
-			this.#send(routes, request, { ...this.#command(), token });
-		} catch (e) {
-			if (this.#request === request) clock.clearTimeout(this.#retry);
-			this.#answered(routes, request, undefined, tokenError(e));
-		}
+		const { clock } = this.#host;
+		this.#retry = askToken(
+			clock,
+			() => get(this.channel),
+			(token, error) => {
+				if (this.#request !== request || routes.link.isLost) return;
+				if (error || this.state !== "subscribing")
+					return this.#answered(routes, request, undefined, error);
+				this.#asking = false;
+				this.#send(routes, request, { ...this.#command(), token });
+			},
+		);
 	}
 
 	#send(routes: Routes, request: number, subscribe: object): void {
@@ -203,22 +151,13 @@ export class Sub<T = any> implements Subscription<T> {
 
 	/** Where to subscribe: after what was received, or as the application said. */
 	#command(): object {
-		const { persist, token, buffer, ...options } = this.options;
-		const { position, positions, last, since, ...rest } = options;
 		const received = this.#whole ? this.received.list() : [];
-		const known = received.length > 0 ? received : this.#stored;
-		const start = known.length < 1 ? options : { ...rest, ...this.#start(known) };
-		return { channel: this.channel, ...toFields(start) };
+		const known = received[0] ? received : this.#stored;
+		return toSubscribe(this.channel, this.pattern, this.options, known);
 	}
 
 	get #hasStart(): boolean {
-		const { position, positions, last, since } = this.options;
-		const start = position ?? positions?.[0] ?? last ?? since ?? this.#stored[0];
-		return start !== undefined;
-	}
-
-	#start(positions: string[]): object {
-		return this.pattern ? { positions } : { position: positions[0] };
+		return hasStart(this.options) || this.#stored[0] !== undefined;
 	}
 
 	#answered(routes: Routes, request: number, frame?: Frame, error?: RivuletError): void {
@@ -252,7 +191,7 @@ export class Sub<T = any> implements Subscription<T> {
 		const places = this.#durable && this.#began && e.recovered ? [] : positions;
 		this.#keep?.acks?.begun(!e.recovered, positions);
 		if (!this.#began && e.recovered) {
-			this.#inbox.handled.set(places, true);
+			this.inbox.handled.set(places, true);
 			this.wholeHandled ||= this.#isWhole("subscribed", places);
 		}
 		this.#began = true;
@@ -261,8 +200,8 @@ export class Sub<T = any> implements Subscription<T> {
 		const more = { places, replace: true, begun: true, life: this.#keep?.acks?.life };
 		const update = { type: "subscribed", recovered: e.recovered, resumed } as const;
 		const gap = resumed && !e.recovered ? this.#gap(this.channel, e.reason) : undefined;
-		this.#inbox.pushBegun({ update, ...more }, gap && { update: gap, ...more });
-		this.#isReady();
+		this.inbox.pushBegun({ update, ...more }, gap && { update: gap, ...more });
+		this.settled();
 		this.#keep?.acknowledge();
 	}
 
@@ -284,7 +223,7 @@ export class Sub<T = any> implements Subscription<T> {
 			this.#host.clock.clearTimeout(this.#retry);
 			this.#retry = this.#host.clock.setTimeout(() => this.#again(), 0);
 			const update = this.#gap(this.channel, "reset");
-			this.#inbox.push({ update, places: [] });
+			this.inbox.push({ update, places: [] });
 		} else if (error.code === 4422 && routes.link.transport !== "websocket") {
 			this.state = "idle"; // the next link may be able to
 			this.#host.tell("error", error);
@@ -329,7 +268,7 @@ export class Sub<T = any> implements Subscription<T> {
 		this.received.set(places);
 		this.#whole ||= this.#isWhole(update.type, places);
 		const begun = update.type === "caught_up";
-		this.#inbox.push({ update, places, begun, life: this.#keep?.acks?.life });
+		this.inbox.push({ update, places, begun, life: this.#keep?.acks?.life });
 		if (begun) this.#keep?.acknowledge();
 	}
 
@@ -352,7 +291,7 @@ export class Sub<T = any> implements Subscription<T> {
 		if (!this.#listens(routes)) return;
 		this.#keep?.acks?.came([position]);
 		this.received.set([position]);
-		this.#inbox.note([position], this.#keep?.acks?.life);
+		this.inbox.note([position], this.#keep?.acks?.life);
 	}
 
 	/** Moves over a message that is not to be delivered. */
@@ -362,7 +301,7 @@ export class Sub<T = any> implements Subscription<T> {
 
 	/** Goes on from what the application has of another, if that is behind; reports whether it was. */
 	goBack(to: Sub): boolean {
-		return !!this.since && this.received.goBack(to.#inbox.handled, this.since);
+		return !!this.since && this.received.goBack(to.inbox.handled, this.since);
 	}
 
 	#listens(routes: Routes): boolean {
@@ -375,12 +314,12 @@ export class Sub<T = any> implements Subscription<T> {
 	 * one, and an application that keeps up must not pay for that.
 	 */
 	#full(routes: Routes): boolean {
-		const { length } = this.#inbox;
+		const { length } = this.inbox;
 		if (length < this.#limit) return false;
 		if (length < burst * this.#limit && !this.#durable) {
 			this.#check ??= this.#host.clock.setTimeout(() => {
 				this.#check = undefined;
-				if (this.#inbox.length >= this.#limit && this.#listens(routes)) this.#pause(routes);
+				if (this.inbox.length >= this.#limit && this.#listens(routes)) this.#pause(routes);
 			}, 0);
 			return false;
 		}
@@ -391,8 +330,7 @@ export class Sub<T = any> implements Subscription<T> {
 	#pause(routes: Routes): void {
 		// To unsubscribe would make a session forget the channel: a new connection reads again. It
 		// is one for all subscriptions, and all that is not acknowledged comes: as seldom as can be.
-		if (this.#durable || (!more && this.#inbox.length >= burst * this.#limit))
-			this.#behind = routes;
+		if (this.#durable || (!more && this.inbox.length >= burst * this.#limit)) this.#behind = routes;
 		else if (more) new more.Hold(this.#host, this).begin(routes);
 		else
 			load().then(
@@ -403,7 +341,7 @@ export class Sub<T = any> implements Subscription<T> {
 
 	/** Whether half the queue, a durable one all of it, is free, or nobody waits. */
 	get hasRoom(): boolean {
-		return this.state === "ended" || this.#inbox.length <= (this.#durable ? 0 : this.#limit / 2);
+		return this.state === "ended" || this.inbox.length <= (this.#durable ? 0 : this.#limit / 2);
 	}
 
 	/** The link is lost: to be asked for again. */
@@ -465,7 +403,7 @@ export class Sub<T = any> implements Subscription<T> {
 
 	#loaded(): void {
 		this.#loading = false;
-		this.#inbox.handled.set(this.#stored, true);
+		this.inbox.handled.set(this.#stored, true);
 		if (this.state === "idle") this.#again();
 	}
 
@@ -487,12 +425,10 @@ export class Sub<T = any> implements Subscription<T> {
 		this.settle();
 		this.state = "ended";
 		this.at = undefined;
-		this.#error = error;
 		for (const timer of [this.#retry, this.#check]) this.#host.clock.clearTimeout(timer);
 		this.#host.remove(this);
-		if (drop) this.#inbox.clear();
-		this.#inbox.end({ type: "unsubscribed", ...(error && { error }) });
-		this.#isReady(error ?? new RivuletError(4700, "unsubscribed"));
+		if (drop) this.inbox.clear();
+		this.finish(error);
 		this.hold?.resume(); // others may wait for it
 	}
 }
