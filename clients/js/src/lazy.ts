@@ -1,6 +1,7 @@
 // Loads that chunk when it is needed for the first time.
 
 import { RivuletError } from "./errors.js";
+import type { Host } from "./host.js";
 import type * as More from "./more.js";
 
 /** The chunk, once it was loaded. */
@@ -18,3 +19,22 @@ export const notLoaded = (cause: unknown, retryAfterMs = 0): RivuletError =>
 		cause,
 		advice: "Tried again. If it stays so, look whether the page's own scripts can be loaded.",
 	});
+
+/** Loads it for a subscription, however often it takes, unless that ends. */
+export async function loadFor(
+	{ clock, wait, tell }: Host,
+	sub: { readonly state: string; retry: unknown },
+): Promise<void> {
+	for (let failures = 1; !more && sub.state !== "ended"; failures++) {
+		try {
+			await load();
+		} catch (cause) {
+			if (sub.state === "ended") return;
+			const ms = wait(failures);
+			tell("error", notLoaded(cause, ms));
+			await new Promise<void>((go) => {
+				sub.retry = clock.setTimeout(go, ms);
+			});
+		}
+	}
+}

@@ -1,13 +1,13 @@
 // A subscription: its side of the wire, and what an application holds of it.
 
 import { errorOf, resubscribes } from "./codes.js";
-import { Places, Seen } from "./cursor.js";
+import { isWhole, Places, Seen } from "./cursor.js";
 import { RivuletError } from "./errors.js";
 import type { Hold } from "./hold.js";
 import type { Host, Subscription, SubscriptionState } from "./host.js";
 import type { Handled } from "./inbox.js";
 import type { Keep } from "./keep.js";
-import { load, more, notLoaded } from "./lazy.js";
+import { load, loadFor, more } from "./lazy.js";
 import { isPattern } from "./names.js";
 import type { Routes } from "./routes.js";
 import { hasStart, toSubscribe } from "./start.js";
@@ -44,6 +44,8 @@ export class Sub<T = any> extends Stream<T> implements Subscription<T> {
 	at: Routes | undefined;
 	/** What was handled is all that a resume needs. */
 	wholeHandled = false;
+	/** The timer of what is tried again. */
+	retry: unknown;
 	/** In `paused`: why, and whether the node has confirmed. */
 	hold: Hold | undefined;
 	released = false;
@@ -64,7 +66,6 @@ export class Sub<T = any> extends Stream<T> implements Subscription<T> {
 	/** For a token: the node knows nothing of it yet. */
 	#asking = false;
 	#failures = 0;
-	#retry: unknown;
 	#check: unknown;
 
 	constructor(host: Host, channel: string, options: SubscribeOptions, handlers?: Handlers<T>) {
@@ -116,7 +117,7 @@ export class Sub<T = any> extends Stream<T> implements Subscription<T> {
 			new more.Hold(this.#host, this).begin(routes); // the node forgets what they had
 			return false;
 		}
-		this.#host.clock.clearTimeout(this.#retry);
+		this.#host.clock.clearTimeout(this.retry);
 		this.state = "subscribing";
 		this.at = routes;
 		const request = ++this.#request;
@@ -130,7 +131,7 @@ export class Sub<T = any> extends Stream<T> implements Subscription<T> {
 	#askWithToken(get: Ask, routes: Routes, request: number): void {
 		this.#asking = true;
 		const { clock } = this.#host;
-		this.#retry = askToken(
+		this.retry = askToken(
 			clock,
 			() => get(this.channel),
 			(token, error) => {
@@ -192,10 +193,10 @@ export class Sub<T = any> extends Stream<T> implements Subscription<T> {
 		this.#keep?.acks?.begun(!e.recovered, positions);
 		if (!this.#began && e.recovered) {
 			this.inbox.handled.set(places, true);
-			this.wholeHandled ||= this.#isWhole("subscribed", places);
+			this.wholeHandled ||= isWhole(this.pattern, "subscribed", places);
 		}
 		this.#began = true;
-		this.#whole ||= this.#isWhole("subscribed", places);
+		this.#whole ||= isWhole(this.pattern, "subscribed", places);
 		this.received.set(places, true);
 		const more = { places, replace: true, begun: true, life: this.#keep?.acks?.life };
 		const update = { type: "subscribed", recovered: e.recovered, resumed } as const;
@@ -220,8 +221,8 @@ export class Sub<T = any> extends Stream<T> implements Subscription<T> {
 		} else if (this.#stored[0] && error.field?.startsWith("position")) {
 			if (this.#keep) this.#keep.stored = []; // not a position, or of another log
 			this.state = "idle";
-			this.#host.clock.clearTimeout(this.#retry);
-			this.#retry = this.#host.clock.setTimeout(() => this.#again(), 0);
+			this.#host.clock.clearTimeout(this.retry);
+			this.retry = this.#host.clock.setTimeout(() => this.#again(), 0);
 			const update = this.#gap(this.channel, "reset");
 			this.inbox.push({ update, places: [] });
 		} else if (error.code === 4422 && routes.link.transport !== "websocket") {
@@ -230,7 +231,7 @@ export class Sub<T = any> extends Stream<T> implements Subscription<T> {
 		} else if (error.temporary || resubscribes(error.code)) {
 			this.state = "idle";
 			const wait = this.#host.wait(++this.#failures, error.retryAfterMs);
-			this.#retry = this.#host.clock.setTimeout(() => this.#again(), wait);
+			this.retry = this.#host.clock.setTimeout(() => this.#again(), wait);
 		} else {
 			this.end(error);
 		}
@@ -266,7 +267,7 @@ export class Sub<T = any> extends Stream<T> implements Subscription<T> {
 			this.#host.tell("message", update.message);
 		}
 		this.received.set(places);
-		this.#whole ||= this.#isWhole(update.type, places);
+		this.#whole ||= isWhole(this.pattern, update.type, places);
 		const begun = update.type === "caught_up";
 		this.inbox.push({ update, places, begun, life: this.#keep?.acks?.life });
 		if (begun) this.#keep?.acknowledge();
@@ -360,17 +361,8 @@ export class Sub<T = any> extends Stream<T> implements Subscription<T> {
 		if (this.#behind && this.hasRoom) this.#behind.link.fail("reads again what had no room");
 	}
 
-	/**
-	 * Whether nothing is missing of the positions from here on. Over HTTP a pattern may begin
-	 * without any, and those of its messages are of some streams only: the others would be lost.
-	 */
-	#isWhole(type: Update["type"] | undefined, places: string[]): boolean {
-		if (!places[0]) return false;
-		return !this.pattern || type === "subscribed" || type === "caught_up";
-	}
-
 	#onHandled(item: Handled): void {
-		this.wholeHandled ||= this.#isWhole(item.update?.type, item.places);
+		this.wholeHandled ||= isWhole(this.pattern, item.update?.type, item.places);
 		this.#keep?.handled(item);
 	}
 
@@ -388,12 +380,12 @@ export class Sub<T = any> extends Stream<T> implements Subscription<T> {
 	}
 
 	/** Has what it needs loaded, and then asks. */
-	#prepare(failures = 0): void {
+	#prepare(): void {
 		const { persist } = this.options;
 		const keeps = this.#durable || (persist && this.#host.storage);
-		if (!keeps && !this.pattern) return;
+		if ((!keeps && !this.pattern) || this.state === "ended") return;
 		this.#loading = true;
-		if (!more) return void this.#load(failures + 1);
+		if (!more) return void loadFor(this.#host, this).then(() => this.#prepare());
 		if (this.pattern) this.#host.had ??= new more.Had();
 		if (keeps) this.#keep = new more.Keep(this.#host, this);
 		const loading = this.#keep?.load();
@@ -407,25 +399,13 @@ export class Sub<T = any> extends Stream<T> implements Subscription<T> {
 		if (this.state === "idle") this.#again();
 	}
 
-	async #load(failures: number): Promise<void> {
-		try {
-			await load();
-			this.#prepare();
-		} catch (cause) {
-			if (this.state === "ended") return;
-			const retryAfterMs = this.#host.wait(failures);
-			this.#host.tell("error", notLoaded(cause, retryAfterMs));
-			this.#retry = this.#host.clock.setTimeout(() => void this.#load(failures + 1), retryAfterMs);
-		}
-	}
-
 	/** Ends it: with an error for good. `drop` discards what waits. */
 	end(error?: RivuletError, drop?: boolean): void {
 		if (this.state === "ended") return;
 		this.settle();
 		this.state = "ended";
 		this.at = undefined;
-		for (const timer of [this.#retry, this.#check]) this.#host.clock.clearTimeout(timer);
+		for (const timer of [this.retry, this.#check]) this.#host.clock.clearTimeout(timer);
 		this.#host.remove(this);
 		if (drop) this.inbox.clear();
 		this.finish(error);
