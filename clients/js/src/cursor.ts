@@ -18,7 +18,8 @@ export function offsetOf(position: string): number | undefined {
 /** Positions: one of a channel, the latest of each stream of a pattern. */
 export class Places {
 	readonly #pattern: boolean;
-	readonly #last = new Map<string, string>();
+	/** By stream. */
+	readonly last = new Map<string, string>();
 
 	constructor(pattern: boolean, positions: readonly string[] = []) {
 		this.#pattern = pattern;
@@ -27,39 +28,20 @@ export class Places {
 
 	/** Moves to these; with `anew` there are no others. */
 	set(positions: readonly string[], anew?: boolean): void {
-		if (anew && positions[0]) this.#last.clear();
+		if (anew && positions[0]) this.last.clear();
 		for (const position of positions) {
-			if (!this.#pattern && position) this.#last.clear();
-			if (position) this.#last.set(streamOf(position), position);
+			if (!this.#pattern && position) this.last.clear();
+			if (position) this.last.set(streamOf(position), position);
 		}
 	}
 
 	list(): string[] {
-		return [...this.#last.values()];
-	}
-
-	/** Moves back to those of `to` that lie before, but to none before `least`; reports whether. */
-	goBack(to: Places, least: Places): boolean {
-		let moved = false;
-		for (const [stream, position] of this.#last) {
-			const [low, high] = [least.#last.get(stream) ?? "", to.#last.get(stream) ?? ""];
-			const aim = low && least.before(high, offsetOf(high) ?? 0) ? high : low;
-			if (!high || logOf(aim) !== logOf(position)) continue;
-			if ((offsetOf(aim) ?? 0) >= (offsetOf(position) ?? 0)) continue;
-			this.#last.set(stream, aim);
-			moved = true;
-		}
-		return moved;
-	}
-
-	/** The offset of the one of the stream that `position` names. */
-	offset(position: string): number | undefined {
-		return offsetOf(this.#last.get(streamOf(position)) ?? "");
+		return [...this.last.values()];
 	}
 
 	/** Whether a message at `position` lies after them; one of another log does. */
 	before(position: string, offset: number): boolean {
-		const start = this.#last.get(streamOf(position)) ?? "";
+		const start = this.last.get(streamOf(position)) ?? "";
 		return logOf(start) !== logOf(position) || offset > (offsetOf(start) ?? -1);
 	}
 }

@@ -1,6 +1,7 @@
-// What few pages need, in one chunk: patterns and what overlaps with them, what is kept, and what
-// becomes of subscriptions whose queue is full.
+// What few pages need, in one chunk: patterns and what overlaps with them, what is kept, tokens of
+// subscriptions, and what becomes of subscriptions whose queue is full.
 
+export { askToken } from "./ask.js";
 export { Hold, letGo } from "./hold.js";
 export { Keep } from "./keep.js";
 export {

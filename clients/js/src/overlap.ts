@@ -1,7 +1,7 @@
 // Subscriptions that match the same messages: whose each is (PROTOCOL.md, P-4.4, P-5.6, P-5.7),
 // and who goes on with what one that was ended leaves behind.
 
-import { logOf, Places } from "./cursor.js";
+import { logOf, offsetOf, Places } from "./cursor.js";
 import { Hold } from "./hold.js";
 import type { Host } from "./host.js";
 import { isPattern } from "./names.js";
@@ -117,6 +117,24 @@ export function overlapping(cause: Sub, all: Sub[]): Set<Sub> {
 }
 
 /**
+ * Has `sub` go on from what the application has of `gone`, if that is behind, and from no place
+ * before its own beginning. Reports whether it was behind.
+ */
+function goBack({ received, since }: Sub, gone: Sub): boolean {
+	let moved = false;
+	for (const [stream, position] of received.last) {
+		const low = since?.last.get(stream) ?? "";
+		const high = gone.inbox.handled.last.get(stream) ?? "";
+		const aim = low && since?.before(high, offsetOf(high) ?? 0) ? high : low;
+		if (!high || logOf(aim) !== logOf(position)) continue;
+		if ((offsetOf(aim) ?? 0) >= (offsetOf(position) ?? 0)) continue;
+		received.last.set(stream, aim);
+		moved = true;
+	}
+	return moved;
+}
+
+/**
  * What came for one that was ended and did not reach the application, and what the node has not
  * sent it, is for those that overlap: they go back to where it was, if they were beyond that.
  * `known`: the node has let go of it here, and sends what it owed to others by itself; what came
@@ -127,7 +145,7 @@ export function inherit(host: Host, gone: Sub, known: boolean): void {
 	if (host.apart) return; // each has had all
 	for (const s of [...host.subs.values()]) {
 		if (!overlaps(s.channel, gone.channel)) continue;
-		const again = (s.goBack(gone) && !known) || gone.missed;
+		const again = (goBack(s, gone) && !known) || gone.missed;
 		if (again && s.state === "live" && routes && !routes.link.isLost)
 			new Hold(host, s).begin(routes);
 	}

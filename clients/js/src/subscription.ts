@@ -12,7 +12,6 @@ import { isPattern } from "./names.js";
 import type { Routes } from "./routes.js";
 import { hasStart, toSubscribe } from "./start.js";
 import { Stream } from "./stream.js";
-import { askToken } from "./token.js";
 import type { Frame, Handlers, SubscribeOptions, Update } from "./types.js";
 
 /** How many times its bound a durable queue takes: see `#pause`. */
@@ -131,7 +130,7 @@ export class Sub<T = any> extends Stream<T> implements Subscription<T> {
 	#askWithToken(get: Ask, routes: Routes, request: number): void {
 		this.#asking = true;
 		const { clock } = this.#host;
-		this.retry = askToken(
+		this.retry = more?.askToken(
 			clock,
 			() => get(this.channel),
 			(token, error) => {
@@ -300,11 +299,6 @@ export class Sub<T = any> extends Stream<T> implements Subscription<T> {
 		if (this.#listens(routes)) this.received.set(places);
 	}
 
-	/** Goes on from what the application has of another, if that is behind; reports whether it was. */
-	goBack(to: Sub): boolean {
-		return !!this.since && this.received.goBack(to.inbox.handled, this.since);
-	}
-
 	#listens(routes: Routes): boolean {
 		this.missed ||= this.state === "ended";
 		return this.state === "live" && this.at === routes && this.#behind !== routes;
@@ -383,7 +377,7 @@ export class Sub<T = any> extends Stream<T> implements Subscription<T> {
 	#prepare(): void {
 		const { persist } = this.options;
 		const keeps = this.#durable || (persist && this.#host.storage);
-		if ((!keeps && !this.pattern) || this.state === "ended") return;
+		if ((!keeps && !this.pattern && !this.options.token) || this.state === "ended") return;
 		this.#loading = true;
 		if (!more) return void loadFor(this.#host, this).then(() => this.#prepare());
 		if (this.pattern) this.#host.had ??= new more.Had();

@@ -12,28 +12,8 @@ export function tokenError(cause: any): RivuletError {
 	return new RivuletError(4503, message, { field: "token", cause, advice: "Tried again later." });
 }
 
-/** How long the application may take for a subscription's token: patterns wait meanwhile. */
-const patience = 10_000;
-
 export const noToken = (): RivuletError =>
 	new RivuletError(4408, "no token in time", { field: "token", temporary: true });
-
-/** Calls `done` once with what `get` brings, or with why there is nothing. Returns its timer. */
-export function askToken(
-	clock: Clock,
-	get: () => string | Promise<string>,
-	done: (token?: string, error?: RivuletError) => void,
-): unknown {
-	let over = false;
-	const finish = (token?: string, error?: RivuletError) => {
-		clock.clearTimeout(timer);
-		if (!over) done(token, error);
-		over = true;
-	};
-	const timer = clock.setTimeout(() => finish(undefined, noToken()), patience);
-	(async () => get())().then(finish, (e) => finish(undefined, tokenError(e)));
-	return timer;
-}
 
 /** What tokens need of their client. */
 export interface TokenHost {
