@@ -3,7 +3,7 @@
 
 import type { Choice, ChoiceOptions } from "./choice.js";
 import type { RivuletError } from "./errors.js";
-import { notLoaded } from "./lazy.js";
+import { chunks, notLoaded } from "./lazy.js";
 import type { TransportName } from "./types.js";
 
 /** The first of the list, until another one has a reason. */
@@ -53,7 +53,7 @@ export class Fallback {
 	/** Does something with the choice; where it cannot be loaded, the next failure tries again. */
 	async #choose(use: (choice: Choice) => unknown): Promise<void> {
 		try {
-			const { Choice } = await import("./choice.js");
+			const { Choice } = await chunks.choice();
 			if (this.#closed) return;
 			this.#choice ??= new Choice(this.#o);
 			await use(this.#choice);

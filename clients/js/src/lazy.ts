@@ -1,15 +1,21 @@
-// Loads that chunk when it is needed for the first time.
+// What is loaded when it is needed for the first time: see more.ts and choice.ts.
 
 import { RivuletError } from "./errors.js";
 import type { Host } from "./host.js";
 import type * as More from "./more.js";
 
-/** The chunk, once it was loaded. */
+/** How each is loaded. */
+export const chunks = {
+	more: () => import("./more.js"),
+	choice: () => import("./choice.js"),
+};
+
+/** What few pages need, once it was loaded. */
 export let more: typeof More | undefined;
 
 /** Loads it. Rejects where it cannot be loaded now. */
 export async function load(): Promise<void> {
-	more ??= await import("./more.js");
+	more ??= await chunks.more();
 }
 
 /** That a chunk could not be loaded. */

@@ -16,5 +16,5 @@ export function toSubscribe(
 }
 
 /** Whether it asks for history. */
-export const hasStart = ({ position, positions, last, since }: SubscribeOptions): boolean =>
-	(position ?? positions?.[0] ?? last ?? since) !== undefined;
+export const hasStart = (o: SubscribeOptions, stored: string[]): boolean =>
+	(o.position ?? o.positions?.[0] ?? o.last ?? o.since ?? stored[0]) !== undefined;

@@ -5,7 +5,6 @@ import { isWhole, Places, Seen } from "./cursor.js";
 import { RivuletError } from "./errors.js";
 import type { Hold } from "./hold.js";
 import type { Host, Subscription, SubscriptionState } from "./host.js";
-import type { Handled } from "./inbox.js";
 import type { Keep } from "./keep.js";
 import { load, loadFor, more } from "./lazy.js";
 import { isPattern } from "./names.js";
@@ -70,8 +69,14 @@ export class Sub<T = any> extends Stream<T> implements Subscription<T> {
 	constructor(host: Host, channel: string, options: SubscribeOptions, handlers?: Handlers<T>) {
 		const pattern = isPattern(channel);
 		super(pattern, options, handlers, {
-			handled: (item) => this.#onHandled(item),
-			taken: () => this.#onTaken(),
+			handled: (item) => {
+				this.wholeHandled ||= isWhole(pattern, item.update?.type, item.places);
+				this.#keep?.handled(item);
+			},
+			taken: () => {
+				this.hold?.resume();
+				if (this.#behind && this.hasRoom) this.#behind.link.fail("reads again what had no room");
+			},
 			caught: (e) => host.caught(e),
 		});
 		this.#host = host;
@@ -111,7 +116,8 @@ export class Sub<T = any> extends Stream<T> implements Subscription<T> {
 	ask(routes: Routes): boolean {
 		if (this.state !== "idle" || this.#loading) return false;
 		for (const hold of this.#host.holds) if (hold.takes(this)) return false;
-		if (more && !this.#began && !this.#cleared && this.#hasStart && more.mayLack(routes, this)) {
+		const first = !this.#began && !this.#cleared;
+		if (more && first && hasStart(this.options, this.#stored) && more.mayLack(routes, this)) {
 			this.#cleared = true;
 			new more.Hold(this.#host, this).begin(routes); // the node forgets what they had
 			return false;
@@ -122,7 +128,7 @@ export class Sub<T = any> extends Stream<T> implements Subscription<T> {
 		const request = ++this.#request;
 		this.#asking = false;
 		const { token } = this.options;
-		if (token) void this.#askWithToken(token, routes, request);
+		if (token) this.#askWithToken(token, routes, request);
 		else this.#send(routes, request, this.#command());
 		return true;
 	}
@@ -154,10 +160,6 @@ export class Sub<T = any> extends Stream<T> implements Subscription<T> {
 		const received = this.#whole ? this.received.list() : [];
 		const known = received[0] ? received : this.#stored;
 		return toSubscribe(this.channel, this.pattern, this.options, known);
-	}
-
-	get #hasStart(): boolean {
-		return hasStart(this.options) || this.#stored[0] !== undefined;
 	}
 
 	#answered(routes: Routes, request: number, frame?: Frame, error?: RivuletError): void {
@@ -222,15 +224,15 @@ export class Sub<T = any> extends Stream<T> implements Subscription<T> {
 			this.state = "idle";
 			this.#host.clock.clearTimeout(this.retry);
 			this.retry = this.#host.clock.setTimeout(() => this.#again(), 0);
-			const update = this.#gap(this.channel, "reset");
-			this.inbox.push({ update, places: [] });
+			this.inbox.push({ update: this.#gap(this.channel, "reset"), places: [] });
 		} else if (error.code === 4422 && routes.link.transport !== "websocket") {
 			this.state = "idle"; // the next link may be able to
 			this.#host.tell("error", error);
 		} else if (error.temporary || resubscribes(error.code)) {
 			this.state = "idle";
-			const wait = this.#host.wait(++this.#failures, error.retryAfterMs);
-			this.retry = this.#host.clock.setTimeout(() => this.#again(), wait);
+			const { clock, wait } = this.#host;
+			const ms = wait(++this.#failures, error.retryAfterMs);
+			this.retry = clock.setTimeout(() => this.#again(), ms);
 		} else {
 			this.end(error);
 		}
@@ -253,7 +255,7 @@ export class Sub<T = any> extends Stream<T> implements Subscription<T> {
 
 	/** Queues an update, unless there is no room and the node is to let go. */
 	deliver(routes: Routes, update: Update<T>, places: string[]): void {
-		if (!this.#listens(routes)) return;
+		if (!this.#listens(routes, update.type === "message")) return;
 		this.#keep?.acks?.came(places);
 		if (update.type === "message" && this.#seen.has(update.message))
 			return this.#keep?.acknowledge();
@@ -274,7 +276,7 @@ export class Sub<T = any> extends Stream<T> implements Subscription<T> {
 
 	/** Messages of `channel`, the subscription's or one of its pattern, are gone. */
 	lost(routes: Routes, channel: string, reason: string, position: string): void {
-		if (!this.#listens(routes)) return;
+		if (!this.#listens(routes, true)) return;
 		if (channel === this.channel) {
 			this.#seen.forget();
 			this.here?.set([position]);
@@ -299,8 +301,9 @@ export class Sub<T = any> extends Stream<T> implements Subscription<T> {
 		if (this.#listens(routes)) this.received.set(places);
 	}
 
-	#listens(routes: Routes): boolean {
-		this.missed ||= this.state === "ended";
+	/** `owed`: who goes on when it has ended is to have that. */
+	#listens(routes: Routes, owed = false): boolean {
+		this.missed ||= owed && this.state === "ended";
 		return this.state === "live" && this.at === routes && this.#behind !== routes;
 	}
 
@@ -329,7 +332,7 @@ export class Sub<T = any> extends Stream<T> implements Subscription<T> {
 		else if (more) new more.Hold(this.#host, this).begin(routes);
 		else
 			load().then(
-				() => this.#full(routes),
+				() => this.#listens(routes) && this.#full(routes),
 				() => {}, // then it goes on as a durable one does
 			);
 	}
@@ -346,18 +349,6 @@ export class Sub<T = any> extends Stream<T> implements Subscription<T> {
 		this.#behind = undefined;
 		if (this.state === "subscribing" || this.state === "live") this.state = "idle";
 		this.hold?.resume();
-	}
-
-	// The application's side.
-
-	#onTaken(): void {
-		this.hold?.resume();
-		if (this.#behind && this.hasRoom) this.#behind.link.fail("reads again what had no room");
-	}
-
-	#onHandled(item: Handled): void {
-		this.wholeHandled ||= isWhole(this.pattern, item.update?.type, item.places);
-		this.#keep?.handled(item);
 	}
 
 	/** Saves and acknowledges what was handled. */
