@@ -28,8 +28,9 @@ export interface Subscription<T = unknown> extends AsyncIterable<Message<T>> {
 	/** Everything in order, `unsubscribed` last. */
 	updates(): AsyncIterable<Update<T>>;
 	/**
-	 * Ends it. What waits is dropped, and iterations end. Resolves when the node has let go. A
-	 * durable session forgets the channel; to keep its place, close the client instead.
+	 * Ends it. What waits is dropped, and iterations end; another subscription that overlaps, as a
+	 * pattern, has it then, and what was on its way. Resolves when the node has let go. A durable
+	 * session forgets the channel; to keep its place, close the client instead.
 	 */
 	unsubscribe(): Promise<void>;
 }

@@ -3,11 +3,14 @@
 import { RivuletError } from "./errors.js";
 import type { Host } from "./host.js";
 import type * as More from "./more.js";
+import type { OpenTransport } from "./types.js";
 
 /** How each is loaded. */
 export const chunks = {
 	more: () => import("./more.js"),
 	choice: () => import("./choice.js"),
+	sse: (): Promise<{ openSse: OpenTransport }> => import("./transport/sse.js"),
+	poll: (): Promise<{ openPoll: OpenTransport }> => import("./transport/poll.js"),
 };
 
 /** What few pages need, once it was loaded. */

@@ -35,8 +35,8 @@ export class Sub<T = any> extends Stream<T> implements Subscription<T> {
 	since: Places | undefined;
 	/** It was ended, and the application has not had all that came. */
 	missed = false;
-	/** How many messages the application had when it was made. */
-	readonly born: number;
+	/** How many messages the application had when it was made, or told of a gap: others may repeat. */
+	born: number;
 	state: SubscriptionState = "idle";
 	/** In `subscribing` and `live`: where. */
 	at: Routes | undefined;
@@ -109,8 +109,6 @@ export class Sub<T = any> extends Stream<T> implements Subscription<T> {
 		more?.inherit(this.#host, this, false);
 		return Promise.resolve();
 	}
-
-	// Asking.
 
 	/** Sends the subscribe if it is to be asked for, and reports whether. */
 	ask(routes: Routes): boolean {
@@ -185,7 +183,7 @@ export class Sub<T = any> extends Stream<T> implements Subscription<T> {
 		this.state = "live";
 		this.#failures = 0;
 		this.#behind = undefined;
-		if (!e.recovered) this.#seen.forget();
+		if (!e.recovered) this.#forget();
 		if (!this.#began || !e.recovered) this.since = new Places(this.pattern, positions);
 		routes.began(this, positions);
 
@@ -242,8 +240,6 @@ export class Sub<T = any> extends Stream<T> implements Subscription<T> {
 		this.#host.routes?.add([this]);
 	}
 
-	// Receiving.
-
 	/** Takes an `unsubscribed` that nobody asked for. */
 	ended(routes: Routes, e: any): void {
 		if (this.state !== "live" || this.at !== routes) return;
@@ -278,7 +274,7 @@ export class Sub<T = any> extends Stream<T> implements Subscription<T> {
 	lost(routes: Routes, channel: string, reason: string, position: string): void {
 		if (!this.#listens(routes, true)) return;
 		if (channel === this.channel) {
-			this.#seen.forget();
+			this.#forget();
 			this.here?.set([position]);
 			this.since?.set([position]);
 			if (reason === "log_changed") this.#keep?.acks?.forget();
@@ -294,6 +290,11 @@ export class Sub<T = any> extends Stream<T> implements Subscription<T> {
 		this.#keep?.acks?.came([position]);
 		this.received.set([position]);
 		this.inbox.note([position], this.#keep?.acks?.life);
+	}
+
+	#forget(): void {
+		this.#seen.forget();
+		this.born = this.#host.had?.count ?? 0;
 	}
 
 	/** Moves over a message that is not to be delivered. */

@@ -82,6 +82,19 @@ describe("whose a message is", () => {
 		all.client.close();
 	});
 
+	test("after a gap of a pattern, its own again", async () => {
+		const all = await connected();
+		const pattern = collect(all, "t:>");
+		begin(all, "t:>", 0);
+		all.network.socket.push(message(2, "t:a"));
+		await reconnect(all);
+		begin(all, "t:>", 1, { recovered: false, reason: "retention" });
+		all.network.socket.push(message(2, "t:a"));
+		await settled();
+		expect(pattern.got).toEqual([2, "gap", 2]);
+		all.client.close();
+	});
+
 	test("one that the token brought moves no pattern", async () => {
 		const all = await connected();
 		const pattern = collect(all, "t:>");
@@ -207,6 +220,41 @@ describe("when one is let go of", () => {
 		expect(pattern.got).toEqual([]);
 		all.client.close();
 		expect(all.clock.timers.size).toBe(0);
+	});
+
+	test("what was on its way, or waited, is for those that overlap", async () => {
+		const all = await connected();
+		const pattern = collect(all, "t:>");
+		begin(all, "t:>", 0);
+		const own = all.client.channel("t:a").subscribe();
+		begin(all, "t:a", 0);
+		for (const n of [1, 2, 3]) all.network.socket.push(message(n, "t:a"));
+		for await (const { data } of own) if (data === 2) break; // and 1 was handled
+		void own.unsubscribe();
+		all.network.socket.push(message(4, "t:a"));
+		all.network.socket.answer("unsubscribe", { unsubscribed: { channel: "t:a" } });
+		all.network.socket.answer("unsubscribe", { unsubscribed: { channel: "t:>" } });
+		expect(begin(all, "t:>", 0).positions).toEqual([at(0)]);
+		for (const n of [1, 2, 3, 4, 5]) all.network.socket.push(message(n, "t:a"));
+		await settled();
+		expect(pattern.got).toEqual([3, 4, 5]);
+		all.client.close();
+		expect(all.clock.timers.size).toBe(0);
+	});
+
+	test("one that has had all lets the others be", async () => {
+		const all = await connected();
+		collect(all, "t:>");
+		begin(all, "t:>", 0);
+		const own = collect(all, "t:a");
+		begin(all, "t:a", 0);
+		all.network.socket.push(message(1, "t:a"));
+		await settled();
+		void own.sub.unsubscribe();
+		all.network.socket.push({ caught_up: { channel: "t:a", position: at(1) } });
+		all.network.socket.answer("unsubscribe", { unsubscribed: { channel: "t:a" } });
+		expect(all.network.socket.sent).toEqual([]);
+		all.client.close();
 	});
 
 	test("an unsubscribe that is refused for now is sent again", async () => {
