@@ -145,8 +145,9 @@ export function inherit(host: Host, gone: Sub, known: boolean): void {
 	if (host.apart) return; // each has had all
 	for (const s of [...host.subs.values()]) {
 		if (!overlaps(s.channel, gone.channel)) continue;
-		const again = (goBack(s, gone) && !known) || gone.missed;
-		if (again && s.state === "live" && routes && !routes.link.isLost)
-			new Hold(host, s).begin(routes);
+		const asked = s.state === "subscribing"; // from where it was
+		const again = (goBack(s, gone) && (!known || asked)) || gone.missed;
+		if (!again || !(asked || s.state === "live") || !routes || routes.link.isLost) continue;
+		new Hold(host, s).begin(routes);
 	}
 }
