@@ -47,16 +47,35 @@ func (c *cursor) skipOf(sub *subscription, upTo uint64) uint64 {
 // hadOf is up to where a pattern's cursor has delivered all of a channel that was its
 // own: rather less than too much.
 func (c *cursor) hadOf(channel Channel) uint64 {
+	if b := c.behind; b != nil && b.until > c.pos.Offset && !c.unproven && len(b.late) == 0 && !anyMatches(b.left, channel) {
+		return b.until
+	}
+	return c.hadAll()
+}
+
+// hadAll is up to where a cursor has delivered all that was its own: rather less than too
+// much.
+func (c *cursor) hadAll() uint64 {
 	to := c.pos.Offset
 	if c.unproven {
 		to = min(to, c.src.handed(c.at.asides))
 	}
-	if b := c.behind; b != nil {
-		if b.until > to && !c.unproven && !anyMatches(b.left, channel) {
-			to = b.until
-		}
-		if len(b.late) > 0 {
-			to = min(to, b.lateFrom.Offset)
+	if b := c.behind; b != nil && len(b.late) > 0 {
+		to = min(to, b.lateFrom.Offset)
+	}
+	return to
+}
+
+// hadWhenEnded is up to where the client has all of a cursor's filter when its
+// subscription has ended: not what it had left to others who still owe it.
+func (c *cursor) hadWhenEnded() uint64 {
+	to := c.hadAll()
+	if !c.sub.channel.IsPattern() {
+		return to
+	}
+	for _, sub := range c.sub.client.active {
+		if o := sub.cursorOf(c.src.key.Stream); o != nil && o.begun && o.leftTo > o.pos.Offset && (sub.channel.IsPattern() || c.sub.channel.Matches(sub.channel)) {
+			to = min(to, o.hadAll())
 		}
 	}
 	return to
@@ -74,8 +93,8 @@ func (s *subscription) takeOver(from *cursor) {
 		return // nothing was left to it, and what it had lies behind
 	}
 	b := c.backlog()
-	if from.pos.Offset > from.start && from.sub.refine == nil {
-		b.addHad(span{filter: from.sub.channel, from: from.start, to: from.pos.Offset})
+	if to := from.hadWhenEnded(); to > from.start && from.sub.refine == nil {
+		b.addHad(span{filter: from.sub.channel, from: from.start, to: to})
 	}
 	if from.pos.Offset >= from.leftTo {
 		return
