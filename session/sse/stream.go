@@ -224,8 +224,6 @@ func (s *stream) Notify(n fanout.Notice) bool {
 			s.settle(tooManyStreams(n))
 			return true
 		}
-	case fanout.NoticeCaughtUp:
-		s.replays.End(n.Channel)
 	default:
 	}
 	p := s.place(n.Channel)
@@ -235,10 +233,14 @@ func (s *stream) Notify(n fanout.Notice) bool {
 		p.positions = before
 		return false
 	}
-	if n.Kind == fanout.NoticeSubscribed {
+	switch n.Kind {
+	case fanout.NoticeSubscribed:
 		if s.waiting--; s.waiting == 0 {
 			s.settle(nil)
 		}
+	case fanout.NoticeCaughtUp:
+		s.replays.End(n.Channel)
+	default:
 	}
 	return true
 }
