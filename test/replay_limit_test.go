@@ -130,3 +130,28 @@ func TestLeavingAPacedReplay(t *testing.T) {
 		}
 	}
 }
+
+// TestAStreamBeginsBesideItsReplay: that an event stream has missed more of one channel than may come
+// at once does not keep it from beginning with the others.
+func TestAStreamBeginsBesideItsReplay(t *testing.T) {
+	t.Parallel()
+	cfg := localConfig(t)
+	cfg.Limits.Exempt = nil
+	cfg.Limits.ReadsPerCaller = 10 // 240 messages come at once, and the others in 19 s: no stream has so long to begin
+	n := startLocal(t, cfg)
+	n.publish("t:a", 0)
+	n.publish("t:b", 0)
+	const query = "channel=t:a&channel=t:b"
+	before := n.events(query, "")
+	before.read()
+	before.read() // both have begun
+	before.close()
+	n.publishAll("t:a", 1, 1000)
+	n.publish("t:b", 1)
+	f := n.events(query, before.id)
+	for begun := 0; begun < 2; {
+		if ev := f.read(); ev.Subscribed != nil {
+			begun++
+		}
+	}
+}
