@@ -190,13 +190,13 @@ func TestWhoFinishesAReplayIsWoken(t *testing.T) {
 						break
 					}
 				}
-				time.Sleep(tc.after)
+				<-time.After(tc.after)
 				tc.end(p)
 				synctest.Wait()
 				if at := time.Duration(last.Load()); int(woken.Load()) != tc.woken || at > tc.after {
 					t.Errorf("woken %d times by %v", woken.Load(), at)
 				}
-				time.Sleep(time.Minute)
+				<-time.After(time.Minute)
 				if int(woken.Load()) != tc.woken {
 					t.Errorf("woken %d times, want %d", woken.Load(), tc.woken)
 				}
