@@ -1,29 +1,65 @@
 package fanout
 
+import "slices"
+
 // What two subscriptions of one client have in common: each message comes once.
 
-// skipHad makes a cursor that knows where it begins leave out what the client's
-// patterns have delivered, up to an offset.
-func (c *cursor) skipHad(upTo uint64) {
-	for _, sub := range c.sub.client.active {
-		if sub.refine != nil { // it has left out what nobody shall miss: rather twice
-			continue
+// takePlace puts a subscription that was just announced behind all that were before:
+// whose a message is goes by that order, the only one that the client knows too. What
+// the client's patterns have delivered meanwhile, the subscription leaves out.
+func (s *subscription) takePlace() {
+	c := s.client
+	n := int(c.begun)
+	i := n + slices.Index(c.active[n:], s)
+	copy(c.active[n+1:i+1], c.active[n:i])
+	c.active[n] = s
+	c.begun++
+	s.each(func(cur *cursor) bool { cur.skipHad(); return true })
+}
+
+// skipHad makes the cursor of a channel leave out what the client's patterns have
+// delivered.
+func (c *cursor) skipHad() {
+	theirs := uint64(maxOffset)
+	for _, sub := range c.sub.client.active[:c.sub.client.begun] {
+		theirs = c.skipOf(sub, theirs)
+	}
+}
+
+// skipOf does so for one pattern, as far as messages up to an offset were not left to
+// one that was announced before it. It returns up to where they are not left to this one
+// either.
+func (c *cursor) skipOf(sub *subscription, upTo uint64) uint64 {
+	if sub == c.sub || c.sub.channel.IsPattern() || !sub.announced || !sub.channel.Matches(c.sub.channel) {
+		return upTo
+	}
+	o := sub.cursorOf(c.src.key.Stream)
+	if o == nil {
+		return upTo
+	}
+	// What is refined has left out what nobody shall miss: rather twice.
+	if to := min(o.hadOf(c.sub.channel), upTo); c.begun && o.begun && sub.refine == nil && to > max(c.start, o.start) {
+		c.backlog().addHad(span{filter: sub.channel, from: o.start, to: to})
+	}
+	return min(upTo, o.start)
+}
+
+// hadOf is up to where a pattern's cursor has delivered all of a channel that was its
+// own: rather less than too much.
+func (c *cursor) hadOf(channel Channel) uint64 {
+	to := c.pos.Offset
+	if c.unproven {
+		to = min(to, c.src.handed(c.at.asides))
+	}
+	if b := c.behind; b != nil {
+		if b.until > to && !c.unproven && !anyMatches(b.left, channel) {
+			to = b.until
 		}
-		if sub == c.sub || !sub.channel.Matches(c.sub.channel) || c.sub.channel.IsPattern() {
-			continue
-		}
-		o := sub.cursorOf(c.src.key.Stream)
-		if o == nil || !o.begun {
-			continue
-		}
-		to := o.pos.Offset
-		if o.behind != nil {
-			to = max(to, o.behind.until)
-		}
-		if to = min(to, upTo); to > max(c.start, o.start) {
-			c.backlog().addHad(span{filter: sub.channel, from: o.start, to: to})
+		if len(b.late) > 0 {
+			to = min(to, b.lateFrom.Offset)
 		}
 	}
+	return to
 }
 
 // takeOver keeps a pattern's cursor exact when a subscription ends to which it left
