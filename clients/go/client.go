@@ -228,6 +228,26 @@ func (c *Client) remove(s *Subscription) {
 	delete(c.exact, s.channel)
 	c.patterns = slices.DeleteFunc(c.patterns, func(o *Subscription) bool { return o == s })
 	close(s.removed)
+	c.partLocked(s)
+}
+
+// partLocked notes that s has ended, or is let go of, whatever it has not handed on: what
+// comes to others next does not say that they have had what was its.
+func (c *Client) partLocked(s *Subscription) {
+	if c.state == StateClosed {
+		return
+	}
+	others := c.patterns
+	if s.pattern {
+		others = c.subscriptionsLocked()
+	}
+	for _, o := range others {
+		if o != s && overlap(o, s) {
+			o.mu.Lock()
+			o.seen.part()
+			o.mu.Unlock()
+		}
+	}
 }
 
 // find returns the subscription to this very channel or pattern. c.mu is held.

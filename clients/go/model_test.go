@@ -37,6 +37,7 @@ type watched struct {
 	begun bool
 	ended bool
 	sub   *rivulet.Subscription
+	done  chan struct{} // closed when nothing comes of it any more
 	// got is what it told: messages by their number, gaps as -1.
 	got []told
 }
@@ -52,6 +53,7 @@ type modelWorld struct {
 	rng    *rand.Rand
 	node   *modelNode
 	client *rivulet.Client
+	anew   bool // those that ended are begun anew where they stood
 	wg     sync.WaitGroup
 
 	mu        sync.Mutex // guards the following
@@ -83,18 +85,34 @@ func (w *modelWorld) find(name string) *watched {
 	return nil
 }
 
+// latest returns the last subscription of the name, nil if there was none. w.mu is held.
+func (w *modelWorld) latest(name string) *watched {
+	for _, s := range slices.Backward(w.watched) {
+		if s.name == name {
+			return s
+		}
+	}
+	return nil
+}
+
 func (w *modelWorld) subscribe(name string, opts rivulet.SubscribeOptions, slow bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.find(name) != nil {
 		return
 	}
-	s := &watched{name: name}
+	s := &watched{name: name, done: make(chan struct{})}
+	before := w.latest(name)
 	w.watched = append(w.watched, s)
 	if opts.Last > 0 {
 		w.asked++
 	}
 	w.wg.Go(func() {
+		defer close(s.done)
+		if before != nil && w.anew {
+			<-before.done
+			opts = rivulet.SubscribeOptions{Buffer: opts.Buffer, Positions: before.sub.Positions()}
+		}
 		for {
 			sub, err := w.client.Subscribe(w.t.Context(), name, opts)
 			if errors.Is(err, rivulet.ErrAlreadySubscribed) { // the one before is being let go of
@@ -105,15 +123,18 @@ func (w *modelWorld) subscribe(name string, opts rivulet.SubscribeOptions, slow 
 				w.t.Errorf("subscribe %s: %v", name, err)
 				return
 			}
-			w.consume(s, sub, slow)
+			w.consume(s, before, sub, slow)
 			return
 		}
 	})
 }
 
-func (w *modelWorld) consume(s *watched, sub *rivulet.Subscription, slow bool) {
+func (w *modelWorld) consume(s, before *watched, sub *rivulet.Subscription, slow bool) {
 	w.mu.Lock()
 	s.sub, s.begun, s.since = sub, true, len(w.published)
+	if before != nil && w.anew {
+		s.since = before.since
+	}
 	w.mu.Unlock()
 	for u, err := range sub.Updates(w.t.Context()) {
 		if err != nil {
@@ -171,12 +192,15 @@ type modelKind struct {
 	ends   bool // subscriptions end
 	losses bool // the log loses messages
 	last   int  // subscriptions ask for up to so many of the newest
+	anew   bool // those that ended begin anew where they stood, in the end all of them
 }
 
 // step does one thing at random.
 func (w *modelWorld) step(k modelKind) {
 	r := w.rng
 	switch n := r.IntN(24); {
+	case k.anew && r.IntN(3) == 0:
+		w.unsubscribe(k.names[r.IntN(len(k.names))])
 	case n < 6:
 		w.publish(modelChannels[r.IntN(len(modelChannels))], 1+r.IntN(12))
 	case n < 9:
@@ -206,8 +230,14 @@ func (w *modelWorld) step(k modelKind) {
 
 // run plays a world and closes its client when all has come to rest.
 func (w *modelWorld) run(k modelKind) {
+	w.anew = k.anew
 	for range 20 + w.rng.IntN(70) {
 		w.step(k)
+	}
+	for _, name := range k.names {
+		if k.anew && w.latest(name) != nil {
+			w.subscribe(name, rivulet.SubscribeOptions{}, false)
+		}
 	}
 	pass(10 * time.Minute)
 	synctest.Wait()
@@ -325,6 +355,13 @@ func TestModelOfOverlappingHistory(t *testing.T) {
 // to others; but all comes in order, and nothing hangs.
 func TestModelOfOverlappingSubscriptionsThatEnd(t *testing.T) {
 	play(t, modelKind{names: modelNames, ends: true, losses: true, last: 5}, func(*modelWorld) []string { return nil })
+}
+
+// Where those that ended begin anew where they stood, nothing is lost between them.
+func TestModelOfOverlappingSubscriptionsThatBeginAnew(t *testing.T) {
+	play(t, modelKind{names: modelNames, ends: true, anew: true}, func(w *modelWorld) []string {
+		return w.complete(false, false)
+	})
 }
 
 func TestModelOfLogsThatLose(t *testing.T) {

@@ -82,10 +82,10 @@ func (l *link) forget(s *Subscription) {
 }
 
 // hadElsewhere reports whether another subscription than s, to which a message is to go,
-// has given it to the application over an earlier connection. One to a channel that has
-// not had all that it asked for gets it all the same.
+// has given it to the application over an earlier connection. One that has not had all that
+// it asked for gets it all the same: it may go on where one stood that has dropped it.
 func (c *Client) hadElsewhere(l *link, s *Subscription, u *Update) bool {
-	if !s.pattern && !s.whole {
+	if !s.whole {
 		return false
 	}
 	for _, other := range c.others(s, u.Channel) {
