@@ -220,15 +220,23 @@ func (c *Client) register(s *Subscription) error {
 
 // remove frees the name of s, which has ended and which the node does not know any more.
 func (c *Client) remove(s *Subscription) {
+	for _, h := range c.forget(s) {
+		h.resume(c) // it may have waited for s
+	}
+}
+
+// forget does so, and returns the holds that there are.
+func (c *Client) forget(s *Subscription) []*hold {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.find(s.channel) != s {
-		return // it was removed before
+		return nil // it was removed before
 	}
 	delete(c.exact, s.channel)
 	c.patterns = slices.DeleteFunc(c.patterns, func(o *Subscription) bool { return o == s })
 	close(s.removed)
 	c.partLocked(s)
+	return slices.Collect(maps.Keys(c.holds))
 }
 
 // partLocked notes that s has ended, or is let go of, whatever it has not handed on: what

@@ -47,13 +47,13 @@ func (l *link) mayLack(channel string) bool {
 // node leaves out what l has had. It reports whether s waits for that.
 func (s *Subscription) clears(l *link) bool {
 	s.mu.Lock()
-	begins := s.phase == phaseIdle && !s.started && !s.cleared && s.opts.starts() > 0 && !s.opts.Durable
+	begins := s.phase == phaseIdle && !s.started && s.cleared != l && s.opts.starts() > 0 && !s.opts.Durable
 	s.mu.Unlock()
 	if !begins || !l.mayLack(s.channel) {
 		return false
 	}
 	s.mu.Lock()
-	s.cleared = true
+	s.cleared = l
 	s.mu.Unlock()
 	s.client.hold(l, s)
 	return true
@@ -215,7 +215,7 @@ func (h *hold) resume(c *Client) {
 		return
 	}
 	c.mu.Lock()
-	if _, on := c.holds[h]; !on || !h.overLocked() {
+	if _, on := c.holds[h]; !on || !h.overLocked() || c.leavingLocked(h.cause) {
 		c.mu.Unlock()
 		return
 	}
@@ -237,11 +237,19 @@ func (h *hold) resume(c *Client) {
 	}
 }
 
+// leavingLocked reports whether one that has ended is still known to the node that would
+// keep from s what it asks for.
+func (c *Client) leavingLocked(s *Subscription) bool {
+	return s.clearing() && slices.ContainsFunc(c.subscriptionsLocked(), func(o *Subscription) bool {
+		return o != s && closed(o.done) && overlap(o, s)
+	})
+}
+
 // clearing reports whether others were let go of for s to get what it asks for.
 func (s *Subscription) clearing() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.cleared && !s.started
+	return s.cleared != nil && !s.started
 }
 
 // firstOfPatterns moves s before the other patterns, which would take what it asks for
