@@ -1,7 +1,7 @@
 // Subscriptions that match the same messages: whose each is (PROTOCOL.md, P-4.4, P-5.6, P-5.7),
 // and who goes on with what one that was ended leaves behind.
 
-import { logOf, offsetOf, Places } from "./cursor.js";
+import { logOf, offsetOf, Seen } from "./cursor.js";
 import { Hold } from "./hold.js";
 import type { Host } from "./host.js";
 import { isPattern } from "./names.js";
@@ -28,9 +28,6 @@ export const overlaps = (a: string, b: string): boolean =>
 	isPattern(a) && isPattern(b)
 		? split(a)[0] === split(b)[0]
 		: (isPattern(a) && matches(a, b)) || (isPattern(b) && matches(b, a));
-
-const covers = (name: string, channel: string): boolean =>
-	isPattern(name) ? matches(name, channel) : name === channel;
 
 /** The subscription whose cursor at the node delivered it: the channel's own, or a pattern. */
 export function ownerOf(
@@ -62,6 +59,17 @@ export class Had {
 	count = 0;
 	#young = new Map<string, number>();
 	#old = new Map<string, number>();
+	/** What each had when this began to be kept. */
+	readonly #before = new WeakMap<Sub, Seen>();
+
+	/** `late`: some may not have had all before the last that they had. */
+	constructor({ subs }: Host, late?: boolean) {
+		for (const s of late ? [] : subs.values()) {
+			if (s.options.durable) continue;
+			this.#before.set(s, s.seen);
+			s.seen = new Seen();
+		}
+	}
 
 	note(message: Message): void {
 		if (this.#young.size >= mostHad) {
@@ -71,10 +79,10 @@ export class Had {
 		this.#young.set(key(message), ++this.count);
 	}
 
-	/** Whether it came when there had been more than `born`. */
-	has(message: Message, born: number): boolean {
+	/** Whether it came to `sub`, or when that was there already. */
+	has(message: Message, sub: Sub): boolean {
 		const at = this.#young.get(key(message)) ?? this.#old.get(key(message)) ?? 0;
-		return at > born;
+		return at > sub.born || !!this.#before.get(sub)?.has(message);
 	}
 
 	/** Takes it back. */
@@ -87,13 +95,14 @@ const key = ({ channel, position, offset }: Message): string =>
 	`${logOf(position)} ${offset} ${channel}`;
 
 /**
- * Whether the node sent it for a subscription that the token brought: then it says nothing of
- * where others are.
+ * Moves `sub` over a message that the application has, and reports whether it has. A durable one
+ * acknowledges what it is given, and so gets it again.
  */
-export const isBrought = ({ brought }: Routes, { channel, position, offset }: Message): boolean =>
-	[...brought].some(
-		([name, places]) => covers(name, channel) && new Places(true, places).before(position, offset),
-	);
+export function passes({ had, apart }: Host, routes: Routes, sub: Sub, message: Message): boolean {
+	if (apart || sub.options.durable || !had?.has(message, sub)) return false;
+	sub.passed(routes, message.position);
+	return true;
+}
 
 /**
  * Whether history that `sub` asks for may be kept from it: what one that was ended has dropped
@@ -120,17 +129,22 @@ export function overlapping(cause: Sub, all: Sub[]): Set<Sub> {
  * Has `sub` go on from what the application has of `gone`, if that is behind, and from no place
  * before its own beginning. Reports whether it was behind.
  */
-function goBack({ received, since }: Sub, gone: Sub): boolean {
+function goBack({ received, since, seen, options }: Sub, gone: Sub): boolean {
 	let moved = false;
 	for (const [stream, position] of received.last) {
 		const low = since?.last.get(stream) ?? "";
-		const high = gone.inbox.handled.last.get(stream) ?? "";
-		const aim = low && since?.before(high, offsetOf(high) ?? 0) ? high : low;
-		if (!high || logOf(aim) !== logOf(position)) continue;
+		const log = logOf(position);
+		// What was handled may be of the log before, or nothing yet.
+		const high = [gone.inbox.handled, gone.since]
+			.map((places) => places?.last.get(stream) ?? "")
+			.find((p) => logOf(p) === log);
+		const aim = high && since?.before(high, offsetOf(high) ?? 0) ? high : low;
+		if (!high || logOf(aim) !== log) continue;
 		if ((offsetOf(aim) ?? 0) >= (offsetOf(position) ?? 0)) continue;
 		received.last.set(stream, aim);
 		moved = true;
 	}
+	if (moved && !options.durable) seen.forget(); // what it had is known by message
 	return moved;
 }
 
