@@ -3,7 +3,7 @@
 import { logOf, Places } from "./cursor.js";
 import { Hold } from "./hold.js";
 import type { Host } from "./host.js";
-import { Had, overlaps } from "./overlap.js";
+import { Had, overlaps, readsAgain } from "./overlap.js";
 import type { Routes } from "./routes.js";
 import type { Sub } from "./subscription.js";
 
@@ -45,12 +45,13 @@ export class Brought {
 		const [host, routes] = [this.#host, this.#routes];
 		if (routes.brought.get(this.#name) !== this) return;
 		routes.brought.delete(this.#name);
-		for (const [{ received, seen, options }, positions] of this.#back) {
+		for (const [sub, positions] of this.#back) {
+			const { received } = sub;
 			for (const [stream, position] of new Places(true, positions).last) {
 				const now = received.last.get(stream) ?? "";
 				if (logOf(now) === logOf(position)) received.last.set(stream, position);
 			}
-			if (!options.durable) seen.forget(); // what they had is known by message
+			readsAgain(sub);
 		}
 		for (const s of this.#back.keys()) {
 			const asked = s.state === "live" || s.state === "subscribing";

@@ -59,6 +59,8 @@ export class Had {
 	count = 0;
 	#young = new Map<string, number>();
 	#old = new Map<string, number>();
+	/** Of what came twice: what was known of the first time. */
+	readonly #again = new WeakMap<Message, number>();
 	/** What each had when this began to be kept. */
 	readonly #before = new WeakMap<Sub, Seen>();
 
@@ -76,18 +78,25 @@ export class Had {
 			this.#old = this.#young;
 			this.#young = new Map();
 		}
+		const at = this.#at(message);
+		if (at) this.#again.set(message, at);
 		this.#young.set(key(message), ++this.count);
 	}
 
 	/** Whether it came to `sub`, or when that was there already. */
 	has(message: Message, sub: Sub): boolean {
-		const at = this.#young.get(key(message)) ?? this.#old.get(key(message)) ?? 0;
-		return at > sub.born || !!this.#before.get(sub)?.has(message);
+		return this.#at(message) > sub.born || !!this.#before.get(sub)?.has(message);
 	}
 
 	/** Takes it back. */
 	undo(message: Message): void {
 		for (const map of [this.#young, this.#old]) map.delete(key(message));
+		const at = this.#again.get(message);
+		if (at) this.#old.set(key(message), at);
+	}
+
+	#at(message: Message): number {
+		return this.#young.get(key(message)) ?? this.#old.get(key(message)) ?? 0;
 	}
 }
 
@@ -129,7 +138,8 @@ export function overlapping(cause: Sub, all: Sub[]): Set<Sub> {
  * Has `sub` go on from what the application has of `gone`, if that is behind, and from no place
  * before its own beginning. Reports whether it was behind.
  */
-function goBack({ received, since, seen, options }: Sub, gone: Sub): boolean {
+function goBack(sub: Sub, gone: Sub): boolean {
+	const { received, since } = sub;
 	let moved = false;
 	for (const [stream, position] of received.last) {
 		const low = since?.last.get(stream) ?? "";
@@ -144,8 +154,15 @@ function goBack({ received, since, seen, options }: Sub, gone: Sub): boolean {
 		received.last.set(stream, aim);
 		moved = true;
 	}
-	if (moved && !options.durable) seen.forget(); // what it had is known by message
+	if (moved) readsAgain(sub);
 	return moved;
+}
+
+/** Has what comes to it again be told by message, whoever had it. */
+export function readsAgain(sub: Sub): void {
+	if (sub.options.durable) return;
+	sub.seen.forget();
+	sub.born = 0;
 }
 
 /**
