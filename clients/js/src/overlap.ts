@@ -176,8 +176,10 @@ export function inherit(host: Host, gone: Sub, known: boolean): void {
 	if (host.apart) return; // each has had all
 	for (const s of [...host.subs.values()]) {
 		if (!overlaps(s.channel, gone.channel)) continue;
-		const again = (goBack(s, gone) && !known) || gone.missed;
-		if (again && s.state === "live" && routes && !routes.link.isLost)
+		// One whose subscribe is under way may begin when the node has forgotten what it owed.
+		const asking = s.state === "subscribing";
+		const again = (goBack(s, gone) && (asking || !known)) || gone.missed;
+		if (again && (asking || s.state === "live") && routes && !routes.link.isLost)
 			new Hold(host, s).begin(routes);
 	}
 }
