@@ -144,8 +144,9 @@ function goBack(sub: Sub, gone: Sub): boolean {
 	for (const [stream, position] of received.last) {
 		const low = since?.last.get(stream) ?? "";
 		const log = logOf(position);
-		// What was handled may be of the log before, or nothing yet.
-		const high = [gone.inbox.handled, gone.since]
+		// What was handled may be of the log before, or nothing; it may even have begun when it was
+		// ended already.
+		const high = [gone.inbox.handled, gone.since, gone.here]
 			.map((places) => places?.last.get(stream) ?? "")
 			.find((p) => logOf(p) === log);
 		const aim = high && since?.before(high, offsetOf(high) ?? 0) ? high : low;

@@ -216,6 +216,25 @@ describe("what is no proof that one was had", () => {
 		all.client.close();
 	});
 
+	test("what came to one that was ended before it had begun", async () => {
+		const all = await connected();
+		const pattern = collect(all, "t:>");
+		begin(all, "t:>", 0);
+		const own = collect(all, "t:a");
+		void own.sub.unsubscribe();
+		begin(all, "t:a", 4);
+		all.network.socket.push(message(5, "t:a"));
+		all.network.socket.push(message(6, "t:b"));
+		all.network.socket.answer("unsubscribe", { unsubscribed: { channel: "t:a" } });
+		all.network.socket.answer("unsubscribe", { unsubscribed: { channel: "t:>" } });
+		expect(begin(all, "t:>", 4).positions).toEqual([at(4)]);
+		all.network.socket.push(message(5, "t:a"));
+		all.network.socket.push(message(6, "t:b"));
+		await settled();
+		expect(pattern.got).toEqual([6, 5]);
+		all.client.close();
+	});
+
 	test("what waited of a log that began anew", async () => {
 		const all = await connected();
 		const second = collect(all, "t:>");
