@@ -57,6 +57,8 @@ const mostHad = 8192;
 export class Had {
 	/** How many there were. */
 	count = 0;
+	/** Some came over HTTP, to each: that another had one is no proof for a channel's own. */
+	shared = false;
 	#young = new Map<string, number>();
 	#old = new Map<string, number>();
 	/** Of what came twice: what was known of the first time. */
@@ -108,7 +110,9 @@ const key = ({ channel, position, offset }: Message): string =>
  * acknowledges what it is given, and so gets it again.
  */
 export function passes({ had, apart }: Host, routes: Routes, sub: Sub, message: Message): boolean {
+	if (apart && had) had.shared = true;
 	if (apart || sub.options.durable || !had?.has(message, sub)) return false;
+	if (had.shared && !sub.pattern) return false;
 	sub.passed(routes, message.position);
 	return true;
 }
