@@ -66,7 +66,7 @@ export class Seen {
 
 	has({ channel, position, offset }: Placed): boolean {
 		const last = this.#young.get(channel) ?? this.#old.get(channel);
-		return !!last && streamOf(last.position) === streamOf(position) && offset <= last.offset;
+		return !!last && logOf(last.position) === logOf(position) && offset <= last.offset;
 	}
 
 	note({ channel, position, offset }: Placed): void {

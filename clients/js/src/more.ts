@@ -2,12 +2,13 @@
 // subscriptions, and what becomes of subscriptions whose queue is full.
 
 export { askToken } from "./ask.js";
+export { Brought } from "./brought.js";
 export { Hold, letGo } from "./hold.js";
 export { Keep } from "./keep.js";
 export {
 	Had,
 	inherit,
-	isBrought,
 	mayLack,
 	ownerOf,
+	passes,
 } from "./overlap.js";

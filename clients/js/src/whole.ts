@@ -3,11 +3,22 @@
 
 import { Choice } from "./choice.js";
 import { chunks } from "./lazy.js";
-import { askToken, Had, Hold, inherit, isBrought, Keep, letGo, mayLack, ownerOf } from "./more.js";
+import {
+	askToken,
+	Brought,
+	Had,
+	Hold,
+	inherit,
+	Keep,
+	letGo,
+	mayLack,
+	ownerOf,
+	passes,
+} from "./more.js";
 import { openPoll } from "./transport/poll.js";
 import { openSse } from "./transport/sse.js";
 
-const more = { askToken, Had, Hold, inherit, isBrought, Keep, letGo, mayLack, ownerOf };
+const more = { askToken, Brought, Had, Hold, inherit, Keep, letGo, mayLack, ownerOf, passes };
 
 Object.assign(chunks, {
 	more: async () => more,
