@@ -13,7 +13,7 @@ export const chunks = {
 	poll: (): Promise<{ openPoll: OpenTransport }> => import("./transport/poll.js"),
 };
 
-/** What few pages need, once it was loaded. */
+/** What connects and begins without it, once it was loaded. */
 export let more: typeof More | undefined;
 
 /** Loads it. Rejects where it cannot be loaded now. */
@@ -29,7 +29,7 @@ export const notLoaded = (cause: unknown, retryAfterMs = 0): RivuletError =>
 		advice: "Tried again. If it stays so, look whether the page's own scripts can be loaded.",
 	});
 
-/** Loads it for a subscription, however often it takes, unless that ends. */
+/** Loads it for a subscription, or for commands, however often it takes, unless that ends. */
 export async function loadFor(
 	{ clock, wait, tell }: Host,
 	sub: { readonly state: string; retry: unknown },

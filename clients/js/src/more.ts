@@ -1,5 +1,6 @@
-// What few pages need, in one chunk: patterns and what overlaps with them, what is kept, tokens of
-// subscriptions, and what becomes of subscriptions whose queue is full.
+// What is not needed to connect and to begin, in one chunk: how commands are sent, patterns and what
+// overlaps with them, what is kept, tokens of subscriptions, and what becomes of subscriptions whose
+// queue is full.
 
 export { askToken } from "./ask.js";
 export { Hold, letGo } from "./hold.js";
@@ -11,3 +12,4 @@ export {
 	mayLack,
 	ownerOf,
 } from "./overlap.js";
+export { Sender } from "./sender.js";

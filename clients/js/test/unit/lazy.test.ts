@@ -45,12 +45,17 @@ const push = (network: Network, n: number) =>
 		message: { channel: "t:a", offset: n, position: at(n), time: 1, data: n },
 	});
 
+const published = (offset: number) => ({
+	published: { channel: "t:a", offset, position: at(offset), time: 9, duplicate: false },
+});
+
 const until = (what: () => boolean) => vi.waitFor(() => expect(what()).toBe(true), 5000);
 
 describe("a part of the SDK that cannot be loaded", () => {
 	test("is told, and tried again, until a pattern can begin", async () => {
+		away = true; // also for what is loaded once it has connected
 		const { client, clock, network, errors } = await begin();
-		away = true;
+		expect(errors).toEqual([]); // nobody has needed it
 		const sub = client.channel("t:>").subscribe();
 		await until(() => errors.length === 1);
 		expect(errors[0]).toMatchObject({ code: 4503, temporary: true });
@@ -66,8 +71,8 @@ describe("a part of the SDK that cannot be loaded", () => {
 	});
 
 	test("keeps nobody waiting who has ended", async () => {
-		const { client, clock, network, errors } = await begin();
 		away = true;
+		const { client, clock, network, errors } = await begin();
 		const subs = ["t:>", "t:a"].map((name, i) =>
 			client.channel(name).subscribe(i ? { token: () => "x" } : {}),
 		);
@@ -80,8 +85,8 @@ describe("a part of the SDK that cannot be loaded", () => {
 	});
 
 	test("of a slow subscription, has it read again over a new connection", async () => {
-		const { client, clock, network } = await begin();
 		away = true;
+		const { client, clock, network } = await begin();
 		const sub = client.channel<number>("t:a").subscribe({ buffer: 2 });
 		const begun = (n: number) => ({
 			subscribed: { channel: "t:a", position: at(n), recovered: true },
@@ -125,7 +130,9 @@ describe("a part of the SDK that cannot be loaded", () => {
 });
 
 test("a subscription that is slow for the first time is let go of as soon as that is loaded", async () => {
+	away = true;
 	const { client, clock, network } = await begin();
+	away = false;
 	const sub = client.channel<number>("t:a").subscribe({ buffer: 2 });
 	network.socket.answer("subscribe", {
 		subscribed: { channel: "t:a", position: at(0), recovered: true },
@@ -136,4 +143,77 @@ test("a subscription that is slow for the first time is let go of as soon as tha
 	expect(sub.state).toBe("paused");
 	client.close();
 	expect(clock.timers.size).toBe(0);
+});
+
+describe("publishing that is not loaded yet", () => {
+	test("goes out in the order of the calls, as it was given, once it is", async () => {
+		away = true;
+		const { client, clock, network, errors } = await begin();
+		const data = { n: 1 };
+		const all = [client.channel<unknown>("t:a").publish(data)];
+		data.n = 2;
+		all.push(client.channel<unknown>("t:a").publish(new Uint8Array([7])));
+		await until(() => errors.length === 1);
+		expect(errors[0]).toMatchObject({ code: 4503, temporary: true });
+		expect(network.socket.sent).toEqual([]);
+		away = false;
+		await clock.pass(errors[0]?.retryAfterMs ?? 0);
+		await until(() => network.socket.has("publish"));
+		all.push(client.channel<unknown>("t:a").publish(3));
+		const sent = [1, 2, 3].map((n) => network.socket.answer("publish", published(n)).publish);
+		expect(sent).toMatchObject([{ data: { n: 1 } }, { data_base64: "Bw==" }, { data: 3 }]);
+		expect((await Promise.all(all)).map((p) => p.offset)).toEqual([1, 2, 3]);
+		client.close();
+		expect(clock.timers.size).toBe(0);
+	});
+
+	test("is loaded with the connection, and is there when that is lost", async () => {
+		const { client, clock, network } = await begin();
+		const lazy = await import("../../src/lazy.js");
+		await until(() => lazy.more !== undefined);
+		away = true;
+		network.socket.drop();
+		const done = client.channel("t:a").publish(1);
+		await clock.pass(250);
+		network.socket.greet();
+		network.socket.answer("publish", published(1));
+		expect(await done).toMatchObject({ offset: 1 });
+		client.close();
+		expect(clock.timers.size).toBe(0);
+	});
+
+	test("keeps its bounds, its time and its end", async () => {
+		away = true;
+		const { client, clock, errors } = await begin({ queue: { messages: 3 } });
+		const channel = client.channel("t:a");
+		const abort = new AbortController();
+		const aborted = channel.publish(1, { signal: abort.signal });
+		const late = channel.publish(2, { timeout: 10 });
+		const closed = channel.publish(3);
+		await expect(channel.publish(4)).rejects.toMatchObject({ code: 4429, temporary: true });
+		abort.abort();
+		await expect(aborted).rejects.toMatchObject({ code: 4503, message: "aborted" });
+		await until(() => errors.some((e) => e.message.includes("was not loaded")));
+		await clock.pass(10);
+		await expect(late).rejects.toMatchObject({ code: 4503, message: "no answer in time" });
+		client.close();
+		await expect(closed).rejects.toMatchObject({ code: 4503, temporary: false });
+		expect(clock.timers.size).toBe(0);
+	});
+
+	test("is not tried again when nothing waits any more, and then for the next", async () => {
+		away = true;
+		const { client, clock, network, errors } = await begin();
+		const page = client.channel("t:a").history();
+		await until(() => errors.length === 1);
+		await clock.pass(15_000);
+		await expect(page).rejects.toMatchObject({ code: 4408 });
+		await clock.pass(10_000);
+		expect(clock.timers.size).toBe(1); // of signs of life
+		away = false;
+		void client.channel("t:a").presence();
+		await until(() => network.socket.has("presence"));
+		client.close();
+		expect(clock.timers.size).toBe(0);
+	});
 });
