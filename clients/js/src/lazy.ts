@@ -1,6 +1,6 @@
 // What is loaded when it is needed for the first time: see more.ts and choice.ts.
 
-import { RivuletError } from "./errors.js";
+import { known, RivuletError } from "./errors.js";
 import type { Host } from "./host.js";
 import type * as More from "./more.js";
 import type { OpenTransport } from "./types.js";
@@ -18,7 +18,9 @@ export let more: typeof More | undefined;
 
 /** Loads it. Rejects where it cannot be loaded now. */
 export async function load(): Promise<void> {
-	more ??= await chunks.more();
+	if (more) return;
+	more = await chunks.more();
+	Object.assign(known, more.advices);
 }
 
 /** That a chunk could not be loaded. */

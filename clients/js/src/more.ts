@@ -1,7 +1,8 @@
 // What is not needed to connect and to begin, in one chunk: how commands are sent, patterns and what
-// overlaps with them, what is kept, tokens of subscriptions, and what becomes of subscriptions whose
-// queue is full.
+// overlaps with them, what is kept, tokens of subscriptions, what becomes of subscriptions whose queue
+// is full, and what to do about errors.
 
+export { advices } from "./advice.js";
 export { askToken } from "./ask.js";
 export { Hold, letGo } from "./hold.js";
 export { Keep } from "./keep.js";

@@ -217,3 +217,19 @@ describe("publishing that is not loaded yet", () => {
 		expect(clock.timers.size).toBe(0);
 	});
 });
+
+test("what to do about a code is true before it is known precisely", async () => {
+	away = true;
+	const { client, clock } = await begin();
+	const { RivuletError } = await import("../../src/index.js");
+	const adviceOf = (code: number) => new RivuletError(code, "").advice;
+	expect([4408, 4429].map(adviceOf)).toEqual(["Try again later.", "Try again later."]);
+	expect(adviceOf(4404)).toContain("Correct the request");
+	away = false;
+	client.channel("t:>").subscribe();
+	await until(() => adviceOf(4404) === "Check the name.");
+	expect(adviceOf(4408)).toContain("idempotency key");
+	expect(adviceOf(4401)).toContain("option token");
+	client.close();
+	expect(clock.timers.size).toBe(0);
+});
