@@ -1,4 +1,4 @@
-// What is not needed to connect and to begin, in one chunk: how commands are sent, patterns and what
+// What is not needed to connect and to begin, in one chunk: how commands are sent, signs of life, patterns and what
 // overlaps with them, what is kept, tokens of subscriptions, what becomes of subscriptions whose queue
 // is full, and what to do about errors.
 
@@ -13,4 +13,5 @@ export {
 	mayLack,
 	ownerOf,
 } from "./overlap.js";
+export { Pulse } from "./pulse.js";
 export { Sender } from "./sender.js";

@@ -4,7 +4,7 @@
 import type { Link } from "./connection.js";
 import { RivuletError } from "./errors.js";
 import type { Host } from "./host.js";
-import { load, loadFor, more } from "./lazy.js";
+import { load, more } from "./lazy.js";
 import type { Ask } from "./publish.js";
 import type { Sender } from "./sender.js";
 
@@ -26,18 +26,16 @@ export class Queue {
 	readonly host: Host;
 	/** For one answer, in milliseconds. */
 	readonly replyTimeout: number;
+	/** To send over; what sends is loaded for it. */
 	link: Link | undefined;
 	/** In the order of the calls. */
 	readonly waiting: Entry[] = [];
 	/** Of all that wait, in bytes or so. */
 	size = 0;
 	readonly underWay = new Set<Entry>();
-	/** The timer of what is loaded again. */
-	retry: unknown;
 	readonly #messages: number;
 	readonly #bytes: number;
 	#count = 0;
-	#loading = false;
 	#sender: Sender | undefined;
 
 	constructor(host: Host, replyTimeout: number, { messages = 100, bytes = 1 << 20 } = {}) {
@@ -77,15 +75,8 @@ export class Queue {
 				return settle(0, new RivuletError(4429, "the queue is full", { temporary: true, advice }));
 			}
 			this.put(entry, this.waiting.length);
-			this.#pump();
+			this.pump();
 		});
-	}
-
-	/** A link to send over. What sends is loaded now, for a later moment without a network. */
-	connected(link: Link): void {
-		this.link = link;
-		load().catch(() => {}); // again when there is something to send
-		this.#pump();
 	}
 
 	/** It is lost: what was under way goes first with the next. */
@@ -97,7 +88,7 @@ export class Queue {
 	/** Gives all up. */
 	close(): void {
 		this.lost();
-		for (const timer of [this.retry, this.#sender?.pause]) this.host.clock.clearTimeout(timer);
+		this.host.clock.clearTimeout(this.#sender?.pause);
 		for (const entry of [...this.waiting]) this.give(entry, closed);
 	}
 
@@ -120,21 +111,13 @@ export class Queue {
 		entry.settle(0, new RivuletError(code, why, { cause, ...more }));
 	}
 
-	/** While nothing waits, nothing is to be loaded. */
-	get state(): string {
-		return this.waiting.length > 0 ? "waiting" : "ended";
-	}
-
-	#pump(): void {
+	/** Sends what can be sent. */
+	pump(): void {
 		if (more) {
 			this.#sender ??= new more.Sender(this);
 			this.#sender.pump();
-		} else if (this.waiting.length > 0 && !this.#loading) {
-			this.#loading = true;
-			void loadFor(this.host, this).then(() => {
-				this.#loading = false;
-				this.#pump();
-			});
+		} else {
+			load().catch(() => {}); // again once there is a link
 		}
 	}
 }

@@ -55,10 +55,9 @@ describe("a part of the SDK that cannot be loaded", () => {
 	test("is told, and tried again, until a pattern can begin", async () => {
 		away = true; // also for what is loaded once it has connected
 		const { client, clock, network, errors } = await begin();
-		expect(errors).toEqual([]); // nobody has needed it
 		const sub = client.channel("t:>").subscribe();
-		await until(() => errors.length === 1);
-		expect(errors[0]).toMatchObject({ code: 4503, temporary: true });
+		await until(() => errors.length === 2); // the connection needs it too
+		expect(errors[1]).toMatchObject({ code: 4503, temporary: true });
 		expect(errors[0]?.message).toContain("was not loaded");
 		expect(errors[0]?.advice).not.toBe("");
 		expect([sub.state, network.socket.sent]).toEqual(["idle", []]);
@@ -76,7 +75,7 @@ describe("a part of the SDK that cannot be loaded", () => {
 		const subs = ["t:>", "t:a"].map((name, i) =>
 			client.channel(name).subscribe(i ? { token: () => "x" } : {}),
 		);
-		await until(() => errors.length === 2);
+		await until(() => errors.length === 3);
 		for (const sub of subs) await sub.unsubscribe();
 		client.channel("t:a").subscribe();
 		expect(network.socket.take("subscribe").subscribe).toEqual({ channel: "t:a" });
@@ -200,22 +199,28 @@ describe("publishing that is not loaded yet", () => {
 		await expect(closed).rejects.toMatchObject({ code: 4503, temporary: false });
 		expect(clock.timers.size).toBe(0);
 	});
+});
 
-	test("is not tried again when nothing waits any more, and then for the next", async () => {
-		away = true;
-		const { client, clock, network, errors } = await begin();
-		const page = client.channel("t:a").history();
-		await until(() => errors.length === 1);
-		await clock.pass(15_000);
-		await expect(page).rejects.toMatchObject({ code: 4408 });
-		await clock.pass(10_000);
-		expect(clock.timers.size).toBe(1); // of signs of life
-		away = false;
-		void client.channel("t:a").presence();
-		await until(() => network.socket.has("presence"));
-		client.close();
-		expect(clock.timers.size).toBe(0);
-	});
+test("signs of life begin when that is loaded, with the round trip that is asked for", async () => {
+	away = true;
+	const { client, clock, network, errors } = await begin();
+	const trip = client.roundTrip();
+	await until(() => errors.length === 1);
+	await clock.pass(100);
+	expect(network.socket.has("ping")).toBe(false);
+	away = false;
+	await clock.pass((errors[0]?.retryAfterMs ?? 0) - 100);
+	await until(() => network.socket.has("ping"));
+	await clock.pass(7);
+	network.socket.take("ping");
+	network.socket.push({ pong: {} });
+	expect(await trip).toBe(7);
+	await clock.pass(25_000);
+	network.socket.take("ping");
+	await clock.pass(50_000);
+	expect(client.state).toBe("retrying"); // nobody answers
+	client.close();
+	expect(clock.timers.size).toBe(0);
 });
 
 test("what to do about a code is true before it is known precisely", async () => {
