@@ -66,7 +66,7 @@ export class Keeper {
 		this.#host = host;
 		this.#events = events;
 		this.#queue = queue;
-		this.#tokens = new Tokens(options.token, host);
+		this.#tokens = new Tokens(options.token);
 		this.#fallback = new Fallback({
 			transports: transportsOf(options),
 			storage: host.storage,
@@ -169,10 +169,14 @@ export class Keeper {
 	}
 
 	#push(link: Link, frame: Frame): void {
-		if (frame.expiring)
-			void this.#tokens.renew(link, this.#host.clock.now() + frame.expiring.in_ms);
+		if (frame.expiring) this.#renew(link, this.#host.clock.now() + frame.expiring.in_ms);
 		else if (frame.error) this.#events.emit("error", errorOf(frame.error));
 		else this.#host.routes?.push(frame);
+	}
+
+	#renew(link: Link, until: number): void {
+		if (this.#tokens.renewable)
+			void loadFor(this.#host, link, (all) => all.renew(this.#tokens, this.#host, link, until));
 	}
 
 	/** There is no connection: what now? */
@@ -210,7 +214,7 @@ export class Keeper {
 	#detach(): void {
 		this.#attempt++;
 		this.#host.clock.clearTimeout(this.#timer);
-		this.#tokens.stop();
+		this.#host.clock.clearTimeout(this.#tokens.timer);
 		this.link = this.#host.routes = undefined;
 		for (const sub of [...this.#host.subs.values()]) sub.detach();
 		this.#queue.lost();

@@ -14,4 +14,5 @@ export {
 	ownerOf,
 } from "./overlap.js";
 export { Pulse } from "./pulse.js";
+export { renew } from "./renew.js";
 export { Sender } from "./sender.js";

@@ -1,7 +1,7 @@
 // Sends commands, and sends them again until they are answered: publishes, each stored once, in
 // the order of the calls, and questions.
 
-import { leavesOpen } from "./codes.js";
+import { temporary } from "./codes.js";
 import type { Link } from "./connection.js";
 import { RivuletError } from "./errors.js";
 import { toMessage } from "./message.js";
@@ -14,6 +14,10 @@ const mostRequests = 4;
 const mostUnsent = 1 << 20;
 /** A node's window of idempotency, 120 s, but the last eighth, in which a message may arrive. */
 const window = 105_000;
+
+/** Whether a publish that was answered so may have been stored all the same (P-3.6). */
+export const leavesOpen = (code: number): boolean =>
+	code !== 4429 && code !== 4503 && temporary(code);
 
 /** A random key; `crypto.randomUUID` is for pages over https alone. */
 const newKey = (): string =>

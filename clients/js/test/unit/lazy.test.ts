@@ -223,6 +223,23 @@ test("signs of life begin when that is loaded, with the round trip that is asked
 	expect(clock.timers.size).toBe(0);
 });
 
+test("a token is renewed when that is loaded", async () => {
+	away = true;
+	const reasons: string[] = [];
+	const token = (reason: string) => `for ${reasons.push(reason)}`;
+	const { client, clock, network, errors } = await begin({ token });
+	network.socket.push({ expiring: { in_ms: 60_000 } });
+	await until(() => errors.length === 2);
+	expect(reasons).toEqual(["connect"]);
+	away = false;
+	await clock.pass(errors[1]?.retryAfterMs ?? 0);
+	await until(() => network.socket.has("refresh"));
+	expect(network.socket.take("refresh").refresh).toEqual({ token: "for 2" });
+	expect(reasons).toEqual(["connect", "expiring"]);
+	client.close();
+	expect(clock.timers.size).toBe(0);
+});
+
 test("what to do about a code is true before it is known precisely", async () => {
 	away = true;
 	const { client, clock } = await begin();
