@@ -367,14 +367,15 @@ export class Sub<T = any> extends Stream<T> implements Subscription<T> {
 	#prepare(): void {
 		const { persist } = this.options;
 		const keeps = this.#durable || (persist && this.#host.storage);
-		if ((!keeps && !this.pattern && !this.options.token) || this.state === "ended") return;
+		if (!keeps && !this.pattern && !this.options.token) return;
 		this.#loading = true;
-		if (!more) return void loadFor(this.#host, this).then(() => this.#prepare());
-		if (this.pattern) this.#host.had ??= new more.Had(this.#host);
-		if (keeps) this.#keep = new more.Keep(this.#host, this);
-		const loading = this.#keep?.load();
-		if (loading) void loading.then(() => this.#loaded());
-		else this.#loaded();
+		void loadFor(this.#host, this, ({ Had, Keep }) => {
+			if (this.pattern) this.#host.had ??= new Had(this.#host);
+			if (keeps) this.#keep = new Keep(this.#host, this);
+			const loading = this.#keep?.load();
+			if (loading) void loading.then(() => this.#loaded());
+			else this.#loaded();
+		});
 	}
 
 	#loaded(): void {

@@ -3,22 +3,9 @@
 
 import { Choice } from "./choice.js";
 import { chunks } from "./lazy.js";
-import {
-	askToken,
-	Brought,
-	Had,
-	Hold,
-	inherit,
-	Keep,
-	letGo,
-	mayLack,
-	ownerOf,
-	passes,
-} from "./more.js";
+import * as more from "./more.js";
 import { openPoll } from "./transport/poll.js";
 import { openSse } from "./transport/sse.js";
-
-const more = { askToken, Brought, Had, Hold, inherit, Keep, letGo, mayLack, ownerOf, passes };
 
 Object.assign(chunks, {
 	more: async () => more,

@@ -1,5 +1,0 @@
-<<<<<<<< HEAD:cmd/demo/dist/assets/poll-Iv6cmz9Y.js
-import{r as e,t}from"./http-KfOvX8Ql.js";var n=25,r=1e3,i=async(t,i,a,o)=>{let{clock:s}=t.requests,c=e(a);for(;!o.aborted;){let l=s.now(),u=await t.poll(a,n,c,o);if(o.aborted)return;if(t.alive(i),!u.recovered&&a.length>1){for(let e of a)await t.catchUp(e);c=e(a)}else t.take(a,u),c=`&position=${encodeURIComponent(u.position)}`,!u.messages.length&&!u.more&&s.now()-l<r&&await new Promise(e=>{let t=()=>{s.clearTimeout(n),e()},n=s.setTimeout(t,r);o.onabort=t})}},a=(e,n)=>new t(e,n,i);export{a as openPoll};
-========
-import{r as e,t}from"./http-DLbLzXGT.js";var n=25,r=1e3,i=async(t,i,a,o)=>{let{clock:s}=t.requests,c=e(a);for(;!o.aborted;){let l=s.now(),u=await t.poll(a,n,c,o);if(o.aborted)return;if(t.alive(i),!u.recovered&&a.length>1){for(let e of a)await t.catchUp(e);c=e(a)}else t.take(a,u),c=`&position=${encodeURIComponent(u.position)}`,!u.messages.length&&!u.more&&s.now()-l<r&&await new Promise(e=>{let t=()=>{s.clearTimeout(n),e()},n=s.setTimeout(t,r);o.onabort=t})}},a=(e,n)=>new t(e,n,i);export{a as openPoll};
->>>>>>>> jshole:cmd/demo/dist/assets/poll-BxY6aUAP.js
