@@ -18,12 +18,17 @@ func (p *peer) begin(channel string, offset uint64) *protocol.SubscribeCommand {
 		p.t.Errorf("command is %+v, want subscribe of %s", c.Subscribe, channel)
 		panic(errGone)
 	}
+	p.begun(c, offset)
+	return c.Subscribe
+}
+
+// begun answers a subscribe.
+func (p *peer) begun(c *protocol.Command, offset uint64) {
 	e := &protocol.SubscribedEvent{Channel: c.Subscribe.Channel, Recovered: true, Position: at(offset)}
 	if e.Channel[len(e.Channel)-1] == '>' || e.Channel[len(e.Channel)-1] == '*' {
 		e.Position, e.Positions = "", []string{at(offset)}
 	}
 	p.send(protocol.Event{ID: c.ID, Subscribed: e})
-	return c.Subscribe
 }
 
 // letGo takes an unsubscribe and answers it.
