@@ -22,6 +22,8 @@ const (
 	// twenty-fifth of the time.
 	garbageFor  = 4 // seconds
 	garbageMost = 64 << 20
+	// leastHeap is what Go takes a smaller heap for, in proportion to GOGC: 4 MiB at 100.
+	leastHeap = 4 << 20
 	// growthLooks is over how many looks what is in use must not have grown by a quarter
 	// for that. While connections come, all that gathers lies between what they keep, and
 	// the holes that it leaves are nearly as large: a third more memory for 10,000 of them.
@@ -98,7 +100,7 @@ func (c *collector) apply(percent int) {
 // percentFor has the garbage of garbageFor gather, garbageMost at most, and half of what
 // is in use in any case. Both are in bytes.
 func percentFor(live, perSecond uint64) int {
-	return int(max(gcPercent, min(perSecond*garbageFor, garbageMost)*100/max(live, 1<<20)))
+	return int(max(gcPercent, min(perSecond*garbageFor, garbageMost)*100/max(live, leastHeap)))
 }
 
 // readHeap tells the bytes that the last collection found in use, and those that were

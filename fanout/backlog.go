@@ -23,7 +23,7 @@ type backlog struct {
 	// limit; the client knows.
 	told uint64
 	// had was delivered by other subscriptions of the client: patterns before this one
-	// began, or a channel's that ended.
+	// was announced, or one that ended.
 	had []span
 }
 
@@ -37,6 +37,12 @@ type span struct {
 // subscribes and unsubscribes without end rather gets a message twice.
 func (b *backlog) addHad(s span) {
 	const maxHad = 64
+	for i := range b.had {
+		if o := &b.had[i]; o.filter == s.filter && o.from == s.from {
+			o.to = max(o.to, s.to)
+			return
+		}
+	}
 	if len(b.had) >= maxHad {
 		b.had = slices.Delete(b.had, 0, 1)
 	}

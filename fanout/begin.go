@@ -19,7 +19,9 @@ func (c *cursor) begin(res readResult) {
 		c.owed = ""
 	}
 	c.pos, c.begun, c.start = p, true, p.Offset
-	c.skipHad(maxOffset)
+	if c.sub.announced {
+		c.skipHad()
+	}
 	c.sub.begins(c, true, "")
 	c.take(res.Messages, res.More, res.upTo, true)
 }
@@ -38,9 +40,8 @@ func (c *cursor) lost(res readResult, reason string) bool {
 		if reason != protocol.ReasonLogChanged {
 			begin = restart(c.pos, reason, res.Batch)
 		}
-		reread, had := begin.Offset < c.pos.Offset, c.start
+		reread := begin.Offset < c.pos.Offset
 		c.pos, c.start, c.born = begin, begin.Offset, min(c.born, begin.Offset)
-		c.skipHad(had)
 		c.sub.begins(c, false, reason)
 		if reread {
 			c.step()

@@ -22,7 +22,8 @@ type Client struct {
 	blocked  bool // the sink took nothing and has not called Drained yet
 	closed   bool
 	patterns int32           // of active
-	active   []*subscription // attached, in the order of their subscribe
+	active   []*subscription // attached: those announced, in that order, before the others
+	begun    int32           // of active, announced
 
 	mu   sync.Mutex // guards the following
 	subs subscriptionSet
@@ -252,18 +253,20 @@ func (c *Client) notify(n Notice) bool {
 }
 
 // covers reports whether another subscription of the client delivers m: one to the
-// channel itself goes before a pattern, an older pattern before a newer.
+// channel itself goes before a pattern, and of patterns the one that was announced
+// first. One that was not yet announced has no part in it: the client, which goes by
+// what it was told, knows nothing of it, and moves the position of another.
 func (c *Client) covers(mine *cursor, m *Message) bool {
 	if !mine.sub.channel.IsPattern() {
 		return false
 	}
-	older := true
-	for _, sub := range c.active {
+	first := true
+	for _, sub := range c.active[:c.begun] {
 		if sub == mine.sub {
-			older = false
+			first = false
 			continue
 		}
-		if sub.channel.IsPattern() && !older || !sub.channel.Matches(m.Channel) {
+		if sub.channel.IsPattern() && !first || !sub.channel.Matches(m.Channel) {
 			continue
 		}
 		if o := sub.cursorOf(m.Stream); o != nil && o.begun && m.Offset() > o.start {

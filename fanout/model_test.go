@@ -243,19 +243,26 @@ func seeds(t testing.TB) uint64 {
 	return n
 }
 
+// firstSeed is that of the first world; MODEL_SEED sets it.
+func firstSeed(t testing.TB) uint64 {
+	t.Helper()
+	s := os.Getenv("MODEL_SEED")
+	if s == "" {
+		return 1
+	}
+	n, err := strconv.ParseUint(s, 10, 64)
+	if err != nil {
+		t.Fatalf("MODEL_SEED=%q: %v", s, err)
+	}
+	return n
+}
+
 // TestCursorModel holds promise 2 under random interleavings of publish, subscribe,
 // slow and stalled readers, cuts, lost and repeated live messages, evicted and
 // purged history, a log that is away, rolled back or recreated, on several nodes.
 func TestCursorModel(t *testing.T) {
 	t.Parallel()
-	first := uint64(1)
-	if s := os.Getenv("MODEL_SEED"); s != "" {
-		n, err := strconv.ParseUint(s, 10, 64)
-		if err != nil {
-			t.Fatal(err)
-		}
-		first = n
-	}
+	first := firstSeed(t)
 	var got, gaps, deleted int
 	for seed := first; seed < first+seeds(t); seed++ {
 		problems, n, g, d := runModel(t, seed, 400)

@@ -1,29 +1,84 @@
 package fanout
 
+import "slices"
+
 // What two subscriptions of one client have in common: each message comes once.
 
-// skipHad makes a cursor that knows where it begins leave out what the client's
-// patterns have delivered, up to an offset.
-func (c *cursor) skipHad(upTo uint64) {
+// takePlace puts a subscription that was just announced behind all that were before:
+// whose a message is goes by that order, the only one that the client knows too. What
+// the client's patterns have delivered meanwhile, the subscription leaves out.
+func (s *subscription) takePlace() {
+	c := s.client
+	n := int(c.begun)
+	i := n + slices.Index(c.active[n:], s)
+	copy(c.active[n+1:i+1], c.active[n:i])
+	c.active[n] = s
+	c.begun++
+	s.each(func(cur *cursor) bool { cur.skipHad(); return true })
+}
+
+// skipHad makes the cursor of a channel leave out what the client's patterns have
+// delivered.
+func (c *cursor) skipHad() {
+	theirs := uint64(maxOffset)
+	for _, sub := range c.sub.client.active[:c.sub.client.begun] {
+		theirs = c.skipOf(sub, theirs)
+	}
+}
+
+// skipOf does so for one pattern, as far as messages up to an offset were not left to
+// one that was announced before it. It returns up to where they are not left to this one
+// either.
+func (c *cursor) skipOf(sub *subscription, upTo uint64) uint64 {
+	if sub == c.sub || c.sub.channel.IsPattern() || !sub.announced || !sub.channel.Matches(c.sub.channel) {
+		return upTo
+	}
+	o := sub.cursorOf(c.src.key.Stream)
+	if o == nil {
+		return upTo
+	}
+	// What is refined has left out what nobody shall miss: rather twice.
+	if to := min(o.hadOf(c.sub.channel), upTo); c.begun && o.begun && sub.refine == nil && to > max(c.start, o.start) {
+		c.backlog().addHad(span{filter: sub.channel, from: o.start, to: to})
+	}
+	return min(upTo, o.start)
+}
+
+// hadOf is up to where a pattern's cursor has delivered all of a channel that was its
+// own: rather less than too much.
+func (c *cursor) hadOf(channel Channel) uint64 {
+	if b := c.behind; b != nil && b.until > c.pos.Offset && !c.unproven && len(b.late) == 0 && !anyMatches(b.left, channel) {
+		return b.until
+	}
+	return c.hadAll()
+}
+
+// hadAll is up to where a cursor has delivered all that was its own: rather less than too
+// much.
+func (c *cursor) hadAll() uint64 {
+	to := c.pos.Offset
+	if c.unproven {
+		to = min(to, c.src.handed(c.at.asides))
+	}
+	if b := c.behind; b != nil && len(b.late) > 0 {
+		to = min(to, b.lateFrom.Offset)
+	}
+	return to
+}
+
+// hadWhenEnded is up to where the client has all of a cursor's filter when its
+// subscription has ended: not what it had left to others who still owe it.
+func (c *cursor) hadWhenEnded() uint64 {
+	to := c.hadAll()
+	if !c.sub.channel.IsPattern() {
+		return to
+	}
 	for _, sub := range c.sub.client.active {
-		if sub.refine != nil { // it has left out what nobody shall miss: rather twice
-			continue
-		}
-		if sub == c.sub || !sub.channel.Matches(c.sub.channel) || c.sub.channel.IsPattern() {
-			continue
-		}
-		o := sub.cursorOf(c.src.key.Stream)
-		if o == nil || !o.begun {
-			continue
-		}
-		to := o.pos.Offset
-		if o.behind != nil {
-			to = max(to, o.behind.until)
-		}
-		if to = min(to, upTo); to > max(c.start, o.start) {
-			c.backlog().addHad(span{filter: sub.channel, from: o.start, to: to})
+		if o := sub.cursorOf(c.src.key.Stream); o != nil && o.begun && o.leftTo > o.pos.Offset && (sub.channel.IsPattern() || c.sub.channel.Matches(sub.channel)) {
+			to = min(to, o.hadAll())
 		}
 	}
+	return to
 }
 
 // takeOver keeps a pattern's cursor exact when a subscription ends to which it left
@@ -38,8 +93,8 @@ func (s *subscription) takeOver(from *cursor) {
 		return // nothing was left to it, and what it had lies behind
 	}
 	b := c.backlog()
-	if from.pos.Offset > from.start && from.sub.refine == nil {
-		b.addHad(span{filter: from.sub.channel, from: from.start, to: from.pos.Offset})
+	if to := from.hadWhenEnded(); to > from.start && from.sub.refine == nil {
+		b.addHad(span{filter: from.sub.channel, from: from.start, to: to})
 	}
 	if from.pos.Offset >= from.leftTo {
 		return

@@ -116,6 +116,17 @@ func (s *liveSource) provenLocked(last Position, number uint64) {
 	p.proven = max(p.proven, number)
 }
 
+// handed is the offset up to which all of a loose pattern was handled by a shard that has
+// handled so many asides; 0 if that cannot be told.
+func (s *liveSource) handed(asides uint32) uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if p := s.proofs; p == nil || p.asides != asides {
+		return 0
+	}
+	return s.floor.Offset
+}
+
 func (s *liveSource) floorNow() Position {
 	s.mu.Lock()
 	defer s.mu.Unlock()

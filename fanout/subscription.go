@@ -246,9 +246,6 @@ func (s *subscription) attach(sources []*liveSource, at []Position) {
 			s.replaying++
 		}
 		cur.start = cur.pos.Offset
-		if cur.begun {
-			cur.skipHad(maxOffset)
-		}
 	}
 	if s.refine != nil {
 		s.refine.begin(s)
@@ -285,6 +282,7 @@ func (s *subscription) begins(c *cursor, recovered bool, reason string) {
 		Recovered: s.recovered, Reason: s.reason,
 	})
 	if s.announced {
+		s.takePlace()
 		s.client.shard.hub.presence.joins(s)
 		s.each(func(o *cursor) bool {
 			if o != c {
@@ -349,8 +347,8 @@ func (s *subscription) fail(err error) {
 	s.client.notify(Notice{Kind: NoticeFailed, Token: s.token, Channel: s.channel, Err: err})
 }
 
-// end detaches the cursors. Older patterns of the client, which left messages to
-// this subscription, take over those that it did not come to deliver.
+// end detaches the cursors. Patterns of the client that left messages to this
+// subscription take over those that it did not come to deliver.
 func (s *subscription) end() {
 	s.ended = true
 	s.cancel()
@@ -361,7 +359,12 @@ func (s *subscription) end() {
 	if i < 0 {
 		return
 	}
-	c.active = slices.Delete(c.active, i, i+1)
+	for _, o := range c.active[c.begun:] {
+		o.each(func(cur *cursor) bool { cur.skipHad(); return true }) // what s has had
+	}
+	if c.active = slices.Delete(c.active, i, i+1); s.announced {
+		c.begun--
+	}
 	if s.channel.IsPattern() {
 		c.patterns--
 	}

@@ -68,6 +68,9 @@ type lastSeen struct {
 	stream string
 	offset uint64 // of the last message
 	spans  []span // oldest first
+	// skip is the last message that was left out, for another subscription has it: no span
+	// goes over it, since that one may end, and drop it.
+	skip start
 }
 
 // span is a stretch of a log of which a subscription has had all messages of a channel that
@@ -119,20 +122,36 @@ func (s *suppressor) note(m *Message, aside bool, from uint64, life int, goesOn 
 		last.stream, last.offset = protocol.StreamKey(m.Position), m.Offset
 	}
 	last.extend(span{logOf(m.Position), min(from, m.Offset-1), m.Offset, life}, goesOn)
-	if _, known := s.young[m.Channel]; !known && len(s.young) >= mostSeen {
+	s.set(m.Channel, last)
+}
+
+// skipped notes that m was left out.
+func (s *suppressor) skipped(m *Message) {
+	last := s.last(m.Channel)
+	last.skip = start{logOf(m.Position), m.Offset}
+	s.set(m.Channel, last)
+}
+
+func (s *suppressor) set(channel string, last lastSeen) {
+	if _, known := s.young[channel]; !known && len(s.young) >= mostSeen {
 		s.old, s.young = s.young, nil
 	}
 	if s.young == nil {
 		s.young = map[string]lastSeen{}
 	}
-	s.young[m.Channel] = last
+	s.young[channel] = last
 }
 
 // extend adds a span, to an earlier one where there is nothing in between.
 func (l *lastSeen) extend(more span, goesOn func(life int) bool) {
+	skip := uint64(0)
+	if l.skip.log == more.log && l.skip.offset < more.to {
+		skip = l.skip.offset
+	}
+	more.from = max(more.from, skip)
 	for i := range slices.Backward(l.spans) {
 		had := &l.spans[i]
-		if had.log == more.log && had.from <= more.from && (more.from <= had.to || goesOn(had.life)) {
+		if had.log == more.log && had.from <= more.from && (more.from <= had.to || skip <= had.to && goesOn(had.life)) {
 			had.to, had.life = max(had.to, more.to), more.life
 			return
 		}

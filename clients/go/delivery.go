@@ -21,13 +21,13 @@ const (
 // ask sends the subscribe on l, if the subscription is to be asked for, and
 // reports whether it did. l may be nil.
 func (s *Subscription) ask(l *link) bool {
-	for l != nil {
+	for l != nil && !l.isLost() {
 		if s.client.held(s) || s.clears(l) {
 			return false
 		}
 		s.mu.Lock()
-		lost := s.phase == phaseRequested && s.link.isLost()
-		if s.phase != phaseIdle && !lost {
+		over := s.phase == phaseRequested && s.link.isOver()
+		if s.phase != phaseIdle && !over {
 			s.mu.Unlock()
 			return false
 		}
@@ -221,7 +221,7 @@ func (s *Subscription) deliver(l *link, u Update) {
 	for {
 		s.mu.Lock()
 		switch {
-		case s.phase != phaseLive || s.link != l || l.isLost():
+		case s.phase != phaseLive || s.link != l || l.isOver():
 			s.mu.Unlock()
 			return
 		case s.behind == l:
@@ -304,7 +304,7 @@ func (s *Subscription) noteLocked(u *Update) {
 
 // waitForRoom reports whether the application took something in time.
 func (s *Subscription) waitForRoom(l *link) bool {
-	wait := mostBlocked
+	wait, lost := mostBlocked, l.lost
 	if l.awaited() {
 		wait = mostBlockedReply
 	}
@@ -316,12 +316,15 @@ func (s *Subscription) waitForRoom(l *link) bool {
 			return true
 		case <-timer.C:
 			return false
-		case <-l.lost:
+		case <-l.over:
 			return true
+		case <-lost: // the next one waits
+			lost = nil
+			timer.Reset(mostBlockedReply)
 		case <-s.done:
 			return true
 		case <-l.urge:
-			if l.awaited() {
+			if l.awaited() && lost != nil {
 				timer.Reset(mostBlockedReply)
 			}
 		}

@@ -72,7 +72,7 @@ func (s *Subscription) end(err error, drop bool) *link {
 		l = s.link
 	}
 	held := s.held
-	waits := s.phase == phaseRequested && !s.link.isLost() || s.phase == phasePaused && !s.released
+	waits := s.phase == phaseRequested && !s.link.isOver() || s.phase == phasePaused && !s.released
 	s.phase, s.link, s.held, s.err = phaseEnded, nil, nil, err
 	if drop {
 		s.buffer.clear()

@@ -161,8 +161,8 @@ func (g *Group) leave(err error) {
 // letGo unsubscribes a membership that has ended, and removes it when the node has let go:
 // until then, the node takes it for one and sends it jobs.
 func (g *Group) letGo(l *link) {
-	if g.client.unsubscribe(l, g.channel, g.remove) != nil {
-		g.remove()
+	if g.client.unsubscribe(l, g.channel, g.remove) != nil && l.isOver() {
+		g.remove() // else detach does: what the link still brings may be the group's
 	}
 }
 
@@ -191,7 +191,7 @@ func (g *Group) end(err error) *link {
 		return nil
 	}
 	l := g.link
-	waits := g.asked != nil && !g.asked.isLost()
+	waits := g.asked != nil && !g.asked.isOver()
 	g.ended, g.err, g.link, g.jobs = true, err, nil, nil
 	close(g.done)
 	g.mu.Unlock()

@@ -165,8 +165,8 @@ func (c *Client) held(s *Subscription) bool {
 func (s *Subscription) wait(h *hold) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	lost := s.phase == phaseRequested && s.link.isLost()
-	if s.opts.Durable || s.phase != phaseIdle && !lost {
+	over := s.phase == phaseRequested && s.link.isOver()
+	if s.opts.Durable || s.phase != phaseIdle && !over {
 		return false
 	}
 	s.phase, s.link, s.held, s.released = phasePaused, nil, h, true

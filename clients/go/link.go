@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
-	"net"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/gorilla/websocket"
@@ -34,12 +32,14 @@ var (
 type link struct {
 	// Static once in use.
 	ws       *websocket.Conn
+	conn     *liveConn // below ws
 	frames   frames
 	client   string
 	node     string
 	resumed  bool // the node knew the durable session
 	maxFrame int
-	lost     chan struct{} // closed when the link has ended
+	lost     chan struct{} // closed when no more commands go out; what it still brings counts
+	over     chan struct{} // closed when that does not count any more either
 	sending  chan struct{} // size 1: its holder writes
 	urge     chan struct{} // size 1: a command was sent that waits for a reply
 
@@ -57,42 +57,23 @@ type link struct {
 	todo    []*Subscription            // to be subscribed once replies make room
 	asked   map[*Subscription]struct{} // of todo: subscribed, not yet answered
 	drops   map[string]struct{}        // names of subscriptions that were ended here
-	cause   error                      // why it ended
+	cause   error                      // why it is lost
+	since   time.Time                  // when it was, by a write that failed
+	void    bool                       // over is closed
 	lastID  uint64
 	replies map[uint64]func(*protocol.Event) // called by the read loop; must not block
 	slow    map[uint64]struct{}              // of replies: nobody waits for these
 }
 
-func newLink(ws *websocket.Conn, frames frames) *link {
-	return &link{
-		ws: ws, frames: frames, maxFrame: protocol.DefaultMaxFrame,
-		lost: make(chan struct{}), sending: make(chan struct{}, 1), urge: make(chan struct{}, 1),
+func newLink(ws *websocket.Conn, conn *liveConn, frames frames) *link {
+	l := &link{
+		ws: ws, conn: conn, frames: frames, maxFrame: protocol.DefaultMaxFrame,
+		lost: make(chan struct{}), over: make(chan struct{}), sending: make(chan struct{}, 1), urge: make(chan struct{}, 1),
 		replies: map[uint64]func(*protocol.Event){}, slow: map[uint64]struct{}{}, line: &line{exact: map[string]struct{}{}}, brought: map[string]starts{},
 		asked: map[*Subscription]struct{}{}, drops: map[string]struct{}{}, exact: map[string]*Subscription{},
 	}
-}
-
-// close ends the link. The first cause counts.
-func (l *link) close(cause error) {
-	l.mu.Lock()
-	first := l.cause == nil
-	if first {
-		l.cause = cause
-		close(l.lost)
-	}
-	l.mu.Unlock()
-	if first {
-		_ = l.ws.Close() // it is of no use any more
-	}
-}
-
-func (l *link) isLost() bool {
-	select {
-	case <-l.lost:
-		return true
-	default:
-		return false
-	}
+	ws.SetPingHandler(l.pong)
+	return l
 }
 
 // expect returns an ID for a command and keeps what takes its reply.
@@ -155,6 +136,9 @@ func (l *link) send(done <-chan struct{}, c *protocol.Command) (sent bool, err e
 	case <-done:
 		return false, context.Canceled
 	}
+	if l.isLost() {
+		return false, errLost
+	}
 	l.out = l.frames.codec.AppendCommand(l.out[:0], c)
 	frame := l.out
 	if cap(l.out) > keepBuffer {
@@ -164,7 +148,7 @@ func (l *link) send(done <-chan struct{}, c *protocol.Command) (sent bool, err e
 		return false, tooLarge(len(frame), l.maxFrame)
 	}
 	if err := l.ws.WriteMessage(l.frames.kind, frame); err != nil {
-		l.close(err)
+		l.mute(err)
 		return true, err
 	}
 	select {
@@ -193,7 +177,7 @@ func (l *link) call(ctx context.Context, c *protocol.Command, timeout time.Durat
 	defer timer.Stop()
 	select {
 	case e = <-got:
-	case <-l.lost:
+	case <-l.over:
 		select {
 		case e = <-got: // both had happened
 		default:
@@ -232,32 +216,6 @@ func (l *link) read() (*protocol.Event, error) {
 	return &e, nil
 }
 
-// ended says why the link ended, given what reading it returned.
-func (l *link) ended(err error) error {
-	l.mu.Lock()
-	if l.cause != nil {
-		err = l.cause
-	}
-	l.mu.Unlock()
-	if d := l.disconnect; d != nil {
-		return &lossError{
-			err:   &Error{Code: d.Code, Message: d.Reason, Temporary: d.Reconnect, RetryAfter: retryAfter(d.RetryAfterMS), Remedy: closeRemedy(d.Code, d.Reason)},
-			fatal: !d.Reconnect, retryAfter: retryAfter(d.RetryAfterMS),
-		}
-	}
-	if ce, ok := errors.AsType[*websocket.CloseError](err); ok {
-		code := protocol.Code(ce.Code)
-		return &lossError{
-			err:   &Error{Code: code, Message: ce.Text, Temporary: code.Reconnect(), Remedy: closeRemedy(code, ce.Text)},
-			fatal: !code.Reconnect(),
-		}
-	}
-	if loss, ok := errors.AsType[*lossError](err); ok {
-		return loss
-	}
-	return &lossError{err: &Error{Code: protocol.CloseAbnormal, Temporary: true, cause: err}}
-}
-
 // readAll appends what r has to buf.
 func readAll(r io.Reader, buf []byte) ([]byte, error) {
 	for {
@@ -273,36 +231,4 @@ func readAll(r io.Reader, buf []byte) ([]byte, error) {
 			return buf, err
 		}
 	}
-}
-
-// liveConn notices a dead peer: each read and each write has its own deadline.
-type liveConn struct {
-	net.Conn
-	silence atomic.Int64 // most nanoseconds to wait for one byte; 0 leaves deadlines alone
-}
-
-func (c *liveConn) Read(p []byte) (int, error) {
-	if d := c.silence.Load(); d > 0 {
-		if err := c.SetReadDeadline(time.Now().Add(time.Duration(d))); err != nil {
-			return 0, err
-		}
-	}
-	return c.Conn.Read(p)
-}
-
-func (c *liveConn) Write(p []byte) (int, error) {
-	if c.silence.Load() > 0 {
-		if err := c.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
-			return 0, err
-		}
-	}
-	return c.Conn.Write(p)
-}
-
-// silence after which a connection counts as dead (clause P-7.3).
-func silence(pingInterval int) time.Duration {
-	if pingInterval <= 0 || pingInterval > 30 {
-		return mostSilence
-	}
-	return 3 * time.Duration(pingInterval) * time.Second
 }

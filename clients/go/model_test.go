@@ -196,8 +196,10 @@ func (w *modelWorld) step(k modelKind) {
 		w.subscribe(k.names[r.IntN(len(k.names))], opts, time.Duration(r.IntN(2))*7*time.Millisecond)
 	case n < 10 && k.ends:
 		w.unsubscribe(k.names[r.IntN(len(k.names))])
-	case n < 12:
+	case n < 11:
 		w.node.cut()
+	case n < 12:
+		w.node.deafen()
 	case n < 14:
 		w.node.refuseNext(1 + r.IntN(3))
 	case n < 15 && k.losses:

@@ -23,6 +23,9 @@ type modelNode struct {
 	logs  [2]*modelLog
 	conns map[*modelConn]struct{}
 	done  bool
+	// deafen has all writes of the client fail, on the connections that there are, while
+	// what the node sends still arrives. It is static.
+	deafen func()
 	// refuse is how many of the next commands are refused for a while.
 	refuse int
 	// lag is how long the next command of each connection waits.
@@ -50,6 +53,8 @@ func newModelNode(t *testing.T) (n *modelNode, dial dialer) {
 		n.logs[i] = &modelLog{key: fmt.Sprintf("s%dAAA", i), epoch: 1}
 	}
 	network := &pipes{conns: make(chan net.Conn), done: make(chan struct{})}
+	ears := &hearing{}
+	n.deafen = ears.end
 	srv := &http.Server{Handler: n, ReadHeaderTimeout: time.Minute}
 	var running sync.WaitGroup
 	running.Go(func() { _ = srv.Serve(network) })
@@ -62,7 +67,7 @@ func newModelNode(t *testing.T) (n *modelNode, dial dialer) {
 		_ = srv.Close()
 		running.Wait()
 	})
-	return n, network.dial
+	return n, ears.dial(network.dial)
 }
 
 func (n *modelNode) ServeHTTP(w http.ResponseWriter, r *http.Request) {

@@ -204,3 +204,50 @@ func TestWhatWasHadOfAnotherLog(t *testing.T) {
 		t.Errorf("got %v", got)
 	}
 }
+
+// What was left out, since another subscription had it, is no part of what came: where that
+// one ends and drops it, it is to come when it is asked for again.
+func TestWhatWasLeftOutIsNoProof(t *testing.T) {
+	let := make(chan struct{})
+	url := scripted(t, func(p *peer) {
+		p.greet()
+		if p.n == 1 {
+			p.begin("t:>", 0)
+			p.begin("t:a", 0)
+			p.send(protocol.Event{Unsubscribed: &protocol.UnsubscribedEvent{Channel: "t:a", Code: protocol.ErrorResubscribe}})
+			p.refuse(p.receive(), time.Minute)
+			p.message("t:a", 1) // the pattern's, while the other is refused
+			p.cutOff()
+			return
+		}
+		p.begin("t:a", 0)
+		p.begin("t:>", 0)
+		p.message("t:a", 1) // left out
+		p.message("t:a", 2)
+		<-let
+		if name := p.letGo(); name != "t:>" {
+			p.t.Errorf("let go of %s", name)
+		}
+		if name := p.letGo(); name != "t:a" {
+			p.t.Errorf("let go of %s", name)
+		}
+		p.begin("t:a", 2)
+		p.begin("t:>", 0)
+		p.message("t:a", 1)
+		p.idle()
+	})
+	c := open(t, url, quick())
+	pattern := subscribe(t, c, "t:>", rivulet.SubscribeOptions{})
+	s := subscribe(t, c, "t:a", rivulet.SubscribeOptions{})
+	if got := offsets(t, s, 1); got[0] != 2 {
+		t.Fatalf("got %v", got)
+	}
+	close(let)
+	if err := pattern.Unsubscribe(limit(t)); err != nil {
+		t.Fatal(err)
+	}
+	pattern = subscribe(t, c, "t:>", rivulet.SubscribeOptions{Positions: pattern.Positions()})
+	if got := offsets(t, pattern, 1); got[0] != 1 {
+		t.Errorf("the pattern got %v", got)
+	}
+}

@@ -131,5 +131,6 @@ func (s *Subscription) skip(l *link, u *Update) {
 	defer s.mu.Unlock()
 	if s.phase == phaseLive && s.link == l {
 		s.received.apply(u)
+		s.seen.skipped(u.Message)
 	}
 }

@@ -144,7 +144,7 @@ func (c *Client) dial(ctx context.Context, url string) (*link, *liveConn, error)
 	var l *link
 	frames, err := agreed(dialer.Subprotocols, ws.Subprotocol())
 	if err == nil {
-		l = newLink(ws, frames)
+		l = newLink(ws, conn, frames)
 		err = c.greet(l, conn)
 	}
 	if !guard() {
@@ -174,9 +174,9 @@ func (c *Client) greet(l *link, conn *liveConn) error {
 	conn.silence.Store(int64(c.opts.HandshakeTimeout))
 	id := l.expect(func(*protocol.Event) {})
 	connect := protocol.Command{ID: id, Connect: &protocol.ConnectCommand{Name: c.opts.Name, Version: Version, Session: c.opts.Session}}
-	if _, err := l.send(nil, &connect); err != nil {
+	if _, err := l.send(nil, &connect); err != nil && !l.isLost() {
 		return l.ended(err)
-	}
+	} // else what the node has said may tell why
 	var refusal *Error
 	for {
 		e, err := l.read()
@@ -185,6 +185,8 @@ func (c *Client) greet(l *link, conn *liveConn) error {
 			return c.refusedConnect(l, refusal)
 		case err != nil:
 			return l.ended(err)
+		case e.Connected != nil && l.isLost(): // of no use
+			return l.ended(errLost)
 		case e.Connected != nil && c.opts.Session != "" && e.ID != id: // pushed, before the reply
 		case e.Connected != nil && e.Connected.Session != c.opts.Session:
 			return &lossError{err: &Error{Code: protocol.ErrorNotSupported, Field: "session", Message: "the node keeps no durable sessions"}, fatal: true}
@@ -200,9 +202,7 @@ func (c *Client) greet(l *link, conn *liveConn) error {
 			refusal = errorFrom(e.Error)
 			conn.silence.Store(int64(farewell)) // a `disconnect` may follow that says more
 		}
-		if err := c.handleLink(l, e); err != nil {
-			return err
-		}
+		c.handleLink(l, e)
 	}
 }
 

@@ -23,12 +23,15 @@ func (c *Client) serve(ctx context.Context, l *link, conn *liveConn) error {
 	}
 	for {
 		e, err := l.read()
-		if err == nil && l.isLost() {
+		if err == nil && l.isOver() {
 			// What was read ahead follows messages that a full buffer let go of, perhaps.
 			err = errLost
 		}
 		if err == nil {
 			err = c.handle(ctx, l, e)
+		}
+		if err == nil && l.drained() {
+			err = errLost
 		}
 		if err != nil {
 			return l.ended(err)
@@ -99,7 +102,7 @@ func (c *Client) handle(ctx context.Context, l *link, e *protocol.Event) error {
 		if e.Expiring != nil {
 			c.renew(l, time.Duration(e.Expiring.InMS)*time.Millisecond)
 		}
-		return c.handleLink(l, e)
+		c.handleLink(l, e)
 	}
 	return nil
 }
@@ -179,15 +182,13 @@ func (c *Client) about(l *link, position string) func(channel string) *Subscript
 }
 
 // handleLink acts on events that concern the connection alone.
-func (c *Client) handleLink(l *link, e *protocol.Event) error {
+func (c *Client) handleLink(l *link, e *protocol.Event) {
 	switch {
 	case e.Ping != nil:
-		_, err := l.send(nil, &protocol.Command{Pong: &protocol.Pong{}})
-		return err
+		_, _ = l.send(nil, &protocol.Command{Pong: &protocol.Pong{}}) // what follows counts all the same
 	case e.Disconnect != nil:
 		l.disconnect = e.Disconnect
 	}
-	return nil
 }
 
 func tooLarge(size, most int) *Error {

@@ -9,6 +9,7 @@ export default defineConfig({
 			formats: ["es"],
 			entry: {
 				index: "src/index.ts",
+				whole: "src/whole.ts",
 				protobuf: "src/protobuf/index.ts",
 				monitor: "src/monitor/index.ts",
 				react: "src/react/index.ts",

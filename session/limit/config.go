@@ -76,7 +76,9 @@ func (c Config) Validate() error {
 	}
 	rate := func(key string, r Rate) { between(key, r.PerSecond, 0, mostRate) }
 	rate("handshakes_per_ip", c.HandshakesPerIP)
-	rate("handshakes", c.Handshakes)
+	if n := c.Handshakes.PerSecond; n < 0 || n > mostRate {
+		errs = append(errs, fmt.Errorf("limits.handshakes: %d must be from 0 to %d, or -1 for %d for each processor", n, mostRate, HandshakesPerProcessor))
+	}
 	between("handshake_queue", int64(c.HandshakeQueue), 0, mostQueue)
 	if c.HandshakeWait < time.Millisecond || c.HandshakeWait > time.Minute {
 		errs = append(errs, fmt.Errorf("limits.handshake_wait: %v must be from 1ms to 1m", c.HandshakeWait))

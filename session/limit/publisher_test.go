@@ -48,14 +48,17 @@ func publication(t *testing.T, channel, publisher string) *fanout.Publication {
 	return p
 }
 
+// publishLimit is a limit of publishes that is to be passed.
+type publishLimit struct {
+	name   string
+	change func(*limit.Config)
+	over   func() *fanout.Publication // the same every time: over the limit at the sixth
+	other  func() *fanout.Publication // not concerned
+	reason limit.Reason
+}
+
 func TestPublishLimits(t *testing.T) {
-	for _, tc := range []struct {
-		name   string
-		change func(*limit.Config)
-		over   func() *fanout.Publication // the same every time: over the limit at the sixth
-		other  func() *fanout.Publication // not concerned
-		reason limit.Reason
-	}{
+	for _, tc := range []publishLimit{
 		{
 			"key", func(c *limit.Config) { c.PublishesPerKey = limit.Rate{PerSecond: 1, Burst: 5} },
 			func() *fanout.Publication { return publication(t, "a:x", "key:ci") },
@@ -100,43 +103,46 @@ func TestPublishLimits(t *testing.T) {
 		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				var s store
-				p := limit.NewPublisher(&s, newLimiter(t, tc.change))
-				list := slices.Repeat([]*fanout.Publication{tc.over()}, 3)
-				for _, o := range p.PublishAll(t.Context(), list) { // a batch counts each
-					if o.Err != nil {
-						t.Fatal(o.Err)
-					}
-				}
-				if _, err := p.PublishAtomic(t.Context(), slices.Repeat(list[:1], 1)); err != nil {
-					t.Fatal(err)
-				}
-				// The fourth and fifth are within it; of an atomic batch over it, none is taken.
-				out := p.PublishAll(t.Context(), list)
-				if tc.name != "token" && (out[0].Err != nil || out[1].Err == nil || out[2].Err == nil) {
-					t.Fatalf("the fifth to seventh: %v", out)
-				}
-				e := refusal(t, out[2].Err, tc.reason)
-				if e.Node || e.RetryAfter <= 0 {
-					t.Errorf("%+v: want 429 with a time", e)
-				}
-				_, err := p.PublishAtomic(t.Context(), []*fanout.Publication{tc.other(), tc.over()})
-				if batch, ok := errors.AsType[*fanout.BatchError](err); !ok {
-					t.Errorf("an atomic batch with one over the limit: %v", err)
-				} else {
-					_ = refusal(t, batch, tc.reason)
-				}
-				if _, err := p.Publish(t.Context(), tc.other()); err != nil {
-					t.Errorf("somebody who is not concerned: %v", err)
-				}
-				time.Sleep(2 * e.RetryAfter) //nolint:forbidigo // the bubble's clock
-				before := len(s.stored)
-				if _, err := p.Publish(t.Context(), tc.over()); err != nil || len(s.stored) != before+1 {
-					t.Errorf("after the time that was told: %v", err)
-				}
-			})
+			synctest.Test(t, func(t *testing.T) { passPublishLimit(t, tc) })
 		})
+	}
+}
+
+func passPublishLimit(t *testing.T, tc publishLimit) {
+	t.Helper()
+	var s store
+	p := limit.NewPublisher(&s, newLimiter(t, tc.change))
+	list := slices.Repeat([]*fanout.Publication{tc.over()}, 3)
+	for _, o := range p.PublishAll(t.Context(), list) { // a batch counts each
+		if o.Err != nil {
+			t.Fatal(o.Err)
+		}
+	}
+	if _, err := p.PublishAtomic(t.Context(), slices.Repeat(list[:1], 1)); err != nil {
+		t.Fatal(err)
+	}
+	// The fourth and fifth are within it; of an atomic batch over it, none is taken.
+	out := p.PublishAll(t.Context(), list)
+	if tc.name != "token" && (out[0].Err != nil || out[1].Err == nil || out[2].Err == nil) {
+		t.Fatalf("the fifth to seventh: %v", out)
+	}
+	e := refusal(t, out[2].Err, tc.reason)
+	if e.Node || e.RetryAfter <= 0 {
+		t.Errorf("%+v: want 429 with a time", e)
+	}
+	_, err := p.PublishAtomic(t.Context(), []*fanout.Publication{tc.other(), tc.over()})
+	if batch, ok := errors.AsType[*fanout.BatchError](err); !ok {
+		t.Errorf("an atomic batch with one over the limit: %v", err)
+	} else {
+		_ = refusal(t, batch, tc.reason)
+	}
+	if _, err := p.Publish(t.Context(), tc.other()); err != nil {
+		t.Errorf("somebody who is not concerned: %v", err)
+	}
+	time.Sleep(2 * e.RetryAfter) //nolint:forbidigo // the bubble's clock
+	before := len(s.stored)
+	if _, err := p.Publish(t.Context(), tc.over()); err != nil || len(s.stored) != before+1 {
+		t.Errorf("after the time that was told: %v", err)
 	}
 }
 

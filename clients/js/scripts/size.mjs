@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { build, minify } from "vite";
 
-const limit = 13.25 * 1024;
+const limit = 12_736;
 const folder = mkdtempSync(join(tmpdir(), "rivulet-size-"));
 
 /** The chunks of a bundle whose one module is `source`, minified: what is loaded first, and later. */
@@ -22,6 +22,8 @@ async function bundle(source) {
 			target: "es2022",
 			minify: false, // of a library vite leaves spaces in
 			lib: { entry, formats: ["es"], fileName: "entry" },
+			// As in an application: what is loaded later may import from what is loaded first.
+			rolldownOptions: { preserveEntrySignatures: "allow-extension" },
 		},
 	});
 	const first = new Set(output.filter((chunk) => chunk.isEntry).map((chunk) => chunk.fileName));
@@ -50,7 +52,7 @@ check(
 	size(core.first) < limit,
 	`Client: ${size(core.first)} bytes of ${limit}, ${length} unzipped`,
 );
-console.log(`       ${size(core.later)} bytes more where WebSocket is blocked`);
+console.log(`       ${size(core.later)} bytes more if all parts are loaded`);
 if (process.argv[2]) writeFileSync(process.argv[2], core.first); // to look at
 
 const error = await bundle(`import { RivuletError } from ${from}; globalThis.x = RivuletError;`);

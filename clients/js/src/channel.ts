@@ -1,6 +1,6 @@
 // What a client has to do with one channel.
 
-import type { Subscription } from "./subscription.js";
+import type { Subscription } from "./host.js";
 import type {
 	Handlers,
 	HistoryOptions,

@@ -1,11 +1,13 @@
 // Positions and offsets: where a subscription is (PROTOCOL.md, section 5).
 
+import type { Message, Update } from "./types.js";
+
 /** The stream that a position names (P-5.3), "" if it is none. */
 export const streamOf = (position: string): string =>
 	position.indexOf("-") < 5 ? "" : position.slice(0, 5);
 
 /** The stream and its epoch: offsets of others cannot be compared. */
-const logOf = (position: string): string => position.slice(0, position.indexOf("-"));
+export const logOf = (position: string): string => position.slice(0, position.indexOf("-"));
 
 /** The offset in a position (P-5.7), `undefined` if it is none. */
 export function offsetOf(position: string): number | undefined {
@@ -16,7 +18,8 @@ export function offsetOf(position: string): number | undefined {
 /** Positions: one of a channel, the latest of each stream of a pattern. */
 export class Places {
 	readonly #pattern: boolean;
-	readonly #last = new Map<string, string>();
+	/** By stream. */
+	readonly last = new Map<string, string>();
 
 	constructor(pattern: boolean, positions: readonly string[] = []) {
 		this.#pattern = pattern;
@@ -25,82 +28,57 @@ export class Places {
 
 	/** Moves to these; with `anew` there are no others. */
 	set(positions: readonly string[], anew?: boolean): void {
-		if (anew && positions[0]) this.#last.clear();
+		if (anew && positions[0]) this.last.clear();
 		for (const position of positions) {
-			if (!this.#pattern && position) this.#last.clear();
-			if (position) this.#last.set(streamOf(position), position);
+			if (!this.#pattern && position) this.last.clear();
+			if (position) this.last.set(streamOf(position), position);
 		}
 	}
 
 	list(): string[] {
-		return [...this.#last.values()];
-	}
-
-	/** The offset of the one of the stream that `position` names. */
-	offset(position: string): number | undefined {
-		return offsetOf(this.#last.get(streamOf(position)) ?? "");
+		return [...this.last.values()];
 	}
 
 	/** Whether a message at `position` lies after them; one of another log does. */
 	before(position: string, offset: number): boolean {
-		const start = this.#last.get(streamOf(position)) ?? "";
+		const start = this.last.get(streamOf(position)) ?? "";
 		return logOf(start) !== logOf(position) || offset > (offsetOf(start) ?? -1);
 	}
 }
 
+/**
+ * Whether nothing is missing of the positions from here on. Over HTTP a pattern may begin without
+ * any, and those of its messages are of some streams only: the others would be lost.
+ */
+export const isWhole = (pattern: boolean, type: Update["type"] | undefined, places: string[]) =>
+	!!places[0] && (!pattern || type === "subscribed" || type === "caught_up");
+
 /** Of how many channels of a pattern the last offset is kept, twice. */
 const mostSeen = 8192;
 
-interface Placed {
-	readonly channel: string;
-	readonly offset: number;
-	readonly position: string;
-}
-
-/** The last message of a channel, and since when all of them were this subscription's. */
-interface Last extends Placed {
-	readonly from: number;
-	readonly link: number;
-}
+type Placed = Pick<Message, "channel" | "position" | "offset">;
 
 /** Tells messages that came before (P-5.5). */
 export class Seen {
-	#young = new Map<string, Last>();
-	#old = new Map<string, Last>();
+	/** The last of each channel. */
+	#young = new Map<string, Placed>();
+	#old = new Map<string, Placed>();
 
-	has(message: Placed): boolean {
-		return message.offset <= (this.#last(message)?.offset ?? -1);
+	has({ channel, position, offset }: Placed): boolean {
+		const last = this.#young.get(channel) ?? this.#old.get(channel);
+		return !!last && streamOf(last.position) === streamOf(position) && offset <= last.offset;
 	}
 
-	/**
-	 * Whether it was here, and not merely one after it. Who gets a message of several patterns may
-	 * differ from link to link: what came by links that do not follow each other has a hole.
-	 */
-	had(message: Placed): boolean {
-		return this.has(message) && message.offset > (this.#last(message)?.from ?? 0);
-	}
-
-	/**
-	 * `start` is where it began on the link, the n-th; it has begun on all links from `streak` on.
-	 */
-	note(message: Placed, start: number, link: number, streak: number): void {
-		const { channel, offset, position } = message;
-		const last = this.#last(message);
-		const from = last && last.link >= streak ? last.from : start;
+	note({ channel, position, offset }: Placed): void {
 		if (this.#young.size >= mostSeen) {
 			this.#old = this.#young;
 			this.#young = new Map();
 		}
-		this.#young.set(channel, { channel, offset, position, from, link }); // not the data
+		this.#young.set(channel, { channel, position, offset }); // not the data
 	}
 
 	/** Forgets one channel, or all. */
 	forget(channel?: string): void {
 		for (const map of [this.#young, this.#old]) channel ? map.delete(channel) : map.clear();
-	}
-
-	#last({ channel, position }: Placed): Last | undefined {
-		const last = this.#young.get(channel) ?? this.#old.get(channel);
-		return last && streamOf(last.position) === streamOf(position) ? last : undefined;
 	}
 }

@@ -1,5 +1,22 @@
 // Listeners.
 
+import type { RivuletError } from "./errors.js";
+import type { Message, StateChange } from "./types.js";
+
+/** What `Client.on` tells, by name. */
+export interface ClientEvents {
+	/** A change of state. */
+	state: StateChange;
+	/** Milliseconds from a ping to its pong. */
+	round_trip: { readonly ms: number };
+	/** A subscription has lost messages for good. */
+	gap: { readonly channel: string; readonly reason: string };
+	/** A publish that failed, and errors that no promise and no iteration tells of. */
+	error: RivuletError;
+	/** A message that has come, before the application takes it. */
+	message: Message;
+}
+
 /** Calls listeners; what they throw goes to `caught`. */
 export class Emitter<Events extends object> {
 	readonly #listeners = new Map<keyof Events, Set<(event: any) => void>>();

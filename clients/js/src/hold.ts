@@ -1,8 +1,9 @@
 // The pause of a subscription whose queue is full.
 
-import { overlap } from "./names.js";
+import type { Host } from "./host.js";
+import { overlapping, overlaps } from "./overlap.js";
 import { inOrder, type Routes } from "./routes.js";
-import type { Host, Sub } from "./subscription.js";
+import type { Sub } from "./subscription.js";
 
 /**
  * Those that overlap with it, directly or through others, pause too: while only one of them is
@@ -22,33 +23,50 @@ export class Hold {
 
 	/** Lets go of them at the node. What still comes is dropped, and will be read again. */
 	begin(routes: Routes): void {
-		const known = [...this.#members].filter((m) => m.pause(this, routes));
-		for (const m of known) m.letGo(routes);
+		const known = [...this.#members].filter((m) => this.#pause(m, routes));
+		for (const m of known) letGo(m, routes);
 		this.resume();
 	}
 
 	/** Takes `sub`, about to begin, along if it overlaps, and reports whether. */
 	takes(sub: Sub): boolean {
-		if (![...this.#members].some((m) => overlap(m.channel, sub.channel))) return false;
+		if (![...this.#members].some((m) => overlaps(m.channel, sub.channel))) return false;
 		this.#members.add(sub);
-		sub.pause(this);
-		return sub.heldBy(this);
+		this.#pause(sub);
+		return this.#has(sub);
 	}
 
 	/** Takes them up again once the node has let go of all and the cause has room. */
 	resume(): void {
-		const held = inOrder([...this.#members].filter((m) => m.heldBy(this)));
+		const held = inOrder([...this.#members].filter((m) => this.#has(m)));
 		if (!this.#cause.hasRoom || held.some((m) => !m.released)) return;
 		if (!this.#host.holds.delete(this)) return;
-		for (const m of held) m.unpause();
+		for (const m of held) {
+			m.state = "idle";
+			m.hold = m.at = undefined;
+		}
 		this.#host.routes?.add(held);
+	}
+
+	#has(sub: Sub): boolean {
+		return sub.state === "paused" && sub.hold === this;
+	}
+
+	/** Reports whether the node knows it here. */
+	#pause(sub: Sub, routes?: Routes): boolean {
+		const { state } = sub;
+		if (state === "paused" || state === "ended" || sub.options.durable) return false;
+		sub.released = state === "idle"; // else the node confirms, or its answer brings the rest
+		sub.state = "paused";
+		sub.hold = this;
+		return state === "live" && sub.at === routes;
 	}
 }
 
-function overlapping(cause: Sub, all: Sub[]): Set<Sub> {
-	const group = new Set([cause]);
-	for (const member of group) {
-		for (const other of all) if (overlap(member.channel, other.channel)) group.add(other);
-	}
-	return group;
-}
+/** Unsubscribes what is paused. */
+export const letGo = (sub: Sub, routes: Routes): void =>
+	routes.leave(sub, () => {
+		sub.released = true;
+		sub.at = undefined;
+		sub.hold?.resume();
+	});

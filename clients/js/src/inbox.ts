@@ -73,9 +73,9 @@ export class Inbox {
 		}
 	}
 
-	/** Drops what waits. */
-	clear(): void {
-		this.#items = [];
+	/** Takes out what waits. */
+	clear(): Update<any>[] {
+		return this.#items.splice(0).map((item) => item.update);
 	}
 
 	/** Nothing is pushed after `last`. */

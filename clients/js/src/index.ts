@@ -1,7 +1,8 @@
 // The SDK's core: everything an application with JSON needs.
 
 export type { Channel } from "./channel.js";
-export { Client, type ClientEvents } from "./client.js";
+export { Client } from "./client.js";
+export type { ClientEvents } from "./emitter.js";
 export * from "./errors.js";
-export type { Subscription, SubscriptionState } from "./subscription.js";
+export type { Subscription, SubscriptionState } from "./host.js";
 export type * from "./types.js";

@@ -2,7 +2,7 @@
 
 import { RivuletError } from "./errors.js";
 import { opens } from "./transports.js";
-import type { ClientOptions, TransportName } from "./types.js";
+import type { ClientOptions, PositionStorage, TransportName } from "./types.js";
 
 const wrong = (field: string, text: string): RivuletError =>
 	new RivuletError(4400, `${field}: ${text}`, { field });
@@ -37,8 +37,12 @@ export function only(what: string, given: object, known: string): void {
 	if (name) throw wrong(name, `${what} are ${known.replaceAll(" ", ", ")}`);
 }
 
-/** The token without the white space that comes with what is printed; throws what is no string. */
-export function toToken(token: unknown): string {
-	if (typeof token === "string") return token.trim();
-	throw new TypeError(`the token is ${token && typeof token}, not a string`);
+/** A cluster's part of a storage, which pages of one origin may share for several. */
+export function partOf(storage: PositionStorage, base: string): PositionStorage {
+	const key = (name: string): string => `rivulet:${base.replace(/^\w+:\/\//, "")}:${name}`;
+	return {
+		getItem: (name) => storage.getItem(key(name)),
+		setItem: (name, text) => storage.setItem(key(name), text),
+		removeItem: (name) => storage.removeItem(key(name)),
+	};
 }

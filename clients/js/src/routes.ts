@@ -2,13 +2,18 @@
 
 import type { Link } from "./connection.js";
 import { offsetOf, Places } from "./cursor.js";
+import type { Host } from "./host.js";
+import { more } from "./lazy.js";
 import { toMessage } from "./message.js";
-import { canonical, isPattern, matches, overlap } from "./names.js";
-import type { Host, Sub } from "./subscription.js";
+import { canonical, isPattern } from "./names.js";
+import type { Sub } from "./subscription.js";
 import type { Frame, Message } from "./types.js";
 
 /** How many subscribes go out before their replies. */
 const askAtOnce = 64;
+
+/** How many names of subscriptions that were ended are known, before all names count as such. */
+export const mostDropped = 64;
 
 /** All subscriptions of a client by their full names, in the order of `subscribe`. */
 export type Subs = ReadonlyMap<string, Sub>;
@@ -21,24 +26,24 @@ export function inOrder(subs: Iterable<Sub>): Sub[] {
 /** The subscriptions as the node knows them on one link. */
 export class Routes {
 	readonly link: Link;
-	/** Counts the links on which a pattern has begun. */
-	nth = 0;
+	/** To channels that have begun here. */
+	readonly known = new Map<string, Sub>();
+	/** To patterns, in that order. */
+	patterns: Sub[] = [];
+	/** Those that were ended here, with what waited for the application. */
+	readonly dropped = new Set<string>();
+	/** Subscriptions that the token brought, which nobody asked for (P-17.4), and where they began. */
+	readonly brought = new Map<string, string[]>();
 	readonly #host: Host;
-	/** To channels and to patterns that have begun here, patterns in that order. */
-	readonly #exact = new Map<string, Sub>();
-	#patterns: Sub[] = [];
 	#todo: Sub[] = [];
 	readonly #asked = new Set<Sub>();
-	/** Those that were ended here, with what waited for the application. */
-	readonly #dropped = new Set<string>();
-	/** Subscriptions that the token brought, which nobody asked for (P-17.4), and where they began. */
-	readonly #brought = new Map<string, Places>();
 	/** By name, those that nobody wants any more and the node has not let go of yet. */
 	readonly #leaving = new Map<string, Sub>();
 
 	constructor(link: Link, host: Host) {
 		this.link = link;
 		this.#host = host;
+		host.apart = link.transport !== "websocket";
 	}
 
 	/** Asks for these, as soon as it is their turn. */
@@ -66,37 +71,23 @@ export class Routes {
 
 	/** `sub` has begun at the positions. */
 	began(sub: Sub, positions: readonly string[]): void {
-		if (sub.pattern) this.nth ||= ++this.#host.links;
 		sub.here = new Places(sub.pattern, positions);
-		this.#brought.delete(sub.channel);
+		this.brought.delete(sub.channel);
 		this.forget(sub);
-		if (sub.pattern) this.#patterns.push(sub);
-		else this.#exact.set(sub.channel, sub);
+		if (sub.pattern) this.patterns.push(sub);
+		else this.known.set(sub.channel, sub);
 	}
 
 	/** The node does not know `sub` any more. */
 	forget(sub: Sub): void {
-		if (this.#exact.get(sub.channel) === sub) this.#exact.delete(sub.channel);
-		this.#patterns = this.#patterns.filter((p) => p !== sub);
+		if (this.known.get(sub.channel) === sub) this.known.delete(sub.channel);
+		this.patterns = this.patterns.filter((p) => p !== sub);
 	}
 
 	/** Until `gone`, `sub` is in the way of another of its name. */
 	leaving(sub: Sub): void {
 		this.#leaving.set(sub.channel, sub);
-		if (sub.state === "ended" && this.#dropped.size < askAtOnce) this.#dropped.add(sub.channel);
-	}
-
-	/**
-	 * Whether history that `sub` asks for may be kept from it: what one that was ended has dropped
-	 * came by this link, and does not come again as long as another that overlaps is known (P-4.4).
-	 */
-	mayLack(sub: Sub): boolean {
-		const { channel } = sub;
-		const others = [...this.#exact.values(), ...this.#patterns];
-		return (
-			[...this.#dropped].some((name) => name === channel || overlap(name, channel)) &&
-			others.some((other) => overlap(other.channel, channel))
-		);
+		if (sub.state === "ended" && this.dropped.size < mostDropped) this.dropped.add(sub.channel);
 	}
 
 	/** The node has let go of what was `leaving`. */
@@ -112,6 +103,7 @@ export class Routes {
 		this.leaving(sub);
 		const gone = () => {
 			this.gone(sub);
+			if (sub.state === "ended") more?.inherit(this.#host, sub, !this.link.isLost);
 			then();
 		};
 		this.link.call({ unsubscribe: { channel: sub.channel } }, gone, undefined, this.#host.wait);
@@ -135,10 +127,10 @@ export class Routes {
 					[],
 				);
 			case "subscribed":
-				this.#brought.set(channel, new Places(true, e.positions ?? [e.position ?? ""]));
+				this.brought.set(channel, e.positions ?? [e.position ?? ""]);
 				return;
 			case "unsubscribed":
-				this.#brought.delete(channel);
+				this.brought.delete(channel);
 				return about?.ended(this, e);
 			case "gap":
 				return this.#about(channel, e.position, via)?.lost(this, channel, e.reason, e.position);
@@ -154,53 +146,22 @@ export class Routes {
 	/** Whom an event about a subscription, or about one channel of a pattern, concerns. */
 	#about(channel: string, position: string, via?: string): Sub | undefined {
 		if (isPattern(channel)) return this.#host.subs.get(channel);
-		return this.#route(channel, position, offsetOf(position) ?? 0, via);
+		return this.#owner(channel, position, offsetOf(position) ?? 0, via);
 	}
 
 	#message(message: Message, via?: string): void {
-		const sub = this.#route(message.channel, message.position, message.offset, via);
+		const sub = this.#owner(message.channel, message.position, message.offset, via);
 		if (!sub) return;
-		const had = sub.pattern && !this.#overHTTP && this.#hadElsewhere(sub, message);
-		const places = sub.pattern && this.#isBrought(message) ? [] : [message.position];
+		const had = sub.pattern && !this.#host.apart && this.#host.had?.has(message, sub.born);
+		const places = sub.pattern && more?.isBrought(this, message) ? [] : [message.position];
 		if (had) sub.skip(this, places);
 		else sub.deliver(this, { type: "message", message }, places);
 	}
 
-	/** Whether the node sent it for one of those: then it says nothing of where others are. */
-	#isBrought({ channel, position, offset }: Message): boolean {
-		for (const [name, start] of this.#brought) {
-			const covers = isPattern(name) ? matches(name, channel) : name === channel;
-			if (covers && start.before(position, offset)) return true;
-		}
-		return false;
-	}
-
-	/** There each subscription has a stream of its own, and all of its messages. */
-	get #overHTTP(): boolean {
-		return this.link.transport !== "websocket";
-	}
-
 	/** The subscription whose cursor at the node delivered it; `via` is its pattern over HTTP. */
-	#route(channel: string, position: string, offset: number, via?: string): Sub | undefined {
-		let found = this.#exact.get(channel);
-		if (this.#overHTTP) return via === undefined ? found : this.#host.subs.get(via);
-		if (found?.here?.before(position, offset)) return found;
-		for (const p of this.#patterns) {
-			if (!matches(p.channel, channel)) continue;
-			if (p.here?.before(position, offset)) return p;
-			found ??= p;
-		}
-		return found;
-	}
-
-	/** Whether another subscription has given it to the application over an earlier link. */
-	#hadElsewhere(sub: Sub, message: Message): boolean {
-		const { channel } = message;
-		for (const other of this.#host.subs.values()) {
-			if (other === sub) continue;
-			const may = other.pattern ? matches(other.channel, channel) : other.channel === channel;
-			if (may && other.had(message)) return true;
-		}
-		return false;
+	#owner(channel: string, position: string, offset: number, via?: string): Sub | undefined {
+		if (via !== undefined) return this.#host.subs.get(via);
+		if (this.#host.apart || !more) return this.known.get(channel);
+		return more.ownerOf(this, channel, position, offset);
 	}
 }

@@ -2,16 +2,6 @@
 
 import type { PositionStorage } from "./types.js";
 
-/** A cluster's part of a storage, which pages of one origin may share for several. */
-export function partOf(storage: PositionStorage, base: string): PositionStorage {
-	const key = (name: string): string => `rivulet:${base.replace(/^\w+:\/\//, "")}:${name}`;
-	return {
-		getItem: (name) => storage.getItem(key(name)),
-		setItem: (name, text) => storage.setItem(key(name), text),
-		removeItem: (name) => storage.removeItem(key(name)),
-	};
-}
-
 /** One entry of the application's storage. Its errors go to `failed` and stop nothing. */
 export class Shelf {
 	readonly #storage: PositionStorage;

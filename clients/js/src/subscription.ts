@@ -1,77 +1,18 @@
 // A subscription: its side of the wire, and what an application holds of it.
 
-import type { Backoff } from "./backoff.js";
 import { errorOf, resubscribes } from "./codes.js";
-import { Places, Seen } from "./cursor.js";
-import { Acks } from "./durable.js";
+import { isWhole, Places, Seen } from "./cursor.js";
 import { RivuletError } from "./errors.js";
-import { Hold } from "./hold.js";
-import { type Handled, Inbox } from "./inbox.js";
-import { toFields } from "./message.js";
+import type { Hold } from "./hold.js";
+import type { Host, Subscription, SubscriptionState } from "./host.js";
+import type { Keep } from "./keep.js";
+import { load, loadFor, more } from "./lazy.js";
 import { isPattern } from "./names.js";
-import type { Routes, Subs } from "./routes.js";
-import { Shelf } from "./storage.js";
-import { noToken, tokenError } from "./token.js";
-import type {
-	Clock,
-	Frame,
-	Handlers,
-	Message,
-	PositionStorage,
-	SubscribeOptions,
-	Update,
-} from "./types.js";
+import type { Routes } from "./routes.js";
+import { hasStart, toSubscribe } from "./start.js";
+import { Stream } from "./stream.js";
+import type { Frame, Handlers, SubscribeOptions, Update } from "./types.js";
 
-/** Where a subscription is: `paused` while the application has no room for more. */
-export type SubscriptionState = "idle" | "subscribing" | "live" | "paused" | "ended";
-
-/**
- * A cursor on a channel, or on the channels of a pattern. Iterate over it for its messages, in
- * one place at a time; leaving the loop leaves it as it is, and it may be iterated again.
- */
-export interface Subscription<T = unknown> extends AsyncIterable<Message<T>> {
-	/** The full name of the channel or pattern. */
-	readonly channel: string;
-	readonly state: SubscriptionState;
-	/** Settles when it has begun for the first time, or cannot. Need not be heeded. */
-	readonly ready: Promise<void>;
-	/** Where to resume after what the application has handled: asked for the next after it. */
-	readonly position: string | undefined;
-	/** The same for a pattern: one of each stream. */
-	readonly positions: readonly string[];
-	/** Everything in order, `unsubscribed` last. */
-	updates(): AsyncIterable<Update<T>>;
-	/**
-	 * Ends it. What waits is dropped, and iterations end. Resolves when the node has let go. A
-	 * durable session forgets the channel; to keep its place, close the client instead.
-	 */
-	unsubscribe(): Promise<void>;
-}
-
-/** @internal What a subscription needs of its client. */
-export interface Host {
-	readonly clock: Clock;
-	readonly wait: Backoff;
-	readonly storage: PositionStorage | undefined;
-	readonly subs: Subs;
-	readonly holds: Set<Hold>;
-	/** On how many links a pattern has begun. */
-	links: number;
-	/** Where the node is told, while connected. */
-	routes: Routes | undefined;
-	remove(sub: Sub): unknown;
-	/** Errors of callbacks. */
-	caught(error: unknown): void;
-	/** For those that watch the client. */
-	tell(event: "gap", gap: { channel: string; reason: string }): void;
-	tell(event: "error", error: RivuletError): void;
-	tell(event: "message", message: Message<any>): void;
-}
-
-/** How long what was handled may wait to be saved and acknowledged, and how many of them. */
-const settleAfter = 100;
-/** How long the application may take for a token: patterns wait meanwhile. */
-const tokenTimeout = 10_000;
 /** How many times its bound a durable queue takes: see `#pause`. */
 const durableRoom = 16;
 /** Beyond this many times its bound a queue does not wait for the application's next turn. */
@@ -79,169 +20,131 @@ const burst = 4;
 
 const advice = "Load what is missing from where you keep it, then go on from here.";
 
+type Ask = NonNullable<SubscribeOptions["token"]>;
+
 /** @internal */
-export class Sub<T = any> implements Subscription<T> {
+export class Sub<T = any> extends Stream<T> implements Subscription<T> {
 	readonly channel: string;
 	readonly pattern: boolean;
-	readonly ready: Promise<void>;
+	readonly options: SubscribeOptions;
+	/** Where to go on from. */
+	readonly received: Places;
 	/** Where it began on this link; by `Routes`. */
 	here: Places | undefined;
+	/** Where it has begun for the first time, or after a gap. */
+	since: Places | undefined;
+	/** It was ended, and the application has not had all that came. */
+	missed = false;
+	/** How many messages the application had when it was made, or told of a gap: others may repeat. */
+	born: number;
 	state: SubscriptionState = "idle";
-	/** In `paused`: the node has confirmed. */
+	/** In `subscribing` and `live`: where. */
+	at: Routes | undefined;
+	/** What was handled is all that a resume needs. */
+	wholeHandled = false;
+	/** The timer of what is tried again. */
+	retry: unknown;
+	/** In `paused`: why, and whether the node has confirmed. */
+	hold: Hold | undefined;
 	released = false;
 
 	readonly #host: Host;
-	readonly #options: SubscribeOptions;
 	readonly #limit: number;
-	readonly #received: Places;
 	readonly #seen = new Seen();
-	readonly #inbox: Inbox;
-	readonly #acks: Acks | undefined;
-	readonly #shelf: Shelf | undefined;
-	readonly #handled: boolean;
-	/** In `subscribing` and `live`: where. */
-	#at: Routes | undefined;
-	#hold: Hold | undefined;
+	#keep: Keep | undefined;
 	/** Where messages of a durable subscription were let go of. */
 	#behind: Routes | undefined;
 	#loading = false;
-	#stored: string[] = [];
 	#began = false;
-	/** Of a pattern, the last link on which it began, and since which it has on each. */
-	#nth = 0;
-	#streak = 0;
 	/** Those that overlap were let go of, so that it gets what it asks for. */
 	#cleared = false;
-	/** What was received, and what was handled, is all that a resume needs. */
+	/** What was received is all that a resume needs. */
 	#whole = false;
-	#wholeHandled = false;
 	#request = 0;
 	/** For a token: the node knows nothing of it yet. */
 	#asking = false;
 	#failures = 0;
-	#unsettled = 0;
-	#retry: unknown;
-	#settle: unknown;
 	#check: unknown;
-	#error: RivuletError | undefined;
-	#isReady: (error?: RivuletError) => void = () => {};
 
 	constructor(host: Host, channel: string, options: SubscribeOptions, handlers?: Handlers<T>) {
+		const pattern = isPattern(channel);
+		super(pattern, options, handlers, {
+			handled: (item) => {
+				this.wholeHandled ||= isWhole(pattern, item.update?.type, item.places);
+				this.#keep?.handled(item);
+			},
+			taken: () => {
+				this.hold?.resume();
+				if (this.#behind && this.hasRoom) this.#behind.link.fail("reads again what had no room");
+			},
+			caught: (e) => host.caught(e),
+		});
 		this.#host = host;
 		this.channel = channel;
-		this.pattern = isPattern(channel);
-		this.#options = options;
+		this.born = host.had?.count ?? 0;
+		this.pattern = pattern;
+		this.options = options;
 		this.#limit = Math.max(options.buffer ?? 256, 1) * (options.durable ? durableRoom : 1);
-		this.#received = new Places(this.pattern);
-		this.#inbox = new Inbox(
-			this.pattern,
-			(item) => this.#onHandled(item),
-			() => this.#onTaken(),
-		);
-		this.#acks = options.durable ? new Acks() : undefined;
-		this.#shelf = shelf(host, channel, options);
-		this.#inbox.handled.set([options.position ?? "", ...(options.positions ?? [])]);
-		this.ready = new Promise((resolve, reject) => {
-			this.#isReady = (error) => (error ? reject(error) : resolve());
-		});
-		this.ready.catch(() => {}); // it need not be heeded
-		this.#handled = handlers !== undefined;
-		if (handlers) void this.#handle(handlers);
-		if (this.#shelf) void this.#load(this.#shelf);
-	}
-
-	get positions(): readonly string[] {
-		return this.#inbox.handled.list();
-	}
-
-	get position(): string | undefined {
-		return this.pattern ? undefined : this.positions[0];
-	}
-
-	async *[Symbol.asyncIterator](): AsyncGenerator<Message<T>> {
-		for await (const update of this.updates()) {
-			if (update.type === "message") yield update.message;
-		}
-		if (this.#error) throw this.#error;
-	}
-
-	async *updates(): AsyncGenerator<Update<T>> {
-		if (this.#handled) throw new RivuletError(4409, "the subscription has handlers");
-		yield* this.#all();
-	}
-
-	async *#all(): AsyncGenerator<Update<T>> {
-		for (let u = await this.#inbox.next(); u; u = await this.#inbox.next()) yield u;
-	}
-
-	async #handle({ message, update }: Handlers<T>): Promise<void> {
-		for await (const u of this.#all()) {
-			try {
-				await (u.type === "message" ? message?.(u.message) : update?.(u));
-			} catch (e) {
-				this.#host.caught(e);
-			}
-		}
+		this.received = new Places(this.pattern);
+		this.#prepare();
 	}
 
 	unsubscribe(): Promise<void> {
-		const [at, state] = [this.#at, this.state];
-		this.end(undefined, true);
-		if (!at || at.link.isLost || state === "idle" || state === "ended") return Promise.resolve();
-		if (state === "live") return new Promise((resolve) => at.leave(this, resolve));
-		if (this.#asking) {
-			this.#request++; // nothing was sent
-			at.answered(this);
-		} else {
-			at.leaving(this); // the answer to subscribe brings the rest
+		const [at, state] = [this.at, this.state];
+		for (const u of this.inbox.clear()) {
+			this.missed ||= u.type === "message";
+			if (u.type === "message") this.#host.had?.undo(u.message);
 		}
+		this.end();
+		if (at && !at.link.isLost && state !== "idle" && state !== "ended") {
+			if (state === "live") return new Promise((resolve) => at.leave(this, resolve));
+			if (!this.#asking) {
+				at.leaving(this); // the answer to subscribe brings the rest
+				if (state === "subscribing") return Promise.resolve();
+			} else {
+				this.#request++; // nothing was sent
+				at.answered(this);
+			}
+		}
+		more?.inherit(this.#host, this, false);
 		return Promise.resolve();
 	}
-
-	// Asking.
 
 	/** Sends the subscribe if it is to be asked for, and reports whether. */
 	ask(routes: Routes): boolean {
 		if (this.state !== "idle" || this.#loading) return false;
 		for (const hold of this.#host.holds) if (hold.takes(this)) return false;
-		if (!this.#began && !this.#cleared && this.#hasStart && routes.mayLack(this)) {
+		const first = !this.#began && !this.#cleared;
+		if (more && first && hasStart(this.options, this.#stored) && more.mayLack(routes, this)) {
 			this.#cleared = true;
-			new Hold(this.#host, this).begin(routes); // the node forgets what they had
+			new more.Hold(this.#host, this).begin(routes); // the node forgets what they had
 			return false;
 		}
-		this.#host.clock.clearTimeout(this.#retry);
+		this.#host.clock.clearTimeout(this.retry);
 		this.state = "subscribing";
-		this.#at = routes;
+		this.at = routes;
 		const request = ++this.#request;
 		this.#asking = false;
-		const { token } = this.#options;
-		if (token) void this.#askWithToken(token, routes, request);
+		const { token } = this.options;
+		if (token) this.#askWithToken(token, routes, request);
 		else this.#send(routes, request, this.#command());
 		return true;
 	}
 
-	async #askWithToken(
-		get: NonNullable<SubscribeOptions["token"]>,
-		routes: Routes,
-		request: number,
-	): Promise<void> {
-		const { clock } = this.#host;
+	#askWithToken(get: Ask, routes: Routes, request: number): void {
 		this.#asking = true;
-		this.#retry = clock.setTimeout(() => {
-			this.#answered(routes, request, undefined, noToken());
-			this.#request++; // what comes of it now is too late
-		}, tokenTimeout);
-		try {
-			const token = await get(this.channel);
-			if (this.#request !== request || routes.link.isLost) return;
-			clock.clearTimeout(this.#retry);
-			if (this.state !== "subscribing") throw 0; // not now
-			this.#asking = false;
-			this.#send(routes, request, { ...this.#command(), token });
-		} catch (e) {
-			if (this.#request === request) clock.clearTimeout(this.#retry);
-			this.#answered(routes, request, undefined, tokenError(e));
-		}
+		const { clock } = this.#host;
+		this.retry = more?.askToken(
+			clock,
+			() => get(this.channel),
+			(token, error) => {
+				if (this.#request !== request || routes.link.isLost) return;
+				if (error || this.state !== "subscribing")
+					return this.#answered(routes, request, undefined, error);
+				this.#asking = false;
+				this.#send(routes, request, { ...this.#command(), token });
+			},
+		);
 	}
 
 	#send(routes: Routes, request: number, subscribe: object): void {
@@ -252,25 +155,13 @@ export class Sub<T = any> implements Subscription<T> {
 
 	/** Where to subscribe: after what was received, or as the application said. */
 	#command(): object {
-		const { persist, token, buffer, ...options } = this.#options;
-		const { position, positions, last, since, ...rest } = options;
-		const received = this.#whole ? this.#received.list() : [];
-		const known = received.length > 0 ? received : this.#stored;
-		const start = known.length < 1 ? options : { ...rest, ...this.#start(known) };
-		return { channel: this.channel, ...toFields(start) };
-	}
-
-	get #hasStart(): boolean {
-		const { position, positions, last, since } = this.#options;
-		const start = position ?? positions?.[0] ?? last ?? since ?? this.#stored[0];
-		return start !== undefined;
-	}
-
-	#start(positions: string[]): object {
-		return this.pattern ? { positions } : { position: positions[0] };
+		const received = this.#whole ? this.received.list() : [];
+		const known = received[0] ? received : this.#stored;
+		return toSubscribe(this.channel, this.pattern, this.options, known);
 	}
 
 	#answered(routes: Routes, request: number, frame?: Frame, error?: RivuletError): void {
+		if (routes.link.isLost && this.state === "ended") more?.inherit(this.#host, this, false);
 		if (routes.link.isLost || this.#request !== request) return;
 		if (frame?.subscribed) this.#subscribed(routes, frame.subscribed);
 		else this.#refused(routes, error ?? new RivuletError(4500, "a reply of another kind"));
@@ -280,44 +171,38 @@ export class Sub<T = any> implements Subscription<T> {
 	#subscribed(routes: Routes, e: any): void {
 		const positions: string[] = e.positions ?? [e.position ?? ""];
 		if (this.state === "subscribing") return this.#begin(routes, e, positions);
-		this.#beganOn(routes, positions); // nobody wants it any more, or not now
-		if (this.state === "paused") this.letGo(routes);
+		routes.began(this, positions); // nobody wants it any more, or not now
+		if (this.state === "paused") more?.letGo(this, routes);
 		else routes.leave(this, () => {});
 	}
 
 	#begin(routes: Routes, e: any, positions: string[]): void {
-		const o = this.#options;
-		const asked = this.#began || this.#stored.length > 0 || o.position || o.positions?.length;
+		const o = this.options;
+		const asked = this.#began || this.#stored[0] || o.position || o.positions?.length;
 		const resumed = Boolean(asked || e.resumed);
 		this.state = "live";
 		this.#failures = 0;
 		this.#behind = undefined;
-		if (!e.recovered) this.#seen.forget();
-		this.#beganOn(routes, positions);
+		if (!e.recovered) this.#forget();
+		if (!this.#began || !e.recovered) this.since = new Places(this.pattern, positions);
+		routes.began(this, positions);
 
 		// A durable session may begin before what was received: that is left out then.
-		const places = this.#acks && this.#began && e.recovered ? [] : positions;
-		this.#acks?.begun(!e.recovered, positions);
+		const places = this.#durable && this.#began && e.recovered ? [] : positions;
+		this.#keep?.acks?.begun(!e.recovered, positions);
 		if (!this.#began && e.recovered) {
-			this.#inbox.handled.set(places, true);
-			this.#wholeHandled ||= this.#isWhole("subscribed", places);
+			this.inbox.handled.set(places, true);
+			this.wholeHandled ||= isWhole(this.pattern, "subscribed", places);
 		}
 		this.#began = true;
-		this.#whole ||= this.#isWhole("subscribed", places);
-		this.#received.set(places, true);
-		const more = { places, replace: true, begun: true, life: this.#acks?.life };
+		this.#whole ||= isWhole(this.pattern, "subscribed", places);
+		this.received.set(places, true);
+		const more = { places, replace: true, begun: true, life: this.#keep?.acks?.life };
 		const update = { type: "subscribed", recovered: e.recovered, resumed } as const;
 		const gap = resumed && !e.recovered ? this.#gap(this.channel, e.reason) : undefined;
-		this.#inbox.pushBegun({ update, ...more }, gap && { update: gap, ...more });
-		this.#isReady();
-		this.#acknowledge();
-	}
-
-	#beganOn(routes: Routes, positions: string[]): void {
-		routes.began(this, positions);
-		const nth = this.pattern ? routes.nth : 0;
-		if (nth > this.#nth + 1) this.#streak = nth;
-		this.#nth = nth;
+		this.inbox.pushBegun({ update, ...more }, gap && { update: gap, ...more });
+		this.settled();
+		this.#keep?.acknowledge();
 	}
 
 	#gap(channel: string, reason = ""): Update<T> {
@@ -330,21 +215,22 @@ export class Sub<T = any> implements Subscription<T> {
 		if (this.state !== "subscribing") {
 			this.released = true;
 			routes.gone(this);
-			this.#hold?.resume();
-		} else if (this.#stored.length > 0 && error.field?.startsWith("position")) {
-			this.#stored = []; // not a position, or of another log
+			if (this.state === "ended") more?.inherit(this.#host, this, false);
+			this.hold?.resume();
+		} else if (this.#stored[0] && error.field?.startsWith("position")) {
+			if (this.#keep) this.#keep.stored = []; // not a position, or of another log
 			this.state = "idle";
-			this.#host.clock.clearTimeout(this.#retry);
-			this.#retry = this.#host.clock.setTimeout(() => this.#again(), 0);
-			const update = this.#gap(this.channel, "reset");
-			this.#inbox.push({ update, places: [] });
+			this.#host.clock.clearTimeout(this.retry);
+			this.retry = this.#host.clock.setTimeout(() => this.#again(), 0);
+			this.inbox.push({ update: this.#gap(this.channel, "reset"), places: [] });
 		} else if (error.code === 4422 && routes.link.transport !== "websocket") {
 			this.state = "idle"; // the next link may be able to
 			this.#host.tell("error", error);
 		} else if (error.temporary || resubscribes(error.code)) {
 			this.state = "idle";
-			const wait = this.#host.wait(++this.#failures, error.retryAfterMs);
-			this.#retry = this.#host.clock.setTimeout(() => this.#again(), wait);
+			const { clock, wait } = this.#host;
+			const ms = wait(++this.#failures, error.retryAfterMs);
+			this.retry = clock.setTimeout(() => this.#again(), ms);
 		} else {
 			this.end(error);
 		}
@@ -354,11 +240,9 @@ export class Sub<T = any> implements Subscription<T> {
 		this.#host.routes?.add([this]);
 	}
 
-	// Receiving.
-
 	/** Takes an `unsubscribed` that nobody asked for. */
 	ended(routes: Routes, e: any): void {
-		if (this.state !== "live" || this.#at !== routes) return;
+		if (this.state !== "live" || this.at !== routes) return;
 		routes.forget(this);
 		this.state = "subscribing"; // as if that had been refused
 		const told = { code: e.code || 4700, message: e.reason ?? "" };
@@ -367,31 +251,33 @@ export class Sub<T = any> implements Subscription<T> {
 
 	/** Queues an update, unless there is no room and the node is to let go. */
 	deliver(routes: Routes, update: Update<T>, places: string[]): void {
-		if (!this.#listens(routes)) return;
-		this.#acks?.came(places);
-		if (update.type === "message" && this.#seen.has(update.message)) return this.#acknowledge();
+		if (!this.#listens(routes, update.type === "message")) return;
+		this.#keep?.acks?.came(places);
+		if (update.type === "message" && this.#seen.has(update.message))
+			return this.#keep?.acknowledge();
 		// At least a message comes of each time that it is taken up: what tells of that is no reason
 		// to let go again.
 		if (update.type !== "caught_up" && this.#full(routes)) return;
 		if (update.type === "message") {
-			const start = this.here?.offset(update.message.position) ?? 0;
-			this.#seen.note(update.message, start, this.#nth, this.#streak);
+			this.#seen.note(update.message);
+			this.#host.had?.note(update.message);
 			this.#host.tell("message", update.message);
 		}
-		this.#received.set(places);
-		this.#whole ||= this.#isWhole(update.type, places);
+		this.received.set(places);
+		this.#whole ||= isWhole(this.pattern, update.type, places);
 		const begun = update.type === "caught_up";
-		this.#inbox.push({ update, places, begun, life: this.#acks?.life });
-		if (begun) this.#acknowledge();
+		this.inbox.push({ update, places, begun, life: this.#keep?.acks?.life });
+		if (begun) this.#keep?.acknowledge();
 	}
 
 	/** Messages of `channel`, the subscription's or one of its pattern, are gone. */
 	lost(routes: Routes, channel: string, reason: string, position: string): void {
-		if (!this.#listens(routes)) return;
+		if (!this.#listens(routes, true)) return;
 		if (channel === this.channel) {
-			this.#seen.forget();
+			this.#forget();
 			this.here?.set([position]);
-			if (reason === "log_changed") this.#acks?.forget();
+			this.since?.set([position]);
+			if (reason === "log_changed") this.#keep?.acks?.forget();
 		} else {
 			this.#seen.forget(channel);
 		}
@@ -401,23 +287,25 @@ export class Sub<T = any> implements Subscription<T> {
 	/** Notes a fresher place to resume from. */
 	passed(routes: Routes, position: string): void {
 		if (!this.#listens(routes)) return;
-		this.#acks?.came([position]);
-		this.#received.set([position]);
-		this.#inbox.note([position], this.#acks?.life);
+		this.#keep?.acks?.came([position]);
+		this.received.set([position]);
+		this.inbox.note([position], this.#keep?.acks?.life);
+	}
+
+	#forget(): void {
+		this.#seen.forget();
+		this.born = this.#host.had?.count ?? 0;
 	}
 
 	/** Moves over a message that is not to be delivered. */
 	skip(routes: Routes, places: string[]): void {
-		if (this.#listens(routes)) this.#received.set(places);
+		if (this.#listens(routes)) this.received.set(places);
 	}
 
-	/** Whether it had the message. */
-	had(message: Message): boolean {
-		return this.#seen.had(message);
-	}
-
-	#listens(routes: Routes): boolean {
-		return this.state === "live" && this.#at === routes && this.#behind !== routes;
+	/** `owed`: who goes on when it has ended is to have that. */
+	#listens(routes: Routes, owed = false): boolean {
+		this.missed ||= owed && this.state === "ended";
+		return this.state === "live" && this.at === routes && this.#behind !== routes;
 	}
 
 	/**
@@ -425,12 +313,12 @@ export class Sub<T = any> implements Subscription<T> {
 	 * one, and an application that keeps up must not pay for that.
 	 */
 	#full(routes: Routes): boolean {
-		const { length } = this.#inbox;
+		const { length } = this.inbox;
 		if (length < this.#limit) return false;
-		if (length < burst * this.#limit && !this.#acks) {
+		if (length < burst * this.#limit && !this.#durable) {
 			this.#check ??= this.#host.clock.setTimeout(() => {
 				this.#check = undefined;
-				if (this.#inbox.length >= this.#limit && this.#listens(routes)) this.#pause(routes);
+				if (this.inbox.length >= this.#limit && this.#listens(routes)) this.#pause(routes);
 			}, 0);
 			return false;
 		}
@@ -441,101 +329,59 @@ export class Sub<T = any> implements Subscription<T> {
 	#pause(routes: Routes): void {
 		// To unsubscribe would make a session forget the channel: a new connection reads again. It
 		// is one for all subscriptions, and all that is not acknowledged comes: as seldom as can be.
-		if (this.#acks) this.#behind = routes;
-		else new Hold(this.#host, this).begin(routes);
+		if (this.#durable || (!more && this.inbox.length >= burst * this.#limit)) this.#behind = routes;
+		else if (more) new more.Hold(this.#host, this).begin(routes);
+		else
+			load().then(
+				() => this.#listens(routes) && this.#full(routes),
+				() => {}, // then it goes on as a durable one does
+			);
 	}
-
-	// Pausing: see Hold.
 
 	/** Whether half the queue, a durable one all of it, is free, or nobody waits. */
 	get hasRoom(): boolean {
-		return this.state === "ended" || this.#inbox.length <= (this.#acks ? 0 : this.#limit / 2);
-	}
-
-	heldBy(hold: Hold): boolean {
-		return this.state === "paused" && this.#hold === hold;
-	}
-
-	/** Reports whether the node knows it here. */
-	pause(hold: Hold, routes?: Routes): boolean {
-		if (this.state === "paused" || this.state === "ended" || this.#acks) return false;
-		const known = this.state === "live";
-		this.released = this.state === "idle"; // else the node confirms, or its answer brings the rest
-		this.state = "paused";
-		this.#hold = hold;
-		return known && this.#at === routes;
-	}
-
-	/** Unsubscribes what is paused. */
-	letGo(routes: Routes): void {
-		routes.leave(this, () => {
-			this.released = true;
-			this.#at = undefined;
-			this.#hold?.resume();
-		});
-	}
-
-	unpause(): void {
-		this.state = "idle";
-		this.#hold = undefined;
-		this.#at = undefined;
+		return this.state === "ended" || this.inbox.length <= (this.#durable ? 0 : this.#limit / 2);
 	}
 
 	/** The link is lost: to be asked for again. */
 	detach(): void {
 		this.released = true;
-		this.#at = undefined;
+		this.at = undefined;
 		this.#behind = undefined;
 		if (this.state === "subscribing" || this.state === "live") this.state = "idle";
-		this.#hold?.resume();
-	}
-
-	// The application's side.
-
-	#onTaken(): void {
-		this.#hold?.resume();
-		if (this.#behind && this.hasRoom) this.#behind.link.fail("reads again what had no room");
-	}
-
-	/**
-	 * Whether nothing is missing of the positions from here on. Over HTTP a pattern may begin
-	 * without any, and those of its messages are of some streams only: the others would be lost.
-	 */
-	#isWhole(type: Update["type"] | undefined, places: string[]): boolean {
-		if (!places[0]) return false;
-		return !this.pattern || type === "subscribed" || type === "caught_up";
-	}
-
-	#onHandled({ update, places, life }: Handled): void {
-		this.#wholeHandled ||= this.#isWhole(update?.type, places);
-		if (update?.type !== "subscribed") this.#acks?.reached(places.at(-1), life);
-		if (!this.#acks && !this.#shelf) return;
-		const { clock } = this.#host;
-		if (++this.#unsettled >= settleAfter || this.state === "ended") this.settle();
-		else this.#settle ??= clock.setTimeout(() => this.settle(), settleAfter);
+		this.hold?.resume();
 	}
 
 	/** Saves and acknowledges what was handled. */
 	settle(): void {
-		this.#host.clock.clearTimeout(this.#settle);
-		this.#settle = undefined;
-		const whole = this.#wholeHandled || this.#stored.length > 0;
-		if (this.#unsettled > 0 && whole) this.#shelf?.save(this.positions.join("\n"));
-		this.#unsettled = 0;
-		this.#acknowledge();
+		this.#keep?.settle();
 	}
 
-	#acknowledge(): void {
-		if (this.state !== "live" || !this.#at) return;
-		this.#acks?.send(this.#at.link, this.channel, (error) => this.#host.tell("error", error));
+	get #stored(): string[] {
+		return this.#keep?.stored ?? [];
 	}
 
-	async #load(from: Shelf): Promise<void> {
+	get #durable(): boolean {
+		return Boolean(this.options.durable);
+	}
+
+	/** Has what it needs loaded, and then asks. */
+	#prepare(): void {
+		const { persist } = this.options;
+		const keeps = this.#durable || (persist && this.#host.storage);
+		if ((!keeps && !this.pattern && !this.options.token) || this.state === "ended") return;
 		this.#loading = true;
-		const text = await from.load();
+		if (!more) return void loadFor(this.#host, this).then(() => this.#prepare());
+		if (this.pattern) this.#host.had ??= new more.Had();
+		if (keeps) this.#keep = new more.Keep(this.#host, this);
+		const loading = this.#keep?.load();
+		if (loading) void loading.then(() => this.#loaded());
+		else this.#loaded();
+	}
+
+	#loaded(): void {
 		this.#loading = false;
-		this.#stored = text ? text.split("\n") : [];
-		this.#inbox.handled.set(this.#stored, true);
+		this.inbox.handled.set(this.#stored, true);
 		if (this.state === "idle") this.#again();
 	}
 
@@ -544,21 +390,11 @@ export class Sub<T = any> implements Subscription<T> {
 		if (this.state === "ended") return;
 		this.settle();
 		this.state = "ended";
-		this.#at = undefined;
-		this.#error = error;
-		for (const timer of [this.#retry, this.#check]) this.#host.clock.clearTimeout(timer);
+		this.at = undefined;
+		for (const timer of [this.retry, this.#check]) this.#host.clock.clearTimeout(timer);
 		this.#host.remove(this);
-		if (drop) this.#inbox.clear();
-		this.#inbox.end({ type: "unsubscribed", ...(error && { error }) });
-		this.#isReady(error ?? new RivuletError(4700, "unsubscribed"));
-		this.#hold?.resume(); // others may wait for it
+		if (drop) this.inbox.clear();
+		this.finish(error);
+		this.hold?.resume(); // others may wait for it
 	}
-}
-
-function shelf(host: Host, channel: string, { persist }: SubscribeOptions): Shelf | undefined {
-	if (!persist || !host.storage) return undefined;
-	const name = persist === true ? channel : persist;
-	return new Shelf(host.storage, `position:${name}`, (cause) =>
-		host.tell("error", new RivuletError(4500, "storage failed", { cause })),
-	);
 }

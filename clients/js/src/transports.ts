@@ -1,13 +1,14 @@
 // The transports by their names.
 
+import { chunks } from "./lazy.js";
 import { openWebSocket } from "./transport/websocket.js";
 import type { OpenTransport, Transport, TransportName } from "./types.js";
 
 /** How each is opened. Those over HTTP are loaded when they are needed, which is seldom. */
 export const opens: Record<TransportName, OpenTransport> = {
 	websocket: openWebSocket,
-	sse: later(async () => (await import("./transport/sse.js")).openSse),
-	poll: later(async () => (await import("./transport/poll.js")).openPoll),
+	sse: later(async () => (await chunks.sse()).openSse),
+	poll: later(async () => (await chunks.poll()).openPoll),
 };
 
 /** Opens what `load` brings. Nothing is sent before `connected`. */

@@ -2,8 +2,8 @@
 
 import type { Client } from "../client.js";
 import { RivuletError } from "../errors.js";
+import type { Subscription } from "../host.js";
 import { canonical } from "../names.js";
-import type { Subscription } from "../subscription.js";
 import type {
 	Member,
 	Message,

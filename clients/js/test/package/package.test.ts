@@ -10,7 +10,9 @@ import { app, problems, type resolutions } from "../support/compile.js";
 
 const run = promisify(execFile);
 const own = new URL("../../package.json", import.meta.url);
-const entries = ["", "/protobuf", "/monitor", "/react"].map((e) => `@rivulet-rt/client${e}`);
+const entries = ["", "/whole", "/protobuf", "/monitor", "/react"].map(
+	(e) => `@rivulet-rt/client${e}`,
+);
 
 test("it has no dependencies, and says so", async () => {
 	const manifest = JSON.parse(await readFile(own, "utf8"));
@@ -59,6 +61,7 @@ test("Node imports each entry", async () => {
 	const { stdout } = await run(process.execPath, [file], { cwd: app() });
 	expect(JSON.parse(stdout)).toEqual([
 		["Client", "RivuletError", "advice"],
+		["Client", "RivuletError", "advice"],
 		["protobuf"],
 		["monitor"],
 		["useChannel", "useConnectionState", "usePresence"],
@@ -92,19 +95,48 @@ describe.each(["bundler", "node16"] as (keyof typeof resolutions)[])("types, wit
 	});
 });
 
-test("an application of Vite has only what it imports", async () => {
+/** An application's code: what it has at first, and what it loads later. */
+async function bundled(from: string, output = {}): Promise<{ first: string; later: string }> {
 	const entry = join(app(), "entry.js");
-	await writeFile(entry, `import { Client } from "@rivulet-rt/client"; globalThis.x = Client;`);
+	await writeFile(entry, `import { Client } from "${from}"; globalThis.x = Client;`);
 	const result = await build({
 		configFile: false,
 		logLevel: "error",
 		root: app(),
-		build: { write: false, target: "es2022", rolldownOptions: { input: entry } },
+		build: { write: false, target: "es2022", rolldownOptions: { input: entry, output } },
 	});
 	const chunks = [result].flat().flatMap((r) => ("output" in r ? r.output : []));
-	const code = chunks.map((chunk) => ("code" in chunk ? chunk.code : "")).join("\n");
-	expect(code).toContain("/v1/ws");
-	expect(code).not.toContain("/v1/telemetry");
-	expect(code).not.toContain("useSyncExternalStore");
-	expect(code).not.toContain("rivulet.v1.protobuf");
+	const code = chunks.flatMap((c) => ("code" in c ? [c] : []));
+	const first = new Set(code.filter((c) => c.isEntry));
+	for (const { imports } of first)
+		for (const c of code) if (imports.includes(c.fileName)) first.add(c);
+	const text = (now: boolean) => code.flatMap((c) => (first.has(c) === now ? [c.code] : []));
+	return { first: text(true).join("\n"), later: text(false).join("\n") };
+}
+
+const parts = ["storage failed", "/v1/poll", "text/event-stream"];
+
+test("an application of Vite has only what it imports, and at first what it needs then", async () => {
+	const { first, later } = await bundled("@rivulet-rt/client");
+	expect(first).toContain("/v1/ws");
+	for (const other of ["/v1/telemetry", "useSyncExternalStore", "rivulet.v1.protobuf"]) {
+		expect(first + later).not.toContain(other);
+	}
+	for (const part of parts) {
+		expect(first).not.toContain(part);
+		expect(later).toContain(part);
+	}
+});
+
+test("there is nothing to be loaded later in a bundle of one file, and of the whole", async () => {
+	const one = { format: "iife", codeSplitting: false };
+	for (const { first, later } of [
+		await bundled("@rivulet-rt/client", one),
+		await bundled("@rivulet-rt/client/whole"),
+	]) {
+		for (const part of parts) {
+			expect(first).toContain(part);
+			expect(later).not.toContain(part);
+		}
+	}
 });

@@ -23,6 +23,52 @@ const message = (data: unknown, more: Partial<Message> = {}): Message => ({
 });
 const odd = [undefined, null, 0, "text", [], {}, { text: 1, name: {} }, { text: { a: 1 } }];
 
+interface Step {
+	publish?: number;
+	count?: number;
+	enter?: number;
+	pass?: number;
+	deliver?: number;
+	cut?: boolean;
+}
+
+/** Does this in the chat, then looks into each room for what was said there. */
+async function played(steps: Step[]): Promise<void> {
+	const { client, clock, network } = setup({ backoff: { base: 20, cap: 100 } });
+	const node = new FakeNode(network, clock);
+	const chat = new Chat(client, me);
+	const settle = async (): Promise<void> => {
+		for (let more = true, calm = 0; calm < 20; calm = more ? 0 : calm + 1) {
+			await clock.pass(20);
+			more = node.step();
+			await settled();
+		}
+	};
+	await settle();
+	const said: Record<string, string[]> = { lobby: [], engineering: [], random: [] };
+	let n = 0;
+	for (const { publish, count = 0, enter, pass, cut, deliver = 0 } of steps) {
+		if (publish !== undefined) {
+			const room = rooms[publish] as string;
+			for (let i = 0; i < count; i++) {
+				said[room]?.push(String(++n));
+				node.publish(`chat:${room}`, { text: String(n) });
+			}
+		} else if (enter !== undefined) chat.enter(rooms[enter] as string);
+		else if (pass) await clock.pass(pass);
+		else if (cut) node.cut();
+		else for (let i = 0; i < deliver && node.step(); i++) await settled();
+	}
+	for (const room of [chat.state.value.room, ...rooms]) {
+		if (room !== chat.state.value.room) chat.enter(room);
+		await settle();
+		const shown = chat.state.value.rooms[room]?.lines.map((l) => l.text);
+		expect(shown, room).toEqual(said[room]);
+	}
+	chat.close();
+	client.close();
+}
+
 describe("rooms", () => {
 	const step = fc.oneof(
 		fc.record({ publish: fc.nat(2), count: fc.integer({ min: 1, max: 4 }) }),
@@ -32,47 +78,30 @@ describe("rooms", () => {
 		fc.constant({ cut: true }),
 	);
 
-	test("lose no line, however fast one goes from one to the other", async () => {
-		const play = fc.asyncProperty(
-			fc.array(step, { minLength: 10, maxLength: 60, size: "max" }),
-			async (steps) => {
-				const { client, clock, network } = setup({ backoff: { base: 20, cap: 100 } });
-				const node = new FakeNode(network, clock);
-				const chat = new Chat(client, me);
-				const settle = async (): Promise<void> => {
-					for (let more = true, calm = 0; calm < 20; calm = more ? 0 : calm + 1) {
-						await clock.pass(20);
-						more = node.step();
-						await settled();
-					}
-				};
-				await settle();
-				const said: Record<string, string[]> = { lobby: [], engineering: [], random: [] };
-				let n = 0;
-				for (const s of steps as any[]) {
-					if (s.publish !== undefined) {
-						const room = rooms[s.publish] as string;
-						for (let i = 0; i < s.count; i++) {
-							said[room]?.push(String(++n));
-							node.publish(`chat:${room}`, { text: String(n) });
-						}
-					} else if (s.enter !== undefined) chat.enter(rooms[s.enter] as string);
-					else if (s.pass) await clock.pass(s.pass);
-					else if (s.cut) node.cut();
-					else for (let i = 0; i < s.deliver && node.step(); i++) await settled();
-				}
-				for (const room of [chat.state.value.room, ...rooms]) {
-					if (room !== chat.state.value.room) chat.enter(room);
-					await settle();
-					const shown = chat.state.value.rooms[room]?.lines.map((l) => l.text);
-					expect(shown, room).toEqual(said[room]);
-				}
-				chat.close();
-				client.close();
-			},
-		);
-		await fc.assert(play, { numRuns: Number(process.env.FC_RUNS ?? 60) });
-	}, 60_000);
+	test(
+		"lose no line, however fast one goes from one to the other",
+		async () => {
+			const play = fc.asyncProperty(
+				fc.array(step, { minLength: 10, maxLength: 60, size: "max" }),
+				(steps) => played(steps as Step[]),
+			);
+			await fc.assert(play, { numRuns: Number(process.env.FC_RUNS ?? 60) });
+		},
+		60_000 + Number(process.env.FC_RUNS ?? 60) * 200,
+	);
+
+	test("lose no line that was on its way to a room when it was left, and the connection then", () =>
+		played([
+			{ enter: 1 },
+			{ publish: 0, count: 2 },
+			{ deliver: 1 },
+			{ pass: 2 },
+			{ deliver: 2 },
+			{ publish: 0, count: 1 },
+			{ pass: 1 },
+			{ cut: true },
+			{ publish: 0, count: 2 },
+		]));
 
 	test("keep what comes while their own subscription is on its way", async () => {
 		const { client, clock, network } = setup();

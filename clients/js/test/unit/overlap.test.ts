@@ -2,7 +2,8 @@
 
 import { describe, expect, test } from "vitest";
 import type { Subscription } from "../../src/index.js";
-import { isPattern, matches, overlap } from "../../src/names.js";
+import { isPattern } from "../../src/names.js";
+import { matches, overlaps } from "../../src/overlap.js";
 import { settled } from "./fake/clock.js";
 import { connected, type Setup } from "./fake/setup.js";
 
@@ -78,6 +79,19 @@ describe("whose a message is", () => {
 		await settled();
 		expect(own.got).toEqual(["gap", 10]);
 		expect(pattern.got).toEqual([8]);
+		all.client.close();
+	});
+
+	test("after a gap of a pattern, its own again", async () => {
+		const all = await connected();
+		const pattern = collect(all, "t:>");
+		begin(all, "t:>", 0);
+		all.network.socket.push(message(2, "t:a"));
+		await reconnect(all);
+		begin(all, "t:>", 1, { recovered: false, reason: "retention" });
+		all.network.socket.push(message(2, "t:a"));
+		await settled();
+		expect(pattern.got).toEqual([2, "gap", 2]);
 		all.client.close();
 	});
 
@@ -208,6 +222,41 @@ describe("when one is let go of", () => {
 		expect(all.clock.timers.size).toBe(0);
 	});
 
+	test("what was on its way, or waited, is for those that overlap", async () => {
+		const all = await connected();
+		const pattern = collect(all, "t:>");
+		begin(all, "t:>", 0);
+		const own = all.client.channel("t:a").subscribe();
+		begin(all, "t:a", 0);
+		for (const n of [1, 2, 3]) all.network.socket.push(message(n, "t:a"));
+		for await (const { data } of own) if (data === 2) break; // and 1 was handled
+		void own.unsubscribe();
+		all.network.socket.push(message(4, "t:a"));
+		all.network.socket.answer("unsubscribe", { unsubscribed: { channel: "t:a" } });
+		all.network.socket.answer("unsubscribe", { unsubscribed: { channel: "t:>" } });
+		expect(begin(all, "t:>", 0).positions).toEqual([at(0)]);
+		for (const n of [1, 2, 3, 4, 5]) all.network.socket.push(message(n, "t:a"));
+		await settled();
+		expect(pattern.got).toEqual([3, 4, 5]);
+		all.client.close();
+		expect(all.clock.timers.size).toBe(0);
+	});
+
+	test("one that has had all lets the others be", async () => {
+		const all = await connected();
+		collect(all, "t:>");
+		begin(all, "t:>", 0);
+		const own = collect(all, "t:a");
+		begin(all, "t:a", 0);
+		all.network.socket.push(message(1, "t:a"));
+		await settled();
+		void own.sub.unsubscribe();
+		all.network.socket.push({ caught_up: { channel: "t:a", position: at(1) } });
+		all.network.socket.answer("unsubscribe", { unsubscribed: { channel: "t:a" } });
+		expect(all.network.socket.sent).toEqual([]);
+		all.client.close();
+	});
+
 	test("an unsubscribe that is refused for now is sent again", async () => {
 		const all = await connected();
 		const { sub } = collect(all, "t:a");
@@ -242,11 +291,11 @@ describe("names", () => {
 	});
 
 	test("that overlap", () => {
-		expect(overlap("t:a", "t:*")).toBe(true);
-		expect(overlap("t:>", "t:a.b")).toBe(true);
-		expect(overlap("t:a.*", "t:b.*")).toBe(true); // of two patterns it is supposed
-		expect(overlap("t:a.*", "u:a.*")).toBe(false);
-		expect(overlap("t:a", "t:a")).toBe(false);
+		expect(overlaps("t:a", "t:*")).toBe(true);
+		expect(overlaps("t:>", "t:a.b")).toBe(true);
+		expect(overlaps("t:a.*", "t:b.*")).toBe(true); // of two patterns it is supposed
+		expect(overlaps("t:a.*", "u:a.*")).toBe(false);
+		expect(overlaps("t:a", "t:a")).toBe(false);
 		expect(isPattern("t:a*b")).toBe(false);
 		expect(isPattern("t:a.>")).toBe(true);
 	});

@@ -1,6 +1,6 @@
 // A node in memory, to the letter of PROTOCOL.md, sections 3 to 5: what a client is held against.
 
-import { matches } from "../../../src/names.js";
+import { matches } from "../../../src/overlap.js";
 import type { Frame } from "../../../src/types.js";
 import type { FakeClock } from "./clock.js";
 import type { FakeSocket, Network } from "./socket.js";
@@ -178,6 +178,10 @@ export class FakeNode {
 		for (const cursor of to.cursors) {
 			const { stream } = cursor;
 			const theirs = from.cursors.find((other) => other.stream === stream);
+			for (const e of stream.entries) {
+				const owed = !from.delivered.has(e) && !from.skip.has(e);
+				if (owed && owner(c, stream, e) === from) to.skip.delete(e);
+			}
 			if (!theirs || theirs.at >= cursor.at) continue;
 			for (const e of stream.entries) {
 				const between = e.seq > theirs.at && e.seq <= cursor.at;

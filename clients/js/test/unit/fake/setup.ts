@@ -1,9 +1,13 @@
 // A client on a fake clock and a fake network.
 
 import { Client } from "../../../src/index.js";
+import { load } from "../../../src/lazy.js";
 import type { ClientOptions, StateChange } from "../../../src/types.js";
 import { FakeClock } from "./clock.js";
 import { Network } from "./socket.js";
+
+// What is loaded later is here: a test of its own is about when it is not.
+await Promise.all([load(), import("../../../src/choice.js")]);
 
 export interface Setup {
 	client: Client;

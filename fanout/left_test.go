@@ -1,0 +1,60 @@
+package fanout_test
+
+import (
+	"context"
+	"sync"
+	"testing"
+
+	"github.com/rivulet-rt/rivulet/fanout"
+)
+
+// TestLeftByTwoPatterns: a channel's subscription that is behind still owes a message, which
+// an older pattern has left to it, and a newer one to the older. Both end: the newer has it.
+func TestLeftByTwoPatterns(t *testing.T) {
+	t.Parallel()
+	for name, gone := range map[string][]string{
+		"the pattern first": {"t:a.*", "t:a.2"}, "the channel first": {"t:a.2", "t:a.*"}, "the channel alone": {"t:a.2"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			n := newNode(t, calm(0, 1), true, nil)
+			n.publish(t, "t:a.2", 1, 2)
+			at := n.position(t, "t:a.2", 1)
+			r := n.subscribe(t, "t:a.*", fanout.Start{})
+			r.add("t:>", fanout.Start{})
+			r.await("subscribed t:>")
+			reading, release := make(chan struct{}), make(chan struct{})
+			var once sync.Once
+			n.gate.setHold(func(context.Context, fanout.Query) {
+				held := false
+				once.Do(func() { held = true })
+				if held {
+					close(reading)
+					<-release
+				}
+			})
+			r.add("t:a.2", fanout.Start{Positions: []fanout.Position{at}})
+			<-reading
+			n.publish(t, "t:a.2", 3, 3) // owed by the channel's own
+			n.publish(t, "t:b", 4, 4)
+			r.await("m4")
+			for _, c := range gone {
+				if err := r.client.Unsubscribe(1, mustChannel(t, c)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			close(release)
+			n.publish(t, "t:b", 5, 5)
+			r.await("m5")
+			count := 0
+			for _, told := range r.told {
+				if told == "m3" {
+					count++
+				}
+			}
+			if count != 1 {
+				t.Errorf("m3 came %d times: told %q", count, r.told)
+			}
+		})
+	}
+}
