@@ -54,15 +54,18 @@ type modelWorld struct {
 	client *rivulet.Client
 	wg     sync.WaitGroup
 
+	rest chan struct{} // closed at the end: nobody is slow any more
+
 	mu        sync.Mutex // guards the following
 	watched   []*watched
 	published []string // the channel of each number
 	asked     int      // subscriptions that asked for history
+	problems  []string
 }
 
 func newModelWorld(t *testing.T, seed uint64) *modelWorld {
 	t.Helper()
-	w := &modelWorld{t: t, rng: rand.New(rand.NewPCG(seed, 1))}
+	w := &modelWorld{t: t, rng: rand.New(rand.NewPCG(seed, 1)), rest: make(chan struct{})}
 	var dial dialer
 	w.node, dial = newModelNode(t)
 	opts := rivulet.Options{Dial: dial, Backoff: rivulet.Backoff{Base: 20 * time.Millisecond, Max: 100 * time.Millisecond}}
@@ -83,7 +86,9 @@ func (w *modelWorld) find(name string) *watched {
 	return nil
 }
 
-func (w *modelWorld) subscribe(name string, opts rivulet.SubscribeOptions, slow bool) {
+// subscribe starts a subscription unless there is one; slow is what its application takes
+// for an update.
+func (w *modelWorld) subscribe(name string, opts rivulet.SubscribeOptions, slow time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.find(name) != nil {
@@ -111,7 +116,7 @@ func (w *modelWorld) subscribe(name string, opts rivulet.SubscribeOptions, slow 
 	})
 }
 
-func (w *modelWorld) consume(s *watched, sub *rivulet.Subscription, slow bool) {
+func (w *modelWorld) consume(s *watched, sub *rivulet.Subscription, slow time.Duration) {
 	w.mu.Lock()
 	s.sub, s.begun, s.since = sub, true, len(w.published)
 	w.mu.Unlock()
@@ -131,8 +136,11 @@ func (w *modelWorld) consume(s *watched, sub *rivulet.Subscription, slow bool) {
 			s.got = append(s.got, told{u.Message.Channel, n})
 		}
 		w.mu.Unlock()
-		if slow {
-			pass(7 * time.Millisecond)
+		if slow > 0 {
+			select {
+			case <-time.After(slow):
+			case <-w.rest:
+			}
 		}
 	}
 }
@@ -171,6 +179,7 @@ type modelKind struct {
 	ends   bool // subscriptions end
 	losses bool // the log loses messages
 	last   int  // subscriptions ask for up to so many of the newest
+	crowd  bool // all happens on the beat
 }
 
 // step does one thing at random.
@@ -184,7 +193,7 @@ func (w *modelWorld) step(k modelKind) {
 		if k.last > 0 {
 			opts.Last = r.IntN(k.last + 1)
 		}
-		w.subscribe(k.names[r.IntN(len(k.names))], opts, r.IntN(2) == 0)
+		w.subscribe(k.names[r.IntN(len(k.names))], opts, time.Duration(r.IntN(2))*7*time.Millisecond)
 	case n < 10 && k.ends:
 		w.unsubscribe(k.names[r.IntN(len(k.names))])
 	case n < 11:
@@ -207,12 +216,34 @@ func (w *modelWorld) step(k modelKind) {
 // run plays a world and closes its client when all has come to rest.
 func (w *modelWorld) run(k modelKind) {
 	for range 20 + w.rng.IntN(70) {
-		w.step(k)
+		if k.crowd {
+			w.beat(k)
+		} else {
+			w.step(k)
+		}
 	}
+	close(w.rest)
 	pass(10 * time.Minute)
 	synctest.Wait()
+	w.settled()
 	w.client.Close()
 	w.wg.Wait()
+}
+
+// settled: after a rest, the node knows all subscriptions that have not ended, and no other.
+func (w *modelWorld) settled() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var want []string
+	for _, s := range w.watched {
+		if !s.ended {
+			want = append(want, s.name)
+		}
+	}
+	slices.Sort(want)
+	if got := w.node.subscriptions(); !slices.Equal(got, want) {
+		w.problems = append(w.problems, fmt.Sprintf("after a rest the node knows %v, want %v", got, want))
+	}
 }
 
 // ordered: in order and never twice, within one subscription; but for a gap, after which
@@ -287,7 +318,7 @@ func play(t *testing.T, k modelKind, check func(w *modelWorld) []string) {
 		synctest.Test(t, func(t *testing.T) {
 			w := newModelWorld(t, seed)
 			w.run(k)
-			if problems := append(w.ordered(), check(w)...); len(problems) > 0 {
+			if problems := slices.Concat(w.problems, w.ordered(), check(w)); len(problems) > 0 {
 				t.Errorf("seed %d:\n%s", seed, strings.Join(problems[:min(6, len(problems))], "\n"))
 			}
 			for _, s := range w.watched {
