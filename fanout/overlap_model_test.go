@@ -93,7 +93,7 @@ func (l *lapper) join(t testing.TB) {
 		channel: mustChannel(t, names[l.rng.IntN(len(names))]), last: map[fanout.Channel]uint64{},
 		from: map[fanout.StreamID]uint64{}, at: map[fanout.StreamID]fanout.Position{},
 	}
-	if l.sub(s.channel) != nil || len(l.subs) == 5 {
+	if l.sub(s.channel) != nil {
 		return
 	}
 	if l.rng.IntN(2) == 0 {
@@ -360,7 +360,7 @@ func runOverlaps(t *testing.T, seed uint64) (got int) {
 		r.add([]string{"t:>", "t:*", "t:a"}[rng.IntN(3)], fanout.Start{})
 	}
 	l.connect(t)
-	for range 150 {
+	for range 300 {
 		switch move := rng.IntN(100); {
 		case move < 45:
 			for range 1 + rng.IntN(4) {
@@ -372,12 +372,12 @@ func runOverlaps(t *testing.T, seed uint64) (got int) {
 			l.connect(t)
 		case move < 84:
 			l.join(t)
+		case l.leaves && move >= 88 && len(l.subs) > 0:
+			l.leave(t)
 		case move < 94 && len(l.subs) > 0:
 			l.hold(l.subs[rng.IntN(len(l.subs))].channel)
 		case move < 96:
 			eventually(0, n.feed.idle) // lets the node run ahead of the moves
-		case l.leaves && len(l.subs) > 0:
-			l.leave(t)
 		case !l.leaves:
 			l.cut()
 		}
