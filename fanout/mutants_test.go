@@ -180,7 +180,7 @@ func mutants() map[string]mutant {
 		"a pattern has had what it is yet to take over": {
 			old:  "!anyMatches(b.left, channel)",
 			new:  "true",
-			test: "TestOverlapModel",
+			test: "TestTakenOverIsNotHad",
 		},
 		"what has outlived its TTL is delivered": {
 			old:  "m.Offset() <= c.start || m.expired()",
