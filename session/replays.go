@@ -39,33 +39,47 @@ func (r *Replays) Begin(c fanout.Channel) {
 	}
 }
 
-// End notes that one has reached live, or has ended, and reports whether none is left.
+// End notes that one has reached live, or has ended, and reports whether none is left: then
+// whatever else waits with them is woken.
 func (r *Replays) End(c fanout.Channel) (none bool) {
 	if r == nil {
 		return true
 	}
 	delete(r.open, c)
-	return len(r.open) == 0
+	if len(r.open) > 0 {
+		return false
+	}
+	r.pace.Finish()
+	return true
 }
 
 // Take counts a message that is delivered, or returns false where it is too early for it.
 func (r *Replays) Take() bool { return r == nil || len(r.open) == 0 || r.pace.Take() }
 
-// Give takes a Take back of what was not delivered after all.
+// Owe counts a message that is delivered, and for which it may be too early: those that
+// follow wait for it.
+func (r *Replays) Owe() {
+	if r != nil && len(r.open) > 0 {
+		r.pace.Owe()
+	}
+}
+
+// Give takes a Take or an Owe back of what was not delivered after all.
 func (r *Replays) Give() {
 	if r != nil && len(r.open) > 0 {
 		r.pace.Give()
 	}
 }
 
-// Stop ends them, once the sink is not called any more or none is left.
+// Stop ends them with their connection, once the sink is not called any more.
 func (r *Replays) Stop() {
 	if r != nil {
 		r.pace.Stop()
 	}
 }
 
-// followReplays notes from a notice which subscriptions are being sent what they missed.
+// followReplays notes from a notice that was taken which subscriptions are being sent what
+// they missed.
 func (s *Session) followReplays(n fanout.Notice) {
 	switch n.Kind {
 	case fanout.NoticeSubscribed:
@@ -78,7 +92,6 @@ func (s *Session) followReplays(n fanout.Notice) {
 		s.replays.Begin(n.Channel)
 	case fanout.NoticeCaughtUp, fanout.NoticeUnsubscribed, fanout.NoticeFailed:
 		if s.replays != nil && s.replays.End(n.Channel) {
-			s.replays.Stop()
 			s.replays = nil // an idle connection has none
 		}
 	default:

@@ -207,7 +207,14 @@ func (s *Session) Deliver(m *fanout.Message) bool {
 // Notify takes a notice. Answers to commands are always taken while the connection
 // lives; their number is bounded by the commands that wait.
 func (s *Session) Notify(n fanout.Notice) bool {
+	if !s.notify(n) {
+		return false
+	}
 	s.followReplays(n)
+	return true
+}
+
+func (s *Session) notify(n fanout.Notice) bool {
 	switch n.Kind {
 	case fanout.NoticeSubscribed, fanout.NoticeFailed, fanout.NoticeUnsubscribed:
 		return s.answer(n)

@@ -13,10 +13,10 @@ import (
 // caller may begin others beside it, and whoever comes from elsewhere is not held up.
 func TestReplaysAreHeldToReads(t *testing.T) {
 	t.Parallel()
-	const messages, rate = 1000, 50
-	// Three quarters of what may be read at once pay for four times as many messages, and so
-	// does the read with which a replay begins.
-	const free = 4 * (4*rate*3/4 + 10)
+	const messages, rate = 1200, 50
+	// What may be read at once pays for four times as many messages, and so does the read with
+	// which a replay begins.
+	const free = 4 * (4*rate + 10)
 	const least = time.Duration(messages-free) * time.Second / (4 * rate)
 	for name, replay := range map[string]func(n *local, channel, at string) *follower{
 		"WebSocket": func(n *local, channel, at string) *follower {
@@ -43,7 +43,7 @@ func TestReplaysAreHeldToReads(t *testing.T) {
 						t.Fatalf("message %s, want %d", ev.Message.Data, last)
 					}
 				}
-				if last == 700 { // in the middle, when all that may come at once has
+				if last == 900 { // in the middle, when all that may come at once has
 					replay(n, "t:b", n.publish("t:b", 0)).catchUp()
 				}
 				return ev.CaughtUp != nil
@@ -99,5 +99,59 @@ func TestAResumeThatIsRefusedGoesOn(t *testing.T) {
 	}
 	if got := kinds(k.collect("caught_up")); got != "1 2 3 4 5 caught_up" {
 		t.Errorf("resumed with %s", got)
+	}
+}
+
+// TestLeavingAPacedReplay: a subscription that ends while its replay waits for its turn holds up none
+// of the connection's others.
+func TestLeavingAPacedReplay(t *testing.T) {
+	t.Parallel()
+	cfg := localConfig(t)
+	cfg.Limits.Exempt = nil
+	cfg.Limits.ReadsPerCaller = 50
+	n := startLocal(t, cfg)
+	at := n.publishAll("t:a", 0, 2000)[0]
+	k := &socket{Conn: dialFrom(t, n, "127.0.0.8"), t: t}
+	k.follow(protocol.SubscribeCommand{Channel: "t:b"})
+	k.send(protocol.Command{Subscribe: &protocol.SubscribeCommand{Channel: "t:a", Position: at}})
+	k.collect("subscribed")
+	for got := 0; got < 900; { // 840 come at once
+		if ev := k.next(); ev.Message != nil {
+			got++
+		}
+	}
+	k.send(protocol.Command{Unsubscribe: &protocol.UnsubscribeCommand{Channel: "t:a"}})
+	k.collect("unsubscribed")
+	n.publish("t:b", 7)
+	n.publish("t:b", 8)
+	for _, want := range []string{"7", "8"} {
+		if ev := k.next(); ev.Message == nil || ev.Message.Channel != "t:b" || string(ev.Message.Data) != want {
+			t.Fatalf("after the end of a replay: %s, want message %s", shown(ev), want)
+		}
+	}
+}
+
+// TestAStreamBeginsBesideItsReplay: that an event stream has missed more of one channel than may come
+// at once does not keep it from beginning with the others.
+func TestAStreamBeginsBesideItsReplay(t *testing.T) {
+	t.Parallel()
+	cfg := localConfig(t)
+	cfg.Limits.Exempt = nil
+	cfg.Limits.ReadsPerCaller = 10 // 240 messages come at once, and the others in 19 s: no stream has so long to begin
+	n := startLocal(t, cfg)
+	n.publish("t:a", 0)
+	n.publish("t:b", 0)
+	const query = "channel=t:a&channel=t:b"
+	before := n.events(query, "")
+	before.read()
+	before.read() // both have begun
+	before.close()
+	n.publishAll("t:a", 1, 1000)
+	n.publish("t:b", 1)
+	f := n.events(query, before.id)
+	for begun := 0; begun < 2; {
+		if ev := f.read(); ev.Subscribed != nil {
+			begun++
+		}
 	}
 }

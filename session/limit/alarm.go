@@ -40,6 +40,15 @@ func (a *alarm) fire() {
 	}
 }
 
+// hurry has wake called at once, if it is to be called.
+func (a *alarm) hurry() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.due && a.timer.Stop() { // else it is being called
+		a.timer.Reset(0)
+	}
+}
+
 // stop ends it. A wake that has begun may still be running.
 func (a *alarm) stop() {
 	a.mu.Lock()

@@ -30,6 +30,7 @@ type Limiter struct {
 	users      *Counts[string]
 	publishers *Table[string]
 	readers    *Table[string]
+	replays    *Table[string] // of readers, too
 	channels   *Table[fanout.Channel]
 	namespaces *Table[string]
 	answers    *Table[string]
@@ -59,6 +60,7 @@ func New(cfg Config, logger *slog.Logger, reg prometheus.Registerer) (*Limiter, 
 	l.failures = NewTable[netip.Prefix](l.clock, cfg.Callers, nil)
 	l.publishers = NewTable[string](l.clock, cfg.Callers, l.metrics.crowded("publishers"))
 	l.readers = NewTable[string](l.clock, cfg.Callers, l.metrics.crowded("readers"))
+	l.replays = NewTable[string](l.clock, cfg.Callers, l.metrics.crowded("replays"))
 	l.channels = NewTable[fanout.Channel](l.clock, cfg.Callers, l.metrics.crowded("channels"))
 	l.namespaces = NewTable[string](l.clock, cfg.Callers, l.metrics.crowded("namespaces"))
 	l.answers = NewTable[string](l.clock, cfg.Callers, nil)
@@ -91,7 +93,7 @@ func (l *Limiter) forget(ctx context.Context) {
 		case <-tick.C:
 		}
 		for _, t := range []interface{ Forget() }{
-			l.handshakes, l.failures, l.publishers, l.readers, l.channels, l.namespaces, l.answers, l.barred, l.barredUsers,
+			l.handshakes, l.failures, l.publishers, l.readers, l.replays, l.channels, l.namespaces, l.answers, l.barred, l.barredUsers,
 		} {
 			t.Forget()
 		}

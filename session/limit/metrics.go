@@ -38,7 +38,7 @@ func newCounters(reg prometheus.Registerer, l *Limiter) (*counters, error) {
 	for _, r := range reasons() {
 		m.refused[r] = refused.WithLabelValues(string(r))
 	}
-	for _, table := range []string{"handshakes", "publishers", "readers", "channels", "namespaces"} {
+	for _, table := range []string{"handshakes", "publishers", "readers", "replays", "channels", "namespaces"} {
 		m.crowd.WithLabelValues(table)
 	}
 	gauge := func(name, help string, of func() float64) prometheus.Collector {

@@ -98,6 +98,9 @@ func (t *Table[K]) Reserve(k K, r Rate, n int64) (wait time.Duration) {
 	defer s.mu.Unlock()
 	b, known := s.buckets[k]
 	if !known && !s.roomLocked(now, t.most) {
+		if t.overflow != nil {
+			t.overflow()
+		}
 		return s.rest.reserve(now, r, n)
 	}
 	wait = b.reserve(now, r, n)
