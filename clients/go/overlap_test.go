@@ -224,6 +224,7 @@ func TestSubscribingAnewBesideAPattern(t *testing.T) {
 func TestSubscribingAnewAfterManyEnded(t *testing.T) { subscribeAnewBesideAPattern(t, 65) }
 
 func subscribeAnewBesideAPattern(t *testing.T, ended int) {
+	t.Helper()
 	url := scripted(t, func(p *peer) {
 		p.greet()
 		p.begin("t:>", 0)
