@@ -408,7 +408,7 @@ func runOverlaps(t *testing.T, seed uint64) (got int) {
 
 // TestOverlapModel holds promise 2 where a connection's subscriptions overlap, under
 // random interleavings of subscribes that wait for the log and others that do not.
-func TestOverlapModel(t *testing.T) {
+func TestOverlapModel(t *testing.T) { //nolint:tparallel // the group is waited for
 	t.Parallel()
 	var got atomic.Int64
 	var broken atomic.Bool
