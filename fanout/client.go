@@ -23,7 +23,6 @@ type Client struct {
 	closed   bool
 	patterns int32           // of active
 	active   []*subscription // attached: those announced, in that order, before the others
-	begun    int32           // of active, announced
 
 	mu   sync.Mutex // guards the following
 	subs subscriptionSet
@@ -261,7 +260,10 @@ func (c *Client) covers(mine *cursor, m *Message) bool {
 		return false
 	}
 	first := true
-	for _, sub := range c.active[:c.begun] {
+	for _, sub := range c.active {
+		if !sub.announced {
+			break // nor are those that follow
+		}
 		if sub == mine.sub {
 			first = false
 			continue

@@ -2,7 +2,7 @@ package fanout_test
 
 import (
 	"context"
-	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/rivulet-rt/rivulet/fanout"
@@ -17,43 +17,42 @@ func TestLeftByTwoPatterns(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			n := newNode(t, calm(0, 1), true, nil)
-			n.publish(t, "t:a.2", 1, 2)
+			n := newNode(t, calm(0, 1), true, func(cfg *fanout.HubConfig) { cfg.ReadBatch = 1 })
+			n.publish(t, "t:a.2", 1, 3)
 			at := n.position(t, "t:a.2", 1)
 			r := n.subscribe(t, "t:a.*", fanout.Start{})
 			r.add("t:>", fanout.Start{})
 			r.await("subscribed t:>")
 			reading, release := make(chan struct{}), make(chan struct{})
-			var once sync.Once
+			var reads atomic.Int32
 			n.gate.setHold(func(context.Context, fanout.Query) {
-				held := false
-				once.Do(func() { held = true })
-				if held {
+				if reads.Add(1) == 2 {
 					close(reading)
 					<-release
 				}
 			})
 			r.add("t:a.2", fanout.Start{Positions: []fanout.Position{at}})
 			<-reading
-			n.publish(t, "t:a.2", 3, 3) // owed by the channel's own
-			n.publish(t, "t:b", 4, 4)
-			r.await("m4")
+			r.await("m2")
+			n.publish(t, "t:a.2", 4, 4) // owed by the channel's own
+			n.publish(t, "t:b", 5, 5)
+			r.await("m5")
 			for _, c := range gone {
 				if err := r.client.Unsubscribe(1, mustChannel(t, c)); err != nil {
 					t.Fatal(err)
 				}
 			}
 			close(release)
-			n.publish(t, "t:b", 5, 5)
-			r.await("m5")
+			n.publish(t, "t:b", 6, 6)
+			r.await("m6")
 			count := 0
 			for _, told := range r.told {
-				if told == "m3" {
+				if told == "m4" {
 					count++
 				}
 			}
 			if count != 1 {
-				t.Errorf("m3 came %d times: told %q", count, r.told)
+				t.Errorf("m4 came %d times: told %q", count, r.told)
 			}
 		})
 	}

@@ -162,11 +162,6 @@ func mutants() map[string]mutant {
 			new:  "		if (!c.got",
 			test: "TestPurgedBeforeTheFirst",
 		},
-		"a pattern that was not announced has messages": {
-			old:  "c.active[:c.begun] {\n		if sub == mine.sub {\n",
-			new:  "c.active {\n		if sub == mine.sub {\n",
-			test: "TestOverlapModel",
-		},
 		"messages belong to the pattern that was attached first": {
 			old:  "	copy(c.active[n+1:i+1], c.active[n:i])\n	c.active[n] = s\n",
 			new:  "	_ = i\n",
@@ -177,10 +172,15 @@ func mutants() map[string]mutant {
 			new:  "o.hadOf(c.sub.channel)",
 			test: "TestOverlapModel",
 		},
+		"one that ended has had what it left to others": {
+			old:  "			to = min(to, o.hadAll())\n",
+			new:  "			_ = o\n",
+			test: "TestLeftByTwoPatterns",
+		},
 		"a pattern has had what it is yet to take over": {
 			old:  "!anyMatches(b.left, channel)",
 			new:  "true",
-			test: "TestOverlapModel",
+			test: "TestTakenOverIsNotHad",
 		},
 		"what has outlived its TTL is delivered": {
 			old:  "m.Offset() <= c.start || m.expired()",

@@ -9,11 +9,10 @@ import "slices"
 // the client's patterns have delivered meanwhile, the subscription leaves out.
 func (s *subscription) takePlace() {
 	c := s.client
-	n := int(c.begun)
+	n := slices.IndexFunc(c.active, func(o *subscription) bool { return o == s || !o.announced })
 	i := n + slices.Index(c.active[n:], s)
 	copy(c.active[n+1:i+1], c.active[n:i])
 	c.active[n] = s
-	c.begun++
 	s.each(func(cur *cursor) bool { cur.skipHad(); return true })
 }
 
@@ -21,7 +20,7 @@ func (s *subscription) takePlace() {
 // delivered.
 func (c *cursor) skipHad() {
 	theirs := uint64(maxOffset)
-	for _, sub := range c.sub.client.active[:c.sub.client.begun] {
+	for _, sub := range c.sub.client.active {
 		theirs = c.skipOf(sub, theirs)
 	}
 }

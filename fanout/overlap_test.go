@@ -70,3 +70,43 @@ func (r *reader) holds(what string) {
 		r.t.Fatalf("%q is not told", what)
 	}
 }
+
+// TestTakenOverIsNotHad: what a pattern is yet to take over from a subscription that ended
+// comes to the next one to the same channel.
+func TestTakenOverIsNotHad(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, calm(0, 1), true, func(c *fanout.HubConfig) {
+		c.ReadBatch, c.RingMessages, c.KeepReads, c.ReadsPerStream = 4, 0, 0, 4
+	})
+	n.publish(t, "t:a", 1, 20)
+	hold := func(filter string) (release func()) { // has reads after the fourth message wait
+		on := make(chan struct{})
+		n.gate.setHold(func(ctx context.Context, q fanout.Query) {
+			if q.Source.Filter != mustChannel(t, filter) || q.After < 4 {
+				return
+			}
+			select {
+			case <-on:
+			case <-ctx.Done():
+			}
+		})
+		return func() { close(on) }
+	}
+	release := hold("t:a")
+	r := n.reader(t, 1<<20)
+	r.add("t:a", fanout.Start{Since: 1})
+	r.expect("subscribed t:a", "m1", "m2", "m3", "m4")
+	r.add("t:>", fanout.Start{Since: 1}) // leaves all to the former
+	r.expect("subscribed t:>", "caught up t:>")
+	releasePattern := hold("t:>")
+	if err := r.client.Unsubscribe(7, mustChannel(t, "t:a")); err != nil {
+		t.Fatal(err)
+	}
+	r.expect("unsubscribed t:a")
+	release()
+	r.add("t:a", fanout.Start{Since: 1})
+	r.expect(join([]string{"subscribed t:a"}, msgs(5, 20), []string{"caught up t:a"})...)
+	releasePattern()
+	n.publish(t, "t:b", 21, 21)
+	r.expect("m21")
+}

@@ -359,12 +359,12 @@ func (s *subscription) end() {
 	if i < 0 {
 		return
 	}
-	for _, o := range c.active[c.begun:] {
-		o.each(func(cur *cursor) bool { cur.skipHad(); return true }) // what s has had
+	for _, o := range c.active {
+		if !o.announced {
+			o.each(func(cur *cursor) bool { cur.skipHad(); return true }) // what s has had
+		}
 	}
-	if c.active = slices.Delete(c.active, i, i+1); s.announced {
-		c.begun--
-	}
+	c.active = slices.Delete(c.active, i, i+1)
 	if s.channel.IsPattern() {
 		c.patterns--
 	}

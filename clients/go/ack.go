@@ -99,7 +99,7 @@ func (s *Subscription) sendAck() {
 
 func (s *Subscription) ackAnswered(l *link, position string, life uint64, e *protocol.Event) {
 	s.mu.Lock()
-	if a := &s.acks; a.busy == l {
+	if a := &s.acks; a.busy == l && a.id == e.ID { // not of one before it began anew on l
 		a.busy = nil
 		switch {
 		case a.life != life: // its answer says nothing of what is wanted now

@@ -108,3 +108,36 @@ func TestDurableSlowConsumerKeepsItsConnection(t *testing.T) {
 		}
 	})
 }
+
+// A late answer, to an acknowledgement of before the subscription began anew on its
+// connection, is not taken for that of the one under way.
+func TestDurableAckThatIsAnsweredLate(t *testing.T) {
+	acknowledged := make(chan struct{})
+	url := scripted(t, func(p *peer) {
+		p.durableLobby()
+		p.message("chat:lobby", 2)
+		p.message("chat:lobby", 3)
+		late := p.receive()
+		await(t, acknowledged)
+		p.send(protocol.Event{Unsubscribed: &protocol.UnsubscribedEvent{Channel: "chat:lobby", Code: protocol.ErrorResubscribe}})
+		p.subscribed(protocol.SubscribedEvent{Position: at(3), Recovered: true, Durable: true, Resumed: true})
+		for _, c := range []*protocol.Command{late, p.receive()} {
+			if c.Ack == nil {
+				p.t.Errorf("command is %+v, want ack", c)
+				panic(errGone)
+			}
+			p.send(protocol.Event{ID: c.ID, Acked: &protocol.AckedEvent{Channel: "chat:lobby", Position: c.Ack.Position}})
+		}
+		p.idle()
+	})
+	s := subscribe(t, open(t, url, durably()), "chat:lobby", rivulet.SubscribeOptions{Durable: true, ManualAck: true})
+	for range 2 {
+		if err := s.Ack(nextMessage(t, s)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	close(acknowledged)
+	if err := s.Flush(limit(t)); err != nil {
+		t.Error(err)
+	}
+}

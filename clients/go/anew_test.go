@@ -142,3 +142,10 @@ func TestSubscribingAnewWhileAnotherIsLetGoOf(t *testing.T) {
 		t.Errorf("got %v", got)
 	}
 }
+
+// Where those that ended begin anew where they stood, nothing is lost between them.
+func TestModelOfOverlappingSubscriptionsThatBeginAnew(t *testing.T) {
+	play(t, modelKind{names: modelNames, ends: true, anew: true}, func(w *modelWorld) []string {
+		return w.complete(false, false)
+	})
+}

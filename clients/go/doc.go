@@ -26,7 +26,8 @@
 // comes while that one is not begun at the node (before Subscribe, or while the
 // node refuses it for now) goes to the next. When one is let go of for being slow,
 // those that overlap with it pause too, and one that begins meanwhile waits with them;
-// so unsubscribe from what you no longer take from.
+// so unsubscribe from what you no longer take from. A durable subscription gets again,
+// after a lost connection, what it has not acknowledged, also where a pattern had it.
 //
 // To resume in another process, persist [Message].Position after handling each
 // message, or [Subscription.Positions] for a pattern, and give them to

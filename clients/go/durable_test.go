@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	rivulet "github.com/rivulet-rt/rivulet/clients/go"
 	"github.com/rivulet-rt/rivulet/protocol"
@@ -306,7 +307,9 @@ func TestDurableFlushTellsOfARefusal(t *testing.T) {
 		p.message("chat:lobby", 2)
 		c := p.receive()
 		<-flushing
-		p.send(protocol.Event{ID: c.ID, Error: &protocol.ErrorEvent{Code: protocol.ErrorUnavailable, Message: "away"}})
+		p.send(protocol.Event{ID: c.ID, Error: &protocol.ErrorEvent{
+			Code: protocol.ErrorUnavailable, Message: "away", RetryAfterMS: time.Minute.Milliseconds(), // the next Flush is sooner
+		}})
 		p.acked(2)
 		p.idle()
 	})

@@ -47,6 +47,9 @@ func (l *link) mayLack(channel string) bool {
 // node leaves out what l has had. It reports whether s waits for that.
 func (s *Subscription) clears(l *link) bool {
 	s.mu.Lock()
+	if s.started {
+		s.cleared = nil // not to keep a link that is gone
+	}
 	begins := s.phase == phaseIdle && !s.started && s.cleared != l && s.opts.starts() > 0 && !s.opts.Durable
 	s.mu.Unlock()
 	if !begins || !l.mayLack(s.channel) {
@@ -55,8 +58,7 @@ func (s *Subscription) clears(l *link) bool {
 	s.mu.Lock()
 	s.cleared = l
 	s.mu.Unlock()
-	s.client.hold(l, s)
-	return true
+	return s.client.hold(l, s)
 }
 
 // askMore asks for more of the subscriptions in todo. Patterns wait until the
@@ -104,17 +106,25 @@ func (l *link) answered(s *Subscription) {
 // hold is the pause of a subscription whose buffer is full. Those that overlap
 // with it, directly or through others, pause too: while only one of them is known
 // to the node, it would get their common messages. So does one that begins meanwhile.
+// A subscription pauses with one hold at a time, and a hold lasts no longer than its
+// cause pauses with it: nothing else would end it.
 type hold struct {
 	cause   *Subscription
 	members map[*Subscription]bool // guarded by Client.mu
 }
 
-// hold lets go of s, and of what overlaps with it, at the node. What still comes of
-// them is dropped, and will be read again.
-func (c *Client) hold(l *link, s *Subscription) {
+// hold lets go of s, and of what overlaps with it, at the node, and reports whether. What
+// still comes of them is dropped, and will be read again. It has nothing to do where the
+// hold of another, made at the same time, has let go of s and all that overlaps, where s has
+// ended, and where l is gone, and with it what the node knew there.
+func (c *Client) hold(l *link, s *Subscription) bool {
 	h := &hold{cause: s}
 	var known []*Subscription
 	c.mu.Lock()
+	if c.link != l || !s.holds() {
+		c.mu.Unlock()
+		return false
+	}
 	h.members = c.overlappingLocked(s)
 	c.holds[h] = struct{}{}
 	for _, m := range c.subscriptionsLocked() {
@@ -127,6 +137,15 @@ func (c *Client) hold(l *link, s *Subscription) {
 		m.letGoFor(l)
 	}
 	h.resume(c) // the application may have taken what it had meanwhile
+	return true
+}
+
+// holds reports whether s can be the cause of a hold. With Client.mu held, only the end of
+// s makes that untrue.
+func (s *Subscription) holds() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.phase != phasePaused && s.phase != phaseEnded
 }
 
 // held reports whether s, which is about to be asked for, waits with others that overlap

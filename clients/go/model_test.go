@@ -56,15 +56,18 @@ type modelWorld struct {
 	anew   bool // those that ended are begun anew where they stood
 	wg     sync.WaitGroup
 
+	rest chan struct{} // closed at the end: nobody is slow any more
+
 	mu        sync.Mutex // guards the following
 	watched   []*watched
 	published []string // the channel of each number
 	asked     int      // subscriptions that asked for history
+	problems  []string
 }
 
 func newModelWorld(t *testing.T, seed uint64) *modelWorld {
 	t.Helper()
-	w := &modelWorld{t: t, rng: rand.New(rand.NewPCG(seed, 1))}
+	w := &modelWorld{t: t, rng: rand.New(rand.NewPCG(seed, 1)), rest: make(chan struct{})}
 	var dial dialer
 	w.node, dial = newModelNode(t)
 	opts := rivulet.Options{Dial: dial, Backoff: rivulet.Backoff{Base: 20 * time.Millisecond, Max: 100 * time.Millisecond}}
@@ -95,7 +98,9 @@ func (w *modelWorld) latest(name string) *watched {
 	return nil
 }
 
-func (w *modelWorld) subscribe(name string, opts rivulet.SubscribeOptions, slow bool) {
+// subscribe starts a subscription unless there is one; slow is what its application takes
+// for an update.
+func (w *modelWorld) subscribe(name string, opts rivulet.SubscribeOptions, slow time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.find(name) != nil {
@@ -129,7 +134,7 @@ func (w *modelWorld) subscribe(name string, opts rivulet.SubscribeOptions, slow 
 	})
 }
 
-func (w *modelWorld) consume(s, before *watched, sub *rivulet.Subscription, slow bool) {
+func (w *modelWorld) consume(s, before *watched, sub *rivulet.Subscription, slow time.Duration) {
 	w.mu.Lock()
 	s.sub, s.begun, s.since = sub, true, len(w.published)
 	if before != nil && w.anew {
@@ -152,8 +157,11 @@ func (w *modelWorld) consume(s, before *watched, sub *rivulet.Subscription, slow
 			s.got = append(s.got, told{u.Message.Channel, n})
 		}
 		w.mu.Unlock()
-		if slow {
-			pass(7 * time.Millisecond)
+		if slow > 0 {
+			select {
+			case <-time.After(slow):
+			case <-w.rest:
+			}
 		}
 	}
 }
@@ -193,6 +201,7 @@ type modelKind struct {
 	losses bool // the log loses messages
 	last   int  // subscriptions ask for up to so many of the newest
 	anew   bool // those that ended begin anew where they stood, in the end all of them
+	crowd  bool // all happens on the beat
 }
 
 // step does one thing at random.
@@ -208,7 +217,7 @@ func (w *modelWorld) step(k modelKind) {
 		if k.last > 0 {
 			opts.Last = r.IntN(k.last + 1)
 		}
-		w.subscribe(k.names[r.IntN(len(k.names))], opts, r.IntN(2) == 0)
+		w.subscribe(k.names[r.IntN(len(k.names))], opts, time.Duration(r.IntN(2))*7*time.Millisecond)
 	case n < 10 && k.ends:
 		w.unsubscribe(k.names[r.IntN(len(k.names))])
 	case n < 11:
@@ -232,17 +241,39 @@ func (w *modelWorld) step(k modelKind) {
 func (w *modelWorld) run(k modelKind) {
 	w.anew = k.anew
 	for range 20 + w.rng.IntN(70) {
-		w.step(k)
+		if k.crowd {
+			w.beat(k)
+		} else {
+			w.step(k)
+		}
 	}
+	close(w.rest)
 	for _, name := range k.names {
 		if k.anew && w.latest(name) != nil {
-			w.subscribe(name, rivulet.SubscribeOptions{}, false)
+			w.subscribe(name, rivulet.SubscribeOptions{}, 0)
 		}
 	}
 	pass(10 * time.Minute)
 	synctest.Wait()
+	w.settled()
 	w.client.Close()
 	w.wg.Wait()
+}
+
+// settled: after a rest, the node knows all subscriptions that have not ended, and no other.
+func (w *modelWorld) settled() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var want []string
+	for _, s := range w.watched {
+		if !s.ended {
+			want = append(want, s.name)
+		}
+	}
+	slices.Sort(want)
+	if got := w.node.subscriptions(); !slices.Equal(got, want) {
+		w.problems = append(w.problems, fmt.Sprintf("after a rest the node knows %v, want %v", got, want))
+	}
 }
 
 // ordered: in order and never twice, within one subscription; but for a gap, after which
@@ -317,7 +348,7 @@ func play(t *testing.T, k modelKind, check func(w *modelWorld) []string) {
 		synctest.Test(t, func(t *testing.T) {
 			w := newModelWorld(t, seed)
 			w.run(k)
-			if problems := append(w.ordered(), check(w)...); len(problems) > 0 {
+			if problems := slices.Concat(w.problems, w.ordered(), check(w)); len(problems) > 0 {
 				t.Errorf("seed %d:\n%s", seed, strings.Join(problems[:min(6, len(problems))], "\n"))
 			}
 			for _, s := range w.watched {
@@ -355,13 +386,6 @@ func TestModelOfOverlappingHistory(t *testing.T) {
 // to others; but all comes in order, and nothing hangs.
 func TestModelOfOverlappingSubscriptionsThatEnd(t *testing.T) {
 	play(t, modelKind{names: modelNames, ends: true, losses: true, last: 5}, func(*modelWorld) []string { return nil })
-}
-
-// Where those that ended begin anew where they stood, nothing is lost between them.
-func TestModelOfOverlappingSubscriptionsThatBeginAnew(t *testing.T) {
-	play(t, modelKind{names: modelNames, ends: true, anew: true}, func(w *modelWorld) []string {
-		return w.complete(false, false)
-	})
 }
 
 func TestModelOfLogsThatLose(t *testing.T) {

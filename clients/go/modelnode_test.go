@@ -28,7 +28,11 @@ type modelNode struct {
 	deafen func()
 	// refuse is how many of the next commands are refused for a while.
 	refuse int
+	// lag is how long the next command of each connection waits.
+	lag time.Duration
 }
+
+const pingInterval = 25 // seconds
 
 // modelConn is one connection.
 type modelConn struct {
@@ -54,6 +58,7 @@ func newModelNode(t *testing.T) (n *modelNode, dial dialer) {
 	srv := &http.Server{Handler: n, ReadHeaderTimeout: time.Minute}
 	var running sync.WaitGroup
 	running.Go(func() { _ = srv.Serve(network) })
+	running.Go(func() { n.ping(network.done) })
 	t.Cleanup(func() {
 		n.mu.Lock()
 		n.done = true
@@ -89,6 +94,23 @@ func (c *modelConn) endLocked() {
 	delete(c.node.conns, c)
 	_ = c.ws.Close()
 	c.wake.Broadcast()
+}
+
+// ping keeps connections up: what is stuck must not be saved by the loss of its own.
+func (n *modelNode) ping(done <-chan struct{}) {
+	for {
+		select {
+		case <-done:
+			return
+		case <-time.After(pingInterval * time.Second):
+		}
+		n.mu.Lock()
+		for c := range n.conns {
+			c.replies = append(c.replies, protocol.Event{Ping: &protocol.Ping{}})
+		}
+		n.wakeLocked()
+		n.mu.Unlock()
+	}
 }
 
 // cut ends all connections.
@@ -159,6 +181,7 @@ func (c *modelConn) read() {
 		if err != nil {
 			return
 		}
+		c.node.wait()
 		c.node.mu.Lock()
 		if e, answer := c.handle(&cmd); answer {
 			e.ID = cmd.ID
@@ -173,7 +196,7 @@ func (c *modelConn) handle(cmd *protocol.Command) (e protocol.Event, answer bool
 	n := c.node
 	switch {
 	case cmd.Connect != nil:
-		return protocol.Event{Connected: &protocol.ConnectedEvent{Client: "c", Node: "n", PingInterval: 25}}, true
+		return protocol.Event{Connected: &protocol.ConnectedEvent{Client: "c", Node: "n", PingInterval: pingInterval}}, true
 	case cmd.Subscribe == nil && cmd.Unsubscribe == nil:
 		return e, false
 	case n.refuse > 0:

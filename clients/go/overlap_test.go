@@ -1,6 +1,7 @@
 package rivulet_test
 
 import (
+	"fmt"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -18,12 +19,17 @@ func (p *peer) begin(channel string, offset uint64) *protocol.SubscribeCommand {
 		p.t.Errorf("command is %+v, want subscribe of %s", c.Subscribe, channel)
 		panic(errGone)
 	}
+	p.begun(c, offset)
+	return c.Subscribe
+}
+
+// begun answers a subscribe.
+func (p *peer) begun(c *protocol.Command, offset uint64) {
 	e := &protocol.SubscribedEvent{Channel: c.Subscribe.Channel, Recovered: true, Position: at(offset)}
 	if e.Channel[len(e.Channel)-1] == '>' || e.Channel[len(e.Channel)-1] == '*' {
 		e.Position, e.Positions = "", []string{at(offset)}
 	}
 	p.send(protocol.Event{ID: c.ID, Subscribed: e})
-	return c.Subscribe
 }
 
 // letGo takes an unsubscribe and answers it.
@@ -211,9 +217,21 @@ func TestSubscribingAnewAfterTheNodeEndedIt(t *testing.T) {
 // What waited for a subscription that was ended counts as had by the connection: for one that
 // asks for it anew, the node lets go first of what overlaps.
 func TestSubscribingAnewBesideAPattern(t *testing.T) {
+	subscribeAnewBesideAPattern(t, 0)
+}
+
+// The same where more were ended before than the client remembers.
+func TestSubscribingAnewAfterManyEnded(t *testing.T) { subscribeAnewBesideAPattern(t, 65) }
+
+func subscribeAnewBesideAPattern(t *testing.T, ended int) {
+	t.Helper()
 	url := scripted(t, func(p *peer) {
 		p.greet()
 		p.begin("t:>", 0)
+		for range ended {
+			p.begin("", 0)
+			p.letGo()
+		}
 		p.begin("t:a", 0)
 		p.message("t:a", 1)
 		p.message("t:a", 2) // dropped
@@ -233,6 +251,12 @@ func TestSubscribingAnewBesideAPattern(t *testing.T) {
 	})
 	c := open(t, url, quick())
 	pattern := subscribe(t, c, "t:>", rivulet.SubscribeOptions{})
+	for i := range ended {
+		s := subscribe(t, c, fmt.Sprintf("other:%d", i), rivulet.SubscribeOptions{})
+		if err := s.Unsubscribe(limit(t)); err != nil {
+			t.Fatal(err)
+		}
+	}
 	s := subscribe(t, c, "t:a", rivulet.SubscribeOptions{})
 	if got := offsets(t, s, 1); got[0] != 1 {
 		t.Errorf("got %v", got)
@@ -246,5 +270,32 @@ func TestSubscribingAnewBesideAPattern(t *testing.T) {
 	}
 	if got := offsets(t, pattern, 1); got[0] != 3 {
 		t.Errorf("the pattern got %v", got)
+	}
+}
+
+// What a pattern has had is not acknowledged: a durable subscription that comes back gets it.
+func TestDurableGetsWhatAPatternHad(t *testing.T) {
+	url := scripted(t, func(p *peer) {
+		p.greetSession(p.n > 1)
+		place := protocol.SubscribedEvent{Position: at(0), Recovered: true, Durable: true, Resumed: p.n > 1}
+		if p.n == 1 {
+			p.begin("t:>", 0)
+			p.message("t:a", 1)
+			p.subscribed(place)
+			p.send(protocol.Event{CaughtUp: &protocol.CaughtUpEvent{Channel: "t:a", Position: at(1)}})
+			p.cutOff()
+			return
+		}
+		p.subscribed(place)
+		p.begin("t:>", 1)
+		p.message("t:a", 1)
+		p.idle()
+	})
+	c := open(t, url, durably())
+	pattern := subscribe(t, c, "t:>", rivulet.SubscribeOptions{})
+	_ = offsets(t, pattern, 1)
+	s := subscribe(t, c, "t:a", rivulet.SubscribeOptions{Durable: true})
+	if got := offsets(t, s, 1); got[0] != 1 {
+		t.Errorf("got %v", got)
 	}
 }

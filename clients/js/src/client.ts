@@ -8,21 +8,12 @@ import { type ClientEvents, Emitter } from "./emitter.js";
 import { RivuletError } from "./errors.js";
 import type { Host, Subscription } from "./host.js";
 import { Keeper } from "./keeper.js";
-import { toFields, toHistory } from "./message.js";
 import { canonical } from "./names.js";
 import { baseOf, only, partOf } from "./options.js";
-import { toPublish } from "./publish.js";
-import { type Ask, Queue } from "./queue.js";
+import { type Ask, toAsk } from "./publish.js";
+import { Queue } from "./queue.js";
 import { Sub } from "./subscription.js";
-import type {
-	ClientOptions,
-	Handlers,
-	Published,
-	PublishOptions,
-	State,
-	SubscribeOptions,
-	TransportName,
-} from "./types.js";
+import type { ClientOptions, Handlers, State, SubscribeOptions, TransportName } from "./types.js";
 
 const subscribeOptions =
 	"position positions last since persist durable conflate maxRate filter presence token buffer";
@@ -36,7 +27,6 @@ export class Client {
 	/** Its `routes` are there while connected. */
 	readonly #host: Host;
 	readonly #keeper: Keeper;
-	readonly #replyTimeout: number;
 
 	/**
 	 * Prepares a client of the node at `url`: http(s) or ws(s), a path before `/v1` is kept. It
@@ -49,11 +39,8 @@ export class Client {
 		const storage = o.storage && partOf(o.storage, bases[0] as string);
 		this.#events = new Emitter((e) => this.#caught(e));
 		const get = o.fetch ?? ((...args: Parameters<typeof fetch>) => fetch(...args));
-		this.#replyTimeout = o.replyTimeout ?? 15_000;
 		const clock = o.clock ?? systemClock();
 		const wait = backoff(o.backoff?.base, o.backoff?.cap, o.random);
-		const { messages = 100, bytes = 1 << 20 } = o.queue ?? {};
-		this.#queue = new Queue({ clock, wait, replyTimeout: this.#replyTimeout, messages, bytes });
 		this.#host = {
 			clock,
 			wait,
@@ -67,6 +54,7 @@ export class Client {
 			caught: (e) => this.#caught(e),
 			tell: (name: keyof ClientEvents, event: any) => this.#events.emit(name, event),
 		};
+		this.#queue = new Queue(this.#host, o.replyTimeout ?? 15_000, o.queue);
 		this.#keeper = new Keeper(bases, { ...o, fetch: get }, this.#host, this.#events, this.#queue);
 	}
 
@@ -139,17 +127,9 @@ export class Client {
 		const channel = canonical(name);
 		return {
 			name: channel,
-			publish: (data, options = {}) => quiet(this.#publish(channel, data, options)),
-			history: (options = {}) =>
-				quiet(this.#question("history", { channel, ...toFields(options) }).then(toHistory)),
-			presence: (options = {}) =>
-				quiet(
-					this.#question("presence", { channel, ...options }).then((page) => ({
-						members: [],
-						partial: false,
-						...page,
-					})),
-				),
+			publish: (data, options = {}) => quiet(this.#ask("publish", channel, options, data)),
+			history: (options = {}) => quiet(this.#ask("history", channel, options)),
+			presence: (options = {}) => quiet(this.#ask("presence", channel, options)),
 			subscribe: (options = {}, handlers) => this.#subscribe(channel, options, handlers),
 		};
 	}
@@ -169,24 +149,16 @@ export class Client {
 		return sub;
 	}
 
-	async #publish(channel: string, data: unknown, options: PublishOptions): Promise<Published> {
+	async #ask(kind: Ask["kind"], channel: string, options: object, data?: unknown): Promise<any> {
 		try {
-			const { deliver_at: deliverAt, ...p } = await this.#ask(toPublish(channel, data, options));
-			return deliverAt ? { ...p, deliverAt } : p;
+			const ask = toAsk(kind, channel, options, data);
+			if (this.state === "closed") throw closedError();
+			this.#keeper.begin();
+			return await this.#queue.ask(ask);
 		} catch (e) {
-			this.#events.emit("error", e as RivuletError); // for who does not wait
+			if (kind === "publish") this.#events.emit("error", e as RivuletError); // for who does not wait
 			throw e;
 		}
-	}
-
-	#question(kind: "history" | "presence", body: object): Promise<any> {
-		return this.#ask({ kind, reply: kind, body, size: 256, timeout: this.#replyTimeout });
-	}
-
-	async #ask(ask: Ask): Promise<any> {
-		if (this.state === "closed") throw closedError();
-		this.#keeper.begin();
-		return this.#queue.ask(ask);
 	}
 
 	#caught(error: unknown): void {

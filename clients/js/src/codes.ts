@@ -18,10 +18,6 @@ export const resubscribes = (code: number): boolean => hundred(code) === 46;
 export const reconnects = (code: number): boolean =>
 	code < 4200 || code > 4999 ? !fatal.includes(code) : temporary(code) || resubscribes(code);
 
-/** Whether a publish that was answered so may have been stored all the same (P-3.6). */
-export const leavesOpen = (code: number): boolean =>
-	code !== 4429 && code !== 4503 && temporary(code);
-
 /** The error that an `error` event tells. */
 export const errorOf = (e: any): RivuletError =>
 	new RivuletError(e.code, e.message, {

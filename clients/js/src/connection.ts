@@ -1,9 +1,10 @@
-// One connection, from the attempt to its end: the handshake, commands and their replies, signs
-// of life. What comes is handed on; who it belongs to is not known here.
+// One connection, from the attempt to its end: the handshake, commands and their replies; signs of
+// life are loaded later. What comes is handed on; who it belongs to is not known here.
 
 import { type Backoff, bounded } from "./backoff.js";
 import { errorOf, reconnects } from "./codes.js";
 import { RivuletError } from "./errors.js";
+import type { Pulse } from "./pulse.js";
 import { CONNECT_ID } from "./transport/websocket.js";
 import type {
 	Clock,
@@ -14,15 +15,6 @@ import type {
 	TransportName,
 	TransportOptions,
 } from "./types.js";
-
-/** Most silence of a node (P-7.3) and most pause between signs of life, in milliseconds. */
-const mostSilence = 90_000;
-/** How long a node may take to answer a client that has slept. */
-const wakeDeadline = 5_000;
-/** How late a timer may be before it counts as a sleep. */
-const lateness = 5_000;
-/** A node's ping interval where it does not say. */
-const usualPing = 30_000;
 
 /** Why a link has ended, and what follows. */
 export interface Loss {
@@ -44,8 +36,6 @@ export interface LinkEvents {
 	push(link: Link, frame: Frame): void;
 	/** Its end, the last. */
 	down(link: Link, loss: Loss): void;
-	/** Milliseconds from a ping to its pong. */
-	roundTrip(ms: number): void;
 }
 
 /** What a link is opened with. */
@@ -53,8 +43,6 @@ export interface LinkOptions {
 	transport: TransportName;
 	open: OpenTransport;
 	options: TransportOptions;
-	/** Silence after which it asks for a sign of life, in milliseconds. */
-	pingInterval: number;
 }
 
 /** Takes the reply to a command, or why there is none. Called once, must not throw. */
@@ -71,24 +59,22 @@ export class Link {
 	client = "";
 	isUp = false;
 	isLost = false;
+	readonly wire: Transport;
+	/** Once it is up, and that is loaded. */
+	pulse: Pulse | undefined;
+	/** Who waits for the pong to a ping. */
+	readonly pongs: ((ms?: number) => void)[] = [];
+	/** When something arrived last, and whether a ping was sent since. */
+	heard: number;
+	asked = false;
+	/** The timer of what is loaded again. */
+	retry: unknown;
 
 	readonly #clock: Clock;
 	readonly #events: LinkEvents;
 	readonly #session: boolean;
-	readonly #wire: Transport;
 	readonly #replies = new Map<number, Reply>();
-	/** Who waits for the pong to the ping that was sent then. */
-	#pongs: ((ms?: number) => void)[] = [];
-	#pinged = 0;
 	#id = CONNECT_ID;
-	/** When something arrived last. */
-	#heard: number;
-	/** And whether a ping was sent since. */
-	#asked = false;
-	#ping: number;
-	#silence = mostSilence;
-	#timer: unknown;
-	#deadline: unknown;
 	#refusal: RivuletError | undefined;
 
 	constructor(how: LinkOptions, events: LinkEvents) {
@@ -96,9 +82,8 @@ export class Link {
 		this.#events = events;
 		this.#clock = how.options.clock;
 		this.#session = how.options.session !== undefined && how.transport === "websocket";
-		this.#heard = this.#clock.now();
-		this.#ping = how.pingInterval;
-		this.#wire = how.open(how.options, {
+		this.heard = this.#clock.now();
+		this.wire = how.open(how.options, {
 			event: (frame) => this.#event(frame),
 			end: (end) => this.#end(end),
 			alive: () => this.#alive(),
@@ -107,7 +92,7 @@ export class Link {
 
 	/** Bytes not sent yet. */
 	get buffered(): number {
-		return this.#wire.buffered;
+		return this.wire.buffered;
 	}
 
 	/**
@@ -131,7 +116,7 @@ export class Link {
 		};
 		this.#replies.set(id, take);
 		try {
-			this.#wire.send({ id, ...command });
+			this.wire.send({ id, ...command });
 		} catch (e) {
 			return take(undefined, e instanceof RivuletError ? e : new RivuletError(4400, String(e)));
 		}
@@ -141,23 +126,12 @@ export class Link {
 	}
 
 	/** Asks for a sign of life; `pong` is called with the milliseconds, or nothing at the end. */
-	ping(pong?: (ms?: number) => void): void {
-		if (this.#pongs.length < 1) {
-			this.#pinged = this.#clock.now();
-			this.#wire.send({ ping: {} });
-		}
-		this.#pongs.push(pong ?? (() => {}));
+	ping(pong: (ms?: number) => void = () => {}): void {
+		if (this.pongs.push(pong) === 1) this.pulse?.ping();
 	}
 
-	/** After a sleep: is there still somebody? */
-	probe(): void {
-		if (!this.isUp || this.isLost || this.#deadline !== undefined) return;
-		this.ping();
-		this.#asked = true;
-		this.#deadline = this.#clock.setTimeout(() => {
-			this.#deadline = undefined;
-			if (this.#asked) this.fail("no sign of life");
-		}, wakeDeadline);
+	get state(): string {
+		return this.isLost ? "ended" : "";
 	}
 
 	/** Ends it for it does not come up. */
@@ -175,10 +149,11 @@ export class Link {
 		if (this.isLost) return;
 		this.isLost = true;
 		this.isUp = false;
-		this.#clock.clearTimeout(this.#timer);
-		this.#clock.clearTimeout(this.#deadline);
-		this.#wire?.close(code, reason);
-		for (const pong of this.#pongs.splice(0)) pong();
+		this.#clock.clearTimeout(this.retry);
+		this.pulse?.stop();
+		this.pulse = undefined;
+		this.wire?.close(code, reason);
+		for (const pong of this.pongs.splice(0)) pong();
 		for (const take of this.#replies.values()) take(undefined, lost());
 	}
 
@@ -187,8 +162,8 @@ export class Link {
 		this.#alive();
 		const { id, connected, disconnect, error } = frame;
 		if (disconnect) return this.#end(disconnect, disconnect);
-		if (frame.ping) return this.#wire.send({ pong: {} });
-		if (frame.pong) return this.#pong();
+		if (frame.ping) return this.wire.send({ pong: {} });
+		if (frame.pong) return this.pulse?.pong();
 		const failure = error && errorOf(error);
 		if (this.isUp && id) return this.#replies.get(id)?.(error ? undefined : frame, failure);
 		if (this.isUp) return this.#events.push(this, frame);
@@ -199,46 +174,14 @@ export class Link {
 	}
 
 	#alive(): void {
-		this.#heard = this.#clock.now();
-		this.#asked = false;
-	}
-
-	#pong(): void {
-		const ms = this.#heard - this.#pinged;
-		if (this.#pongs.length > 0) this.#events.roundTrip(ms);
-		for (const pong of this.#pongs.splice(0)) pong(ms);
+		this.heard = this.#clock.now();
+		this.asked = false;
 	}
 
 	#up(connected: any): void {
-		const interval = connected.ping_interval > 0 ? connected.ping_interval * 1000 : usualPing;
-		this.#ping = Math.min(this.#ping, interval);
-		this.#silence = Math.min(mostSilence, 3 * interval);
 		this.client = connected.client;
 		this.isUp = true;
-		this.#listen();
 		this.#events.up(this, connected);
-	}
-
-	/** Waits for the next moment at which silence has a meaning (section 7). */
-	#listen(): void {
-		const due = this.#heard + (this.#asked ? this.#silence : this.#ping);
-		this.#arm(due - this.#clock.now(), () => {
-			const now = this.#clock.now();
-			const quiet = now - this.#heard;
-			if (now - due > lateness) {
-				this.probe();
-				return this.#arm(wakeDeadline, () => this.#listen());
-			}
-			if (quiet >= this.#silence) return this.fail("no sign of life");
-			else if (quiet >= this.#ping && !this.#asked) this.ping();
-			this.#asked ||= quiet >= this.#ping;
-			this.#listen();
-		});
-	}
-
-	#arm(ms: number, run: () => void): void {
-		this.#clock.clearTimeout(this.#timer);
-		if (!this.isLost) this.#timer = this.#clock.setTimeout(run, Math.max(ms, 0));
 	}
 
 	/** `told` is what the node said before, in `disconnect`. */

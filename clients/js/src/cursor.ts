@@ -53,32 +53,29 @@ export class Places {
 export const isWhole = (pattern: boolean, type: Update["type"] | undefined, places: string[]) =>
 	!!places[0] && (!pattern || type === "subscribed" || type === "caught_up");
 
-/** Of how many channels of a pattern the last offset is kept, twice. */
-const mostSeen = 8192;
+/** Of how many channels of a pattern the last offset is kept. */
+const mostSeen = 16_384;
 
 type Placed = Pick<Message, "channel" | "position" | "offset">;
 
 /** Tells messages that came before (P-5.5). */
 export class Seen {
-	/** The last of each channel. */
-	#young = new Map<string, Placed>();
-	#old = new Map<string, Placed>();
+	/** The last of each channel, that of the newest last. */
+	readonly #last = new Map<string, Placed>();
 
 	has({ channel, position, offset }: Placed): boolean {
-		const last = this.#young.get(channel) ?? this.#old.get(channel);
-		return !!last && streamOf(last.position) === streamOf(position) && offset <= last.offset;
+		const last = this.#last.get(channel);
+		return !!last && logOf(last.position) === logOf(position) && offset <= last.offset;
 	}
 
 	note({ channel, position, offset }: Placed): void {
-		if (this.#young.size >= mostSeen) {
-			this.#old = this.#young;
-			this.#young = new Map();
-		}
-		this.#young.set(channel, { channel, position, offset }); // not the data
+		this.#last.delete(channel);
+		this.#last.set(channel, { channel, position, offset }); // not the data
+		if (this.#last.size > mostSeen) this.forget(this.#last.keys().next().value);
 	}
 
 	/** Forgets one channel, or all. */
 	forget(channel?: string): void {
-		for (const map of [this.#young, this.#old]) channel ? map.delete(channel) : map.clear();
+		channel ? this.#last.delete(channel) : this.#last.clear();
 	}
 }

@@ -1,6 +1,7 @@
 // Acknowledgements of a durable subscription (PROTOCOL.md, section 12).
 
-import type { Link } from "./connection.js";
+import type { Backoff } from "./backoff.js";
+import type { Link, Reply } from "./connection.js";
 import { offsetOf, Places } from "./cursor.js";
 import type { RivuletError } from "./errors.js";
 
@@ -43,18 +44,19 @@ export class Acks {
 	}
 
 	/** Sends what there is to be acknowledged, unless an answer is still to come. */
-	send(link: Link, channel: string, refused: (error: RivuletError) => void): void {
+	send(link: Link, channel: string, wait: Backoff, refused: (error: RivuletError) => void): void {
 		const want = this.#want;
 		if (!want || want === this.#sent || this.#busy === link) return;
 		if (this.#came.before(want, offsetOf(want) ?? 0)) return; // when that has come again
 		this.#busy = link;
 		this.#sent = want;
-		link.call({ ack: { channel, position: want } }, (_, error) => {
+		const answered: Reply = (_, error) => {
 			if (this.#busy !== link) return;
 			this.#busy = undefined;
-			if (!error) return this.send(link, channel, refused);
+			if (!error) return this.send(link, channel, wait, refused);
 			this.#sent = ""; // again with the next that is handled
 			if (!link.isLost) refused(error);
-		});
+		};
+		link.call({ ack: { channel, position: want } }, answered, undefined, wait);
 	}
 }

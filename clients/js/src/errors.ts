@@ -7,29 +7,25 @@ export function advice(code: number): string {
 
 const fresh = "Give the option token a fresh one; a function gets it by itself.";
 
-const known: Record<number, string> = {
+const later = "Try again later.";
+
+/** By code: what may come before a client is connected, and then what advice.ts has. */
+export const known: Record<number, string> = {
 	1006: "Tried again. If it never connects: is a node there, and this origin in its session.origins?",
-	1009: "Send smaller messages.",
 	4006: fresh,
 	4201: fresh,
 	4202: "Get a token that may connect.",
-	4205: "Close the other client of this session.",
-	4206: "Sign in again.",
 	4401: fresh,
 	4403: "Get a token that allows it.",
-	4404: "Check the name.",
-	4408: "Try again with the same idempotency key.",
-	4409: "Read the newest state, then decide anew.",
-	4413: "Send less, or raise session.max_frame or the namespace's max_message_bytes.",
-	4429: "Try again after retryAfterMs.",
+	4408: later,
+	4429: later,
 	4503: "Nothing was stored. Try again after retryAfterMs.",
-	4504: "It may be stored. Try again with the same idempotency key.",
 };
 
 const ranges: [number, string][] = [
 	[4700, "Do not subscribe again; tell the user."],
 	[4600, "The client subscribes again by itself."],
-	[4500, "Try again later."],
+	[4500, later],
 	[4400, "Correct the request; the same one fails again."],
 	[4200, "Do not connect again with the same client; tell the user."],
 	[4000, "The client reconnects by itself."],

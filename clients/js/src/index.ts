@@ -3,6 +3,6 @@
 export type { Channel } from "./channel.js";
 export { Client } from "./client.js";
 export type { ClientEvents } from "./emitter.js";
-export * from "./errors.js";
+export { advice, RivuletError } from "./errors.js";
 export type { Subscription, SubscriptionState } from "./host.js";
 export type * from "./types.js";

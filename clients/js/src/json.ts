@@ -63,19 +63,16 @@ export function toText(value: unknown, field = "data"): string {
 
 /** A publish as JSON spells it: bytes are `data_base64`. */
 export const spell = (publish: any): any =>
-	publish?.data_binary
+	publish.data_binary
 		? Object.fromEntries(
-				Object.entries(publish).map(([name, v]) =>
-					name === "data_binary" ? ["data_base64", toBase64(v as Uint8Array)] : [name, v],
+				Object.entries<any>(publish).map(([name, v]) =>
+					name === "data_binary" ? ["data_base64", toBase64(v)] : [name, v],
 				),
 			)
 		: publish;
 
-function toBase64(bytes: Uint8Array): string {
-	let text = "";
-	for (const b of bytes) text += String.fromCharCode(b);
-	return btoa(text);
-}
+const toBase64 = (bytes: Uint8Array): string =>
+	btoa(Array.from(bytes, (b) => String.fromCharCode(b)).join(""));
 
 /** The bytes of base64; throws where it is none. */
 export const fromBase64 = (text: string): Uint8Array =>

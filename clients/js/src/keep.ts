@@ -61,7 +61,8 @@ export class Keep {
 
 	acknowledge(): void {
 		const { state, at, channel } = this.#sub;
+		const { wait, tell } = this.#host;
 		if (state === "live" && at)
-			this.acks?.send(at.link, channel, (error) => this.#host.tell("error", error));
+			this.acks?.send(at.link, channel, wait, (error) => tell("error", error));
 	}
 }

@@ -7,6 +7,7 @@ import { RivuletError } from "./errors.js";
 import { Fallback } from "./fallback.js";
 import type { Host } from "./host.js";
 import { json } from "./json.js";
+import { loadFor } from "./lazy.js";
 import { isOffline, watchPage } from "./lifecycle.js";
 import { follows } from "./machine.js";
 import { hasWebSocket, transportsOf } from "./options.js";
@@ -65,7 +66,7 @@ export class Keeper {
 		this.#host = host;
 		this.#events = events;
 		this.#queue = queue;
-		this.#tokens = new Tokens(options.token, host);
+		this.#tokens = new Tokens(options.token);
 		this.#fallback = new Fallback({
 			transports: transportsOf(options),
 			storage: host.storage,
@@ -119,7 +120,7 @@ export class Keeper {
 	}
 
 	#dial(attempt: number, token?: string): void {
-		const { codec = json, pingInterval = 30_000 } = this.#o;
+		const { codec = json } = this.#o;
 		const transport = this.#fallback.next();
 		if (transport === "websocket" && !hasWebSocket(this.#o)) {
 			const advice = "Give the option WebSocket, as of the package ws, or take Node 22.";
@@ -134,17 +135,16 @@ export class Keeper {
 			clock: this.#host.clock,
 		};
 		this.link = new Link(
-			{ transport, open: opens[transport] as OpenTransport, options, pingInterval },
+			{ transport, open: opens[transport] as OpenTransport, options },
 			{
 				up: (link, connected) => this.#up(link, connected),
 				push: (link, frame) => this.#push(link, frame),
 				down: (_, loss) => attempt === this.#attempt && this.#lost(loss),
-				roundTrip: (ms) => this.#events.emit("round_trip", { ms }),
 			},
 		);
 	}
 
-	#up(link: Link, { node, resumed = false }: any): void {
+	#up(link: Link, { node, resumed = false, ping_interval: seconds }: any): void {
 		this.#host.clock.clearTimeout(this.#timer);
 		this.#failuresBefore = this.#failures;
 		this.#failures = 0;
@@ -159,14 +159,24 @@ export class Keeper {
 		this.#step("connected", { transport, client, node, ...(this.#o.session && { resumed }) });
 		if (this.#host.routes !== routes) return; // a listener thought otherwise
 		routes.add(inOrder(this.#host.subs.values())); // before what is published
-		this.#queue.connected(link);
+		this.#queue.link = link;
+		void loadFor(this.#host, link, ({ Pulse }) => {
+			const { pingInterval = 30_000 } = this.#o;
+			const roundTrip = (ms: number) => this.#events.emit("round_trip", { ms });
+			link.pulse = new Pulse(link, this.#host.clock, pingInterval, seconds, roundTrip);
+			this.#queue.pump();
+		});
 	}
 
 	#push(link: Link, frame: Frame): void {
-		if (frame.expiring)
-			void this.#tokens.renew(link, this.#host.clock.now() + frame.expiring.in_ms);
+		if (frame.expiring) this.#renew(link, this.#host.clock.now() + frame.expiring.in_ms);
 		else if (frame.error) this.#events.emit("error", errorOf(frame.error));
 		else this.#host.routes?.push(frame);
+	}
+
+	#renew(link: Link, until: number): void {
+		if (this.#tokens.renewable)
+			void loadFor(this.#host, link, (all) => all.renew(this.#tokens, this.#host, link, until));
 	}
 
 	/** There is no connection: what now? */
@@ -204,7 +214,7 @@ export class Keeper {
 	#detach(): void {
 		this.#attempt++;
 		this.#host.clock.clearTimeout(this.#timer);
-		this.#tokens.stop();
+		this.#host.clock.clearTimeout(this.#tokens.timer);
 		this.link = this.#host.routes = undefined;
 		for (const sub of [...this.#host.subs.values()]) sub.detach();
 		this.#queue.lost();
@@ -244,13 +254,13 @@ export class Keeper {
 
 	#watch(): () => void {
 		const wake = () => {
-			this.link?.probe();
+			this.link?.pulse?.probe();
 			if (this.state === "retrying" && !isOffline()) this.start();
 		};
 		return watchPage({
 			wake,
 			offline: () => {
-				this.link?.probe();
+				this.link?.pulse?.probe();
 				if (this.state === "retrying") this.#after(offlinePause, () => this.start());
 			},
 			hide: () => this.#settle(),

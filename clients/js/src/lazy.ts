@@ -1,6 +1,6 @@
 // What is loaded when it is needed for the first time: see more.ts and choice.ts.
 
-import { RivuletError } from "./errors.js";
+import { known, RivuletError } from "./errors.js";
 import type { Host } from "./host.js";
 import type * as More from "./more.js";
 import type { OpenTransport } from "./types.js";
@@ -13,12 +13,14 @@ export const chunks = {
 	poll: (): Promise<{ openPoll: OpenTransport }> => import("./transport/poll.js"),
 };
 
-/** What few pages need, once it was loaded. */
+/** What connects and begins without it, once it was loaded. */
 export let more: typeof More | undefined;
 
 /** Loads it. Rejects where it cannot be loaded now. */
 export async function load(): Promise<void> {
-	more ??= await chunks.more();
+	if (more) return;
+	more = await chunks.more();
+	Object.assign(known, more.advices);
 }
 
 /** That a chunk could not be loaded. */
@@ -29,21 +31,24 @@ export const notLoaded = (cause: unknown, retryAfterMs = 0): RivuletError =>
 		advice: "Tried again. If it stays so, look whether the page's own scripts can be loaded.",
 	});
 
-/** Loads it for a subscription, however often it takes, unless that ends. */
+/**
+ * Calls `use` when it is there, at once if it is: for a subscription or a connection, however often
+ * it takes, unless that ends.
+ */
 export async function loadFor(
-	{ clock, wait, tell }: Host,
-	sub: { readonly state: string; retry: unknown },
+	host: Host,
+	user: { readonly state: string; retry: unknown },
+	use: (all: typeof More) => void,
+	failures = 1,
 ): Promise<void> {
-	for (let failures = 1; !more && sub.state !== "ended"; failures++) {
-		try {
-			await load();
-		} catch (cause) {
-			if (sub.state === "ended") return;
-			const ms = wait(failures);
-			tell("error", notLoaded(cause, ms));
-			await new Promise<void>((go) => {
-				sub.retry = clock.setTimeout(go, ms);
-			});
-		}
+	try {
+		if (!more) await load();
+	} catch (cause) {
+		if (user.state === "ended") return;
+		const ms = host.wait(failures);
+		host.tell("error", notLoaded(cause, ms));
+		user.retry = host.clock.setTimeout(() => loadFor(host, user, use, failures + 1), ms);
+		return;
 	}
+	if (more && user.state !== "ended") use(more);
 }

@@ -1,6 +1,6 @@
 // From the names of the protocol to those of the SDK, and back.
 
-import type { HistoryPage, Message } from "./types.js";
+import type { Message } from "./types.js";
 
 /** The message of a `message` event. */
 export const toMessage = ({ data_binary: bytes, conflation_key: conflationKey, ...m }: any) =>
@@ -10,12 +10,6 @@ export const toMessage = ({ data_binary: bytes, conflation_key: conflationKey, .
 		...(bytes && { bytes }),
 		...(conflationKey && { conflationKey }),
 	}) as Message<any>;
-
-/** The page of a `history` event. */
-export const toHistory = (h: any): HistoryPage<any> => ({
-	...h,
-	messages: h.messages.map(toMessage),
-});
 
 /** Options as fields of a command: `maxRate` is `max_rate`, and a Date its milliseconds. */
 export const toFields = (options: object): any =>

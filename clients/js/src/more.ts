@@ -1,13 +1,19 @@
-// What few pages need, in one chunk: patterns and what overlaps with them, what is kept, tokens of
-// subscriptions, and what becomes of subscriptions whose queue is full.
+// What is not needed to connect and to begin, in one chunk: how commands are sent, signs of life, patterns and what
+// overlaps with them, what is kept, tokens of subscriptions, what becomes of subscriptions whose queue
+// is full, and what to do about errors.
 
+export { advices } from "./advice.js";
 export { askToken } from "./ask.js";
+export { Brought } from "./brought.js";
 export { Hold, letGo } from "./hold.js";
 export { Keep } from "./keep.js";
 export {
 	Had,
 	inherit,
-	isBrought,
 	mayLack,
 	ownerOf,
+	passes,
 } from "./overlap.js";
+export { Pulse } from "./pulse.js";
+export { renew } from "./renew.js";
+export { Sender } from "./sender.js";

@@ -1,7 +1,7 @@
 // Subscriptions that match the same messages: whose each is (PROTOCOL.md, P-4.4, P-5.6, P-5.7),
 // and who goes on with what one that was ended leaves behind.
 
-import { logOf, offsetOf, Places } from "./cursor.js";
+import { logOf, offsetOf, Seen } from "./cursor.js";
 import { Hold } from "./hold.js";
 import type { Host } from "./host.js";
 import { isPattern } from "./names.js";
@@ -28,9 +28,6 @@ export const overlaps = (a: string, b: string): boolean =>
 	isPattern(a) && isPattern(b)
 		? split(a)[0] === split(b)[0]
 		: (isPattern(a) && matches(a, b)) || (isPattern(b) && matches(b, a));
-
-const covers = (name: string, channel: string): boolean =>
-	isPattern(name) ? matches(name, channel) : name === channel;
 
 /** The subscription whose cursor at the node delivered it: the channel's own, or a pattern. */
 export function ownerOf(
@@ -60,26 +57,48 @@ const mostHad = 8192;
 export class Had {
 	/** How many there were. */
 	count = 0;
+	/** Some came over HTTP, to each: that another had one is no proof for a channel's own. */
+	shared = false;
 	#young = new Map<string, number>();
 	#old = new Map<string, number>();
+	/** Of what came twice: what was known of the first time. */
+	readonly #again = new WeakMap<Message, number>();
+	/** What each had when this began to be kept. */
+	readonly #before = new WeakMap<Sub, Seen>();
+
+	/** `late`: some may not have had all before the last that they had. */
+	constructor({ subs }: Host, late?: boolean) {
+		for (const s of late ? [] : subs.values()) {
+			if (s.options.durable) continue;
+			this.#before.set(s, s.seen);
+			s.seen = new Seen();
+		}
+	}
 
 	note(message: Message): void {
 		if (this.#young.size >= mostHad) {
 			this.#old = this.#young;
 			this.#young = new Map();
 		}
+		const at = this.#at(message);
+		if (at) this.#again.set(message, at);
 		this.#young.set(key(message), ++this.count);
 	}
 
-	/** Whether it came when there had been more than `born`. */
-	has(message: Message, born: number): boolean {
-		const at = this.#young.get(key(message)) ?? this.#old.get(key(message)) ?? 0;
-		return at > born;
+	/** Whether it came to `sub`, or when that was there already. */
+	has(message: Message, sub: Sub): boolean {
+		return this.#at(message) > sub.born || !!this.#before.get(sub)?.has(message);
 	}
 
 	/** Takes it back. */
 	undo(message: Message): void {
 		for (const map of [this.#young, this.#old]) map.delete(key(message));
+		const at = this.#again.get(message);
+		if (at) this.#old.set(key(message), at);
+	}
+
+	#at(message: Message): number {
+		return this.#young.get(key(message)) ?? this.#old.get(key(message)) ?? 0;
 	}
 }
 
@@ -87,13 +106,16 @@ const key = ({ channel, position, offset }: Message): string =>
 	`${logOf(position)} ${offset} ${channel}`;
 
 /**
- * Whether the node sent it for a subscription that the token brought: then it says nothing of
- * where others are.
+ * Moves `sub` over a message that the application has, and reports whether it has. A durable one
+ * acknowledges what it is given, and so gets it again.
  */
-export const isBrought = ({ brought }: Routes, { channel, position, offset }: Message): boolean =>
-	[...brought].some(
-		([name, places]) => covers(name, channel) && new Places(true, places).before(position, offset),
-	);
+export function passes({ had, apart }: Host, routes: Routes, sub: Sub, message: Message): boolean {
+	if (apart && had) had.shared = true;
+	if (apart || sub.options.durable || !had?.has(message, sub)) return false;
+	if (had.shared && !sub.pattern) return false;
+	sub.passed(routes, message.position);
+	return true;
+}
 
 /**
  * Whether history that `sub` asks for may be kept from it: what one that was ended has dropped
@@ -120,18 +142,32 @@ export function overlapping(cause: Sub, all: Sub[]): Set<Sub> {
  * Has `sub` go on from what the application has of `gone`, if that is behind, and from no place
  * before its own beginning. Reports whether it was behind.
  */
-function goBack({ received, since }: Sub, gone: Sub): boolean {
+function goBack(sub: Sub, gone: Sub): boolean {
+	const { received, since } = sub;
 	let moved = false;
 	for (const [stream, position] of received.last) {
 		const low = since?.last.get(stream) ?? "";
-		const high = gone.inbox.handled.last.get(stream) ?? "";
-		const aim = low && since?.before(high, offsetOf(high) ?? 0) ? high : low;
-		if (!high || logOf(aim) !== logOf(position)) continue;
+		const log = logOf(position);
+		// What was handled may be of the log before, or nothing; it may even have begun when it was
+		// ended already.
+		const high = [gone.inbox.handled, gone.since, gone.here]
+			.map((places) => places?.last.get(stream) ?? "")
+			.find((p) => logOf(p) === log);
+		const aim = high && since?.before(high, offsetOf(high) ?? 0) ? high : low;
+		if (!high || logOf(aim) !== log) continue;
 		if ((offsetOf(aim) ?? 0) >= (offsetOf(position) ?? 0)) continue;
 		received.last.set(stream, aim);
 		moved = true;
 	}
+	if (moved) readsAgain(sub);
 	return moved;
+}
+
+/** Has what comes to it again be told by message, whoever had it. */
+export function readsAgain(sub: Sub): void {
+	if (sub.options.durable) return;
+	sub.seen.forget();
+	sub.born = 0;
 }
 
 /**
@@ -145,9 +181,10 @@ export function inherit(host: Host, gone: Sub, known: boolean): void {
 	if (host.apart) return; // each has had all
 	for (const s of [...host.subs.values()]) {
 		if (!overlaps(s.channel, gone.channel)) continue;
-		const asked = s.state === "subscribing"; // from where it was
-		const again = (goBack(s, gone) && (!known || asked)) || gone.missed;
-		if (!again || !(asked || s.state === "live") || !routes || routes.link.isLost) continue;
-		new Hold(host, s).begin(routes);
+		// One whose subscribe is under way may begin when the node has forgotten what it owed.
+		const asking = s.state === "subscribing";
+		const again = (goBack(s, gone) && (asking || !known)) || gone.missed;
+		if (again && (asking || s.state === "live") && routes && !routes.link.isLost)
+			new Hold(host, s).begin(routes);
 	}
 }

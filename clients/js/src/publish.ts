@@ -1,29 +1,39 @@
-// What an application publishes.
+// What an application publishes, or asks.
 
 import { toText } from "./json.js";
 import { toFields } from "./message.js";
-import type { Ask } from "./queue.js";
 import type { PublishOptions } from "./types.js";
 
-/** A random key; `crypto.randomUUID` is for pages over https alone. */
-const newKey = (): string =>
-	crypto.getRandomValues(new Uint32Array(4)).reduce((key, n) => key + n.toString(36), "");
+/** A command and how it is treated. */
+export interface Ask {
+	readonly kind: "publish" | "history" | "presence";
+	/** Its body as JSON, but for the bytes. */
+	readonly text: string;
+	readonly bytes: Uint8Array | undefined;
+	/** How much it counts, in bytes or so. */
+	readonly size: number;
+	/** In milliseconds; that of replies where it is absent. */
+	readonly timeout: number | undefined;
+	/** Not to wait for a connection. */
+	readonly fails: boolean;
+	readonly excludeSelf: boolean | undefined;
+	readonly signal: AbortSignal | undefined;
+}
+
+/** A key that is generated, and its name. */
+const keySize = 48;
 
 /** Copies all of it, so that what is sent again is the same. Throws 4400. */
-export function toPublish(channel: string, data: unknown, options: PublishOptions): Ask {
-	const { offline, timeout = 120_000, signal, excludeSelf, ...fields } = options;
+export function toAsk(
+	kind: Ask["kind"],
+	channel: string,
+	options: PublishOptions,
+	data?: unknown,
+): Ask {
+	const usual = kind === "publish" ? 120_000 : undefined;
+	const { offline, timeout = usual, signal, excludeSelf, ...fields } = options;
 	const bytes = data instanceof Uint8Array ? data.slice() : undefined;
-	const given = { channel, ...toFields(fields) };
-	given.idempotency_key ??= newKey();
-	const text = toText(bytes ? given : { ...given, data });
-	return {
-		kind: "publish",
-		reply: "published",
-		body: { ...JSON.parse(text), ...(bytes && { data_binary: bytes }) },
-		size: text.length + (bytes?.length ?? 0),
-		timeout,
-		fails: offline === "fail",
-		excludeSelf,
-		signal,
-	};
+	const text = toText({ channel, ...toFields(fields), ...(!bytes && { data }) });
+	const size = text.length + (bytes?.length ?? 0) + keySize;
+	return { kind, text, bytes, size, timeout, fails: offline === "fail", excludeSelf, signal };
 }

@@ -1,9 +1,10 @@
 // Whose is what comes on a link (PROTOCOL.md, P-4.4, P-4.9, P-5.6, P-5.7).
 
+import type { Brought } from "./brought.js";
 import type { Link } from "./connection.js";
 import { offsetOf, Places } from "./cursor.js";
 import type { Host } from "./host.js";
-import { more } from "./lazy.js";
+import { load, more } from "./lazy.js";
 import { toMessage } from "./message.js";
 import { canonical, isPattern } from "./names.js";
 import type { Sub } from "./subscription.js";
@@ -32,8 +33,8 @@ export class Routes {
 	patterns: Sub[] = [];
 	/** Those that were ended here, with what waited for the application. */
 	readonly dropped = new Set<string>();
-	/** Subscriptions that the token brought, which nobody asked for (P-17.4), and where they began. */
-	readonly brought = new Map<string, string[]>();
+	/** By name, subscriptions that the token brought, which nobody asked for (P-17.4). */
+	readonly brought = new Map<string, Brought>();
 	readonly #host: Host;
 	#todo: Sub[] = [];
 	readonly #asked = new Set<Sub>();
@@ -72,10 +73,10 @@ export class Routes {
 	/** `sub` has begun at the positions. */
 	began(sub: Sub, positions: readonly string[]): void {
 		sub.here = new Places(sub.pattern, positions);
-		this.brought.delete(sub.channel);
 		this.forget(sub);
 		if (sub.pattern) this.patterns.push(sub);
 		else this.known.set(sub.channel, sub);
+		for (const b of this.brought.values()) b.meet(sub, positions);
 	}
 
 	/** The node does not know `sub` any more. */
@@ -127,10 +128,9 @@ export class Routes {
 					[],
 				);
 			case "subscribed":
-				this.brought.set(channel, e.positions ?? [e.position ?? ""]);
-				return;
+				return this.#brings(channel);
 			case "unsubscribed":
-				this.brought.delete(channel);
+				this.brought.get(channel)?.end();
 				return about?.ended(this, e);
 			case "gap":
 				return this.#about(channel, e.position, via)?.lost(this, channel, e.reason, e.position);
@@ -143,6 +143,15 @@ export class Routes {
 		}
 	}
 
+	#brings(channel: string, late = false): void {
+		if (more) new more.Brought(this.#host, this, channel, late);
+		else if (isPattern(channel))
+			load().then(
+				() => this.#brings(channel, true),
+				(e) => this.link.fail(e),
+			);
+	}
+
 	/** Whom an event about a subscription, or about one channel of a pattern, concerns. */
 	#about(channel: string, position: string, via?: string): Sub | undefined {
 		if (isPattern(channel)) return this.#host.subs.get(channel);
@@ -152,10 +161,8 @@ export class Routes {
 	#message(message: Message, via?: string): void {
 		const sub = this.#owner(message.channel, message.position, message.offset, via);
 		if (!sub) return;
-		const had = sub.pattern && !this.#host.apart && this.#host.had?.has(message, sub.born);
-		const places = sub.pattern && more?.isBrought(this, message) ? [] : [message.position];
-		if (had) sub.skip(this, places);
-		else sub.deliver(this, { type: "message", message }, places);
+		if (!more?.passes(this.#host, this, sub, message))
+			sub.deliver(this, { type: "message", message }, [message.position]);
 	}
 
 	/** The subscription whose cursor at the node delivered it; `via` is its pattern over HTTP. */

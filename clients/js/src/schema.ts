@@ -78,11 +78,9 @@ const fits = (type: string, v: unknown): boolean =>
 export function parse(text: string, field: string): any {
 	try {
 		const value = JSON.parse(text);
-		// What is left of \u escapes of surrogates when the pairs are taken out is a lone one.
-		const rest = /\\u[dD]/.test(text)
-			? text.replace(/\\\\|\\u[dD][89abAB]..\\u[dD][c-fC-F]/g, " ")
-			: "";
-		if (!/\\u[dD][89a-fA-F]/.test(rest)) return value;
+		// Written anew, pairs of surrogates are characters, and only a lone one is an escape.
+		const anew = /\\u[dD]/.test(text) ? JSON.stringify(value).replaceAll("\\\\", "") : "";
+		if (!anew.includes("\\ud")) return value;
 	} catch {
 		// falls through
 	}

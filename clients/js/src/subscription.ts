@@ -35,8 +35,8 @@ export class Sub<T = any> extends Stream<T> implements Subscription<T> {
 	since: Places | undefined;
 	/** It was ended, and the application has not had all that came. */
 	missed = false;
-	/** How many messages the application had when it was made, or told of a gap: others may repeat. */
-	born: number;
+	/** How many messages the application had when it began, or was told of a gap: others may repeat. */
+	born = 0;
 	state: SubscriptionState = "idle";
 	/** In `subscribing` and `live`: where. */
 	at: Routes | undefined;
@@ -50,7 +50,8 @@ export class Sub<T = any> extends Stream<T> implements Subscription<T> {
 
 	readonly #host: Host;
 	readonly #limit: number;
-	readonly #seen = new Seen();
+	/** What it has had by itself; by `Had`. */
+	seen = new Seen();
 	#keep: Keep | undefined;
 	/** Where messages of a durable subscription were let go of. */
 	#behind: Routes | undefined;
@@ -81,7 +82,6 @@ export class Sub<T = any> extends Stream<T> implements Subscription<T> {
 		});
 		this.#host = host;
 		this.channel = channel;
-		this.born = host.had?.count ?? 0;
 		this.pattern = pattern;
 		this.options = options;
 		this.#limit = Math.max(options.buffer ?? 256, 1) * (options.durable ? durableRoom : 1);
@@ -148,9 +148,10 @@ export class Sub<T = any> extends Stream<T> implements Subscription<T> {
 	}
 
 	#send(routes: Routes, request: number, subscribe: object): void {
-		routes.link.call({ subscribe }, (frame, error) =>
-			this.#answered(routes, request, frame, error),
-		);
+		routes.link.call({ subscribe }, (frame, error) => {
+			routes.brought.get(this.channel)?.end(); // its place is taken
+			this.#answered(routes, request, frame, error);
+		});
 	}
 
 	/** Where to subscribe: after what was received, or as the application said. */
@@ -183,8 +184,10 @@ export class Sub<T = any> extends Stream<T> implements Subscription<T> {
 		this.state = "live";
 		this.#failures = 0;
 		this.#behind = undefined;
-		if (!e.recovered) this.#forget();
-		if (!this.#began || !e.recovered) this.since = new Places(this.pattern, positions);
+		if (!this.#began || !e.recovered) {
+			this.#forget();
+			this.since = new Places(this.pattern, positions);
+		}
 		routes.began(this, positions);
 
 		// A durable session may begin before what was received: that is left out then.
@@ -253,13 +256,13 @@ export class Sub<T = any> extends Stream<T> implements Subscription<T> {
 	deliver(routes: Routes, update: Update<T>, places: string[]): void {
 		if (!this.#listens(routes, update.type === "message")) return;
 		this.#keep?.acks?.came(places);
-		if (update.type === "message" && this.#seen.has(update.message))
+		if (update.type === "message" && this.seen.has(update.message))
 			return this.#keep?.acknowledge();
 		// At least a message comes of each time that it is taken up: what tells of that is no reason
 		// to let go again.
 		if (update.type !== "caught_up" && this.#full(routes)) return;
 		if (update.type === "message") {
-			this.#seen.note(update.message);
+			this.seen.note(update.message);
 			this.#host.had?.note(update.message);
 			this.#host.tell("message", update.message);
 		}
@@ -279,7 +282,7 @@ export class Sub<T = any> extends Stream<T> implements Subscription<T> {
 			this.since?.set([position]);
 			if (reason === "log_changed") this.#keep?.acks?.forget();
 		} else {
-			this.#seen.forget(channel);
+			this.seen.forget(channel);
 		}
 		this.deliver(routes, this.#gap(channel, reason), [position]);
 	}
@@ -293,13 +296,8 @@ export class Sub<T = any> extends Stream<T> implements Subscription<T> {
 	}
 
 	#forget(): void {
-		this.#seen.forget();
+		this.seen.forget();
 		this.born = this.#host.had?.count ?? 0;
-	}
-
-	/** Moves over a message that is not to be delivered. */
-	skip(routes: Routes, places: string[]): void {
-		if (this.#listens(routes)) this.received.set(places);
 	}
 
 	/** `owed`: who goes on when it has ended is to have that. */
@@ -369,14 +367,15 @@ export class Sub<T = any> extends Stream<T> implements Subscription<T> {
 	#prepare(): void {
 		const { persist } = this.options;
 		const keeps = this.#durable || (persist && this.#host.storage);
-		if ((!keeps && !this.pattern && !this.options.token) || this.state === "ended") return;
+		if (!keeps && !this.pattern && !this.options.token) return;
 		this.#loading = true;
-		if (!more) return void loadFor(this.#host, this).then(() => this.#prepare());
-		if (this.pattern) this.#host.had ??= new more.Had();
-		if (keeps) this.#keep = new more.Keep(this.#host, this);
-		const loading = this.#keep?.load();
-		if (loading) void loading.then(() => this.#loaded());
-		else this.#loaded();
+		void loadFor(this.#host, this, ({ Had, Keep }) => {
+			if (this.pattern) this.#host.had ??= new Had(this.#host);
+			if (keeps) this.#keep = new Keep(this.#host, this);
+			const loading = this.#keep?.load();
+			if (loading) void loading.then(() => this.#loaded());
+			else this.#loaded();
+		});
 	}
 
 	#loaded(): void {

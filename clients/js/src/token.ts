@@ -1,7 +1,6 @@
 // Tokens.
 
 import type { Backoff } from "./backoff.js";
-import type { Link } from "./connection.js";
 import { RivuletError } from "./errors.js";
 import type { ClientOptions, Clock, TokenReason } from "./types.js";
 
@@ -15,7 +14,7 @@ export function tokenError(cause: any): RivuletError {
 export const noToken = (): RivuletError =>
 	new RivuletError(4408, "no token in time", { field: "token", temporary: true });
 
-/** What tokens need of their client. */
+/** What their renewal needs of their client. */
 export interface TokenHost {
 	readonly clock: Clock;
 	readonly wait: Backoff;
@@ -27,12 +26,11 @@ export class Tokens {
 	/** A function gives another one. */
 	readonly renewable: boolean;
 	readonly #token: ClientOptions["token"];
-	readonly #host: TokenHost;
-	#timer: unknown;
+	/** Until it is renewed again; see renew.ts. */
+	timer: unknown;
 
-	constructor(token: ClientOptions["token"], host: TokenHost) {
+	constructor(token: ClientOptions["token"]) {
 		this.#token = token;
-		this.#host = host;
 		this.renewable = typeof token === "function";
 	}
 
@@ -43,29 +41,5 @@ export class Tokens {
 		const token: unknown = typeof t === "function" ? await t(reason) : t;
 		if (typeof token === "string") return token.trim();
 		throw new TypeError(`the token is ${token && typeof token}, not a string`);
-	}
-
-	/** Gives the node a fresh one; where that fails to the end, it closes with 4006. */
-	async renew(link: Link, until: number, attempt = 1): Promise<void> {
-		if (!this.renewable) return;
-		const { clock, wait, tell } = this.#host;
-		const failed = (error: RivuletError) => {
-			if (link.isLost) return;
-			tell("error", error);
-			if (!error.temporary || clock.now() >= until) return;
-			const ms = wait(attempt, error.retryAfterMs);
-			this.#timer = clock.setTimeout(() => this.renew(link, until, attempt + 1), ms);
-		};
-		try {
-			const token = await this.get("expiring");
-			link.call({ refresh: { token } }, (_, error) => error && failed(error));
-		} catch (e) {
-			failed(tokenError(e));
-		}
-	}
-
-	/** The link is gone. */
-	stop(): void {
-		this.#host.clock.clearTimeout(this.#timer);
 	}
 }

@@ -3,11 +3,9 @@
 
 import { Choice } from "./choice.js";
 import { chunks } from "./lazy.js";
-import { askToken, Had, Hold, inherit, isBrought, Keep, letGo, mayLack, ownerOf } from "./more.js";
+import * as more from "./more.js";
 import { openPoll } from "./transport/poll.js";
 import { openSse } from "./transport/sse.js";
-
-const more = { askToken, Had, Hold, inherit, isBrought, Keep, letGo, mayLack, ownerOf };
 
 Object.assign(chunks, {
 	more: async () => more,

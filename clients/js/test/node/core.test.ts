@@ -74,3 +74,45 @@ test("of overlapping subscriptions, slow and cut off, each message comes to one,
 	client.close();
 	publisher.close();
 });
+
+test("of overlapping subscriptions that end one after the other, the one that stays has the rest", async () => {
+	const publisher = make();
+	const client = make({ backoff: { base: 5, cap: 20 } });
+	await publisher.ready();
+	const seen: number[] = [];
+	const subscribe = (name: string) =>
+		client.channel<number>(name).subscribe(
+			{ buffer: 16 },
+			{
+				message: async ({ data }) => {
+					seen.push(data);
+					if (data % 30 === 0) await pause(2); // so that one is behind another
+				},
+			},
+		);
+	const stays = subscribe("e.>");
+	await stays.ready;
+	const stored: Promise<unknown>[] = [];
+	let count = 0;
+	for (let round = 0; round < 40; round++) {
+		const [one, two] = [subscribe("e.a.*"), subscribe("e.a.2")];
+		if (round % 3 === 0) await Promise.all([one.ready, two.ready]);
+		for (let n = 0; n < 60; n++) {
+			stored.push(publisher.channel(`e.${["a.1", "a.2", "b"][n % 3]}`).publish(count++));
+			if (n % 20 === 10) await pause(round % 4);
+		}
+		if (round % 5 === 0) await Promise.all(stored);
+		const gone = [one.unsubscribe()];
+		if (round % 2 === 0) await pause(1);
+		gone.push(two.unsubscribe());
+		if (round % 7 === 3) client.disconnect();
+		client.connect();
+		await Promise.all(gone);
+	}
+	await Promise.all(stored);
+	await until(() => seen.length >= count);
+	await pause(50);
+	expect([...seen].sort((a, b) => a - b)).toEqual([...Array(count).keys()]);
+	client.close();
+	publisher.close();
+});

@@ -45,15 +45,19 @@ const push = (network: Network, n: number) =>
 		message: { channel: "t:a", offset: n, position: at(n), time: 1, data: n },
 	});
 
+const published = (offset: number) => ({
+	published: { channel: "t:a", offset, position: at(offset), time: 9, duplicate: false },
+});
+
 const until = (what: () => boolean) => vi.waitFor(() => expect(what()).toBe(true), 5000);
 
 describe("a part of the SDK that cannot be loaded", () => {
 	test("is told, and tried again, until a pattern can begin", async () => {
+		away = true; // also for what is loaded once it has connected
 		const { client, clock, network, errors } = await begin();
-		away = true;
 		const sub = client.channel("t:>").subscribe();
-		await until(() => errors.length === 1);
-		expect(errors[0]).toMatchObject({ code: 4503, temporary: true });
+		await until(() => errors.length === 2); // the connection needs it too
+		expect(errors[1]).toMatchObject({ code: 4503, temporary: true });
 		expect(errors[0]?.message).toContain("was not loaded");
 		expect(errors[0]?.advice).not.toBe("");
 		expect([sub.state, network.socket.sent]).toEqual(["idle", []]);
@@ -66,12 +70,12 @@ describe("a part of the SDK that cannot be loaded", () => {
 	});
 
 	test("keeps nobody waiting who has ended", async () => {
-		const { client, clock, network, errors } = await begin();
 		away = true;
+		const { client, clock, network, errors } = await begin();
 		const subs = ["t:>", "t:a"].map((name, i) =>
 			client.channel(name).subscribe(i ? { token: () => "x" } : {}),
 		);
-		await until(() => errors.length === 2);
+		await until(() => errors.length === 3);
 		for (const sub of subs) await sub.unsubscribe();
 		client.channel("t:a").subscribe();
 		expect(network.socket.take("subscribe").subscribe).toEqual({ channel: "t:a" });
@@ -80,8 +84,8 @@ describe("a part of the SDK that cannot be loaded", () => {
 	});
 
 	test("of a slow subscription, has it read again over a new connection", async () => {
-		const { client, clock, network } = await begin();
 		away = true;
+		const { client, clock, network } = await begin();
 		const sub = client.channel<number>("t:a").subscribe({ buffer: 2 });
 		const begun = (n: number) => ({
 			subscribed: { channel: "t:a", position: at(n), recovered: true },
@@ -125,7 +129,9 @@ describe("a part of the SDK that cannot be loaded", () => {
 });
 
 test("a subscription that is slow for the first time is let go of as soon as that is loaded", async () => {
+	away = true;
 	const { client, clock, network } = await begin();
+	away = false;
 	const sub = client.channel<number>("t:a").subscribe({ buffer: 2 });
 	network.socket.answer("subscribe", {
 		subscribed: { channel: "t:a", position: at(0), recovered: true },
@@ -134,6 +140,118 @@ test("a subscription that is slow for the first time is let go of as soon as tha
 	await clock.pass(1);
 	await until(() => network.socket.has("unsubscribe"));
 	expect(sub.state).toBe("paused");
+	client.close();
+	expect(clock.timers.size).toBe(0);
+});
+
+describe("publishing that is not loaded yet", () => {
+	test("goes out in the order of the calls, as it was given, once it is", async () => {
+		away = true;
+		const { client, clock, network, errors } = await begin();
+		const data = { n: 1 };
+		const all = [client.channel<unknown>("t:a").publish(data)];
+		data.n = 2;
+		all.push(client.channel<unknown>("t:a").publish(new Uint8Array([7])));
+		await until(() => errors.length === 1);
+		expect(errors[0]).toMatchObject({ code: 4503, temporary: true });
+		expect(network.socket.sent).toEqual([]);
+		away = false;
+		await clock.pass(errors[0]?.retryAfterMs ?? 0);
+		await until(() => network.socket.has("publish"));
+		all.push(client.channel<unknown>("t:a").publish(3));
+		const sent = [1, 2, 3].map((n) => network.socket.answer("publish", published(n)).publish);
+		expect(sent).toMatchObject([{ data: { n: 1 } }, { data_base64: "Bw==" }, { data: 3 }]);
+		expect((await Promise.all(all)).map((p) => p.offset)).toEqual([1, 2, 3]);
+		client.close();
+		expect(clock.timers.size).toBe(0);
+	});
+
+	test("is loaded with the connection, and is there when that is lost", async () => {
+		const { client, clock, network } = await begin();
+		const lazy = await import("../../src/lazy.js");
+		await until(() => lazy.more !== undefined);
+		away = true;
+		network.socket.drop();
+		const done = client.channel("t:a").publish(1);
+		await clock.pass(250);
+		network.socket.greet();
+		network.socket.answer("publish", published(1));
+		expect(await done).toMatchObject({ offset: 1 });
+		client.close();
+		expect(clock.timers.size).toBe(0);
+	});
+
+	test("keeps its bounds, its time and its end", async () => {
+		away = true;
+		const { client, clock, errors } = await begin({ queue: { messages: 3 } });
+		const channel = client.channel("t:a");
+		const abort = new AbortController();
+		const aborted = channel.publish(1, { signal: abort.signal });
+		const late = channel.publish(2, { timeout: 10 });
+		const closed = channel.publish(3);
+		await expect(channel.publish(4)).rejects.toMatchObject({ code: 4429, temporary: true });
+		abort.abort();
+		await expect(aborted).rejects.toMatchObject({ code: 4503, message: "aborted" });
+		await until(() => errors.some((e) => e.message.includes("was not loaded")));
+		await clock.pass(10);
+		await expect(late).rejects.toMatchObject({ code: 4503, message: "no answer in time" });
+		client.close();
+		await expect(closed).rejects.toMatchObject({ code: 4503, temporary: false });
+		expect(clock.timers.size).toBe(0);
+	});
+});
+
+test("signs of life begin when that is loaded, with the round trip that is asked for", async () => {
+	away = true;
+	const { client, clock, network, errors } = await begin();
+	const trip = client.roundTrip();
+	await until(() => errors.length === 1);
+	await clock.pass(100);
+	expect(network.socket.has("ping")).toBe(false);
+	away = false;
+	await clock.pass((errors[0]?.retryAfterMs ?? 0) - 100);
+	await until(() => network.socket.has("ping"));
+	await clock.pass(7);
+	network.socket.take("ping");
+	network.socket.push({ pong: {} });
+	expect(await trip).toBe(7);
+	await clock.pass(25_000);
+	network.socket.take("ping");
+	await clock.pass(50_000);
+	expect(client.state).toBe("retrying"); // nobody answers
+	client.close();
+	expect(clock.timers.size).toBe(0);
+});
+
+test("a token is renewed when that is loaded", async () => {
+	away = true;
+	const reasons: string[] = [];
+	const token = (reason: string) => `for ${reasons.push(reason)}`;
+	const { client, clock, network, errors } = await begin({ token });
+	network.socket.push({ expiring: { in_ms: 60_000 } });
+	await until(() => errors.length === 2);
+	expect(reasons).toEqual(["connect"]);
+	away = false;
+	await clock.pass(errors[1]?.retryAfterMs ?? 0);
+	await until(() => network.socket.has("refresh"));
+	expect(network.socket.take("refresh").refresh).toEqual({ token: "for 2" });
+	expect(reasons).toEqual(["connect", "expiring"]);
+	client.close();
+	expect(clock.timers.size).toBe(0);
+});
+
+test("what to do about a code is true before it is known precisely", async () => {
+	away = true;
+	const { client, clock } = await begin();
+	const { RivuletError } = await import("../../src/index.js");
+	const adviceOf = (code: number) => new RivuletError(code, "").advice;
+	expect([4408, 4429].map(adviceOf)).toEqual(["Try again later.", "Try again later."]);
+	expect(adviceOf(4404)).toContain("Correct the request");
+	away = false;
+	client.channel("t:>").subscribe();
+	await until(() => adviceOf(4404) === "Check the name.");
+	expect(adviceOf(4408)).toContain("idempotency key");
+	expect(adviceOf(4401)).toContain("option token");
 	client.close();
 	expect(clock.timers.size).toBe(0);
 });

@@ -8,6 +8,7 @@ import { settled } from "./fake/clock.js";
 import { connected, type Setup } from "./fake/setup.js";
 
 const at = (n: number, epoch = "001") => `s0AAA${epoch}-${n.toString(36)}-x`;
+const busy = { error: { code: 4503, message: "", temporary: true, retry_after_ms: 60_000 } };
 const message = (n: number, channel: string, epoch?: string) => ({
 	message: { channel, offset: n, position: at(n, epoch), time: 1, data: n },
 });
@@ -106,7 +107,7 @@ describe("whose a message is", () => {
 		await settled();
 		expect(pattern.got).toEqual([1, 9]);
 		await reconnect(all);
-		expect(begin(all, "t:>", 1).positions).toEqual([at(1)]);
+		expect(begin(all, "t:>", 0).positions).toEqual([at(0)]);
 		all.client.close();
 	});
 
@@ -165,6 +166,212 @@ describe("whose a message is", () => {
 		await settled();
 		expect(first.got).toEqual([3]);
 		expect(second.got).toEqual([4, 5]);
+		all.client.close();
+	});
+});
+
+describe("what is no proof that one was had", () => {
+	test.each(["t:*", "t:a"])("what came before and after, to %s", async (name) => {
+		const all = await connected();
+		const first = collect(all, name);
+		begin(all, name, 10);
+		const second = collect(all, "t:>", { positions: [at(0)] });
+		begin(all, "t:>", 0);
+		all.network.socket.push(message(5, "t:a")); // the second's: the first began later
+		all.network.socket.push(message(20, "t:b.c")); // past what was the first's and is lost
+		await reconnect(all);
+		all.network.socket.answer("subscribe", busy);
+		begin(all, "t:>", 20);
+		all.network.socket.push(message(25, "t:a"));
+		await reconnect(all);
+		begin(all, name, 10);
+		begin(all, "t:>", 25);
+		for (const n of [12, 25, 26]) all.network.socket.push(message(n, "t:a"));
+		await settled();
+		expect(second.got).toEqual([5, 20, 25]);
+		expect(first.got).toEqual([12, 26]);
+		all.client.close();
+	});
+
+	test("what one had behind it that another owes when it ends", async () => {
+		const all = await connected();
+		const first = collect(all, "t:*");
+		begin(all, "t:*", 10);
+		const second = collect(all, "t:>");
+		begin(all, "t:>", 10);
+		await settled();
+		all.network.socket.push(message(20, "t:b.c"));
+		await reconnect(all);
+		all.network.socket.answer("subscribe", busy);
+		begin(all, "t:>", 20);
+		all.network.socket.push(message(25, "t:a"));
+		await reconnect(all);
+		begin(all, "t:*", 10);
+		begin(all, "t:>", 25);
+		void first.sub.unsubscribe(); // and 12 is still the first's
+		all.network.socket.answer("unsubscribe", { unsubscribed: { channel: "t:*" } });
+		for (const n of [12, 25, 26]) all.network.socket.push(message(n, "t:a"));
+		await settled();
+		expect(second.got).toEqual([20, 25, 12, 26]);
+		all.client.close();
+	});
+
+	test("what came to one that was ended before it had begun", async () => {
+		const all = await connected();
+		const pattern = collect(all, "t:>");
+		begin(all, "t:>", 0);
+		const own = collect(all, "t:a");
+		void own.sub.unsubscribe();
+		begin(all, "t:a", 4);
+		all.network.socket.push(message(5, "t:a"));
+		all.network.socket.push(message(6, "t:b"));
+		all.network.socket.answer("unsubscribe", { unsubscribed: { channel: "t:a" } });
+		all.network.socket.answer("unsubscribe", { unsubscribed: { channel: "t:>" } });
+		expect(begin(all, "t:>", 4).positions).toEqual([at(4)]);
+		all.network.socket.push(message(5, "t:a"));
+		all.network.socket.push(message(6, "t:b"));
+		await settled();
+		expect(pattern.got).toEqual([6, 5]);
+		all.client.close();
+	});
+
+	test("what waited of a log that began anew", async () => {
+		const all = await connected();
+		const second = collect(all, "t:>");
+		begin(all, "t:>", 30);
+		const own = all.client.channel("t:a").subscribe();
+		begin(all, "t:a", 30);
+		for (const channel of ["t:a", "t:>"])
+			all.network.socket.push({
+				gap: { channel, position: at(0, "002"), reason: "log_changed" },
+			});
+		all.network.socket.push(message(2, "t:a", "002"));
+		all.network.socket.push(message(5, "t:b", "002"));
+		void own.unsubscribe();
+		all.network.socket.answer("unsubscribe", { unsubscribed: { channel: "t:a" } });
+		all.network.socket.answer("unsubscribe", { unsubscribed: { channel: "t:>" } });
+		const { positions } = all.network.socket.answer("subscribe", {
+			subscribed: { channel: "t:>", positions: [at(0, "002")], recovered: true },
+		}).subscribe;
+		expect(positions).toEqual([at(0, "002")]);
+		for (const n of [2, 6]) all.network.socket.push(message(n, "t:a", "002"));
+		await settled();
+		expect(second.got).toEqual(["gap", 5, 2, 6]);
+		all.client.close();
+	});
+
+	test("what one with a filter had", async () => {
+		const all = await connected();
+		const first = collect(all, "t:*");
+		all.network.socket.answer("subscribe", busy);
+		collect(all, "t:>", { filter: "user != ''" });
+		begin(all, "t:>", 0);
+		all.network.socket.push(message(5, "t:a"));
+		await reconnect(all);
+		begin(all, "t:*", 0);
+		begin(all, "t:>", 5);
+		all.network.socket.push(message(3, "t:a"));
+		await settled();
+		expect(first.got).toEqual([3]);
+		all.client.close();
+	});
+
+	test("what one had of another log", async () => {
+		const all = await connected();
+		collect(all, "t:>");
+		begin(all, "t:>", 0);
+		for (const n of [5, 6]) all.network.socket.push(message(n, "t:a"));
+		const late = collect(all, "t:*");
+		all.network.socket.answer("subscribe", busy);
+		await reconnect(all);
+		all.network.socket.answer("subscribe", busy);
+		all.network.socket.answer("subscribe", {
+			subscribed: { channel: "t:*", positions: [at(0, "002")], recovered: true },
+		});
+		all.network.socket.push(message(5, "t:a", "002"));
+		await settled();
+		expect(late.got).toEqual([5]);
+		all.client.close();
+	});
+
+	test("what another of the log before had, of one that begins anew without a word", async () => {
+		const all = await connected();
+		const own = collect(all, "t:a");
+		begin(all, "t:a", 0);
+		all.network.socket.push(message(5, "t:a"));
+		all.network.socket.push(message(4, "t:a", "002"));
+		await settled();
+		expect(own.got).toEqual([5, 4]);
+		all.client.close();
+	});
+});
+
+describe("what the token brought", () => {
+	const bring = ({ network }: Setup, channel: string, n: number) => {
+		const places = isPattern(channel) ? { positions: [at(n)] } : { position: at(n) };
+		network.socket.push({ subscribed: { channel, ...places, recovered: true } });
+	};
+	const end = ({ network }: Setup, channel: string) =>
+		network.socket.answer("unsubscribe", { unsubscribed: { channel } });
+
+	test("hides nothing behind it, and is let go of", async () => {
+		const all = await connected();
+		const pattern = collect(all, "t:>");
+		begin(all, "t:>", 0);
+		bring(all, "t:a", 7);
+		all.network.socket.push(message(9, "t:a")); // its cursor is ahead
+		all.network.socket.push(message(5, "t:a"));
+		all.network.socket.push(message(6, "t:b"));
+		end(all, "t:a");
+		all.network.socket.push(message(11, "t:b"));
+		end(all, "t:>");
+		expect(begin(all, "t:>", 0).positions).toEqual([at(0)]); // 8 may be missing
+		for (const n of [5, 8, 9]) all.network.socket.push(message(n, "t:a"));
+		for (const n of [6, 11, 12]) all.network.socket.push(message(n, "t:b"));
+		await settled();
+		expect(pattern.got).toEqual([9, 6, 5, 8, 11, 12]);
+		all.client.close();
+		expect(all.clock.timers.size).toBe(0);
+	});
+
+	test("before one has begun is not lost to that", async () => {
+		const all = await connected();
+		bring(all, "t:>", 20);
+		const own = collect(all, "t:a", { position: at(12) });
+		all.network.socket.push(message(21, "t:a")); // nobody is there yet
+		begin(all, "t:a", 12);
+		all.network.socket.push(message(22, "t:a"));
+		end(all, "t:>");
+		end(all, "t:a");
+		expect(begin(all, "t:a", 12).position).toBe(at(12));
+		for (const n of [21, 22, 23]) all.network.socket.push(message(n, "t:a"));
+		await settled();
+		expect(own.got).toEqual([22, 21, 23]);
+		all.client.close();
+	});
+
+	test("and the link was lost before it was let go of", async () => {
+		const all = await connected();
+		const pattern = collect(all, "t:>");
+		begin(all, "t:>", 3);
+		bring(all, "t:a", 7);
+		all.network.socket.push(message(9, "t:b"));
+		await reconnect(all);
+		expect(begin(all, "t:>", 3).positions).toEqual([at(3)]);
+		for (const n of [8, 10]) all.network.socket.push(message(n, "t:a"));
+		all.network.socket.push(message(9, "t:b"));
+		await settled();
+		expect(pattern.got).toEqual([9, 8, 10]);
+		all.client.close();
+	});
+
+	test("and is apart stays", async () => {
+		const all = await connected();
+		collect(all, "t:>");
+		begin(all, "t:>", 3);
+		bring(all, "u:a", 7);
+		bring(all, "t:>", 7);
+		expect(all.network.socket.sent).toEqual([]);
 		all.client.close();
 	});
 });

@@ -546,6 +546,21 @@ describe("a durable subscription", () => {
 		client.close();
 	});
 
+	test("acknowledges again what was refused for a while", async () => {
+		const [{ client, clock, network }, sub] = await durable();
+		for (let n = 1; n <= 3; n++) network.socket.push(message(n));
+		await messages(sub, 3);
+		await clock.pass(100);
+		const wait = { temporary: true, retry_after_ms: 300 };
+		network.socket.answer("ack", refused(4429, wait));
+		await clock.pass(299);
+		expect(network.socket.has("ack")).toBe(false);
+		await clock.pass(500);
+		expect(network.socket.take("ack").ack.position).toBe(at(2));
+		client.close();
+		expect(clock.timers.size).toBe(0);
+	});
+
 	test("acknowledges again what was refused, with the next", async () => {
 		const [{ client, clock, network }, sub] = await durable();
 		const errors: RivuletError[] = [];

@@ -1,0 +1,61 @@
+// Subscriptions that the token names and nobody asked for (PROTOCOL.md, P-17.4).
+
+import { logOf, Places } from "./cursor.js";
+import { Hold } from "./hold.js";
+import type { Host } from "./host.js";
+import { Had, overlaps, readsAgain } from "./overlap.js";
+import type { Routes } from "./routes.js";
+import type { Sub } from "./subscription.js";
+
+/**
+ * One that overlaps with ours is let go of: it takes messages from them (P-4.4), before they have
+ * begun and while they are paused too, and nobody knows where it is.
+ */
+export class Brought {
+	/** Where ours that overlap were when it was not there: they go back to that. */
+	readonly #back = new Map<Sub, string[]>();
+	readonly #host: Host;
+	readonly #routes: Routes;
+	readonly #name: string;
+	#leaving = false;
+
+	/** `late`: messages may have come since it has begun. */
+	constructor(host: Host, routes: Routes, name: string, late: boolean) {
+		this.#host = host;
+		this.#routes = routes;
+		this.#name = name;
+		routes.brought.set(name, this);
+		host.had ??= new Had(host, late);
+		for (const s of host.subs.values())
+			this.meet(s, ((late && s.at === routes && s.here) || s.received).list());
+	}
+
+	/** `sub` is at the positions, or has just begun there. */
+	meet(sub: Sub, positions: readonly string[]): void {
+		const name = this.#name;
+		if (name === sub.channel || !overlaps(name, sub.channel)) return;
+		if (!this.#back.has(sub) && positions[0]) this.#back.set(sub, [...positions]);
+		if (this.#leaving || this.#host.subs.has(name)) return; // that one takes its place
+		this.#leaving = true;
+		this.#routes.leave({ channel: name } as Sub, () => this.end());
+	}
+
+	/** The node has let go of it, or the link is lost: what it had, or owed, is for ours. */
+	end(): void {
+		const [host, routes] = [this.#host, this.#routes];
+		if (routes.brought.get(this.#name) !== this) return;
+		routes.brought.delete(this.#name);
+		for (const [sub, positions] of this.#back) {
+			const { received } = sub;
+			for (const [stream, position] of new Places(true, positions).last) {
+				const now = received.last.get(stream) ?? "";
+				if (logOf(now) === logOf(position)) received.last.set(stream, position);
+			}
+			readsAgain(sub);
+		}
+		for (const s of this.#back.keys()) {
+			const asked = s.state === "live" || s.state === "subscribing";
+			if (asked && s.at === routes && !routes.link.isLost) new Hold(host, s).begin(routes);
+		}
+	}
+}
