@@ -220,14 +220,42 @@ func (c *Client) register(s *Subscription) error {
 
 // remove frees the name of s, which has ended and which the node does not know any more.
 func (c *Client) remove(s *Subscription) {
+	for _, h := range c.forget(s) {
+		h.resume(c) // it may have waited for s
+	}
+}
+
+// forget does so, and returns the holds that there are.
+func (c *Client) forget(s *Subscription) []*hold {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.find(s.channel) != s {
-		return // it was removed before
+		return nil // it was removed before
 	}
 	delete(c.exact, s.channel)
 	c.patterns = slices.DeleteFunc(c.patterns, func(o *Subscription) bool { return o == s })
 	close(s.removed)
+	c.partLocked(s)
+	return slices.Collect(maps.Keys(c.holds))
+}
+
+// partLocked notes that s has ended, or is let go of, whatever it has not handed on: what
+// comes to others next does not say that they have had what was its.
+func (c *Client) partLocked(s *Subscription) {
+	if c.state == StateClosed {
+		return
+	}
+	others := c.patterns
+	if s.pattern {
+		others = c.subscriptionsLocked()
+	}
+	for _, o := range others {
+		if o != s && overlap(o, s) {
+			o.mu.Lock()
+			o.seen.part()
+			o.mu.Unlock()
+		}
+	}
 }
 
 // find returns the subscription to this very channel or pattern. c.mu is held.

@@ -70,7 +70,8 @@ type lastSeen struct {
 	spans  []span // oldest first
 	// skip is the last message that was left out, for another subscription has it: no span
 	// goes over it, since that one may end, and drop it.
-	skip start
+	skip  start
+	parts int // see suppressor
 }
 
 // span is a stretch of a log of which a subscription has had all messages of a channel that
@@ -84,7 +85,12 @@ type span struct {
 // suppressor tells messages that came before (clause P-5.5).
 type suppressor struct {
 	young, old map[string]lastSeen // by channel; old is dropped when young is full
+	parts      int                 // how often what comes next was not next to what came before
 }
+
+// part notes that others may have had what lies between what came and what comes next, and
+// may drop it: no span goes over that.
+func (s *suppressor) part() { s.parts++ }
 
 func (s *suppressor) last(channel string) lastSeen {
 	last, ok := s.young[channel]
@@ -118,6 +124,9 @@ func (s *suppressor) had(m *Message) bool {
 // came aside says nothing of those before it.
 func (s *suppressor) note(m *Message, aside bool, from uint64, life int, goesOn func(life int) bool) {
 	last := s.last(m.Channel)
+	if last.parts != s.parts {
+		last.parts, last.skip = s.parts, start{logOf(m.Position), m.Offset - 1}
+	}
 	if !aside {
 		last.stream, last.offset = protocol.StreamKey(m.Position), m.Offset
 	}

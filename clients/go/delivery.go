@@ -257,6 +257,9 @@ func (s *Subscription) deliverLocked(u Update) {
 		s.whole = true
 	case u.Kind == KindMessage:
 		if s.repeats(&u) {
+			if !s.seen.had(u.Message) {
+				s.link.dropped(s.channel) // another's once, and too late here
+			}
 			return
 		}
 		s.noteLocked(&u)

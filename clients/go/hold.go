@@ -1,5 +1,7 @@
 package rivulet
 
+import "slices"
+
 // askAtOnce is how many subscribes of a link's todo go out before their replies.
 const askAtOnce = 64
 
@@ -14,8 +16,9 @@ func (l *link) add(subs []*Subscription) {
 // any may be one.
 const mostDropped = 64
 
-// dropped notes that a subscription of this name ended on l: what waited for the
-// application, and what was still to come, is counted as had here (clause P-4.4).
+// dropped notes that a subscription of this name ended on l, or left out what came: what
+// waited for the application, and what was still to come, is counted as had here (clause
+// P-4.4).
 func (l *link) dropped(channel string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -231,7 +234,7 @@ func (h *hold) resume(c *Client) {
 		return
 	}
 	c.mu.Lock()
-	if _, on := c.holds[h]; !on || !h.overLocked() {
+	if _, on := c.holds[h]; !on || !h.overLocked() || c.leavingLocked(h.cause) {
 		c.mu.Unlock()
 		return
 	}
@@ -242,12 +245,45 @@ func (h *hold) resume(c *Client) {
 			list = append(list, m)
 		}
 	}
+	if h.cause.clearing() {
+		list = firstOfPatterns(list, h.cause)
+	}
 	l := c.link
 	c.mu.Unlock()
 	if l != nil {
 		l.add(list)
 		l.askMore()
 	}
+}
+
+// leavingLocked reports whether one that has ended is still known to the node that would
+// keep from s what it asks for.
+func (c *Client) leavingLocked(s *Subscription) bool {
+	return s.clearing() && slices.ContainsFunc(c.subscriptionsLocked(), func(o *Subscription) bool {
+		return o != s && closed(o.done) && overlap(o, s)
+	})
+}
+
+// clearing reports whether others were let go of for s to get what it asks for.
+func (s *Subscription) clearing() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.cleared != nil && !s.started
+}
+
+// firstOfPatterns moves s before the other patterns, which would take what it asks for
+// where they begin before.
+func firstOfPatterns(list []*Subscription, s *Subscription) []*Subscription {
+	at := slices.Index(list, s)
+	if at < 0 || !s.pattern {
+		return list
+	}
+	list = slices.Delete(list, at, at+1)
+	at = slices.IndexFunc(list, func(o *Subscription) bool { return o.pattern })
+	if at < 0 {
+		at = len(list)
+	}
+	return slices.Insert(list, at, s)
 }
 
 // unpause reports whether s, paused by h, is to be asked for again.

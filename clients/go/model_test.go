@@ -37,6 +37,7 @@ type watched struct {
 	begun bool
 	ended bool
 	sub   *rivulet.Subscription
+	done  chan struct{} // closed when nothing comes of it any more
 	// got is what it told: messages by their number, gaps as -1.
 	got []told
 }
@@ -52,6 +53,7 @@ type modelWorld struct {
 	rng    *rand.Rand
 	node   *modelNode
 	client *rivulet.Client
+	anew   bool // those that ended are begun anew where they stood
 	wg     sync.WaitGroup
 
 	rest chan struct{} // closed at the end: nobody is slow any more
@@ -86,6 +88,16 @@ func (w *modelWorld) find(name string) *watched {
 	return nil
 }
 
+// latest returns the last subscription of the name, nil if there was none. w.mu is held.
+func (w *modelWorld) latest(name string) *watched {
+	for _, s := range slices.Backward(w.watched) {
+		if s.name == name {
+			return s
+		}
+	}
+	return nil
+}
+
 // subscribe starts a subscription unless there is one; slow is what its application takes
 // for an update.
 func (w *modelWorld) subscribe(name string, opts rivulet.SubscribeOptions, slow time.Duration) {
@@ -94,12 +106,18 @@ func (w *modelWorld) subscribe(name string, opts rivulet.SubscribeOptions, slow 
 	if w.find(name) != nil {
 		return
 	}
-	s := &watched{name: name}
+	s := &watched{name: name, done: make(chan struct{})}
+	before := w.latest(name)
 	w.watched = append(w.watched, s)
 	if opts.Last > 0 {
 		w.asked++
 	}
 	w.wg.Go(func() {
+		defer close(s.done)
+		if before != nil && w.anew {
+			<-before.done
+			opts = rivulet.SubscribeOptions{Buffer: opts.Buffer, Positions: before.sub.Positions()}
+		}
 		for {
 			sub, err := w.client.Subscribe(w.t.Context(), name, opts)
 			if errors.Is(err, rivulet.ErrAlreadySubscribed) { // the one before is being let go of
@@ -110,15 +128,18 @@ func (w *modelWorld) subscribe(name string, opts rivulet.SubscribeOptions, slow 
 				w.t.Errorf("subscribe %s: %v", name, err)
 				return
 			}
-			w.consume(s, sub, slow)
+			w.consume(s, before, sub, slow)
 			return
 		}
 	})
 }
 
-func (w *modelWorld) consume(s *watched, sub *rivulet.Subscription, slow time.Duration) {
+func (w *modelWorld) consume(s, before *watched, sub *rivulet.Subscription, slow time.Duration) {
 	w.mu.Lock()
 	s.sub, s.begun, s.since = sub, true, len(w.published)
+	if before != nil && w.anew {
+		s.since = before.since
+	}
 	w.mu.Unlock()
 	for u, err := range sub.Updates(w.t.Context()) {
 		if err != nil {
@@ -179,6 +200,7 @@ type modelKind struct {
 	ends   bool // subscriptions end
 	losses bool // the log loses messages
 	last   int  // subscriptions ask for up to so many of the newest
+	anew   bool // those that ended begin anew where they stood, in the end all of them
 	crowd  bool // all happens on the beat
 }
 
@@ -186,6 +208,8 @@ type modelKind struct {
 func (w *modelWorld) step(k modelKind) {
 	r := w.rng
 	switch n := r.IntN(24); {
+	case k.anew && r.IntN(3) == 0:
+		w.unsubscribe(k.names[r.IntN(len(k.names))])
 	case n < 6:
 		w.publish(modelChannels[r.IntN(len(modelChannels))], 1+r.IntN(12))
 	case n < 9:
@@ -215,6 +239,7 @@ func (w *modelWorld) step(k modelKind) {
 
 // run plays a world and closes its client when all has come to rest.
 func (w *modelWorld) run(k modelKind) {
+	w.anew = k.anew
 	for range 20 + w.rng.IntN(70) {
 		if k.crowd {
 			w.beat(k)
@@ -223,6 +248,11 @@ func (w *modelWorld) run(k modelKind) {
 		}
 	}
 	close(w.rest)
+	for _, name := range k.names {
+		if k.anew && w.latest(name) != nil {
+			w.subscribe(name, rivulet.SubscribeOptions{}, 0)
+		}
+	}
 	pass(10 * time.Minute)
 	synctest.Wait()
 	w.settled()

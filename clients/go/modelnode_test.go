@@ -232,20 +232,16 @@ func (c *modelConn) unsubscribe(channel string) protocol.Event {
 
 // takeOver: a pattern leaves out what one that ends had, and delivers what that one owed.
 func (c *modelConn) takeOver(to, from *modelSub) {
-	for e := range from.delivered {
-		to.skip[e] = true
+	for _, had := range []map[*entry]bool{from.delivered, from.skip} {
+		for e := range had {
+			to.skip[e] = true
+		}
 	}
 	for _, cursor := range to.cursors {
 		for _, theirs := range from.cursors {
-			if theirs.log != cursor.log || theirs.at >= cursor.at {
-				continue
+			if theirs.log == cursor.log {
+				cursor.at = min(cursor.at, theirs.at) // owner tells what was not left to it
 			}
-			for _, e := range cursor.log.entries {
-				if e.seq > theirs.at && e.seq <= cursor.at && c.owner(cursor.log, e) != from {
-					to.skip[e] = true
-				}
-			}
-			cursor.at = theirs.at
 		}
 	}
 }

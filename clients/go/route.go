@@ -82,11 +82,11 @@ func (l *link) forget(s *Subscription) {
 }
 
 // hadElsewhere reports whether another subscription than s, to which a message is to go,
-// has given it to the application over an earlier connection. One to a channel that has
-// not had all that it asked for gets it all the same, and so does a durable one: what another
-// has had is not acknowledged.
+// has given it to the application over an earlier connection. One that has not had all that
+// it asked for gets it all the same: it may go on where one stood that has dropped it. So
+// does a durable one: what another has had is not acknowledged.
 func (c *Client) hadElsewhere(l *link, s *Subscription, u *Update) bool {
-	if s.opts.Durable || !s.pattern && !s.whole {
+	if s.opts.Durable || !s.whole {
 		return false
 	}
 	for _, other := range c.others(s, u.Channel) {
