@@ -278,7 +278,7 @@ func (m mutant) mustDie(t *testing.T, overlay string) {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	var out bytes.Buffer
-	cmd := exec.CommandContext(ctx, "go", "test", "-vet=off", "-ldflags=-s -w", "-count=1", "-overlay", overlay, "-run", "^"+test+"$", ".")
+	cmd := exec.CommandContext(ctx, "go", "test", "-vet=off", "-ldflags=-s -w", "-count=1", "-overlay", overlay, "-run", "^"+test+"$", ".", "-rapid.nofailfile")
 	cmd.Env = append(os.Environ(), "MODEL_SEEDS=300", "MODEL_PATIENCE=1500ms")
 	cmd.Stdout, cmd.Stderr = &out, &out
 	began := time.Now()
