@@ -7,7 +7,6 @@ import (
 	"slices"
 	"testing"
 	"testing/synctest"
-	"time"
 )
 
 func TestGarbageOfSomeSecondsGathers(t *testing.T) {
@@ -35,39 +34,53 @@ func TestGarbageOfSomeSecondsGathers(t *testing.T) {
 // TestCollectorFollowsTheLoad: it is set once where nothing changes, goes back to the
 // least when the load ends, and stays there while what is in use grows.
 func TestCollectorFollowsTheLoad(t *testing.T) {
+	const mib = 1 << 20
+	var allocated, perSecond uint64
+	live, grows := uint64(10*mib), uint64(0)
+	var set []int
+	c := &collector{
+		read: func() (uint64, uint64) {
+			allocated += perSecond
+			live += grows
+			return live, allocated
+		},
+		set: func(percent int) { set = append(set, percent) },
+	}
+	for _, step := range []struct{ perSecond, grows uint64 }{
+		{0, 0},
+		{5 * mib, 0},
+		{5*mib + mib/2, 0}, // nearly the same
+		{10 * mib, 0},
+		{10 * mib, mib}, // connections come
+		{10 * mib, 0},   // 20 MiB are in use now
+		{0, 0},
+	} {
+		perSecond, grows = step.perSecond, step.grows
+		for range growthLooks + 2 {
+			c.look()
+		}
+	}
+	if want := []int{50, 200, 400, 50, 200, 50}; !slices.Equal(set, want) {
+		t.Errorf("it was set to %v, want %v", set, want)
+	}
+}
+
+// TestCollectorLooksEverySecond until it is stopped.
+func TestCollectorLooksEverySecond(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		const mib = 1 << 20
-		var allocated, perSecond uint64
-		live, grows := uint64(10*mib), uint64(0)
-		var set []int
+		var looks uint64
 		c := &collector{
 			read: func() (uint64, uint64) {
-				allocated += perSecond
-				live += grows
-				return live, allocated
+				looks++
+				return 1, looks
 			},
-			set: func(percent int) { set = append(set, percent) },
+			set: func(int) {},
 		}
-		ctx, cancel := context.WithCancel(t.Context())
-		done := make(chan struct{})
-		go func() { c.run(ctx); close(done) }()
-		for _, step := range []struct{ perSecond, grows uint64 }{
-			{0, 0},
-			{5 * mib, 0},
-			{5*mib + mib/2, 0}, // nearly the same
-			{10 * mib, 0},
-			{10 * mib, mib}, // connections come
-			{10 * mib, 0},   // 20 MiB are in use now
-			{0, 0},
-		} {
-			perSecond, grows = step.perSecond, step.grows
-			time.Sleep((growthLooks + 2) * time.Second) //nolint:forbidigo // the bubble's clock
-			synctest.Wait()
-		}
-		cancel()
-		<-done
-		if want := []int{50, 200, 400, 50, 200, 50}; !slices.Equal(set, want) {
-			t.Errorf("it was set to %v, want %v", set, want)
+		ctx, cancel := context.WithTimeout(t.Context(), 10*collectorPeriod+collectorPeriod/2)
+		defer cancel()
+		c.run(ctx)
+		if looks != 11 { // the first before the first second
+			t.Errorf("it looked %d times in ten seconds and a half, want 11", looks)
 		}
 	})
 }
