@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/gorilla/websocket"
 )
@@ -80,6 +81,10 @@ func TestUsersConnections(t *testing.T) {
 	}
 
 	conn := dialAs(t, g.nodes[0], token)
+	_ = conn.SetReadDeadline(time.Now().Add(deadline)) // a read tells
+	if _, frame, err := conn.ReadMessage(); err != nil || !strings.Contains(string(frame), `"connected"`) {
+		t.Fatalf("%s, %v; want connected", frame, err) // before it is, the node does not count it
+	}
 	list = connections{}
 	if status := g.caller.call(t, http.MethodDelete, g.nodes[1].url()+path+"?code=4006&reason=new+rights", g.token, &list); status != http.StatusOK || len(list.Data.Connections) != 5 {
 		t.Errorf("%d %+v", status, list)
