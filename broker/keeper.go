@@ -225,6 +225,7 @@ func (k *keeper) restore(ctx context.Context, s *stream) error {
 // disk guards the embedded server's disk; nil with a remote server.
 type disk struct {
 	dir   string
+	srv   *embedded
 	least atomic.Int64 // bytes that stay free
 	met   *metrics
 	low   atomic.Bool
@@ -240,6 +241,7 @@ func (d *disk) look() {
 		return // as before
 	}
 	d.met.diskFree.Set(float64(free))
+	d.met.reserved.Set(float64(d.srv.reserved()))
 	d.low.Store(free < d.least.Load())
 }
 
