@@ -41,9 +41,9 @@ func (r Reserved) Total() int64 {
 	return sum
 }
 
-// floor is the least limit with which JetStream lets the streams be changed, and a later
+// Floor is the least limit with which JetStream lets the streams be changed, and a later
 // version's be made that are not of a namespace.
-func (r Reserved) floor() int64 { return r.Total() - r.Other + max(r.Other, leastBudget) }
+func (r Reserved) Floor() int64 { return r.Total() - r.Other + max(r.Other, leastBudget) }
 
 // ReadReserved reads what the streams in a data directory reserve, also while a node
 // runs on it. There is nothing where there is no directory.
@@ -112,7 +112,7 @@ func DiskBudget(dir string, configured int64) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	return max(min((free+used)/2, defaultBudget), have.floor()), nil
+	return max(min((free+used)/2, defaultBudget), have.Floor()), nil
 }
 
 // freeAt is freeBytes of dir, or of the folder in which it will be made.
@@ -150,6 +150,13 @@ func usedBytes(dir string) (n int64, err error) {
 	return n, err
 }
 
+// OpenBytes is what a namespace reserves that an open node makes, of a budget of so many
+// bytes, where Config.Defaults does not say.
+func OpenBytes(budget int64) int64 {
+	share := budget / openShare
+	return min(max(share-share%megabyte, leastOpen), mostOpen)
+}
+
 // openSpec is the namespace that an open node makes at its first use.
 func (b *Broker) openSpec(name string) NamespaceSpec {
 	spec := b.cfg.Defaults
@@ -157,8 +164,7 @@ func (b *Broker) openSpec(name string) NamespaceSpec {
 	if spec.MaxBytes == 0 {
 		spec.MaxBytes = openRemote
 		if b.srv != nil {
-			share := b.srv.budget / openShare
-			spec.MaxBytes = min(max(share-share%megabyte, leastOpen), mostOpen)
+			spec.MaxBytes = OpenBytes(b.srv.budget)
 		}
 	}
 	return b.cfg.fill(spec)

@@ -100,7 +100,7 @@ func (c Config) nodeConfig() (auth.Config, error) {
 	if len(c.Server.ACME.Domains) > 0 {
 		files = errors.Join(files, c.tlsConfig().ACME.Check())
 	}
-	return a, errors.Join(c.Validate(), err, hooks, files)
+	return a, errors.Join(c.Validate(), err, hooks, files, c.named(errors.Join(c.shareProblems()...)))
 }
 
 func (c Config) sessionConfig(node string) session.Config {
