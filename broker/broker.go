@@ -128,7 +128,7 @@ func (b *Broker) openServer() error {
 	}
 	b.srv = srv
 	b.met.diskBudget.Set(float64(srv.budget))
-	b.disk = &disk{dir: b.cfg.Data, srv: srv, met: b.met}
+	b.disk = &disk{dir: b.cfg.Data, srv: srv, log: b.log, met: b.met}
 	b.disk.least.Store(min(leastFree, srv.opts.JetStreamMaxStore/8))
 	b.disk.look()
 	return nil

@@ -18,6 +18,8 @@ const (
 	plainBytes Bytes = 88 << 20
 	// otherBytes is what is reserved of that in a log that is new.
 	otherBytes Bytes = 97 << 20
+	// newEventBytes is what there is of that for the events of webhooks.
+	newEventBytes Bytes = 8 << 20
 	// mostBudget is what a disk budget that is not set can be.
 	mostBudget Bytes = 16 << 30
 )
@@ -62,7 +64,6 @@ type shares struct {
 	budget   Bytes
 	reserved Bytes // now
 	kept     Bytes // for which the log has room, whatever the budget
-	others   Bytes // of reserved, by what is not a namespace
 	least    Bytes // that the budget must be for all that is there and is configured
 	strange  Bytes // of reserved, by namespaces that are not configured
 	names    []string
@@ -84,7 +85,10 @@ func (c Config) shares() (s shares, ok bool) {
 	}
 	s = shares{
 		budget: Bytes(budget), reserved: Bytes(have.Total()), kept: Bytes(have.Floor()),
-		others: Bytes(have.Other), least: max(Bytes(have.Other), c.besideNamespaces()),
+		least: max(Bytes(have.Other), otherBytes),
+	}
+	if len(c.Webhooks) > 0 { // what there is of who is subscribed may stay smaller
+		s.least = max(Bytes(have.Other), otherBytes-newEventBytes+c.Events.MaxBytes)
 	}
 	for _, spec := range c.specs() {
 		s.least += Bytes(spec.WithDefaults().MaxBytes)
@@ -97,11 +101,6 @@ func (c Config) shares() (s shares, ok bool) {
 	slices.Sort(s.names)
 	s.least += s.strange
 	return s, true
-}
-
-// inUse is what is reserved once a node has started with c.
-func (s shares) inUse(c Config) Bytes {
-	return s.least - max(s.others, c.besideNamespaces()) + max(s.others, otherBytes)
 }
 
 // shareProblems: a node does not start where its namespaces need more than there is beside
@@ -139,9 +138,9 @@ func (c Config) budgetWarnings() []string {
 	case s.reserved > s.budget:
 		return []string{fmt.Sprintf("broker.disk_budget: is %v, and %v are reserved in %s: what is there keeps that, and the log may take it, but no namespace can be added; raise it to %v or more",
 			s.budget, wholeMiB(s.reserved), c.Broker.Data, wholeMiB(s.reserved+another))}
-	case c.Dev && s.inUse(c)+another > s.budget:
+	case c.Dev && s.least+another > s.budget:
 		return []string{fmt.Sprintf("broker.disk_budget: of %v all but %v is reserved: no namespace can be made at its first use; raise it to %v or more",
-			wholeMiB(s.budget), wholeMiB(max(s.budget-s.inUse(c), 0)), wholeMiB(s.inUse(c)+another))}
+			wholeMiB(s.budget), wholeMiB(max(s.budget-s.least, 0)), wholeMiB(s.least+another))}
 	}
 	return nil
 }

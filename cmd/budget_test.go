@@ -88,10 +88,23 @@ func TestNamespacesMustFitBesideOldOnes(t *testing.T) {
 	environ := []string{"RIVULET_AUTH_HMAC_SECRET=5b1f0c8a7d3e9264bb01f7a95c4d8e36"}
 	for _, command := range []string{"check", "serve"} {
 		run(t, "", environ, command, "--data", cfg.Broker.Data, "--disk-budget", "1200MiB", "--listen", "127.0.0.1:0").check(t, cmd.ExitUsage,
-			"--disk-budget: broker.disk_budget: is 1200MiB; 256MiB of it are reserved in", "by namespaces that are not configured (old)", "1400MiB are needed")
+			"--disk-budget: broker.disk_budget: is 1200MiB; 256MiB of it are reserved in", "by namespaces that are not configured (old)", "1377MiB are needed")
 	}
-	run(t, "", environ, "check", "--data", cfg.Broker.Data, "--disk-budget", "1400MiB").check(t, 0)
+	run(t, "", environ, "check", "--data", cfg.Broker.Data, "--disk-budget", "1377MiB").check(t, 0)
 	run(t, "", environ, "check", "--data", cfg.Broker.Data, "--disk-budget", "1GiB", "--set", "namespaces={old: {max_bytes: 512MiB}}").check(t, 0)
+	ctx, cancel := context.WithCancel(testContext(t))
+	defer cancel()
+	stderr, exit := newBuffer(), make(chan int, 1)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	wg.Go(func() { // what check said is so
+		exit <- cmd.Main(ctx, []string{"serve", "--data", cfg.Broker.Data, "--disk-budget", "1377MiB", "--listen", "127.0.0.1:0"}, cmd.Streams{Err: stderr, Environ: environ})
+	})
+	stderr.waitFor(t, `"msg":"started"`)
+	cancel()
+	if code := <-exit; code != 0 {
+		t.Errorf("exit %d; stderr:\n%s", code, stderr)
+	}
 }
 
 // The log of a first start says no more than what somebody needs who tries it out.
