@@ -49,13 +49,21 @@ func (r Reserved) Floor() int64 { return r.Total() - r.Other + max(r.Other, leas
 // runs on it. There is nothing where there is no directory.
 func ReadReserved(dir string) (Reserved, error) {
 	r := Reserved{Namespaces: map[string]int64{}}
-	// The server has no way to tell this before it is started with its limits.
-	files, err := filepath.Glob(filepath.Join(escapeGlob(dir), storeName, "jetstream", "*", "streams", "*", "meta.inf"))
+	root, err := os.OpenRoot(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return r, nil
+	}
+	if err != nil {
+		return r, fmt.Errorf("broker: look for streams: %w", err)
+	}
+	defer func() { _ = root.Close() }() // nothing was written
+	// The server tells only when it runs, and then has its limit already.
+	files, err := fs.Glob(root.FS(), storeName+"/jetstream/*/streams/*/meta.inf")
 	if err != nil {
 		return r, fmt.Errorf("broker: look for streams in %s: %w", dir, err)
 	}
 	for _, file := range files {
-		text, err := os.ReadFile(file)
+		text, err := root.ReadFile(file)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // a node that runs has removed it
 		}
@@ -76,20 +84,6 @@ func ReadReserved(dir string) (Reserved, error) {
 		}
 	}
 	return r, nil
-}
-
-// escapeGlob has Glob take dir as it is.
-func escapeGlob(dir string) string {
-	var b []byte
-	for i := range len(dir) {
-		switch dir[i] {
-		case '*', '?', '[':
-			b = append(b, '[', dir[i], ']')
-		default:
-			b = append(b, dir[i])
-		}
-	}
-	return string(b)
 }
 
 // DiskBudget is how many bytes an embedded log in dir may reserve where so many are

@@ -85,8 +85,8 @@ func (e *embedded) open(cfg Config) error {
 		return err
 	}
 	if e.budget < have.Total() {
-		log := "the disk budget is below what the namespaces there are reserve: they keep that, and the log may take it; none can be added"
-		e.log.Warn(log, slog.Int64("budget", e.budget), slog.Int64("reserved", have.Total()), slog.String("raise", "--disk-budget or broker.disk_budget"))
+		e.log.Warn("the disk budget is below what the namespaces there are reserve: they keep that, and the log may take it; none can be added",
+			slog.Int64("budget", e.budget), slog.Int64("reserved", have.Total()), slog.String("raise", "--disk-budget or broker.disk_budget"))
 	}
 	e.opts = serverOptions(cfg, max(e.budget, have.Floor()))
 	if e.doubt != "" {

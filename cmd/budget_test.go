@@ -40,7 +40,7 @@ func TestNoRoomForAnotherNamespace(t *testing.T) {
 	publish(t, n, "two:a", 2)
 	const want = `the namespace "five" is not there yet, and cannot be made: the disk budget has no room for another; start the node with --disk-budget 177MiB or more (broker.disk_budget)`
 
-	res, err := http.Post(n.URL()+"/v1/channels/five:a/messages", "application/json", strings.NewReader(`{"data":1}`))
+	res, err := (&http.Client{Timeout: deadline}).Post(n.URL()+"/v1/channels/five:a/messages", "application/json", strings.NewReader(`{"data":1}`))
 	if err != nil {
 		t.Fatal(err)
 	}

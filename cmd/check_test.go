@@ -45,7 +45,7 @@ func TestCheckSaysWhoControls(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	res, err := http.DefaultClient.Do(req)
+	res, err := (&http.Client{Timeout: deadline}).Do(req)
 	if err != nil || res.Body.Close() != nil || res.StatusCode != http.StatusOK {
 		t.Fatalf("purge without a token: %v, %v", res, err)
 	}

@@ -55,7 +55,7 @@ func (p *patience) RoundTrip(req *http.Request) (*http.Response, error) {
 }
 
 // wsaConnectionRefused is what Windows has instead of ECONNREFUSED.
-const wsaConnectionRefused syscall.Errno = 10061
+const wsaConnectionRefused = 10061
 
 // connectionRefused reports whether nobody listens at the port.
 func connectionRefused(err error) bool {
