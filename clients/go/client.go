@@ -239,8 +239,8 @@ func (c *Client) forget(s *Subscription) []*hold {
 	return slices.Collect(maps.Keys(c.holds))
 }
 
-// partLocked notes that s has ended, or is let go of, whatever it has not handed on: what
-// comes to others next does not say that they have had what was its.
+// partLocked notes that s has ended, or the node has let go of it, whatever it has not handed
+// on: what comes to others next does not say that they have had what was its.
 func (c *Client) partLocked(s *Subscription) {
 	if c.state == StateClosed {
 		return
@@ -256,6 +256,12 @@ func (c *Client) partLocked(s *Subscription) {
 			o.mu.Unlock()
 		}
 	}
+}
+
+func (c *Client) part(s *Subscription) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.partLocked(s)
 }
 
 // find returns the subscription to this very channel or pattern. c.mu is held.

@@ -70,8 +70,9 @@ type lastSeen struct {
 	spans  []span // oldest first
 	// skip is the last message that was left out, for another subscription has it: no span
 	// goes over it, since that one may end, and drop it.
-	skip  start
-	parts int // see suppressor
+	skip   start
+	theirs span // of a channel's own subscription: see link.theirs
+	parts  int  // see suppressor
 }
 
 // span is a stretch of a log of which a subscription has had all messages of a channel that
@@ -141,6 +142,16 @@ func (s *suppressor) skipped(m *Message) {
 	s.set(m.Channel, last)
 }
 
+// began notes in which stretch of a log others have had some of a channel.
+func (s *suppressor) began(channel string, theirs span) {
+	last := s.last(channel)
+	if had := last.theirs; had.log == theirs.log && last.offset <= had.to {
+		theirs.from, theirs.to = min(theirs.from, had.from), max(theirs.to, had.to)
+	}
+	last.theirs = theirs
+	s.set(channel, last)
+}
+
 func (s *suppressor) set(channel string, last lastSeen) {
 	if _, known := s.young[channel]; !known && len(s.young) >= mostSeen {
 		s.old, s.young = s.young, nil
@@ -153,10 +164,7 @@ func (s *suppressor) set(channel string, last lastSeen) {
 
 // extend adds a span, to an earlier one where there is nothing in between.
 func (l *lastSeen) extend(more span, goesOn func(life int) bool) {
-	skip := uint64(0)
-	if l.skip.log == more.log && l.skip.offset < more.to {
-		skip = l.skip.offset
-	}
+	skip := l.skipped(more.log, more.to)
 	more.from = max(more.from, skip)
 	for i := range slices.Backward(l.spans) {
 		had := &l.spans[i]
@@ -169,6 +177,33 @@ func (l *lastSeen) extend(more span, goesOn func(life int) bool) {
 		l.spans = slices.Delete(l.spans, 0, 1)
 	}
 	l.spans = append(l.spans, more)
+}
+
+// skipped is the last offset before another that is not, or perhaps not, the subscription's.
+func (l *lastSeen) skipped(log string, before uint64) (offset uint64) {
+	if l.skip.log == log && l.skip.offset < before {
+		offset = l.skip.offset
+	}
+	if t := l.theirs; t.log == log && t.from < before {
+		offset = max(offset, min(t.to, before-1))
+	}
+	return offset
+}
+
+// upTo is how far in a log what is known of a channel goes.
+func (l *lastSeen) upTo(log string) (offset uint64) {
+	if l.stream != "" && strings.HasPrefix(log, l.stream) {
+		offset = l.offset
+	}
+	if l.skip.log == log {
+		offset = max(offset, l.skip.offset)
+	}
+	for _, had := range l.spans {
+		if had.log == log {
+			offset = max(offset, had.to)
+		}
+	}
+	return offset
 }
 
 // forget drops what is known of a channel, or of all if channel is "".

@@ -101,17 +101,21 @@ func (s *Subscription) answered(l *link, request uint64, e *protocol.Event) {
 }
 
 func (s *Subscription) subscribed(l *link, request uint64, e *protocol.SubscribedEvent) {
+	positions, theirs := allPositions(e.Position, e.Positions), span{}
+	if !s.pattern {
+		theirs = l.theirs(s.channel, firstOf(positions))
+	}
 	s.mu.Lock()
 	if s.request != request {
 		s.mu.Unlock()
 		return
 	}
 	u := Update{
-		Kind: KindSubscribed, Channel: s.channel, Positions: allPositions(e.Position, e.Positions),
+		Kind: KindSubscribed, Channel: s.channel, Positions: positions,
 		Resumed: s.started || e.Resumed || s.opts.Position != "" || len(s.opts.Positions) > 0, Recovered: e.Recovered, Reason: e.Reason,
 	}
 	if s.phase == phaseRequested {
-		s.beginLocked(l, u)
+		s.beginLocked(l, u, theirs)
 		s.mu.Unlock()
 		if s.opts.Durable {
 			s.sendAck()
@@ -133,10 +137,13 @@ func (s *Subscription) subscribed(l *link, request uint64, e *protocol.Subscribe
 	}
 }
 
-func (s *Subscription) beginLocked(l *link, u Update) {
+func (s *Subscription) beginLocked(l *link, u Update, theirs span) {
 	s.phase, s.link, s.failures = phaseLive, l, 0
 	if !u.Recovered {
 		s.seen.forget("")
+	}
+	if theirs.to > theirs.from {
+		s.seen.began(s.channel, theirs)
 	}
 	l.began(s, u.Positions)
 	s.whole = s.whole || !s.opts.asksHistory()
@@ -190,7 +197,7 @@ func (s *Subscription) refused(request uint64, err *Error) {
 		s.fail(err)
 		return
 	}
-	s.phase, s.link = phaseIdle, nil
+	s.phase, s.link, s.cleared = phaseIdle, nil, nil // others may begin before it is asked for again
 	s.failures++
 	wait := s.client.opts.Backoff.wait(s.failures, err.RetryAfter)
 	s.mu.Unlock()
@@ -209,6 +216,7 @@ func (s *Subscription) ended(l *link, e *protocol.UnsubscribedEvent) {
 		return
 	}
 	l.forget(s)
+	s.client.part(s) // what it has had may be dropped yet
 	code := e.Code
 	if code == 0 {
 		code = protocol.ErrorRevoked
@@ -222,6 +230,9 @@ func (s *Subscription) deliver(l *link, u Update) {
 		s.mu.Lock()
 		switch {
 		case s.phase != phaseLive || s.link != l || l.isOver():
+			if u.Kind == KindMessage && s.phase == phaseEnded {
+				s.seen.skipped(u.Message) // to be told by others: see link.theirs
+			}
 			s.mu.Unlock()
 			return
 		case s.behind == l:

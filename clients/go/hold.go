@@ -5,11 +5,15 @@ import "slices"
 // askAtOnce is how many subscribes of a link's todo go out before their replies.
 const askAtOnce = 64
 
-// add appends to the subscriptions to be asked for: channels, then patterns.
-func (l *link) add(subs []*Subscription) {
+// add appends to the subscriptions to be asked for: channels, then patterns. Of these,
+// first begin before others: the node may send what it answers to several in any order.
+func (l *link) add(subs []*Subscription, first ...*Subscription) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.todo = append(l.todo, subs...)
+	for _, s := range first {
+		l.first[s] = struct{}{}
+	}
 }
 
 // mostDropped bounds how many names of ended subscriptions a link remembers; beyond it,
@@ -55,15 +59,23 @@ func (s *Subscription) clears(l *link) bool {
 	if !begins || !l.mayLack(s.channel) {
 		return false
 	}
+	s.clearedOn(l)
+	if s.client.hold(l, s) {
+		return true
+	}
+	s.clearedOn(nil)
+	return false
+}
+
+func (s *Subscription) clearedOn(l *link) {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.cleared = l
-	s.mu.Unlock()
-	return s.client.hold(l, s)
 }
 
 // askMore asks for more of the subscriptions in todo. Patterns wait until the
 // channels before them have begun: until then, the node would take a channel's
-// messages for the pattern's.
+// messages for the pattern's. So they do for patterns that are to begin before them.
 func (l *link) askMore() {
 	for {
 		s := l.nextToAsk()
@@ -85,7 +97,7 @@ func (l *link) nextToAsk() *Subscription {
 	s := l.todo[0]
 	if s.pattern {
 		for other := range l.asked {
-			if !other.pattern {
+			if _, first := l.first[other]; first || !other.pattern {
 				return nil
 			}
 		}
@@ -101,6 +113,7 @@ func (l *link) answered(s *Subscription) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.asked, s)
+	delete(l.first, s)
 }
 
 // hold is the pause of a subscription whose buffer is full. Those that overlap
@@ -245,13 +258,11 @@ func (h *hold) resume(c *Client) {
 			list = append(list, m)
 		}
 	}
-	if h.cause.clearing() {
-		list = firstOfPatterns(list, h.cause)
-	}
+	list, first := clearingFirst(list)
 	l := c.link
 	c.mu.Unlock()
 	if l != nil {
-		l.add(list)
+		l.add(list, first...)
 		l.askMore()
 	}
 }
@@ -271,19 +282,21 @@ func (s *Subscription) clearing() bool {
 	return s.cleared != nil && !s.started
 }
 
-// firstOfPatterns moves s before the other patterns, which would take what it asks for
-// where they begin before.
-func firstOfPatterns(list []*Subscription, s *Subscription) []*Subscription {
-	at := slices.Index(list, s)
-	if at < 0 || !s.pattern {
-		return list
+// clearingFirst moves the patterns for which others were let go of before the other
+// patterns, which would take what these ask for where they begin before, and returns them.
+func clearingFirst(list []*Subscription) (sorted, first []*Subscription) {
+	var rest []*Subscription
+	for _, s := range list {
+		switch {
+		case !s.pattern:
+			sorted = append(sorted, s)
+		case s.clearing():
+			first = append(first, s)
+		default:
+			rest = append(rest, s)
+		}
 	}
-	list = slices.Delete(list, at, at+1)
-	at = slices.IndexFunc(list, func(o *Subscription) bool { return o.pattern })
-	if at < 0 {
-		at = len(list)
-	}
-	return slices.Insert(list, at, s)
+	return slices.Concat(sorted, first, rest), first
 }
 
 // unpause reports whether s, paused by h, is to be asked for again.

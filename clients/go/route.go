@@ -66,6 +66,30 @@ func (l *link) broughtFrom(channel, position string, offset uint64) (from starts
 	return nil, false
 }
 
+// theirs is the stretch in which patterns have had on l what matches a channel, to which a
+// subscription begins now at the position: the node leaves that out (clause P-4.4), so that
+// what comes to it is no proof of what lies between.
+func (l *link) theirs(channel, position string) span {
+	all := span{log: logOf(position)}
+	for _, p := range l.patterns {
+		if !matches(p.channel, channel) {
+			continue
+		}
+		from := p.here.in(position)
+		p.mu.Lock()
+		last := p.seen.last(channel)
+		p.mu.Unlock()
+		switch to := last.upTo(all.log); {
+		case to <= from:
+		case all.to == 0:
+			all.from, all.to = from, to
+		default:
+			all.from, all.to = min(all.from, from), max(all.to, to)
+		}
+	}
+	return all
+}
+
 // moved notes that a gap made s begin at the positions.
 func (s *Subscription) moved(positions []string) {
 	if s.here != nil {
