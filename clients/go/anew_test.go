@@ -99,6 +99,72 @@ func TestWhatCameTooLateForAnother(t *testing.T) {
 	}
 }
 
+// The same where both are asked for at once, on a new link, and the one that begins anew is
+// beyond what it lacks when that comes to the other.
+func TestWhatComesTooLateForAnotherIsReadAgain(t *testing.T) {
+	lost, ready := make(chan struct{}), make(chan struct{})
+	safe := func(p *peer, channel string, offset, position uint64) {
+		p.send(protocol.Event{Message: &protocol.MessageEvent{Channel: channel, Offset: offset, Position: at(position), Data: []byte("1")}})
+	}
+	url := scripted(t, func(p *peer) {
+		if p.n == 1 {
+			p.greet()
+			p.begin("t:*", 0)
+			p.begin("t:>", 0)
+			safe(p, "t:a", 1, 0) // the first's, which drops it
+			p.letGo()
+			safe(p, "t:a", 2, 0) // the second's
+			<-lost
+			p.cutOff()
+			return
+		}
+		<-ready
+		p.greet()
+		p.begin("t:>", 0)
+		p.begin("t:*", 0)
+		safe(p, "t:a", 1, 0) // the second's, which has had 2
+		for _, want := range []string{"t:>", "t:*"} {
+			if name := p.letGo(); name != want {
+				p.t.Errorf("let go of %s", name)
+			}
+		}
+		p.begin("t:*", 0)
+		p.begin("t:>", 0)
+		safe(p, "t:a", 1, 1)
+		p.idle()
+	})
+	opts, retrying := quick(), make(chan struct{})
+	opts.OnState = func(s rivulet.StateChange) {
+		if s.State == rivulet.StateRetrying {
+			close(retrying)
+		}
+	}
+	c := open(t, url, opts)
+	first := subscribe(t, c, "t:*", rivulet.SubscribeOptions{})
+	second := subscribe(t, c, "t:>", rivulet.SubscribeOptions{})
+	if err := first.Unsubscribe(limit(t)); err != nil {
+		t.Fatal(err)
+	}
+	if got := offsets(t, second, 1); got[0] != 2 {
+		t.Fatalf("the second got %v", got)
+	}
+	close(lost)
+	began := make(chan *rivulet.Subscription, 1)
+	await(t, retrying)
+	go func() {
+		s, err := c.Subscribe(limit(t), "t:*", rivulet.SubscribeOptions{Positions: first.Positions()})
+		if err != nil {
+			t.Error(err)
+		}
+		began <- s
+	}()
+	rivulet.WaitSubscriptions(limit(t), c, 2)
+	close(ready)
+	if got := offsets(t, await(t, began), 1); got[0] != 1 {
+		t.Errorf("the first got %v", got)
+	}
+}
+
 // One that is being let go of, since it has ended, keeps what was dropped from one that begins
 // anew as any other that overlaps: that one waits until the node has let go of it.
 func TestSubscribingAnewWhileAnotherIsLetGoOf(t *testing.T) {

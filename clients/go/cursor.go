@@ -126,7 +126,7 @@ func (s *suppressor) had(m *Message) bool {
 func (s *suppressor) note(m *Message, aside bool, from uint64, life int, goesOn func(life int) bool) {
 	last := s.last(m.Channel)
 	if last.parts != s.parts {
-		last.parts, last.skip = s.parts, start{logOf(m.Position), m.Offset - 1}
+		last.parts, last.skip = s.parts, start{log: logOf(m.Position), offset: m.Offset - 1}
 	}
 	if !aside {
 		last.stream, last.offset = protocol.StreamKey(m.Position), m.Offset
@@ -138,7 +138,7 @@ func (s *suppressor) note(m *Message, aside bool, from uint64, life int, goesOn 
 // skipped notes that m was left out.
 func (s *suppressor) skipped(m *Message) {
 	last := s.last(m.Channel)
-	last.skip = start{logOf(m.Position), m.Offset}
+	last.skip = start{log: logOf(m.Position), offset: m.Offset}
 	s.set(m.Channel, last)
 }
 
@@ -225,8 +225,9 @@ func logOf(position string) string {
 
 // start is a place in a log.
 type start struct {
-	log    string
-	offset uint64
+	log      string
+	offset   uint64
+	position string // "" where that is of no use
 }
 
 // starts are where a subscription began: by stream, the place after which its messages lie
@@ -242,7 +243,7 @@ func startsAt(positions []string) starts {
 func (s starts) move(positions []string) {
 	for _, p := range positions {
 		if offset, ok := protocol.PositionOffset(p); ok {
-			s[protocol.StreamKey(p)] = start{logOf(p), offset}
+			s[protocol.StreamKey(p)] = start{logOf(p), offset, p}
 		}
 	}
 }

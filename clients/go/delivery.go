@@ -138,7 +138,7 @@ func (s *Subscription) subscribed(l *link, request uint64, e *protocol.Subscribe
 }
 
 func (s *Subscription) beginLocked(l *link, u Update, theirs span) {
-	s.phase, s.link, s.failures = phaseLive, l, 0
+	s.phase, s.link, s.failures, s.cleared = phaseLive, l, 0, nil
 	if !u.Recovered {
 		s.seen.forget("")
 	}
@@ -158,7 +158,7 @@ func (s *Subscription) beginLocked(l *link, u Update, theirs span) {
 		s.taken.apply(&u) // also for an application that takes nothing yet
 		close(s.began)
 	}
-	s.deliverLocked(u)
+	_ = s.deliverLocked(u) // it is no message
 }
 
 func firstOf(positions []string) string {
@@ -239,8 +239,11 @@ func (s *Subscription) deliver(l *link, u Update) {
 			s.mu.Unlock()
 			return // what follows on a hole comes again
 		case !s.buffer.full() || passing(u.Kind) || s.repeats(&u):
-			s.deliverLocked(u)
+			late := s.deliverLocked(u)
 			s.mu.Unlock()
+			if late {
+				s.client.tooLate(l, s, &u)
+			}
 			if s.opts.Durable {
 				s.sendAck() // one may have waited for it
 			}
@@ -259,7 +262,9 @@ func (s *Subscription) deliver(l *link, u Update) {
 	}
 }
 
-func (s *Subscription) deliverLocked(u Update) {
+// deliverLocked puts u into the buffer, unless it came before, or comes too late: after a
+// message that follows on it, though it is not known to have come.
+func (s *Subscription) deliverLocked(u Update) (late bool) {
 	if s.opts.Durable && u.Kind != KindSubscribed {
 		s.acks.note(&u)
 	}
@@ -268,10 +273,7 @@ func (s *Subscription) deliverLocked(u Update) {
 		s.whole = true
 	case u.Kind == KindMessage:
 		if s.repeats(&u) {
-			if !s.seen.had(u.Message) {
-				s.link.dropped(s.channel) // another's once, and too late here
-			}
-			return
+			return !s.seen.had(u.Message)
 		}
 		s.noteLocked(&u)
 		if s.opts.Durable {
@@ -295,6 +297,7 @@ func (s *Subscription) deliverLocked(u Update) {
 	} else {
 		notify(s.avail)
 	}
+	return false
 }
 
 // repeats reports whether u is a message that came before. s.mu is held.

@@ -51,9 +51,6 @@ func (l *link) mayLack(channel string) bool {
 // node leaves out what l has had. It reports whether s waits for that.
 func (s *Subscription) clears(l *link) bool {
 	s.mu.Lock()
-	if s.started {
-		s.cleared = nil // not to keep a link that is gone
-	}
 	begins := s.phase == phaseIdle && !s.started && s.cleared != l && s.opts.starts() > 0 && !s.opts.Durable
 	s.mu.Unlock()
 	if !begins || !l.mayLack(s.channel) {
@@ -279,7 +276,7 @@ func (c *Client) leavingLocked(s *Subscription) bool {
 func (s *Subscription) clearing() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.cleared != nil && !s.started
+	return s.cleared != nil
 }
 
 // clearingFirst moves the patterns for which others were let go of before the other
