@@ -121,16 +121,13 @@ func (s *suppressor) had(m *Message) bool {
 }
 
 // note notes m, which came in a life that began at the offset from: what lies between is
-// the subscription's too. goesOn reports whether what came since an earlier life was. What
-// came aside says nothing of those before it.
-func (s *suppressor) note(m *Message, aside bool, from uint64, life int, goesOn func(life int) bool) {
+// the subscription's too. goesOn reports whether what came since an earlier life was.
+func (s *suppressor) note(m *Message, from uint64, life int, goesOn func(life int) bool) {
 	last := s.last(m.Channel)
 	if last.parts != s.parts {
 		last.parts, last.skip = s.parts, start{log: logOf(m.Position), offset: m.Offset - 1}
 	}
-	if !aside {
-		last.stream, last.offset = protocol.StreamKey(m.Position), m.Offset
-	}
+	last.stream, last.offset = protocol.StreamKey(m.Position), m.Offset
 	last.extend(span{logOf(m.Position), min(from, m.Offset-1), m.Offset, life}, goesOn)
 	s.set(m.Channel, last)
 }

@@ -88,6 +88,7 @@ func (s *Subscription) startLocked() *protocol.SubscribeCommand {
 
 // answered takes the reply to a subscribe.
 func (s *Subscription) answered(l *link, request uint64, e *protocol.Event) {
+	s.client.parted(l, s.channel) // its place is taken, also where that is refused
 	switch {
 	case e.Subscribed != nil:
 		s.subscribed(l, request, e.Subscribed)
@@ -117,6 +118,7 @@ func (s *Subscription) subscribed(l *link, request uint64, e *protocol.Subscribe
 	if s.phase == phaseRequested {
 		s.beginLocked(l, u, theirs)
 		s.mu.Unlock()
+		s.client.meets(l, s)
 		if s.opts.Durable {
 			s.sendAck()
 		}
@@ -302,21 +304,13 @@ func (s *Subscription) deliverLocked(u Update) (late bool) {
 
 // repeats reports whether u is a message that came before. s.mu is held.
 func (s *Subscription) repeats(u *Update) bool {
-	if u.Kind != KindMessage {
-		return false
-	}
-	return s.seen.had(u.Message) || !u.aside && s.seen.has(u.Message)
+	return u.Kind == KindMessage && (s.seen.had(u.Message) || s.seen.has(u.Message))
 }
 
 func (s *Subscription) noteLocked(u *Update) {
-	from := s.here
-	if u.aside {
-		from = u.from
-	}
-	s.seen.note(u.Message, u.aside, from.in(u.Message.Position), s.lives.n, func(life int) bool {
-		return !u.aside && (!s.pattern || s.lives.owned(s.channel, u.Message.Channel, life))
+	s.seen.note(u.Message, s.here.in(u.Message.Position), s.lives.n, func(life int) bool {
+		return !s.pattern || s.lives.owned(s.channel, u.Message.Channel, life)
 	})
-	u.from = nil
 }
 
 // waitForRoom reports whether the application took something in time.

@@ -35,6 +35,7 @@ func (g *Group) ask(l *link) {
 
 // answered takes the reply to a subscribe. It runs in the read loop.
 func (g *Group) answered(l *link, e *protocol.Event) {
+	g.client.parted(l, g.channel) // its place is taken, also where that is refused
 	if e.Error != nil {
 		g.refused(l, errorFrom(e.Error))
 		return
@@ -43,7 +44,6 @@ func (g *Group) answered(l *link, e *protocol.Event) {
 		g.fail(errUnexpectedReply)
 		return
 	}
-	delete(l.brought, g.channel)   // its place is taken
 	if !g.begin(l, e.Subscribed) { // nobody wants it any more
 		g.letGo(l)
 	}

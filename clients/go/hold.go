@@ -119,7 +119,7 @@ func (l *link) answered(s *Subscription) {
 // A subscription pauses with one hold at a time, and a hold lasts no longer than its
 // cause pauses with it: nothing else would end it.
 type hold struct {
-	cause   *Subscription
+	cause   *Subscription          // nil: one that the token names, see brought.go
 	members map[*Subscription]bool // guarded by Client.mu
 }
 
@@ -129,7 +129,6 @@ type hold struct {
 // ended, and where l is gone, and with it what the node knew there.
 func (c *Client) hold(l *link, s *Subscription) bool {
 	h := &hold{cause: s}
-	var known []*Subscription
 	c.mu.Lock()
 	if c.link != l || !s.holds() {
 		c.mu.Unlock()
@@ -137,17 +136,23 @@ func (c *Client) hold(l *link, s *Subscription) bool {
 	}
 	h.members = c.overlappingLocked(s)
 	c.holds[h] = struct{}{}
-	for _, m := range c.subscriptionsLocked() {
-		if h.members[m] && m.pause(h, l) {
-			known = append(known, m)
-		}
-	}
+	known := c.pauseLocked(h, l)
 	c.mu.Unlock()
 	for _, m := range known {
 		m.letGoFor(l)
 	}
 	h.resume(c) // the application may have taken what it had meanwhile
 	return true
+}
+
+// pauseLocked pauses the members of h and returns those that the node knows on l.
+func (c *Client) pauseLocked(h *hold, l *link) (known []*Subscription) {
+	for _, m := range c.subscriptionsLocked() {
+		if h.members[m] && m.pause(h, l) {
+			known = append(known, m)
+		}
+	}
+	return known
 }
 
 // holds reports whether s can be the cause of a hold. With Client.mu held, only the end of
@@ -244,7 +249,7 @@ func (h *hold) resume(c *Client) {
 		return
 	}
 	c.mu.Lock()
-	if _, on := c.holds[h]; !on || !h.overLocked() || c.leavingLocked(h.cause) {
+	if _, on := c.holds[h]; !on || !h.overLocked() || h.partingLocked(c) || c.leavingLocked(h.cause) {
 		c.mu.Unlock()
 		return
 	}
@@ -267,7 +272,7 @@ func (h *hold) resume(c *Client) {
 // leavingLocked reports whether one that has ended is still known to the node that would
 // keep from s what it asks for.
 func (c *Client) leavingLocked(s *Subscription) bool {
-	return s.clearing() && slices.ContainsFunc(c.subscriptionsLocked(), func(o *Subscription) bool {
+	return s != nil && s.clearing() && slices.ContainsFunc(c.subscriptionsLocked(), func(o *Subscription) bool {
 		return o != s && closed(o.done) && overlap(o, s)
 	})
 }
@@ -308,11 +313,13 @@ func (s *Subscription) unpause(h *hold) bool {
 }
 
 func (h *hold) overLocked() bool {
-	h.cause.mu.Lock()
-	low := h.cause.phase == phaseEnded || h.cause.buffer.low()
-	h.cause.mu.Unlock()
-	if !low {
-		return false
+	if h.cause != nil {
+		h.cause.mu.Lock()
+		low := h.cause.phase == phaseEnded || h.cause.buffer.low()
+		h.cause.mu.Unlock()
+		if !low {
+			return false
+		}
 	}
 	for m := range h.members {
 		m.mu.Lock()

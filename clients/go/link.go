@@ -50,7 +50,7 @@ type link struct {
 	line       *line
 	exact      map[string]*Subscription // to channels, that have begun here
 	patterns   []*Subscription          // to patterns, that have begun here, in that order
-	brought    map[string]starts        // by name, where those began that the token names and nobody asked for
+	brought    map[string]struct{}      // names of those that the token names and nobody asked for
 	disconnect *protocol.DisconnectEvent
 
 	mu      sync.Mutex                 // guards the following
@@ -70,7 +70,7 @@ func newLink(ws *websocket.Conn, conn *liveConn, frames frames) *link {
 	l := &link{
 		ws: ws, conn: conn, frames: frames, maxFrame: protocol.DefaultMaxFrame,
 		lost: make(chan struct{}), over: make(chan struct{}), sending: make(chan struct{}, 1), urge: make(chan struct{}, 1),
-		replies: map[uint64]func(*protocol.Event){}, slow: map[uint64]struct{}{}, line: &line{exact: map[string]struct{}{}}, brought: map[string]starts{},
+		replies: map[uint64]func(*protocol.Event){}, slow: map[uint64]struct{}{}, line: &line{exact: map[string]struct{}{}}, brought: map[string]struct{}{},
 		asked: map[*Subscription]struct{}{}, first: map[*Subscription]struct{}{}, drops: map[string]struct{}{}, exact: map[string]*Subscription{},
 	}
 	ws.SetPingHandler(l.pong)

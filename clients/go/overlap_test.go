@@ -2,6 +2,7 @@ package rivulet_test
 
 import (
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -25,11 +26,15 @@ func (p *peer) begin(channel string, offset uint64) *protocol.SubscribeCommand {
 
 // begun answers a subscribe.
 func (p *peer) begun(c *protocol.Command, offset uint64) {
-	e := &protocol.SubscribedEvent{Channel: c.Subscribe.Channel, Recovered: true, Position: at(offset)}
-	if e.Channel[len(e.Channel)-1] == '>' || e.Channel[len(e.Channel)-1] == '*' {
+	p.send(protocol.Event{ID: c.ID, Subscribed: subscribedAt(c.Subscribe.Channel, offset)})
+}
+
+func subscribedAt(channel string, offset uint64) *protocol.SubscribedEvent {
+	e := &protocol.SubscribedEvent{Channel: channel, Recovered: true, Position: at(offset)}
+	if strings.ContainsAny(channel, "*>") {
 		e.Position, e.Positions = "", []string{at(offset)}
 	}
-	p.send(protocol.Event{ID: c.ID, Subscribed: e})
+	return e
 }
 
 // letGo takes an unsubscribe and answers it.
@@ -43,6 +48,11 @@ func (p *peer) gone(c *protocol.Command) string {
 	}
 	p.send(protocol.Event{ID: c.ID, Unsubscribed: &protocol.UnsubscribedEvent{Channel: c.Unsubscribe.Channel}})
 	return c.Unsubscribe.Channel
+}
+
+// refuseFor refuses a command for good.
+func (p *peer) refuseFor(c *protocol.Command, code protocol.Code) {
+	p.send(protocol.Event{ID: c.ID, Error: &protocol.ErrorEvent{Code: code, Message: "no"}})
 }
 
 // refuse refuses a command for a while.
