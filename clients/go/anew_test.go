@@ -165,6 +165,41 @@ func TestWhatComesTooLateForAnotherIsReadAgain(t *testing.T) {
 	}
 }
 
+// What comes too late to a channel's own subscription, which always goes before patterns, is
+// not asked for again and again.
+func TestWhatComesTooLateForAChannel(t *testing.T) {
+	cut := make(chan struct{})
+	safe := func(p *peer, offset uint64) {
+		p.send(protocol.Event{Message: &protocol.MessageEvent{Channel: "t:a", Offset: offset, Position: at(0), Data: []byte("1")}})
+	}
+	url := scripted(t, func(p *peer) {
+		p.greet()
+		if p.n == 1 {
+			p.begin("t:a", 0)
+			safe(p, 2)
+			p.begin("t:>", 0)
+			<-cut
+			p.cutOff()
+			return
+		}
+		p.begin("t:a", 0)
+		safe(p, 1)
+		p.begin("t:>", 0)
+		safe(p, 1)
+		safe(p, 3)
+		p.begin("t:b", 0) // nothing was let go of
+		p.idle()
+	})
+	c := open(t, url, quick())
+	s := subscribe(t, c, "t:a", rivulet.SubscribeOptions{})
+	subscribe(t, c, "t:>", rivulet.SubscribeOptions{Positions: []string{at(0)}})
+	close(cut)
+	if got := offsets(t, s, 2); !slices.Equal(got, []uint64{2, 3}) {
+		t.Errorf("got %v", got)
+	}
+	subscribe(t, c, "t:b", rivulet.SubscribeOptions{})
+}
+
 // One that is being let go of, since it has ended, keeps what was dropped from one that begins
 // anew as any other that overlaps: that one waits until the node has let go of it.
 func TestSubscribingAnewWhileAnotherIsLetGoOf(t *testing.T) {

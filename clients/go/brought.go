@@ -90,7 +90,7 @@ func (c *Client) besideLocked(name string) map[*Subscription]bool {
 func (h *hold) partingLocked(c *Client) bool {
 	for name := range c.leaving {
 		for m := range h.members {
-			if name == m.channel || overlapping(name, m.channel) {
+			if alike(name, m.channel) {
 				return true
 			}
 		}

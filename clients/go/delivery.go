@@ -88,6 +88,7 @@ func (s *Subscription) startLocked() *protocol.SubscribeCommand {
 
 // answered takes the reply to a subscribe.
 func (s *Subscription) answered(l *link, request uint64, e *protocol.Event) {
+	l.answered(s)                 // before it is asked for again
 	s.client.parted(l, s.channel) // its place is taken, also where that is refused
 	switch {
 	case e.Subscribed != nil:
@@ -97,7 +98,6 @@ func (s *Subscription) answered(l *link, request uint64, e *protocol.Event) {
 	default:
 		s.fail(errUnexpectedReply)
 	}
-	l.answered(s)
 	l.askMore()
 }
 
@@ -199,7 +199,10 @@ func (s *Subscription) refused(request uint64, err *Error) {
 		s.fail(err)
 		return
 	}
-	s.phase, s.link, s.cleared = phaseIdle, nil, nil // others may begin before it is asked for again
+	if s.cleared != nil { // others may begin before it is asked for again
+		s.cleared.dropped(s.channel)
+	}
+	s.phase, s.link, s.cleared = phaseIdle, nil, nil
 	s.failures++
 	wait := s.client.opts.Backoff.wait(s.failures, err.RetryAfter)
 	s.mu.Unlock()

@@ -1,7 +1,5 @@
 package rivulet
 
-import "slices"
-
 // askAtOnce is how many subscribes of a link's todo go out before their replies.
 const askAtOnce = 64
 
@@ -16,93 +14,56 @@ func (l *link) add(subs []*Subscription, first ...*Subscription) {
 	}
 }
 
-// mostDropped bounds how many names of ended subscriptions a link remembers; beyond it,
-// any may be one.
-const mostDropped = 64
-
-// dropped notes that a subscription of this name ended on l, or left out what came: what
-// waited for the application, and what was still to come, is counted as had here (clause
-// P-4.4).
-func (l *link) dropped(channel string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if len(l.drops) <= mostDropped {
-		l.drops[channel] = struct{}{}
-	}
-}
-
-// mayLack reports whether l may have had what a subscription of this name has not.
-func (l *link) mayLack(channel string) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if len(l.drops) > mostDropped {
-		return true
-	}
-	for name := range l.drops {
-		if name == channel || overlapping(name, channel) {
-			return true
-		}
-	}
-	return false
-}
-
-// clears has the node let go first of what overlaps with s, where s asks for history that
-// an ended subscription may have dropped: as long as one that overlaps is known on l, the
-// node leaves out what l has had. It reports whether s waits for that.
-func (s *Subscription) clears(l *link) bool {
-	s.mu.Lock()
-	begins := s.phase == phaseIdle && !s.started && s.cleared != l && s.opts.starts() > 0 && !s.opts.Durable
-	s.mu.Unlock()
-	if !begins || !l.mayLack(s.channel) {
-		return false
-	}
-	s.clearedOn(l)
-	if s.client.hold(l, s) {
-		return true
-	}
-	s.clearedOn(nil)
-	return false
-}
-
-func (s *Subscription) clearedOn(l *link) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.cleared = l
-}
-
 // askMore asks for more of the subscriptions in todo. Patterns wait until the
 // channels before them have begun: until then, the node would take a channel's
 // messages for the pattern's. So they do for patterns that are to begin before them.
 func (l *link) askMore() {
 	for {
-		s := l.nextToAsk()
+		s, turn := l.nextToAsk()
 		if s == nil {
 			return
 		}
 		if !s.ask(l) {
-			l.answered(s)
+			l.passed(s, turn)
 		}
 	}
 }
 
-func (l *link) nextToAsk() *Subscription {
+// asking is that a subscription of todo has its turn.
+type asking struct {
+	first bool // patterns wait until it has begun
+}
+
+func (l *link) nextToAsk() (*Subscription, *asking) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if len(l.todo) == 0 || len(l.asked) >= askAtOnce {
-		return nil
+		return nil, nil
 	}
 	s := l.todo[0]
 	if s.pattern {
-		for other := range l.asked {
-			if _, first := l.first[other]; first || !other.pattern {
-				return nil
+		for other, turn := range l.asked {
+			if turn.first || !other.pattern {
+				return nil, nil
 			}
 		}
 	}
 	l.todo[0] = nil
 	l.todo = l.todo[1:]
-	l.asked[s] = struct{}{}
-	return s
+	turn := &asking{}
+	_, turn.first = l.first[s]
+	l.asked[s] = turn
+	delete(l.first, s)
+	return s, turn
+}
+
+// passed notes that s was not asked for when it had its turn. It may have had another since.
+func (l *link) passed(s *Subscription, turn *asking) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.asked[s] == turn {
+		delete(l.asked, s)
+	}
 }
 
 // answered notes that the node has answered what askMore asked for.
@@ -110,7 +71,6 @@ func (l *link) answered(s *Subscription) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.asked, s)
-	delete(l.first, s)
 }
 
 // hold is the pause of a subscription whose buffer is full. Those that overlap
@@ -254,51 +214,20 @@ func (h *hold) resume(c *Client) {
 		return
 	}
 	delete(c.holds, h)
+	l := c.link
+	c.forgetDroppedLocked(l)
 	var list []*Subscription
 	for _, m := range c.subscriptionsLocked() { // channels, then patterns in their order
 		if h.members[m] && m.unpause(h) {
 			list = append(list, m)
 		}
 	}
-	list, first := clearingFirst(list)
-	l := c.link
+	list, first := clearingFirst(l, list)
 	c.mu.Unlock()
 	if l != nil {
 		l.add(list, first...)
 		l.askMore()
 	}
-}
-
-// leavingLocked reports whether one that has ended is still known to the node that would
-// keep from s what it asks for.
-func (c *Client) leavingLocked(s *Subscription) bool {
-	return s != nil && s.clearing() && slices.ContainsFunc(c.subscriptionsLocked(), func(o *Subscription) bool {
-		return o != s && closed(o.done) && overlap(o, s)
-	})
-}
-
-// clearing reports whether others were let go of for s to get what it asks for.
-func (s *Subscription) clearing() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.cleared != nil
-}
-
-// clearingFirst moves the patterns for which others were let go of before the other
-// patterns, which would take what these ask for where they begin before, and returns them.
-func clearingFirst(list []*Subscription) (sorted, first []*Subscription) {
-	var rest []*Subscription
-	for _, s := range list {
-		switch {
-		case !s.pattern:
-			sorted = append(sorted, s)
-		case s.clearing():
-			first = append(first, s)
-		default:
-			rest = append(rest, s)
-		}
-	}
-	return slices.Concat(sorted, first, rest), first
 }
 
 // unpause reports whether s, paused by h, is to be asked for again.

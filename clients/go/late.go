@@ -7,9 +7,13 @@ import "github.com/rivulet-rt/rivulet/protocol"
 // the read loop.
 
 // tooLate notes that u has come to s too late, and has a pattern read again that began anew
-// where one stood that has dropped it: that one goes before the others then.
+// where one stood that has dropped it: that one goes before the others then. It cannot go
+// before a channel's own subscription.
 func (c *Client) tooLate(l *link, s *Subscription, u *Update) {
 	l.dropped(s.channel)
+	if !s.pattern {
+		return
+	}
 	for _, other := range c.others(s, u.Channel) {
 		if other.pattern && other.goesBack(l, u.Message) {
 			other.clearedOn(l)

@@ -55,8 +55,8 @@ type link struct {
 
 	mu      sync.Mutex                 // guards the following
 	todo    []*Subscription            // to be subscribed once replies make room
-	asked   map[*Subscription]struct{} // of todo: subscribed, not yet answered
-	first   map[*Subscription]struct{} // of todo and asked: patterns that begin before others
+	asked   map[*Subscription]*asking  // of todo: subscribed, not yet answered
+	first   map[*Subscription]struct{} // of todo: patterns that begin before others
 	drops   map[string]struct{}        // names of subscriptions that were ended here
 	cause   error                      // why it is lost
 	since   time.Time                  // when it was, by a write that failed
@@ -71,7 +71,7 @@ func newLink(ws *websocket.Conn, conn *liveConn, frames frames) *link {
 		ws: ws, conn: conn, frames: frames, maxFrame: protocol.DefaultMaxFrame,
 		lost: make(chan struct{}), over: make(chan struct{}), sending: make(chan struct{}, 1), urge: make(chan struct{}, 1),
 		replies: map[uint64]func(*protocol.Event){}, slow: map[uint64]struct{}{}, line: &line{exact: map[string]struct{}{}}, brought: map[string]struct{}{},
-		asked: map[*Subscription]struct{}{}, first: map[*Subscription]struct{}{}, drops: map[string]struct{}{}, exact: map[string]*Subscription{},
+		asked: map[*Subscription]*asking{}, first: map[*Subscription]struct{}{}, drops: map[string]struct{}{}, exact: map[string]*Subscription{},
 	}
 	ws.SetPingHandler(l.pong)
 	return l

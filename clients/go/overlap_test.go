@@ -283,6 +283,40 @@ func subscribeAnewBesideAPattern(t *testing.T, ended int) {
 	}
 }
 
+// Once all that overlaps was let go of, the node has forgotten what was dropped before: those
+// that come after need not have it done again, however many were ended, also beside others.
+func TestSubscribingAnewOverAndOver(t *testing.T) {
+	let := make(chan int, 1)
+	url := scripted(t, func(p *peer) {
+		n := 0
+		defer func() { let <- n }()
+		p.greet()
+		for {
+			switch c := p.receive(); {
+			case c.Subscribe != nil:
+				p.begun(c, 0)
+			default:
+				if p.gone(c) == "t:>" {
+					n++
+				}
+			}
+		}
+	})
+	c := open(t, url, quick())
+	subscribe(t, c, "t:>", rivulet.SubscribeOptions{})
+	subscribe(t, c, "u:>", rivulet.SubscribeOptions{})
+	for i := range 300 {
+		s := subscribe(t, c, fmt.Sprint("t:", i), rivulet.SubscribeOptions{Last: 5})
+		if err := s.Unsubscribe(limit(t)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.Close()
+	if n := await(t, let); n == 0 || n > 5 {
+		t.Errorf("the pattern was let go of %d times", n)
+	}
+}
+
 // What a pattern has had is not acknowledged: a durable subscription that comes back gets it.
 func TestDurableGetsWhatAPatternHad(t *testing.T) {
 	url := scripted(t, func(p *peer) {
