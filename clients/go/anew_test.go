@@ -175,7 +175,7 @@ func TestWhatComesTooLateForAChannel(t *testing.T) {
 	url := scripted(t, func(p *peer) {
 		p.greet()
 		if p.n == 1 {
-			p.begin("t:a", 0)
+			p.begin("t:a", 1)
 			safe(p, 2)
 			p.begin("t:>", 0)
 			<-cut
