@@ -39,7 +39,7 @@ type Client struct {
 	patterns    []*Subscription // in the order of Subscribe
 	groups      map[string]*Group
 	holds       map[*hold]struct{}
-	leaving     map[string]struct{} // of link.brought: those that are let go of
+	leaving     map[string]struct{} // what is let go of for the sake of those that overlap with it
 	timers      map[*time.Timer]struct{}
 	dispatching bool
 	startCalls  func() // starts the dispatcher
@@ -234,6 +234,7 @@ func (c *Client) forget(s *Subscription) []*hold {
 		return nil // it was removed before
 	}
 	delete(c.exact, s.channel)
+	delete(c.leaving, s.channel)
 	c.patterns = slices.DeleteFunc(c.patterns, func(o *Subscription) bool { return o == s })
 	close(s.removed)
 	c.partLocked(s)

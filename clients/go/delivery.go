@@ -124,7 +124,7 @@ func (s *Subscription) subscribed(l *link, request uint64, e *protocol.Subscribe
 		}
 		return
 	}
-	phase, kept := s.phase, s.opts.Durable && s.err != nil
+	phase, kept, given := s.phase, s.opts.Durable && s.err != nil, !s.started
 	s.mu.Unlock()
 	if kept {
 		s.leave(l)
@@ -132,10 +132,13 @@ func (s *Subscription) subscribed(l *link, request uint64, e *protocol.Subscribe
 	}
 	// Nobody wants it any more, or not now.
 	l.began(s, u.Positions)
-	if phase == phaseEnded {
-		s.letGo(l)
-	} else {
+	switch {
+	case phase != phaseEnded:
 		s.letGoFor(l)
+	case given:
+		s.client.givenUp(l, s)
+	default:
+		s.letGo(l)
 	}
 }
 

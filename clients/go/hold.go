@@ -79,7 +79,7 @@ func (l *link) answered(s *Subscription) {
 // A subscription pauses with one hold at a time, and a hold lasts no longer than its
 // cause pauses with it: nothing else would end it.
 type hold struct {
-	cause   *Subscription          // nil: one that the token names, see brought.go
+	cause   *Subscription          // nil: one of Client.leaving
 	members map[*Subscription]bool // guarded by Client.mu
 }
 

@@ -1,7 +1,10 @@
 package rivulet_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -280,6 +283,46 @@ func subscribeAnewBesideAPattern(t *testing.T, ended int) {
 	}
 	if got := offsets(t, pattern, 1); got[0] != 3 {
 		t.Errorf("the pattern got %v", got)
+	}
+}
+
+// Where Subscribe has returned, for its ctx ended, there is no subscription: what comes of it
+// all the same, until the node has let go of it, is for those that overlap.
+func TestSubscribingThatIsGivenUpBesideAPattern(t *testing.T) {
+	asked, given := make(chan struct{}), make(chan struct{})
+	url := scripted(t, func(p *peer) {
+		p.greet()
+		p.begin("t:>", 0)
+		c := p.receive()
+		close(asked)
+		<-given
+		p.begun(c, 0)
+		p.message("t:a", 1)
+		p.message("t:b", 2)
+		c = p.receive()
+		p.leave("t:>")
+		p.refuse(c, 0) // not yet
+		p.leave("t:a")
+		if c := p.begin("t:>", 0); !slices.Equal(c.Positions, []string{at(0)}) {
+			p.t.Errorf("goes on from %v", c.Positions)
+		}
+		p.message("t:a", 1)
+		p.message("t:b", 2)
+		p.idle()
+	})
+	c := open(t, url, quick())
+	pattern := subscribe(t, c, "t:>", rivulet.SubscribeOptions{})
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		<-asked
+		cancel()
+	}()
+	if _, err := c.Subscribe(ctx, "t:a", rivulet.SubscribeOptions{}); !errors.Is(err, context.Canceled) {
+		t.Errorf("subscribe: %v", err)
+	}
+	close(given)
+	if got := offsets(t, pattern, 2); !slices.Equal(got, []uint64{1, 2}) {
+		t.Errorf("got %v", got)
 	}
 }
 
