@@ -39,35 +39,67 @@ func (c *Client) partWith(l *link, channel string) {
 		return
 	}
 	c.holds[h] = struct{}{}
-	_, asked := c.leaving[channel]
+	asked := c.leaving[channel]
 	_, joined := c.groups[channel] // takes its place
-	c.leaving[channel] = struct{}{}
+	c.leaving[channel] = asked || !joined
 	known := c.pauseLocked(h, l)
 	c.mu.Unlock()
 	if !asked && !joined {
-		// If it does not go out, the link is gone, and detach does the rest.
-		_ = c.unsubscribe(l, channel, func() { c.parted(l, channel) })
+		c.unbring(l, channel)
 	}
 	for _, m := range known {
 		m.letGoFor(l)
 	}
 }
 
-// parted notes that there is no such subscription on l any more, if there was one.
+func (c *Client) unbring(l *link, channel string) {
+	// If it does not go out, the link is gone, and detach does the rest.
+	_ = c.unsubscribe(l, channel, func() {
+		delete(l.brought, channel)
+		c.left(channel)
+	})
+}
+
+// keepParting lets go of one whose place a group did not take, if others wait for that.
+func (c *Client) keepParting(l *link, channel string) {
+	if _, brought := l.brought[channel]; !brought {
+		return
+	}
+	c.mu.Lock()
+	asked, waits := c.leaving[channel]
+	if waits {
+		c.leaving[channel] = true
+	}
+	c.mu.Unlock()
+	if waits && !asked {
+		c.unbring(l, channel)
+	}
+}
+
+// parted notes that there is no such subscription on l any more, if there was one. Where an
+// unsubscribe is under way, which may be sent again, its answer brings the rest: it would be
+// the end of another of that name.
 func (c *Client) parted(l *link, channel string) {
 	if _, was := l.brought[channel]; !was {
 		return
 	}
-	delete(l.brought, channel)
 	c.mu.Lock()
-	_, asked := c.leaving[channel]
+	asked := c.leaving[channel]
+	c.mu.Unlock()
+	if !asked {
+		delete(l.brought, channel)
+		c.left(channel)
+	}
+}
+
+// left takes up what waited for the end of another.
+func (c *Client) left(channel string) {
+	c.mu.Lock()
 	delete(c.leaving, channel)
 	holds := slices.Collect(maps.Keys(c.holds))
 	c.mu.Unlock()
 	for _, h := range holds {
-		if asked {
-			h.resume(c)
-		}
+		h.resume(c)
 	}
 }
 

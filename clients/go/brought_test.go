@@ -4,6 +4,8 @@ import (
 	"context"
 	"slices"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	rivulet "github.com/rivulet-rt/rivulet/clients/go"
 	"github.com/rivulet-rt/rivulet/protocol"
@@ -163,31 +165,36 @@ func TestSubscriptionOfTheTokenApart(t *testing.T) {
 }
 
 // One that the application has asked for, but which has not begun yet, is let go of with it.
+// An unsubscribe that is to be sent again is not the end of the next one.
 func TestSubscriptionOfTheTokenThatIsAskedFor(t *testing.T) {
-	url := scripted(t, func(p *peer) {
-		p.greet()
-		p.begin("t:>", 0)
-		c := p.receive()
-		p.bring("t:a", 1)
-		p.message("t:a", 2)
-		p.leave("t:a", "t:>")
-		p.begun(c, 1) // the node had it first
-		p.refuseFor(p.receive(), protocol.ErrorNotFound)
-		p.begin("t:a", 1)
-		p.begin("t:>", 0)
-		p.message("t:a", 2)
-		p.message("t:b", 3)
-		p.idle()
+	synctest.Test(t, func(t *testing.T) {
+		opts := bubbled(t, func(p *peer) {
+			p.greet()
+			p.begin("t:>", 0)
+			c := p.receive()
+			p.bring("t:a", 1)
+			u := p.receive()
+			p.leave("t:>")
+			p.begun(c, 1) // the node had it first
+			p.leave("t:a")
+			p.refuse(u, time.Second)
+			p.refuseFor(p.receive(), protocol.ErrorNotFound)
+			p.begin("t:a", 1)
+			p.begin("t:>", 0)
+			p.message("t:a", 2)
+			p.message("t:b", 3)
+			p.idle()
+		})
+		client := connect(t, opts)
+		pattern := subscribe(t, client, "t:>", rivulet.SubscribeOptions{})
+		s := subscribe(t, client, "t:a", rivulet.SubscribeOptions{Position: at(1)})
+		if got := offsets(t, s, 1); got[0] != 2 {
+			t.Errorf("got %v", got)
+		}
+		if got := offsets(t, pattern, 1); got[0] != 3 {
+			t.Errorf("the pattern got %v", got)
+		}
 	})
-	client := open(t, url, quick())
-	pattern := subscribe(t, client, "t:>", rivulet.SubscribeOptions{})
-	s := subscribe(t, client, "t:a", rivulet.SubscribeOptions{Position: at(1)})
-	if got := offsets(t, s, 1); got[0] != 2 {
-		t.Errorf("got %v", got)
-	}
-	if got := offsets(t, pattern, 1); got[0] != 3 {
-		t.Errorf("the pattern got %v", got)
-	}
 }
 
 // One that the application makes takes its place, and moves as any other.

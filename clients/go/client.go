@@ -39,7 +39,7 @@ type Client struct {
 	patterns    []*Subscription // in the order of Subscribe
 	groups      map[string]*Group
 	holds       map[*hold]struct{}
-	leaving     map[string]struct{} // what is let go of for the sake of those that overlap with it
+	leaving     map[string]bool // what is let go of for those that overlap with it; whether it was asked for
 	timers      map[*time.Timer]struct{}
 	dispatching bool
 	startCalls  func() // starts the dispatcher
@@ -51,7 +51,7 @@ func New(url string, opts Options) (*Client, error) {
 	c := &Client{
 		opts: opts.withDefaults(), calls: dispatcher{wake: make(chan struct{}, 1)},
 		changed: make(chan struct{}), ended: make(chan struct{}), exact: map[string]*Subscription{}, groups: map[string]*Group{},
-		holds: map[*hold]struct{}{}, leaving: map[string]struct{}{}, timers: map[*time.Timer]struct{}{},
+		holds: map[*hold]struct{}{}, leaving: map[string]bool{}, timers: map[*time.Timer]struct{}{},
 	}
 	for _, raw := range append([]string{url}, opts.URLs...) {
 		u, err := nodeURL(raw, true, "/v1/ws")

@@ -88,8 +88,10 @@ func (s *Subscription) startLocked() *protocol.SubscribeCommand {
 
 // answered takes the reply to a subscribe.
 func (s *Subscription) answered(l *link, request uint64, e *protocol.Event) {
-	l.answered(s)                 // before it is asked for again
-	s.client.parted(l, s.channel) // its place is taken, also where that is refused
+	l.answered(s) // before it is asked for again
+	if e.Subscribed != nil {
+		s.client.parted(l, s.channel) // its place is taken; where that is refused, the node tells
+	}
 	switch {
 	case e.Subscribed != nil:
 		s.subscribed(l, request, e.Subscribed)

@@ -41,7 +41,7 @@ func (c *Client) givenUp(l *link, s *Subscription) {
 	var known []*Subscription
 	if h := (&hold{members: c.besideLocked(s.channel)}); len(h.members) > 0 && c.link == l {
 		c.holds[h] = struct{}{}
-		c.leaving[s.channel] = struct{}{}
+		c.leaving[s.channel] = true
 		known = c.pauseLocked(h, l)
 	}
 	c.mu.Unlock()

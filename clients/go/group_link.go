@@ -35,11 +35,12 @@ func (g *Group) ask(l *link) {
 
 // answered takes the reply to a subscribe. It runs in the read loop.
 func (g *Group) answered(l *link, e *protocol.Event) {
-	g.client.parted(l, g.channel) // its place is taken, also where that is refused
 	if e.Error != nil {
+		g.client.keepParting(l, g.channel)
 		g.refused(l, errorFrom(e.Error))
 		return
 	}
+	g.client.parted(l, g.channel) // its place is taken
 	if e.Subscribed == nil {
 		g.fail(errUnexpectedReply)
 		return
