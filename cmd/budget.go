@@ -159,7 +159,7 @@ func (c Config) budgetSummary() string {
 		text = wholeMiB(s.budget).String() + " (half of the free disk, at most " + mostBudget.String() + ")"
 	}
 	if s.reserved > 0 {
-		text += fmt.Sprintf(", %v of it reserved", wholeMiB(s.reserved))
+		text += fmt.Sprintf(", %v reserved", wholeMiB(s.reserved))
 	}
 	return text
 }

@@ -26,7 +26,7 @@ func TestNoRoomForAnotherNamespace(t *testing.T) {
 	}
 	stopNode(t, n)
 	args := []string{"check", "--dev", "--data", cfg.Broker.Data, "--disk-budget"}
-	if r := run(t, "", nil, append(args, "256MiB")...).check(t, 0); !strings.Contains(r.out, "up to 256MiB, 161MiB of it reserved") || strings.Contains(r.out, "warning: broker.disk_budget") {
+	if r := run(t, "", nil, append(args, "256MiB")...).check(t, 0); !strings.Contains(r.out, "up to 256MiB, 161MiB reserved") || strings.Contains(r.out, "warning: broker.disk_budget") {
 		t.Errorf("check of what fits says:\n%s", r.out)
 	}
 	if r := run(t, "", nil, append(args, "170MiB")...).check(t, 0); !strings.Contains(r.out, "warning: broker.disk_budget: of 170MiB all but 9MiB is reserved") || !strings.Contains(r.out, "raise it to 177MiB or more") {
