@@ -162,3 +162,19 @@ func TestCloseWaitsForManyStreams(t *testing.T) {
 		t.Errorf("two streams more have %v more, and take %v", got, least)
 	}
 }
+
+// NATS servers decide for themselves: what they answer is told in terms of them.
+func TestNoRoomOnRemoteServers(t *testing.T) {
+	b := open(t, config(t, dev, connected(startRemote(t, remoteOptions(t, "one"))), func(c *broker.Config) {
+		c.Defaults.MaxBytes = 2 << 30 // they have 1 GiB
+	}))
+	for range 2 { // the second finds what the first has left
+		_, err := b.Publish(t.Context(), publication(t, "big:a", "1"))
+		if room, ok := errors.AsType[*fanout.RoomError](err); !ok || !strings.Contains(room.Problem, "max_file_store") || strings.Contains(room.Problem, "--disk-budget") {
+			t.Errorf("over what the server has: %v", err)
+		}
+	}
+	if refused := b.Refused(); refused != "" {
+		t.Errorf("refused: %s", refused)
+	}
+}
