@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/rivulet-rt/rivulet/fanout"
@@ -69,24 +70,26 @@ func (s *namedSink) Notify(n fanout.Notice) bool {
 // TestLeavingBetweenSlices: when a subscriber leaves that has a message already, nobody
 // else misses it, also if nothing follows that would show the hole.
 func TestLeavingBetweenSlices(t *testing.T) {
-	n := newNode(t, calm(0, 1), true, func(c *fanout.HubConfig) { c.Shards, c.SliceCursors = 1, 1 })
-	left := make(chan struct{})
-	leaver := &leavingSink{left: left}
-	leaver.client = n.NewClient(leaver)
-	if err := leaver.client.Subscribe(fanout.SubscribeRequest{Channel: mustChannel(t, "t:a")}); err != nil {
-		t.Fatal(err)
-	}
-	var stay []*reader
-	for range 5 {
-		r := n.subscribe(t, "t:a", fanout.Start{})
-		r.told = nil
-		stay = append(stay, r)
-	}
-	n.publish(t, "t:a", 1, 1)
-	<-left
-	for _, r := range stay {
-		r.expect("m1")
-	}
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode(t, calm(0, 1).clocked(), true, func(c *fanout.HubConfig) { c.Shards, c.SliceCursors = 1, 1 })
+		left := make(chan struct{})
+		leaver := &leavingSink{left: left}
+		leaver.client = n.NewClient(leaver)
+		if err := leaver.client.Subscribe(fanout.SubscribeRequest{Channel: mustChannel(t, "t:a")}); err != nil {
+			t.Fatal(err)
+		}
+		var stay []*reader
+		for range 5 {
+			r := n.subscribe(t, "t:a", fanout.Start{})
+			r.told = nil
+			stay = append(stay, r)
+		}
+		n.publish(t, "t:a", 1, 1)
+		<-left
+		for _, r := range stay {
+			r.expect("m1")
+		}
+	})
 }
 
 // leavingSink leaves while it is given its first message: what was posted is handled
