@@ -178,6 +178,31 @@ func mutants() map[string]mutant {
 			new:  "		if (!c.got",
 			test: "TestPurgedBeforeTheFirst",
 		},
+		"what was had in a log that was rolled back is had in the new one": {
+			old:  "at <= s.to && m.Position.Time <= s.time && s.filter",
+			new:  "at <= s.to && s.filter",
+			test: "TestRolledBackBesideAPattern",
+		},
+		"what outdated a message is never rolled back": {
+			old:  "	case ok && c.mayLack(res.Evidence):\n",
+			new:  "	case false && ok && c.mayLack(res.Evidence):\n",
+			test: "TestRolledBackUnderConflated",
+		},
+		"a resume after a rollback lacks nothing": {
+			old:  "ev.Tag != c.pos.Stream && (c.sub.announced || !c.sub.snapshots())",
+			new:  "ev.Tag != c.pos.Stream && c.sub.announced",
+			test: "TestRolledBackUnderResumeOfConflated",
+		},
+		"a gap is not told, and the model sees it": {
+			old:  "	ok := c.sub.client.notify(Notice{Kind: NoticeGap,",
+			new:  "	ok := true || c.sub.client.notify(Notice{Kind: NoticeGap,",
+			test: "TestCursorModel",
+		},
+		"what was refused counts as delivered, and the model sees it": {
+			old:  "		c.fellBehind()\n		return false\n",
+			new:  "		c.fellBehind()\n		c.pos = m.Position\n		return false\n",
+			test: "TestOverlapModel",
+		},
 		"a subscription that was not announced has messages": {
 			old:  "		if !sub.announced {\n			break // nor are those that follow\n",
 			new:  "		if false {\n			break\n",
@@ -213,7 +238,7 @@ func mutants() map[string]mutant {
 
 type mutant struct {
 	old, new string
-	test     string // that notices, whatever the timing: no model, which might not
+	test     string // that notices, whatever the timing; a model only what it cannot miss
 }
 
 // TestMutants breaks the splice on purpose, in each of many ways, and requires that
@@ -296,6 +321,7 @@ func (m mutant) mustDie(t *testing.T, overlay string) {
 	defer cancel()
 	var out bytes.Buffer
 	cmd := exec.CommandContext(ctx, "go", "test", "-vet=off", "-gcflags=-N -l -dwarf=false", "-ldflags=-s -w", "-count=1", "-overlay", overlay, "-run", "^"+m.test+"$", ".")
+	cmd.Env = append(os.Environ(), "MODEL_PATIENCE=1500ms")
 	cmd.Stdout, cmd.Stderr = &out, &out
 	began := time.Now()
 	err := cmd.Run()
