@@ -12,15 +12,23 @@ import (
 // rare has nothing but what a test does find what the feed lost.
 func rare(cfg *fanout.HubConfig) { cfg.SweepInterval, cfg.FirstLook = time.Hour, time.Hour }
 
+// bubble is a test in a bubble, of one filter on one kind of feed.
+type bubble struct {
+	*testing.T
+
+	filter string
+	exact  bool
+}
+
 // bubbles runs a test with a channel and with a pattern that match t:a, on either feed, each
 // in a bubble of its own.
-func bubbles(t *testing.T, f func(t *testing.T, filter string, exact bool)) {
+func bubbles(t *testing.T, f func(bubble)) {
 	t.Helper()
 	for _, filter := range []string{"t:a", "t:*"} {
 		for _, exact := range []bool{true, false} {
 			t.Run(fmt.Sprintf("%s, exact %v", filter, exact), func(t *testing.T) {
 				t.Parallel()
-				synctest.Test(t, func(t *testing.T) { f(t, filter, exact) })
+				synctest.Test(t, func(t *testing.T) { f(bubble{t, filter, exact}) })
 			})
 		}
 	}
@@ -30,12 +38,12 @@ func bubbles(t *testing.T, f func(t *testing.T, filter string, exact bool)) {
 // something follows that shows it.
 func TestAnnouncedLoss(t *testing.T) {
 	t.Parallel()
-	bubbles(t, func(t *testing.T, filter string, exact bool) {
-		n := newNode(t, calm(0, 1).clocked(), exact, rare)
-		r := n.subscribe(t, filter, fanout.Start{})
+	bubbles(t, func(t bubble) {
+		n := newNode(t, calm(0, 1).clocked(), t.exact, rare)
+		r := n.subscribe(t, t.filter, fanout.Start{})
 		n.losing(t, func() { n.publish(t, "t:a", 1, 1) })
 		n.Suspect("")
-		r.expect("subscribed "+filter, "m1")
+		r.expect("subscribed "+t.filter, "m1")
 		n.losing(t, func() { n.publish(t, "t:a", 2, 3) })
 		n.Suspect("t/7") // is not its stream
 		n.quiet(t)
@@ -48,11 +56,11 @@ func TestAnnouncedLoss(t *testing.T) {
 // TestRepeatedByTheFeed: a new leader sends again what the old one had sent.
 func TestRepeatedByTheFeed(t *testing.T) {
 	t.Parallel()
-	bubbles(t, func(t *testing.T, filter string, exact bool) {
-		n := newNode(t, calm(0, 1).clocked(), exact, rare)
-		r := n.subscribe(t, filter, fanout.Start{})
+	bubbles(t, func(t bubble) {
+		n := newNode(t, calm(0, 1).clocked(), t.exact, rare)
+		r := n.subscribe(t, t.filter, fanout.Start{})
 		n.publish(t, "t:a", 1, 3)
-		r.expect("subscribed "+filter, "m1", "m2", "m3")
+		r.expect("subscribed "+t.filter, "m1", "m2", "m3")
 		for _, m := range n.stored(t, "t:a") {
 			n.Dispatch(m)
 		}
@@ -65,12 +73,12 @@ func TestRepeatedByTheFeed(t *testing.T) {
 // them when it has handled what it had, and need not wait for one that follows.
 func TestShardCatchesUp(t *testing.T) {
 	t.Parallel()
-	bubbles(t, func(t *testing.T, filter string, exact bool) {
-		n := newNode(t, calm(0, 1).clocked(), exact, func(cfg *fanout.HubConfig) {
+	bubbles(t, func(t bubble) {
+		n := newNode(t, calm(0, 1).clocked(), t.exact, func(cfg *fanout.HubConfig) {
 			rare(cfg)
 			cfg.Shards, cfg.ShardQueue = 1, 2
 		})
-		r := n.subscribe(t, filter, fanout.Start{})
+		r := n.subscribe(t, t.filter, fanout.Start{})
 		release := n.stall(t)
 		n.publish(t, "t:a", 1, 9)
 		n.quiet(t)
@@ -78,6 +86,6 @@ func TestShardCatchesUp(t *testing.T) {
 			t.Error("the shard has room for all: nothing is tested")
 		}
 		release()
-		r.expect(join([]string{"subscribed " + filter}, msgs(1, 9))...)
+		r.expect(join([]string{"subscribed " + t.filter}, msgs(1, 9))...)
 	})
 }

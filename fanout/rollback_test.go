@@ -63,20 +63,20 @@ func TestRolledBackBesideAPattern(t *testing.T) {
 // left out is the newest of its key then.
 func TestRolledBackUnderConflated(t *testing.T) {
 	t.Parallel()
-	bubbles(t, func(t *testing.T, filter string, exact bool) {
-		n := newNode(t, board(1000).clocked(), exact, rare)
-		slow, plain := n.conflated(t, filter, 1, byKey(0)), n.subscribe(t, filter, fanout.Start{})
+	bubbles(t, func(t bubble) {
+		n := newNode(t, board(1000).clocked(), t.exact, rare)
+		slow, plain := n.conflated(t, t.filter, 1, byKey(0)), n.subscribe(t, t.filter, fanout.Start{})
 		n.quiet(t)
 		n.put(t, "x=1", "y=1", "x=2") // there is no room
 		plain.await("x=2")
-		slow.expect("subscribed "+filter, "caught up "+filter)
+		slow.expect("subscribed "+t.filter, "caught up "+t.filter)
 		n.quiet(t)
 		if !slow.sink.holds(1) {
 			t.Fatal("y=1 is not handed over")
 		}
 		n.rolledBack(t, 1)
 		n.Suspect("")
-		gap := "gap " + filter + " log_changed"
+		gap := "gap " + t.filter + " log_changed"
 		if !eventually(10*time.Second, func() bool { plain.take(); return slices.Contains(plain.told, gap) }) {
 			t.Fatalf("who is given all is told %q", plain.told)
 		}
@@ -93,22 +93,22 @@ func TestRolledBackUnderConflated(t *testing.T) {
 // resumes as if nothing had happened.
 func TestRolledBackUnderResumeOfConflated(t *testing.T) {
 	t.Parallel()
-	bubbles(t, func(t *testing.T, filter string, exact bool) {
-		n := newNode(t, board(1000).clocked(), exact, rare)
+	bubbles(t, func(t bubble) {
+		n := newNode(t, board(1000).clocked(), t.exact, rare)
 		n.put(t, "x=1", "y=1")
 		at := fanout.Start{Positions: []fanout.Position{n.position(t, "t:a", 2)}}
-		plain := n.subscribe(t, filter, fanout.Start{})
+		plain := n.subscribe(t, t.filter, fanout.Start{})
 		n.put(t, "x=2")
 		plain.await("x=2")
 		n.rolledBack(t, 1)
 		n.Suspect("")
-		if gap := "gap " + filter + " log_changed"; !eventually(10*time.Second, func() bool { plain.take(); return slices.Contains(plain.told, gap) }) {
+		if gap := "gap " + t.filter + " log_changed"; !eventually(10*time.Second, func() bool { plain.take(); return slices.Contains(plain.told, gap) }) {
 			t.Fatalf("who is given all is told %q", plain.told)
 		}
 		back := n.reader(t, 100)
-		back.addRequest(fanout.SubscribeRequest{Channel: mustChannel(t, filter), Conflate: byKey(0), Start: at})
-		back.expect("subscribed "+filter+" not recovered: log_changed", "x=1", "y=1", "caught up "+filter)
-		if all := n.subscribe(t, filter, at); all.told[0] != "subscribed "+filter {
+		back.addRequest(fanout.SubscribeRequest{Channel: mustChannel(t, t.filter), Conflate: byKey(0), Start: at})
+		back.expect("subscribed "+t.filter+" not recovered: log_changed", "x=1", "y=1", "caught up "+t.filter)
+		if all := n.subscribe(t, t.filter, at); all.told[0] != "subscribed "+t.filter {
 			t.Errorf("who is given all is told %q", all.told)
 		}
 	})

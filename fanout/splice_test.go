@@ -50,12 +50,12 @@ func TestLateMessageDuringRead(t *testing.T) {
 // brought all that there was before, comes although nothing follows it.
 func TestStoredDuringTheLastRead(t *testing.T) {
 	t.Parallel()
-	bubbles(t, func(t *testing.T, filter string, exact bool) {
-		n := newNode(t, calm(0, 1).clocked(), exact, func(cfg *fanout.HubConfig) {
+	bubbles(t, func(t bubble) {
+		n := newNode(t, calm(0, 1).clocked(), t.exact, func(cfg *fanout.HubConfig) {
 			rare(cfg)
 			cfg.RingMessages = 0
 		})
-		first := n.subscribe(t, filter, fanout.Start{})
+		first := n.subscribe(t, t.filter, fanout.Start{})
 		n.publish(t, "t:a", 1, 1)
 		first.await("m1")
 		release, reading := make(chan struct{}), make(chan struct{})
@@ -67,13 +67,13 @@ func TestStoredDuringTheLastRead(t *testing.T) {
 			}
 		})
 		second := n.reader(t, 100)
-		second.add(filter, fanout.Start{Since: 1})
+		second.add(t.filter, fanout.Start{Since: 1})
 		<-reading
 		n.publish(t, "t:a", 2, 2)
 		n.quiet(t)
 		first.await("m2")
 		close(release)
-		second.expect("subscribed "+filter, "m1", "m2", "caught up "+filter)
+		second.expect("subscribed "+t.filter, "m1", "m2", "caught up "+t.filter)
 	})
 }
 
