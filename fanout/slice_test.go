@@ -3,7 +3,6 @@ package fanout_test
 import (
 	"fmt"
 	"math/rand/v2"
-	"runtime"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -72,7 +71,7 @@ func (s *namedSink) Notify(n fanout.Notice) bool {
 func TestLeavingBetweenSlices(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNode(t, calm(0, 1).clocked(), true, func(c *fanout.HubConfig) { c.Shards, c.SliceCursors = 1, 1 })
-		left := make(chan struct{})
+		left := make(chan error, 1)
 		leaver := &leavingSink{left: left}
 		leaver.client = n.NewClient(leaver)
 		if err := leaver.client.Subscribe(fanout.SubscribeRequest{Channel: mustChannel(t, "t:a")}); err != nil {
@@ -85,7 +84,9 @@ func TestLeavingBetweenSlices(t *testing.T) {
 			stay = append(stay, r)
 		}
 		n.publish(t, "t:a", 1, 1)
-		<-left
+		if err := <-left; err != nil {
+			t.Fatal(err)
+		}
 		for _, r := range stay {
 			r.expect("m1")
 		}
@@ -96,20 +97,16 @@ func TestLeavingBetweenSlices(t *testing.T) {
 // when its slice ends.
 type leavingSink struct {
 	client *fanout.Client
-	left   chan struct{}
+	left   chan error
 }
 
 func (s *leavingSink) Deliver(m *fanout.Message) bool {
+	gone := make(chan struct{})
 	go func() {
-		s.client.Close()
-		close(s.left)
+		s.left <- s.client.Unsubscribe(1, m.Channel)
+		close(gone)
 	}()
-	for s.client.Subscribe(fanout.SubscribeRequest{Channel: m.Channel}) != fanout.ErrClosed { //nolint:errorlint // it is returned as it is
-		runtime.Gosched()
-	}
-	for range 100 { // Close has begun; let it post
-		runtime.Gosched()
-	}
+	<-gone
 	return true
 }
 
