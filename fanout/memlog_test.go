@@ -372,7 +372,7 @@ func (l *memLog) deleteOne(c fanout.Channel, n int, marker bool) {
 	if marker {
 		l.storeLocked(c, fanout.KindDeleted, "deleted", r.seq)
 	}
-	if r.fate == stored {
+	if r.fate == stored || marker { // whose own place may have cost it: it is told of as deleted
 		r.fate, r.end = alone, l.tickLocked()
 	}
 }
