@@ -51,9 +51,11 @@ type History interface {
 	History(ctx context.Context, q fanout.HistoryQuery) (fanout.HistoryPage, error)
 }
 
-// Readiness reports why the node cannot take publishes now, nil if it can.
+// Readiness reports why the node cannot take publishes now, nil if it can; and what it
+// refuses all the same, "" for nothing.
 type Readiness interface {
 	Ready(ctx context.Context) error
+	Refused() string
 }
 
 // Authenticator turns a token, "" where none was sent, into claims. Errors wrap

@@ -111,6 +111,9 @@ func translate(err error) *problem {
 	if e, ok := errors.AsType[*fanout.SizeError](err); ok {
 		return &problem{status: http.StatusRequestEntityTooLarge, field: "data", message: "data: " + e.Problem}
 	}
+	if e, ok := errors.AsType[*fanout.RoomError](err); ok {
+		return &problem{status: http.StatusNotFound, field: "channel", message: e.Problem}
+	}
 	if e, ok := errors.AsType[*protocol.DecodeError](err); ok {
 		return badInput(e.Field, e.Problem)
 	}

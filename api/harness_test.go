@@ -44,6 +44,7 @@ type fakeLog struct {
 	deleted []uint64
 	asked   fanout.HistoryQuery
 	page    fanout.HistoryPage
+	refused string
 	// errs answer by channel name, err everything; before runs first.
 	errs   map[string]error
 	err    error
@@ -142,6 +143,8 @@ func (l *fakeLog) History(_ context.Context, q fanout.HistoryQuery) (fanout.Hist
 }
 
 func (l *fakeLog) Ready(context.Context) error { return l.err }
+
+func (l *fakeLog) Refused() string { return l.refused }
 
 func errorsJoin(errs ...error) error {
 	for _, err := range errs {

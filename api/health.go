@@ -27,7 +27,11 @@ func (a *api) readyz(ctx context.Context, x *exchange) error {
 		a.log.LogAttrs(ctx, slog.LevelDebug, "not ready", slog.Any("err", err))
 		return &problem{status: http.StatusServiceUnavailable, retryAfter: time.Second, message: "publishes are not accepted now"}
 	}
-	x.begin(http.StatusOK, "publishes are accepted")
+	message := "publishes are accepted"
+	if refused := a.deps.Readiness.Refused(); refused != "" {
+		message += ", but not to " + refused
+	}
+	x.begin(http.StatusOK, message)
 	x.out = append(x.out, "null"...)
 	x.end()
 	return nil

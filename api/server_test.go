@@ -42,6 +42,7 @@ func TestErrorTable(t *testing.T) {
 		outcomeInMetric string
 	}{
 		{"unknown namespace", fanout.ErrUnknownNamespace, 404, "channel", "", nil, "not configured", 404, "refused"},
+		{"no room for a namespace", &fanout.RoomError{Problem: "raise --disk-budget"}, 404, "channel", "", nil, "raise --disk-budget", 404, "refused"},
 		{"unavailable", fanout.ErrUnavailable, 503, "", "2", nil, "nothing was stored", 503, "unavailable"},
 		{"busy", fanout.ErrTooBusy, 503, "", "1", nil, "nothing was stored", 503, "unavailable"},
 		{"disk full", fanout.ErrDiskFull, 503, "", "30", nil, "disk", 503, "unavailable"},
@@ -115,6 +116,10 @@ func TestHealth(t *testing.T) {
 		if w := h.raw(h.request("HEAD", path, "")); w.Code != 200 {
 			t.Errorf("HEAD %s: %d", path, w.Code)
 		}
+	}
+	h.log.refused = "namespaces that are not there yet"
+	if res := h.do(t, "GET", "/readyz", ""); res.status != 200 || res.message != "publishes are accepted, but not to namespaces that are not there yet" {
+		t.Errorf("some are refused: %d %s", res.status, res.body)
 	}
 	h.log.err = errors.New("no leader at 10.0.0.7")
 	if res := h.do(t, "GET", "/readyz", ""); res.status != 503 || strings.Contains(string(res.body), "10.0.0.7") {

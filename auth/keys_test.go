@@ -104,6 +104,31 @@ func TestVerifier(t *testing.T) {
 	}
 }
 
+// A token that is refused is called what it looks like: nobody has sent an API key who has
+// sent a page of HTML.
+func TestVerifierSaysWhatItLookedFor(t *testing.T) {
+	keys := []auth.KeyConfig{{Name: "ci", SHA256: auth.HashKey(auth.NewKey()), Capabilities: publishTo("build:>")}}
+	for _, tc := range []struct {
+		name  string
+		cfg   auth.Config
+		token string
+		want  string
+	}{
+		{"a page", auth.Config{HMAC: hmacConfig(), Keys: keys}, "<!doctype html>", "neither a JWT nor a known API key"},
+		{"a key of long ago", auth.Config{HMAC: hmacConfig(), Keys: keys}, auth.NewKey().Reveal(), "unknown API key"},
+		{"a page, of tokens alone", auth.Config{HMAC: hmacConfig()}, "<!doctype html>", "not a JWT"},
+		{"a page, of keys alone", auth.Config{Keys: keys}, "<!doctype html>", "unknown API key"},
+	} {
+		v, err := auth.New(tc.cfg, auth.Services{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := v.Authenticate(t.Context(), tc.token); !errors.Is(err, auth.ErrInvalid) || !strings.Contains(err.Error(), tc.want) {
+			t.Errorf("%s: %v, want %q", tc.name, err, tc.want)
+		}
+	}
+}
+
 func TestConfigValidate(t *testing.T) {
 	hash := auth.HashKey(auth.NewSecret("x"))
 	with := func(change func(*auth.Config)) auth.Config {

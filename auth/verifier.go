@@ -164,8 +164,11 @@ func (v *Verifier) identify(ctx context.Context, token string) (Claims, error) {
 		}
 	}
 	keys := v.keys != nil || v.store != nil
-	if v.tokens == nil || keys && strings.Count(token, ".") != 2 {
+	switch jwt := strings.Count(token, ".") == 2; {
+	case v.tokens != nil && (jwt || !keys):
+		return v.tokens.authenticate(ctx, token)
+	case v.tokens == nil || strings.HasPrefix(token, KeyPrefix):
 		return Claims{}, invalid("unknown API key")
 	}
-	return v.tokens.authenticate(ctx, token)
+	return Claims{}, invalid("neither a JWT nor a known API key")
 }

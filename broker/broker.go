@@ -127,7 +127,8 @@ func (b *Broker) openServer() error {
 		return err
 	}
 	b.srv = srv
-	b.disk = &disk{dir: b.cfg.Data, met: b.met}
+	b.met.diskBudget.Set(float64(srv.budget))
+	b.disk = &disk{dir: b.cfg.Data, srv: srv, log: b.log, met: b.met}
 	b.disk.least.Store(min(leastFree, srv.opts.JetStreamMaxStore/8))
 	b.disk.look()
 	return nil
@@ -206,8 +207,11 @@ func (b *Broker) setUp(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if len(rep.Applied) > 0 {
+		b.log.Info("topology brought up to date", slog.Int("from", rep.From), slog.Int("to", rep.To))
+	}
 	for _, step := range rep.Applied {
-		b.log.Info("topology step applied", slog.Int("version", step.Version), slog.String("name", step.Name))
+		b.log.Debug("topology step applied", slog.Int("version", step.Version), slog.String("name", step.Name))
 	}
 	if b.epochs, err = migrations.OpenEpochs(ctx, b.js); err != nil {
 		return err
@@ -299,9 +303,7 @@ func (b *Broker) close(ctx context.Context) error {
 		l.close()
 	}
 	if b.srv != nil {
-		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownWait)
-		defer cancel()
-		errs = append(errs, b.srv.stop(stop))
+		errs = append(errs, b.srv.stop(context.WithoutCancel(ctx)))
 	}
 	return errors.Join(errs...)
 }

@@ -35,15 +35,16 @@ type Config struct {
 	Credentials, CA string
 	// Sync is the durability of the embedded server, or declared of the remote one.
 	Sync Sync
-	// DiskBudget in bytes of the embedded server; 0 is the smaller of 16 GiB and half
-	// of the disk that is free or already used by Data.
+	// DiskBudget in bytes of the embedded server, see the function of that name. Where the
+	// streams that are there reserve more, they keep it, and none can be added.
 	DiskBudget int64
 	// Replicas of the buckets and of namespaces that do not say: 1, 3 or 5.
 	Replicas int
 	// Open creates any namespace at its first use, with Defaults, as long as the disk
-	// budget has room for it.
+	// budget has room for it. One that is there stays as it was made. Of Defaults the name
+	// is ignored, and a MaxBytes of 0 is a small part of the budget, 16 MiB to 256 MiB.
 	Open     bool
-	Defaults NamespaceSpec // the name is ignored
+	Defaults NamespaceSpec
 	// Namespaces are created, or changed to be so, by Open.
 	Namespaces []NamespaceSpec
 	// Groups bounds the durable groups of namespaces; one that is not named has the
@@ -77,7 +78,6 @@ func DefaultConfig() Config {
 		Data:           "data",
 		Sync:           SyncInterval,
 		Replicas:       1,
-		Defaults:       NamespaceSpec{MaxBytes: 256 << 20},
 		PublishTimeout: 5 * time.Second,
 		// 64 in flight already saturate a server; more only serve slow links.
 		InFlight:   1024,

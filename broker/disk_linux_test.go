@@ -1,15 +1,19 @@
 package broker_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sys/unix"
 
 	"github.com/rivulet-rt/rivulet/broker"
@@ -48,7 +52,12 @@ func TestDiskFull(t *testing.T) {
 func testDiskFull(t *testing.T, dir string) {
 	t.Helper()
 	cfg := config(t, func(c *broker.Config) { c.Data, c.PublishTimeout = filepath.Join(dir, "data"), 500*time.Millisecond })
-	b := open(t, cfg)
+	var log bytes.Buffer // read when the broker is closed
+	b, err := broker.Open(t.Context(), cfg, slog.New(slog.NewTextHandler(&log, nil)), prometheus.NewRegistry())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { closeNow(t, b) })
 	first := publish(t, b, "t:a", "1")
 	// Something else fills the disk to below what is kept free.
 	b.SetLeastFree(16 << 20)
@@ -76,7 +85,6 @@ func testDiskFull(t *testing.T, dir string) {
 	fill(t, filler, 90<<20)
 	big := make([]byte, 200<<10)
 	var stored []fanout.Position
-	var err error
 	for range 200 {
 		var r fanout.Receipt
 		if r, err = b.Publish(t.Context(), &fanout.Publication{Channel: channel(t, "t:big"), Data: big, Binary: true}); err != nil {
@@ -105,6 +113,11 @@ func testDiskFull(t *testing.T, dir string) {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	t.Logf("close: %v", b.Close(ctx))
+	for _, want := range []string{"the disk is nearly full", "the disk has room again"} {
+		if n := strings.Count(log.String(), want); n != 1 {
+			t.Errorf("the log says %d times that %s", n, want)
+		}
+	}
 	b = open(t, cfg)
 	publish(t, b, "t:a", "after the restart")
 	for _, p := range stored {

@@ -20,7 +20,8 @@ const (
 	storeName     = "nats"
 	startupWait   = 30 * time.Second
 	shutdownWait  = 5 * time.Second
-	memoryBudget  = 64 << 20 // no stream of ours is in memory
+	streamWait    = 15 * time.Millisecond // the server stops one after the other, in 10 ms each
+	memoryBudget  = 64 << 20              // no stream of ours is in memory
 	maxPayload    = 8 << 20
 	serverPending = 256 << 20
 	writeDeadline = 10 * time.Second
@@ -37,6 +38,7 @@ type embedded struct {
 	opts   *server.Options
 	lock   *os.File
 	folder string // fileID of the lock
+	budget int64  // bytes that may be reserved; what was reserved before may be above it
 	// doubt is why acknowledged messages may be gone, while no epoch was raised for
 	// it; "" if they are not. Only Open and Close touch it.
 	doubt string
@@ -75,11 +77,18 @@ func (e *embedded) open(cfg Config) error {
 	case known && before.copied(e.folder):
 		e.doubt = doubtCopy
 	}
-	budget, err := diskBudget(cfg)
+	if e.budget, err = DiskBudget(cfg.Data, cfg.DiskBudget); err != nil {
+		return err
+	}
+	have, err := ReadReserved(cfg.Data)
 	if err != nil {
 		return err
 	}
-	e.opts = serverOptions(cfg, budget)
+	if e.budget < have.Total() {
+		e.log.Warn("the disk budget is below what the namespaces there are reserve: they keep that, and the log may take it; none can be added",
+			slog.Int64("budget", e.budget), slog.Int64("reserved", have.Total()), slog.String("raise", "--disk-budget or broker.disk_budget"))
+	}
+	e.opts = serverOptions(cfg, max(e.budget, have.Floor()))
 	if e.doubt != "" {
 		// The marker stays as it is until the epochs are raised: see settled.
 		return e.start()
@@ -119,37 +128,6 @@ func lockDir(dir *os.Root) (*os.File, error) {
 		return nil, errors.Join(err, f.Close())
 	}
 	return f, nil
-}
-
-// diskBudget is what the configuration says, or the smaller of 16 GiB and half
-// of what is free or already used: a log that grew must not shrink its budget.
-func diskBudget(cfg Config) (int64, error) {
-	if cfg.DiskBudget != 0 {
-		return cfg.DiskBudget, nil
-	}
-	free, err := freeBytes(cfg.Data)
-	if err != nil {
-		return 0, fmt.Errorf("broker: free space of %s: %w", cfg.Data, err)
-	}
-	used, err := usedBytes(cfg.Data)
-	if err != nil {
-		return 0, fmt.Errorf("broker: size of %s: %w", cfg.Data, err)
-	}
-	return max(min((free+used)/2, defaultBudget), leastBudget), nil
-}
-
-func usedBytes(dir string) (n int64, err error) {
-	err = filepath.WalkDir(dir, func(_ string, d os.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return err
-		}
-		info, err := d.Info()
-		if err == nil {
-			n += info.Size()
-		}
-		return err
-	})
-	return n, err
 }
 
 func serverOptions(cfg Config, budget int64) *server.Options {
@@ -196,11 +174,22 @@ func (e *embedded) dial() (net.Conn, error) {
 	return srv.InProcessConn()
 }
 
-// stop shuts the server down, at most until ctx ends or shutdownWait has passed:
-// what matters is on disk by then, only the files of many consumers take longer.
+// stopWait is how long the server may take to stop: what matters is on disk by then, only
+// the files of many consumers take longer.
+func (e *embedded) stopWait() time.Duration {
+	wait := shutdownWait
+	if srv := e.srv.Load(); srv != nil {
+		if info, err := srv.Jsz(nil); err == nil { // else it is being stopped
+			wait += time.Duration(info.Streams) * streamWait
+		}
+	}
+	return wait
+}
+
+// stop shuts the server down, at most until ctx ends or stopWait has passed.
 // The marker says clean, and the lock is released, only if it came to its end.
 func (e *embedded) stop(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, shutdownWait)
+	ctx, cancel := context.WithTimeout(ctx, e.stopWait())
 	defer cancel()
 	ended := make(chan error, 1)
 	srv := e.srv.Swap(nil)

@@ -51,6 +51,12 @@ var (
 	Unescape = unescape
 )
 
+// StopWait is how long Close would wait for the embedded server now.
+func (b *Broker) StopWait() time.Duration { return b.srv.stopWait() }
+
+// Reserved is what the embedded server says that its streams reserve.
+func (b *Broker) Reserved() int64 { return b.srv.reserved() }
+
 // SetLeastFree changes what the node keeps free on its disk.
 func (b *Broker) SetLeastFree(n int64) { b.disk.least.Store(n); b.disk.look() }
 

@@ -225,6 +225,8 @@ func (k *keeper) restore(ctx context.Context, s *stream) error {
 // disk guards the embedded server's disk; nil with a remote server.
 type disk struct {
 	dir   string
+	srv   *embedded
+	log   *slog.Logger
 	least atomic.Int64 // bytes that stay free
 	met   *metrics
 	low   atomic.Bool
@@ -240,7 +242,14 @@ func (d *disk) look() {
 		return // as before
 	}
 	d.met.diskFree.Set(float64(free))
-	d.low.Store(free < d.least.Load())
+	d.met.reserved.Set(float64(d.srv.reserved()))
+	low := free < d.least.Load()
+	switch was := d.low.Swap(low); {
+	case low && !was:
+		d.log.Warn("the disk is nearly full: publishes are refused until there is more room", slog.Int64("free", free), slog.Int64("least", d.least.Load()))
+	case was && !low:
+		d.log.Info("the disk has room again: publishes are accepted", slog.Int64("free", free))
+	}
 }
 
 // refusal is the error of a publish that the disk has no room for.

@@ -22,6 +22,9 @@ type metrics struct {
 	reconnects *prometheus.CounterVec // by link
 	raised     prometheus.Counter
 	diskFree   prometheus.Gauge
+	diskBudget prometheus.Gauge
+	reserved   prometheus.Gauge
+	refused    prometheus.Counter // namespaces
 
 	groups          *groupMetrics
 	sessionsExpired prometheus.Counter
@@ -115,6 +118,9 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		reconnects: vec("reconnects_total", "Reconnections by link.", "link"),
 		raised:     counter("epochs_raised_total", "Epochs raised because the log was proven changed."),
 		diskFree:   gauge("disk_free_bytes", "Free space of the data directory's disk; embedded server only."),
+		diskBudget: gauge("disk_budget_bytes", "What the streams may reserve of the disk; embedded server only."),
+		reserved:   gauge("disk_reserved_bytes", "What the streams reserve of the disk, whatever is in them; embedded server only."),
+		refused:    counter("namespaces_refused_total", "Uses of namespaces that are not there and cannot be made, as there is no room for another."),
 		nodes:      gauge("control_nodes", "Other nodes that are alive, as this one hears them."),
 		questions:  vec("control_questions_total", "Questions of other nodes by topic.", "topic", fanout.TopicPresence, fanout.TopicChannels, fanout.TopicConnections),
 		silent:     counter("control_silent_total", "Questions that a node which is alive did not answer in time."),
@@ -131,7 +137,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	m.lateSeconds = seconds("schedule_delay_seconds", "Time from when a message was due until it was stored.")
 	reg.MustRegister(m.scheduled, m.fired, m.lateSeconds)
 	reg.MustRegister(m.publishes, m.ackSeconds, m.inFlight, m.feed, m.foreign, m.suspects, m.reads, m.readTime,
-		m.connected, m.reconnects, m.raised, m.diskFree, m.sessionsExpired, m.sessionsGarbled, m.nodes, m.questions, m.silent, m.unanswered)
+		m.connected, m.reconnects, m.raised, m.diskFree, m.diskBudget, m.reserved, m.refused, m.sessionsExpired, m.sessionsGarbled, m.nodes, m.questions, m.silent, m.unanswered)
 	return m
 }
 

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
@@ -24,6 +25,8 @@ type registry struct {
 
 	// creating lets one namespace be created at a time, at its first use.
 	creating *semaphore.Weighted
+	// refusedAt is when the log was last told of one that is refused; whoever creates has it.
+	refusedAt time.Time
 }
 
 func newRegistry() *registry {
@@ -119,17 +122,25 @@ func (b *Broker) namespace(ctx context.Context, name string) (*namespace, error)
 	if ns := b.reg.namespace(name); ns != nil {
 		return ns, nil
 	}
-	spec := b.cfg.Defaults
-	spec.Name = name
-	_, existed, readErr := migrations.ReadNamespace(ctx, b.js, name) // for the log alone
-	ns, err := b.ensure(ctx, b.cfg.fill(spec))
+	have, existed, err := migrations.ReadNamespace(ctx, b.js, name)
+	if err != nil {
+		return nil, unavailable(fmt.Sprintf("look for namespace %q", name), err)
+	}
+	spec := b.openSpec(name)
+	switch {
+	case existed: // what was promised when it was made is not taken back
+		spec = have.Spec
+	case b.shortage(spec) > 0:
+		return nil, fmt.Errorf("create namespace %q: %w", name, b.noRoom(name))
+	}
+	ns, err := b.ensure(ctx, spec)
 	if errors.Is(err, migrations.ErrNoRoom) {
-		return nil, fmt.Errorf("create namespace %q: %w: %w: %w", name, fanout.ErrDiskFull, fanout.ErrUnavailable, err)
+		return nil, fmt.Errorf("create namespace %q: %w: %w", name, b.noRoom(name), err)
 	}
 	if err != nil {
 		return nil, unavailable(fmt.Sprintf("create namespace %q", name), err)
 	}
-	if readErr == nil && !existed {
+	if !existed {
 		b.log.Info("namespace created at first use", slog.String("namespace", name))
 	}
 	return ns, nil
@@ -215,9 +226,7 @@ func (b *Broker) NamespaceInfo(name string) (NamespaceInfo, error) {
 	if ns := b.reg.namespace(name); ns != nil {
 		spec = ns.spec
 	} else if b.cfg.Open {
-		spec = b.cfg.Defaults
-		spec.Name = name
-		spec = b.cfg.fill(spec)
+		spec = b.openSpec(name)
 	} else {
 		return NamespaceInfo{}, fmt.Errorf("%w: %q is not configured", fanout.ErrUnknownNamespace, name)
 	}

@@ -54,10 +54,10 @@ func describeConfig(w io.Writer, cfg Config, a auth.Config) int {
 	fmt.Fprintln(w, "The configuration is valid.")
 	fmt.Fprintf(w, "  listens on   %s\n", listenSummary(cfg))
 	fmt.Fprintf(w, "  operated on  %s\n", adminSummary(cfg))
-	fmt.Fprintf(w, "  log          %s\n", logSummary(cfg.Broker))
+	fmt.Fprintf(w, "  log          %s\n", logSummary(cfg))
 	fmt.Fprintf(w, "  lets in      %s\n", authSummary(a)+certificateSummary(cfg)+hookSummary(cfg))
 	fmt.Fprintf(w, "  namespaces   %s\n", namespaceSummary(cfg))
-	warnings := append(insecurities(cfg), tokenWarnings(cfg.Auth, a)...)
+	warnings := slices.Concat(insecurities(cfg), tokenWarnings(cfg.Auth, a), cfg.budgetWarnings())
 	for _, warning := range warnings {
 		fmt.Fprintf(w, "warning: %s\n", warning)
 	}
@@ -67,15 +67,12 @@ func describeConfig(w io.Writer, cfg Config, a auth.Config) int {
 	return len(warnings)
 }
 
-func logSummary(b BrokerConfig) string {
+func logSummary(cfg Config) string {
+	b := cfg.Broker
 	if b.NATSURL != "" {
 		return fmt.Sprintf("NATS servers, %d replicas, sync declared as %s", b.Replicas, b.Sync)
 	}
-	budget := "half of the free disk, at most 16GiB"
-	if b.DiskBudget != 0 {
-		budget = b.DiskBudget.String()
-	}
-	return fmt.Sprintf("embedded in %s, sync %s, up to %s", b.Data, b.Sync, budget)
+	return fmt.Sprintf("embedded in %s, sync %s, up to %s", b.Data, b.Sync, cfg.budgetSummary())
 }
 
 func authSummary(a auth.Config) string {

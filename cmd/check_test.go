@@ -1,6 +1,7 @@
 package cmd_test
 
 import (
+	"net/http"
 	"os"
 	"strings"
 	"testing"
@@ -33,6 +34,27 @@ func TestCheckSaysWhatIsInsecure(t *testing.T) {
 	r = run(t, "", good, "check", "--listen", "127.0.0.1:8080", "--sync", "always", "--set", "server.trusted_proxies=127.0.0.1").check(t, 0)
 	if !strings.Contains(r.out, "No warnings.") {
 		t.Errorf("warned without reason:\n%s", r.out)
+	}
+}
+
+// What check says of who may control the node is so.
+func TestCheckSaysWhoControls(t *testing.T) {
+	n := startNode(t, devConfig(t))
+	publish(t, n, "chat:a", 1)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodDelete, n.URL()+"/v1/channels/chat:a/messages", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := (&http.Client{Timeout: deadline}).Do(req)
+	if err != nil || res.Body.Close() != nil || res.StatusCode != http.StatusOK {
+		t.Fatalf("purge without a token: %v, %v", res, err)
+	}
+	if r := run(t, "", nil, "check", "--dev").check(t, 0); !strings.Contains(r.out, "control routes need no token") {
+		t.Errorf("check --dev says:\n%s", r.out)
+	}
+	secret := []string{"RIVULET_AUTH_HMAC_SECRET=5b1f0c8a7d3e9264bb01f7a95c4d8e36"}
+	if r := run(t, "", secret, "check").check(t, 0); !strings.Contains(r.out, "control routes need a token") {
+		t.Errorf("check says:\n%s", r.out)
 	}
 }
 

@@ -55,31 +55,31 @@ func (f *clientFlags) transport() http.RoundTripper {
 	return own
 }
 
-// trustError is a failed TLS handshake that no further attempt can mend.
-type trustError struct {
+// lastingError is a failure that no further attempt can mend, such as of a TLS handshake.
+type lastingError struct {
 	err  error
 	hint string
 }
 
-func (e *trustError) Error() string { return e.err.Error() + "; " + e.hint }
-func (e *trustError) Unwrap() error { return e.err }
+func (e *lastingError) Error() string { return e.err.Error() + "; " + e.hint }
+func (e *lastingError) Unwrap() error { return e.err }
 
 // lastingTLS returns what is wrong with the certificates of a connection that failed with
 // err, nil if it failed otherwise and may come to be.
-func lastingTLS(err error) *trustError {
+func lastingTLS(err error) *lastingError {
 	bad, unverified := errors.AsType[*tls.CertificateVerificationError](err)
 	op, isOp := errors.AsType[*net.OpError](err)
 	switch {
 	case unverified:
 		if _, unknown := errors.AsType[x509.UnknownAuthorityError](bad.Err); unknown {
-			return &trustError{err, "if the node's certificate is of an authority of your own, give that with --ca FILE, in PEM"}
+			return &lastingError{err, "if the node's certificate is of an authority of your own, give that with --ca FILE, in PEM"}
 		}
-		return &trustError{err, "the node needs another certificate, or --url another name"}
+		return &lastingError{err, "the node needs another certificate, or --url another name"}
 	case isOp && op.Op == "remote error":
-		return &trustError{err, "the node refuses the handshake; give a certificate that it takes with --cert FILE and --cert-key FILE"}
+		return &lastingError{err, "the node refuses the handshake; give a certificate that it takes with --cert FILE and --cert-key FILE"}
 	}
 	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok || errors.Is(err, http.ErrSchemeMismatch) {
-		return &trustError{fmt.Errorf("the node speaks no TLS there: %w", err), "write http:// in --url, or the address of its TLS listener"}
+		return &lastingError{fmt.Errorf("the node speaks no TLS there: %w", err), "write http:// in --url, or the address of its TLS listener"}
 	}
 	return nil
 }
@@ -96,7 +96,7 @@ func stoppable(ctx context.Context) (context.Context, context.CancelCauseFunc) {
 
 // stopped is why a request has ended ctx, which is of stoppable; nil if none has.
 func stopped(ctx context.Context) error {
-	if e, ok := errors.AsType[*trustError](context.Cause(ctx)); ok {
+	if e, ok := errors.AsType[*lastingError](context.Cause(ctx)); ok {
 		return e
 	}
 	return nil

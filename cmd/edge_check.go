@@ -29,7 +29,10 @@ func listenSummary(cfg Config) string {
 }
 
 func adminSummary(cfg Config) string {
-	if cfg.Server.AdminListen == "" {
+	switch {
+	case cfg.Server.AdminListen == "" && cfg.Dev:
+		return "the same: metrics are public there, control routes need no token; no profiles"
+	case cfg.Server.AdminListen == "":
 		return "the same: metrics are public there, control routes need a token; no profiles"
 	}
 	return cfg.Server.AdminListen + ": metrics, profiles, and the control of users, sessions, keys, revocations and webhooks are there alone"

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/rivulet-rt/rivulet/fanout"
 )
@@ -56,11 +57,17 @@ the original.`,
 	}
 	f.client.add(cmd)
 	fs := cmd.Flags()
-	fs.IntVar(&f.last, "last", 0, "print the newest `n` messages only")
+	fs.IntVar(&f.last, "last", 0, "print the newest `n` messages only; --limit is the same")
 	fs.StringVar(&f.since, "since", "", "begin with the first message stored since this `time`: "+sinceForms)
 	fs.StringVar(&f.after, "after", "", "begin after this `position`")
 	fs.StringVar(&f.before, "before", "", "end before this `position`")
 	fs.BoolVar(&f.latest, "latest", false, "print each message once, as its newest version")
+	fs.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
+		if name == "limit" { // what the API has
+			name = "last"
+		}
+		return pflag.NormalizedName(name)
+	})
 	return cmd
 }
 

@@ -72,7 +72,7 @@ func (f *publishFlags) later(ctx context.Context, n *node, p *publishing, out io
 		if answered && refused.status < http.StatusInternalServerError {
 			return err
 		}
-		if _, lasting := errors.AsType[*trustError](err); lasting {
+		if _, lasting := errors.AsType[*lastingError](err); lasting {
 			return err
 		}
 		select {

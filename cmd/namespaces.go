@@ -10,17 +10,6 @@ import (
 	"github.com/rivulet-rt/rivulet/session"
 )
 
-const (
-	// bucketBytes is what the log needs of the disk budget beside the namespaces: for
-	// its records, durable sessions and scheduled messages.
-	bucketBytes Bytes = 120 << 20
-	// plainBytes is what there is of that beside the events of webhooks and the ledger of
-	// who is subscribed.
-	plainBytes Bytes = 88 << 20
-	// mostBudget is what a disk budget that is not set can be.
-	mostBudget Bytes = 16 << 30
-)
-
 // leastSessionTTL lets a node that is busy say in time that its sessions are there.
 const leastSessionTTL = Duration(10 * time.Second)
 
@@ -105,33 +94,4 @@ func parts(err error) []error {
 		all = append(all, parts(part)...)
 	}
 	return all
-}
-
-// budgetProblems: what namespaces reserve must fit, or the node would not start. A
-// budget that depends on the free disk is compared with the most that it can be.
-func (c Config) budgetProblems() []error {
-	if c.Broker.NATSURL != "" {
-		return nil
-	}
-	budget, text := c.Broker.DiskBudget, c.Broker.DiskBudget.String()
-	switch {
-	case budget < 0:
-		return nil // is reported as such
-	case budget == 0:
-		budget, text = mostBudget, "not set, and so at most "+mostBudget.String()
-	}
-	var sum Bytes
-	for _, spec := range c.specs() {
-		sum += Bytes(max(spec.WithDefaults().MaxBytes, 0))
-	}
-	more := bucketBytes
-	if len(c.Webhooks) > 0 {
-		ledger := Bytes(migrations.OccupancyBytes(int64(c.Events.MaxBytes)))
-		more = c.Events.MaxBytes + max(bucketBytes, plainBytes+ledger)
-	}
-	if sum < 0 || sum+more > budget {
-		return []error{fmt.Errorf("broker.disk_budget: is %s; the max_bytes of the namespaces add up to %v, and %v more are needed; "+
-			"raise it, or lower namespaces.*.max_bytes", text, sum, more)}
-	}
-	return nil
 }

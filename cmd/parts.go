@@ -1,6 +1,7 @@
 package cmd
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"math"
@@ -58,9 +59,14 @@ func (n *Node) echo(registry *session.Registry) http.Handler {
 // limits are those of the connections, within the descriptors that there are.
 func (n *Node) limits() session.Config {
 	limits := n.cfg.sessionConfig(n.name)
-	if most := connectionsWithin(descriptors()); limits.MaxConnections > most {
-		n.log.Warn("fewer connections than configured: the limit of open files is too low",
-			slog.Int("max_connections", most), slog.Int("configured", limits.MaxConnections))
+	files := descriptors()
+	if most := connectionsWithin(files); limits.MaxConnections > most {
+		level := slog.LevelWarn
+		if n.cfg.Dev {
+			level = slog.LevelDebug // nobody tries out so many
+		}
+		n.log.Log(context.Background(), level, "the limit of open files allows fewer connections than session.max_connections; raise it (ulimit -n, or LimitNOFILE= of systemd), or lower that",
+			slog.Int("max_connections", most), slog.Int("configured", limits.MaxConnections), slog.Uint64("open_files", files))
 		limits.MaxConnections = most
 	}
 	return limits

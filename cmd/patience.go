@@ -4,33 +4,46 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
 // patience says on err that a node does not take what is sent to it, so that a command
 // which tries again does not look as if it hung: once, and anew after a good answer. What
-// will not change by itself, a certificate that is not trusted, ends the command instead.
+// will not change by itself, a certificate that is not trusted, ends the command instead; and
+// so does a port at which nobody listens, where that is all the command has met, and it was
+// not told to wait.
 type patience struct {
 	next    http.RoundTripper
 	err     io.Writer
 	timeout time.Duration // how long it is tried
+	waits   bool          // was told to wait
+	met     atomic.Bool   // a node was there
 	told    atomic.Bool
 }
 
 // RoundTrip implements http.RoundTripper.
 func (p *patience) RoundTrip(req *http.Request) (*http.Response, error) {
 	res, err := p.next.RoundTrip(req)
-	if lasting := lastingTLS(err); lasting != nil {
+	lasting := lastingTLS(err)
+	if lasting == nil && !p.waits && !p.met.Load() && connectionRefused(err) {
+		const hint = "nothing was stored; is a node running there? To wait for one, give --timeout"
+		lasting = &lastingError{fmt.Errorf("the node cannot be reached: %w", err), hint}
+		err = &lastingError{err, hint}
+	}
+	p.met.CompareAndSwap(false, err == nil)
+	if lasting != nil {
 		if stop, ok := req.Context().Value(stopKey{}).(context.CancelCauseFunc); ok {
 			stop(lasting)
 		}
 	}
 	switch {
-	case err != nil && req.Context().Err() != nil: // the command has ended, and says why
+	case lasting != nil, err != nil && req.Context().Err() != nil: // the command has ended, and says why
 	case err != nil:
 		p.tell("the node cannot be reached: %v", err)
 	case res.StatusCode >= http.StatusInternalServerError:
@@ -39,6 +52,15 @@ func (p *patience) RoundTrip(req *http.Request) (*http.Response, error) {
 		p.told.Store(false)
 	}
 	return res, err
+}
+
+// wsaConnectionRefused is what Windows has instead of ECONNREFUSED.
+const wsaConnectionRefused = 10061
+
+// connectionRefused reports whether nobody listens at the port.
+func connectionRefused(err error) bool {
+	errno, ok := errors.AsType[syscall.Errno](err)
+	return ok && (errno == syscall.ECONNREFUSED || errno == wsaConnectionRefused)
 }
 
 // mostReason bounds what is looked at of an answer.

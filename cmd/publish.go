@@ -25,6 +25,7 @@ type publishFlags struct {
 	headers []string
 	raw     bool
 	timeout Duration
+	waits   bool // timeout was given
 	batch   int
 	delay   Duration
 	ttl     Duration
@@ -58,7 +59,7 @@ short can be run again within the namespace's window and stores nothing twice.`,
   tail -f app.log | rivulet publish logs:app --raw`,
 		Args: arguments(1, 2, "a channel and at most one JSON value (quote it for the shell)"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			f.expects = cmd.Flags().Changed("expected-offset")
+			f.expects, f.waits = cmd.Flags().Changed("expected-offset"), cmd.Flags().Changed("timeout")
 			p, err := f.publisher(s, args[0])
 			if err != nil {
 				return err
@@ -84,7 +85,7 @@ short can be run again within the namespace's window and stores nothing twice.`,
 	fs.StringVar(&f.key, "key", "", "idempotency `key`; generated if empty")
 	fs.StringArrayVar(&f.headers, "header", nil, "header stored with every message, as `name=value`; may be repeated")
 	fs.BoolVar(&f.raw, "raw", false, "the argument, or each line, is text and not JSON: store it as a JSON string")
-	fs.TextVar(&f.timeout, "timeout", f.timeout, "`time` to try for one message or batch while the node is away")
+	fs.TextVar(&f.timeout, "timeout", f.timeout, "`time` to try for one message or batch while the node is away; without it, a port where nobody listens at the start is an error at once")
 	fs.TextVar(&f.delay, "delay", f.delay, "store the message in the channel after this `time`, at most a year; see: rivulet schedule")
 	fs.TextVar(&f.ttl, "ttl", f.ttl, "have the message gone after this `time`")
 	fs.StringVar(&f.conflationKey, "conflation-key", "", "`key` of which this is the newest message, for those who subscribe with --conflate key")
@@ -137,7 +138,7 @@ func (f *publishFlags) publisher(s Streams, channel string) (*publishing, error)
 		}
 		p.headers[name] = value
 	}
-	p.http = &http.Client{Timeout: requestTimeout, Transport: &patience{next: f.client.transport(), err: s.Err, timeout: p.timeout}}
+	p.http = &http.Client{Timeout: requestTimeout, Transport: &patience{next: f.client.transport(), err: s.Err, timeout: p.timeout, waits: f.waits}}
 	var err error
 	if p.publisher, err = rivulet.NewPublisher(f.client.url, rivulet.PublisherOptions{Token: f.client.token, Client: p.http}); err != nil {
 		return nil, usagef("%w", err)

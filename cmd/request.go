@@ -85,6 +85,9 @@ func (n *node) ask(ctx context.Context, method, path string, query url.Values, b
 		if lasting := lastingTLS(err); lasting != nil {
 			err = lasting
 		}
+		if lasting, ok := errors.AsType[*lastingError](err); ok {
+			err = lasting // without the request, which is no news
+		}
 		return fmt.Errorf("the node cannot be reached: %w", err)
 	}
 	text, err := io.ReadAll(io.LimitReader(res.Body, mostAnswer))

@@ -100,7 +100,7 @@ func (c Config) nodeConfig() (auth.Config, error) {
 	if len(c.Server.ACME.Domains) > 0 {
 		files = errors.Join(files, c.tlsConfig().ACME.Check())
 	}
-	return a, errors.Join(c.Validate(), err, hooks, files)
+	return a, errors.Join(c.Validate(), err, hooks, files, c.named(errors.Join(c.shareProblems()...)))
 }
 
 func (c Config) sessionConfig(node string) session.Config {
@@ -152,8 +152,9 @@ func (c Config) brokerConfig(node string) broker.Config {
 	cfg.Replicas = c.Broker.Replicas
 	cfg.Open = c.Dev
 	if c.Dev {
-		// Somebody who tries things out makes many namespaces on a small disk.
-		cfg.Defaults = migrations.Spec{MaxBytes: int64(devNamespaceBytes)}
+		// Somebody who tries things out makes many namespaces on a small disk, and each stream
+		// costs memory and a file. Two are enough for nothing to depend on there being one.
+		cfg.Defaults = migrations.Spec{Partitions: 2}
 	}
 	cfg.Namespaces = c.specs()
 	cfg.Groups = make(map[string]broker.GroupConfig, len(c.Namespaces))
@@ -166,9 +167,6 @@ func (c Config) brokerConfig(node string) broker.Config {
 	}
 	return cfg
 }
-
-// devNamespaceBytes is what a namespace that development makes on the fly reserves.
-const devNamespaceBytes Bytes = 256 << 20
 
 func (c Config) presenceConfig(node string) fanout.PresenceConfig {
 	cfg := fanout.DefaultPresenceConfig()

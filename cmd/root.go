@@ -78,6 +78,8 @@ is subscribed: in order, live, and after a disconnection from where they stopped
 		Args:              commandsOnly,
 		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
+	root.Version = Version() // has --version
+	root.SetVersionTemplate(versionLine())
 	root.SetIn(s.In)
 	root.SetOut(s.Out)
 	root.SetErr(s.Err)
@@ -87,7 +89,7 @@ is subscribed: in order, live, and after a disconnection from where they stopped
 		if given := cmd.Flags().Args(); cmd.HasSubCommands() && len(given) > 0 && !cmd.Flags().Changed("allow") {
 			return noCommand(cmd, given[0])
 		}
-		return usagef("%w; see: %s --help", flagError(err), cmd.CommandPath())
+		return usagef("%w; see: %s --help", flagError(cmd, err), cmd.CommandPath())
 	})
 	root.AddCommand(
 		newServe(s),
@@ -114,10 +116,10 @@ is subscribed: in order, live, and after a disconnection from where they stopped
 }
 
 // flagError says of a flag's value what would be right.
-func flagError(err error) error {
+func flagError(cmd *cobra.Command, err error) error {
 	invalid, ok := errors.AsType[*pflag.InvalidValueError](err)
 	if !ok {
-		return err
+		return unknownFlag(cmd, err)
 	}
 	name, value := invalid.GetFlag().Name, invalid.GetValue()
 	what := map[string]string{"int": "a whole number", "float64": "a number", "bool": "true or false"}[invalid.GetFlag().Value.Type()]
@@ -129,6 +131,25 @@ func flagError(err error) error {
 	default:
 		return fmt.Errorf("--%s: %w", name, cause) // it repeats the value
 	}
+}
+
+// unknownFlag says which flag of cmd may be meant by one that it does not have.
+func unknownFlag(cmd *cobra.Command, err error) error {
+	unknown, ok := errors.AsType[*pflag.NotExistError](err)
+	if !ok || len(unknown.GetSpecifiedName()) < 2 {
+		return err
+	}
+	var known []string
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		if !f.Hidden {
+			known = append(known, "--"+f.Name)
+		}
+	})
+	near := suggest("--"+unknown.GetSpecifiedName(), known)
+	if !strings.Contains(near, "did you mean") {
+		near = ""
+	}
+	return fmt.Errorf("%w%s", err, near)
 }
 
 // commandsOnly is for a command that has others below it and does nothing itself.

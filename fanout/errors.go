@@ -71,6 +71,19 @@ func (e *SizeError) Error() string { return ErrTooLarge.Error() + ": " + e.Probl
 // Unwrap makes it ErrTooLarge.
 func (e *SizeError) Unwrap() error { return ErrTooLarge }
 
+// RoomError is ErrUnknownNamespace on a node that makes namespaces at their first use,
+// where the log has no room for another: asking again does not help. Problem says what
+// does, and is safe to show to the sender.
+type RoomError struct {
+	Namespace string
+	Problem   string
+}
+
+func (e *RoomError) Error() string { return ErrUnknownNamespace.Error() + ": " + e.Problem }
+
+// Unwrap makes it ErrUnknownNamespace.
+func (e *RoomError) Unwrap() error { return ErrUnknownNamespace }
+
 // BatchError is why an atomic batch was not stored. Index is the message at fault, -1
 // where it is not one of them, or not known which.
 type BatchError struct {

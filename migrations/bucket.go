@@ -21,14 +21,18 @@ const (
 // refuses all writes.
 const bucketBytes = 8 << 20
 
-// createBucket creates a bucket, or leaves the one that is there as it is.
+// createBucket creates a bucket, or leaves the one that is there as it is. It looks first:
+// the server asks for room before it finds that the bucket is there.
 func createBucket(ctx context.Context, js jetstream.JetStream, cfg jetstream.KeyValueConfig) (jetstream.KeyValue, error) {
-	kv, err := js.CreateKeyValue(ctx, cfg)
+	kv, err := js.KeyValue(ctx, cfg.Bucket)
+	if errors.Is(err, jetstream.ErrBucketNotFound) {
+		kv, err = js.CreateKeyValue(ctx, cfg)
+	}
 	if errors.Is(err, jetstream.ErrBucketExists) {
 		kv, err = js.KeyValue(ctx, cfg.Bucket)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("create bucket %s: %w", cfg.Bucket, err)
+		return nil, fmt.Errorf("create bucket %s: %w", cfg.Bucket, noRoom(err))
 	}
 	return kv, nil
 }

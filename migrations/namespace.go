@@ -204,7 +204,7 @@ const (
 func noRoom(err error) error {
 	api, ok := errors.AsType[*jetstream.APIError](err)
 	if ok && (api.ErrorCode == codeStorageExceeded || api.ErrorCode == codeInsufficientResources) {
-		return fmt.Errorf("%w: lower max_bytes, or raise the budget: %w", ErrNoRoom, err)
+		return fmt.Errorf("%w: lower max_bytes, or raise the budget (broker.disk_budget; of NATS servers max_file_store): %w", ErrNoRoom, err)
 	}
 	return err
 }

@@ -114,6 +114,9 @@ func ErrorEvent(err error) *protocol.ErrorEvent {
 	if size, ok := errors.AsType[*fanout.SizeError](err); ok {
 		return &protocol.ErrorEvent{Code: protocol.ErrorTooLarge, Field: "data", Message: size.Problem}
 	}
+	if room, ok := errors.AsType[*fanout.RoomError](err); ok {
+		return &protocol.ErrorEvent{Code: protocol.ErrorNotFound, Field: "channel", Message: room.Problem}
+	}
 	if in, ok := errors.AsType[*protocol.DecodeError](err); ok {
 		return &protocol.ErrorEvent{Code: protocol.ErrorBadRequest, Field: in.Field, Message: in.Problem}
 	}

@@ -121,6 +121,7 @@ func TestErrorEvent(t *testing.T) {
 		status int
 	}{
 		{fanout.ErrUnknownNamespace, protocol.ErrorNotFound, "channel", "not configured", 404},
+		{fmt.Errorf("open: %w", &fanout.RoomError{Problem: "raise --disk-budget"}), protocol.ErrorNotFound, "channel", "raise --disk-budget", 404},
 		{fmt.Errorf("x: %w", fanout.ErrUnavailable), protocol.ErrorUnavailable, "", "nothing was stored", 503},
 		{fanout.ErrTooBusy, protocol.ErrorTooManyRequests, "", "nothing was stored", 429},
 		{fanout.ErrDiskFull, protocol.ErrorUnavailable, "", "disk", 503},
