@@ -11,7 +11,7 @@ const remembered = 600_000;
 export interface ChoiceOptions {
 	transports: readonly TransportName[];
 	storage: PositionStorage | undefined;
-	fetch: typeof fetch;
+	fetch: typeof fetch | undefined;
 	clock: Clock;
 	/** A node has enough clients: for so many milliseconds, 0 where it does not say, it takes none. */
 	busy(retryAfterMs: number): void;
@@ -106,7 +106,7 @@ export class Choice {
  * What a node says to who comes over HTTP; nothing where there is a portal in its place. One that
  * has enough clients refuses WebSockets too, which a browser cannot see. 401 and 403 are the token's.
  */
-async function door(base: string, signal: AbortSignal, ask: typeof fetch): Promise<any> {
+async function door(base: string, signal: AbortSignal, ask = globalThis.fetch): Promise<any> {
 	try {
 		const answer = await ask(`${base}/v1/poll?timeout=0`, { signal });
 		return (await answer.json()) ?? {};

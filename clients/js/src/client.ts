@@ -1,17 +1,14 @@
 // The client: one connection kept up, and what runs over it.
 
-import { backoff } from "./backoff.js";
 import type { Channel } from "./channel.js";
-import { systemClock } from "./clock.js";
 import { lost } from "./connection.js";
-import { type ClientEvents, Emitter } from "./emitter.js";
+import type { ClientEvents } from "./emitter.js";
 import { RivuletError } from "./errors.js";
-import type { Host, Subscription } from "./host.js";
+import type { Subscription } from "./host.js";
 import { Keeper } from "./keeper.js";
 import { canonical } from "./names.js";
-import { baseOf, only, partOf } from "./options.js";
+import { only } from "./options.js";
 import { type Ask, toAsk } from "./publish.js";
-import { Queue } from "./queue.js";
 import { Sub } from "./subscription.js";
 import type { ClientOptions, Handlers, State, SubscribeOptions, TransportName } from "./types.js";
 
@@ -20,12 +17,6 @@ const subscribeOptions =
 
 /** A client of one Rivulet cluster. */
 export class Client {
-	readonly #o: ClientOptions;
-	readonly #subs = new Map<string, Sub>();
-	readonly #events: Emitter<ClientEvents>;
-	readonly #queue: Queue;
-	/** Its `routes` are there while connected. */
-	readonly #host: Host;
 	readonly #keeper: Keeper;
 
 	/**
@@ -33,29 +24,7 @@ export class Client {
 	 * connects when it is first used. Throws 4400 where the address is none.
 	 */
 	constructor(url: string, options: ClientOptions = {}) {
-		const o = options;
-		this.#o = o;
-		const bases = [url, ...(o.urls ?? [])].map(baseOf);
-		const storage = o.storage && partOf(o.storage, bases[0] as string);
-		this.#events = new Emitter((e) => this.#caught(e));
-		const get = o.fetch ?? ((...args: Parameters<typeof fetch>) => fetch(...args));
-		const clock = o.clock ?? systemClock();
-		const wait = backoff(o.backoff?.base, o.backoff?.cap, o.random);
-		this.#host = {
-			clock,
-			wait,
-			storage,
-			subs: this.#subs,
-			holds: new Set(),
-			had: undefined,
-			apart: false,
-			routes: undefined,
-			remove: (sub) => this.#subs.get(sub.channel) === sub && this.#subs.delete(sub.channel),
-			caught: (e) => this.#caught(e),
-			tell: (name: keyof ClientEvents, event: any) => this.#events.emit(name, event),
-		};
-		this.#queue = new Queue(this.#host, o.replyTimeout ?? 15_000, o.queue);
-		this.#keeper = new Keeper(bases, { ...o, fetch: get }, this.#host, this.#events, this.#queue);
+		this.#keeper = new Keeper(url, options);
 	}
 
 	/** Where the connection is; see `on("state")`. */
@@ -73,7 +42,7 @@ export class Client {
 		name: E,
 		listener: (event: ClientEvents[E]) => void,
 	): () => void {
-		return this.#events.on(name, listener);
+		return this.#keeper.on(name, listener);
 	}
 
 	/** Connects, if it is not on its way; also after `disconnect`. */
@@ -116,7 +85,7 @@ export class Client {
 	roundTrip(): Promise<number> {
 		const trip = new Promise<number>((resolve, reject) => {
 			const pong = (ms?: number) => (ms === undefined ? reject(lost()) : resolve(ms));
-			if (this.#host.routes) this.#keeper.link?.ping(pong);
+			if (this.#keeper.routes) this.#keeper.link?.ping(pong);
 			else pong();
 		});
 		return quiet(trip);
@@ -138,14 +107,14 @@ export class Client {
 		if (this.state === "closed") throw closedError();
 		only("options", o, subscribeOptions);
 		only("handlers", handlers ?? {}, "message update");
-		if (this.#subs.has(channel)) {
+		if (this.#keeper.subs.has(channel)) {
 			const advice = "Share that subscription, or call its unsubscribe() first.";
 			throw new RivuletError(4409, `subscribed to ${channel} already`, { advice });
 		}
-		const sub = new Sub<T>(this.#host, channel, o, handlers);
-		this.#subs.set(channel, sub);
+		const sub = new Sub<T>(this.#keeper, channel, o, handlers);
+		this.#keeper.subs.set(channel, sub);
 		this.#keeper.begin();
-		this.#host.routes?.add([sub]);
+		this.#keeper.routes?.add([sub]);
 		return sub;
 	}
 
@@ -154,18 +123,10 @@ export class Client {
 			const ask = toAsk(kind, channel, options, data);
 			if (this.state === "closed") throw closedError();
 			this.#keeper.begin();
-			return await this.#queue.ask(ask);
+			return await this.#keeper.queue.ask(ask);
 		} catch (e) {
-			if (kind === "publish") this.#events.emit("error", e as RivuletError); // for who does not wait
+			if (kind === "publish") this.#keeper.tell("error", e as RivuletError); // for who does not wait
 			throw e;
-		}
-	}
-
-	#caught(error: unknown): void {
-		try {
-			(this.#o.onError ?? console.error)(error);
-		} catch {
-			// There is nobody left to tell.
 		}
 	}
 }

@@ -12,6 +12,7 @@ import type {
 	OpenTransport,
 	Transport,
 	TransportEnd,
+	TransportEvents,
 	TransportName,
 	TransportOptions,
 } from "./types.js";
@@ -38,13 +39,6 @@ export interface LinkEvents {
 	down(link: Link, loss: Loss): void;
 }
 
-/** What a link is opened with. */
-export interface LinkOptions {
-	transport: TransportName;
-	open: OpenTransport;
-	options: TransportOptions;
-}
-
 /** Takes the reply to a command, or why there is none. Called once, must not throw. */
 export type Reply = (frame: Frame | undefined, error?: RivuletError) => void;
 
@@ -59,7 +53,8 @@ export class Link {
 	client = "";
 	isUp = false;
 	isLost = false;
-	readonly wire: Transport;
+	/** There once that is loaded which opens it: before it is up. */
+	wire!: Transport;
 	/** Once it is up, and that is loaded. */
 	pulse: Pulse | undefined;
 	/** Who waits for the pong to a ping. */
@@ -77,17 +72,28 @@ export class Link {
 	#id = CONNECT_ID;
 	#refusal: RivuletError | undefined;
 
-	constructor(how: LinkOptions, events: LinkEvents) {
-		this.transport = how.transport;
+	constructor(
+		transport: TransportName,
+		open: () => Promise<OpenTransport>,
+		options: TransportOptions,
+		events: LinkEvents,
+	) {
+		this.transport = transport;
 		this.#events = events;
-		this.#clock = how.options.clock;
-		this.#session = how.options.session !== undefined && how.transport === "websocket";
+		this.#clock = options.clock;
+		this.#session = options.session !== undefined && transport === "websocket";
 		this.heard = this.#clock.now();
-		this.wire = how.open(how.options, {
+		const to: TransportEvents = {
 			event: (frame) => this.#event(frame),
 			end: (end) => this.#end(end),
 			alive: () => this.#alive(),
-		});
+		};
+		open().then(
+			(opens) => {
+				if (!this.isLost) this.wire = opens(options, to);
+			},
+			(e) => this.#end({ code: 1006, reason: `not loaded: ${e}` }),
+		);
 	}
 
 	/** Bytes not sent yet. */

@@ -17,13 +17,13 @@ export interface ClientEvents {
 	message: Message;
 }
 
-/** Calls listeners; what they throw goes to `caught`. */
+/** Calls listeners; what they throw goes to `onError`, or to the console. */
 export class Emitter<Events extends object> {
 	readonly #listeners = new Map<keyof Events, Set<(event: any) => void>>();
-	readonly #caught: (error: unknown) => void;
+	readonly #onError: ((error: unknown) => void) | undefined;
 
-	constructor(caught: (error: unknown) => void) {
-		this.#caught = caught;
+	constructor(onError?: (error: unknown) => void) {
+		this.#onError = onError;
 	}
 
 	/** Listens until what it returns is called. */
@@ -34,13 +34,23 @@ export class Emitter<Events extends object> {
 		return () => void all.delete(one);
 	}
 
-	emit<E extends keyof Events>(name: E, event: Events[E]): void {
+	/** Calls those of the name. */
+	tell<E extends keyof Events>(name: E, event: Events[E]): void {
 		for (const listener of [...(this.#listeners.get(name) ?? [])]) {
 			try {
 				listener(event);
 			} catch (e) {
-				this.#caught(e);
+				this.caught(e);
 			}
+		}
+	}
+
+	/** Takes what a callback of the application has thrown. */
+	caught(error: unknown): void {
+		try {
+			(this.#onError ?? console.error)(error);
+		} catch {
+			// There is nobody left to tell.
 		}
 	}
 

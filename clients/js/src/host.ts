@@ -1,11 +1,10 @@
 // A subscription as applications see it, and what it needs of its client.
 
 import type { Backoff } from "./backoff.js";
-import type { RivuletError } from "./errors.js";
+import type { ClientEvents } from "./emitter.js";
 import type { Hold } from "./hold.js";
 import type { Had } from "./overlap.js";
 import type { Routes, Subs } from "./routes.js";
-import type { Sub } from "./subscription.js";
 import type { Clock, Message, PositionStorage, Update } from "./types.js";
 
 /** Where a subscription is: `paused` while the application has no room for more. */
@@ -48,11 +47,8 @@ export interface Host {
 	apart: boolean;
 	/** Where the node is told, while connected. */
 	routes: Routes | undefined;
-	remove(sub: Sub): unknown;
 	/** Errors of callbacks. */
 	caught(error: unknown): void;
 	/** For those that watch the client. */
-	tell(event: "gap", gap: { channel: string; reason: string }): void;
-	tell(event: "error", error: RivuletError): void;
-	tell(event: "message", message: Message<any>): void;
+	tell<E extends keyof ClientEvents>(name: E, event: ClientEvents[E]): void;
 }

@@ -61,8 +61,8 @@ export class Keep {
 
 	acknowledge(): void {
 		const { state, at, channel } = this.#sub;
-		const { wait, tell } = this.#host;
+		const host = this.#host;
 		if (state === "live" && at)
-			this.acks?.send(at.link, channel, wait, (error) => tell("error", error));
+			this.acks?.send(at.link, channel, host.wait, (error) => host.tell("error", error));
 	}
 }

@@ -38,7 +38,7 @@ export class Queue {
 	#count = 0;
 	#sender: Sender | undefined;
 
-	constructor(host: Host, replyTimeout: number, { messages = 100, bytes = 1 << 20 } = {}) {
+	constructor(host: Host, replyTimeout = 15_000, { messages = 100, bytes = 1 << 20 } = {}) {
 		this.host = host;
 		this.replyTimeout = replyTimeout;
 		this.#messages = messages;

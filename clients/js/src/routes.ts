@@ -17,7 +17,7 @@ const askAtOnce = 64;
 export const mostDropped = 64;
 
 /** All subscriptions of a client by their full names, in the order of `subscribe`. */
-export type Subs = ReadonlyMap<string, Sub>;
+export type Subs = Map<string, Sub>;
 
 /** Channels first, then patterns. */
 export function inOrder(subs: Iterable<Sub>): Sub[] {

@@ -391,7 +391,8 @@ export class Sub<T = any> extends Stream<T> implements Subscription<T> {
 		this.state = "ended";
 		this.at = undefined;
 		for (const timer of [this.retry, this.#check]) this.#host.clock.clearTimeout(timer);
-		this.#host.remove(this);
+		const { subs } = this.#host;
+		if (subs.get(this.channel) === this) subs.delete(this.channel);
 		if (drop) this.inbox.clear();
 		this.finish(error);
 		this.hold?.resume(); // others may wait for it

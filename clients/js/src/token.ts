@@ -34,12 +34,16 @@ export class Tokens {
 		this.renewable = typeof token === "function";
 	}
 
-	/** Without the white space that comes with what is printed; throws what is no string. */
+	/** Without the white space that comes with what is printed. Throws a RivuletError. */
 	async get(reason: TokenReason): Promise<string | undefined> {
 		const t = this.#token;
 		if (t == null) return undefined;
-		const token: unknown = typeof t === "function" ? await t(reason) : t;
-		if (typeof token === "string") return token.trim();
-		throw new TypeError(`the token is ${token && typeof token}, not a string`);
+		try {
+			const token: unknown = typeof t === "function" ? await t(reason) : t;
+			if (typeof token === "string") return token.trim();
+			throw new TypeError(`the token is ${token && typeof token}, not a string`);
+		} catch (e) {
+			throw tokenError(e);
+		}
 	}
 }

@@ -362,7 +362,8 @@ export interface TransportOptions {
 	/** The client was connected before. */
 	resume: boolean;
 	WebSocket?: WebSocketClass | undefined;
-	fetch: typeof fetch;
+	/** The global one unless given. */
+	fetch?: typeof fetch | undefined;
 	clock: Clock;
 }
 
