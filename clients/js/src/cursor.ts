@@ -1,6 +1,6 @@
 // Positions and offsets: where a subscription is (PROTOCOL.md, section 5).
 
-import type { Message, Update } from "./types.js";
+import type { Message } from "./types.js";
 
 /** The stream that a position names (P-5.3), "" if it is none. */
 export const streamOf = (position: string): string =>
@@ -45,13 +45,6 @@ export class Places {
 		return logOf(start) !== logOf(position) || offset > (offsetOf(start) ?? -1);
 	}
 }
-
-/**
- * Whether nothing is missing of the positions from here on. Over HTTP a pattern may begin without
- * any, and those of its messages are of some streams only: the others would be lost.
- */
-export const isWhole = (pattern: boolean, type: Update["type"] | undefined, places: string[]) =>
-	!!places[0] && (!pattern || type === "subscribed" || type === "caught_up");
 
 /** Of how many channels of a pattern the last offset is kept. */
 const mostSeen = 16_384;

@@ -10,9 +10,9 @@ export { Keep } from "./keep.js";
 export {
 	Had,
 	inherit,
-	mayLack,
 	ownerOf,
 	passes,
+	waits,
 } from "./overlap.js";
 export { Pulse } from "./pulse.js";
 export { renew } from "./renew.js";

@@ -109,25 +109,38 @@ const key = ({ channel, position, offset }: Message): string =>
  * Moves `sub` over a message that the application has, and reports whether it has. A durable one
  * acknowledges what it is given, and so gets it again.
  */
-export function passes({ had, apart }: Host, routes: Routes, sub: Sub, message: Message): boolean {
+export function passes({ had, apart }: Host, sub: Sub, message: Message): boolean {
 	if (apart && had) had.shared = true;
 	if (apart || sub.options.durable || !had?.has(message, sub)) return false;
 	if (had.shared && !sub.pattern) return false;
-	sub.passed(routes, message.position);
+	sub.passed(message.position);
 	return true;
 }
+
+/** Whether it asks for history. */
+const hasStart = ({ options: o, stored }: Sub): boolean =>
+	(o.position ?? o.positions?.[0] ?? o.last ?? o.since ?? stored[0]) !== undefined;
 
 /**
  * Whether history that `sub` asks for may be kept from it: what one that was ended has dropped
  * came by this link, and does not come again as long as another that overlaps is known (P-4.4).
  */
-export function mayLack({ known, patterns, dropped }: Routes, { channel }: Sub): boolean {
+function mayLack({ known, patterns, dropped }: Routes, { channel }: Sub): boolean {
 	const others = [...known.values(), ...patterns];
 	return (
 		(dropped.size >= mostDropped ||
 			[...dropped].some((name) => name === channel || overlaps(name, channel))) &&
 		others.some((other) => overlaps(other.channel, channel))
 	);
+}
+
+/** Whether `sub`, about to begin, for the first time perhaps, has to wait for others. */
+export function waits(host: Host, routes: Routes, sub: Sub, first: boolean): boolean {
+	for (const hold of host.holds) if (hold.takes(sub)) return true;
+	if (!first || sub.cleared || !hasStart(sub) || !mayLack(routes, sub)) return false;
+	sub.cleared = true;
+	new Hold(host, sub).begin(routes); // the node forgets what they had
+	return true;
 }
 
 /** `cause` and all that overlap with it, directly or through others. */
@@ -150,7 +163,7 @@ function goBack(sub: Sub, gone: Sub): boolean {
 		const log = logOf(position);
 		// What was handled may be of the log before, or nothing; it may even have begun when it was
 		// ended already.
-		const high = [gone.inbox.handled, gone.since, gone.here]
+		const high = [gone.handled, gone.since, gone.here]
 			.map((places) => places?.last.get(stream) ?? "")
 			.find((p) => logOf(p) === log);
 		const aim = high && since?.before(high, offsetOf(high) ?? 0) ? high : low;

@@ -100,12 +100,12 @@ export class Routes {
 	}
 
 	/** Unsubscribes; `then` is called when the node has confirmed, or the link is gone. */
-	leave(sub: Sub, then: () => void): void {
+	leave(sub: Sub, then?: () => void): void {
 		this.leaving(sub);
 		const gone = () => {
 			this.gone(sub);
 			if (sub.state === "ended") more?.inherit(this.#host, sub, !this.link.isLost);
-			then();
+			then?.();
 		};
 		this.link.call({ unsubscribe: { channel: sub.channel } }, gone, undefined, this.#host.wait);
 	}
@@ -118,25 +118,20 @@ export class Routes {
 		const about = this.#host.subs.get(channel);
 		switch (kind) {
 			case "caught_up":
-				return about?.deliver(this, { type: "caught_up" }, e.positions ?? [e.position ?? ""]);
+				return about?.deliver({ type: "caught_up" }, e.positions ?? [e.position ?? ""]);
 			case "position":
-				return about?.passed(this, e.position);
+				return about?.passed(e.position);
 			case "presence":
-				return about?.deliver(
-					this,
-					{ type: "presence", joined: [], left: [], partial: false, ...e },
-					[],
-				);
+				return about?.deliver({ type: "presence", joined: [], left: [], partial: false, ...e }, []);
 			case "subscribed":
 				return this.#brings(channel);
 			case "unsubscribed":
 				this.brought.get(channel)?.end();
 				return about?.ended(this, e);
 			case "gap":
-				return this.#about(channel, e.position, via)?.lost(this, channel, e.reason, e.position);
+				return this.#about(channel, e.position, via)?.lost(channel, e.reason, e.position);
 			case "deleted":
 				return this.#about(channel, e.position, via)?.deliver(
-					this,
 					{ type: "deleted", channel, offset: e.offset },
 					[e.position],
 				);
@@ -161,8 +156,8 @@ export class Routes {
 	#message(message: Message, via?: string): void {
 		const sub = this.#owner(message.channel, message.position, message.offset, via);
 		if (!sub) return;
-		if (!more?.passes(this.#host, this, sub, message))
-			sub.deliver(this, { type: "message", message }, [message.position]);
+		if (!more?.passes(this.#host, sub, message))
+			sub.deliver({ type: "message", message }, [message.position]);
 	}
 
 	/** The subscription whose cursor at the node delivered it; `via` is its pattern over HTTP. */
