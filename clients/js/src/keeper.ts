@@ -92,9 +92,10 @@ export class Keeper {
 		const early = this.#notBefore - this.#host.clock.now();
 		if (this.state === "retrying" && early > 0) return this.#after(early, () => this.start());
 		const first = this.state === "initialized";
-		if (!this.#step("connecting")) return;
+		// A listener may think otherwise.
+		if (!this.#step("connecting") || this.state !== "connecting") return;
 		if (this.#o.lifecycle !== false) this.#unwatch ??= this.#watch();
-		if (this.state === "connecting") void this.#open(++this.#attempt, first);
+		void this.#open(++this.#attempt, first);
 	}
 
 	#after(ms: number, run: () => void): void {
