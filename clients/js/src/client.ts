@@ -144,6 +144,7 @@ export class Client {
 		}
 		const sub = new Sub<T>(this.#host, channel, o, handlers);
 		this.#subs.set(channel, sub);
+		sub.prepare();
 		this.#keeper.begin();
 		this.#host.routes?.add([sub]);
 		return sub;

@@ -86,7 +86,6 @@ export class Sub<T = any> extends Stream<T> implements Subscription<T> {
 		this.options = options;
 		this.#limit = Math.max(options.buffer ?? 256, 1) * (options.durable ? durableRoom : 1);
 		this.received = new Places(this.pattern);
-		this.#prepare();
 	}
 
 	unsubscribe(): Promise<void> {
@@ -363,8 +362,8 @@ export class Sub<T = any> extends Stream<T> implements Subscription<T> {
 		return Boolean(this.options.durable);
 	}
 
-	/** Has what it needs loaded, and then asks. */
-	#prepare(): void {
+	/** Has what it needs loaded, and then asks. Its client knows it already. */
+	prepare(): void {
 		const { persist } = this.options;
 		const keeps = this.#durable || (persist && this.#host.storage);
 		if (!keeps && !this.pattern && !this.options.token) return;

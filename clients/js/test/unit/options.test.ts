@@ -2,7 +2,8 @@
 
 import { afterEach, describe, expect, test, vi } from "vitest";
 import { Client } from "../../src/index.js";
-import { setup } from "./fake/setup.js";
+import { connected, setup } from "./fake/setup.js";
+import { Network } from "./fake/socket.js";
 
 afterEach(() => vi.unstubAllGlobals());
 
@@ -47,6 +48,16 @@ describe("refuses at once", () => {
 });
 
 describe("the token", () => {
+	test("that fits into no frame ends the client, and says why", async () => {
+		const { client, clock, network, states } = setup({ token: "x".repeat(70_000) });
+		client.connect();
+		await clock.pass(0);
+		network.socket.open();
+		const error = { code: 4413, message: expect.stringContaining("at most 65536") };
+		expect(states.at(-1)).toMatchObject({ state: "closed", error });
+		expect(clock.timers.size).toBe(0);
+	});
+
 	test.each([["abc\n"], [() => " abc \r\n"]])(
 		"is sent without the white space around it",
 		async (token) => {
@@ -104,6 +115,36 @@ describe("without a WebSocket", () => {
 		client.close();
 		await clock.pass(0);
 	});
+});
+
+test("a subscription that fits into no frame leaves its name to another", async () => {
+	const { client, network } = await connected();
+	const sub = client.channel("t:>").subscribe({ filter: "x".repeat(70_000) });
+	await expect(sub.ready).rejects.toMatchObject({ code: 4413 });
+	client.channel("t:>").subscribe();
+	expect(network.socket.take("subscribe").subscribe).toEqual({ channel: "t:>" });
+	client.close();
+});
+
+test("a time without end is as long as a timer can be", async () => {
+	vi.useFakeTimers();
+	const network = new Network();
+	const { WebSocket } = network;
+	const client = new Client("http://node.test", { WebSocket, transports: ["websocket"] });
+	let error: unknown;
+	const timeout = Number.POSITIVE_INFINITY;
+	client
+		.channel("a")
+		.publish(1, { timeout })
+		.catch((e) => {
+			error = e;
+		});
+	await vi.advanceTimersByTimeAsync(600_000);
+	expect(error).toBeUndefined();
+	client.close();
+	await vi.advanceTimersByTimeAsync(0);
+	expect(error).toMatchObject({ code: 4503, message: "client closed" });
+	vi.useRealTimers();
 });
 
 test("what waits when the client is closed is not worth another try with it", async () => {
