@@ -8,6 +8,7 @@ import { type ClientEvents, Emitter } from "./emitter.js";
 import { RivuletError } from "./errors.js";
 import type { Host, Subscription } from "./host.js";
 import { Keeper } from "./keeper.js";
+import { toFields } from "./message.js";
 import { canonical } from "./names.js";
 import { baseOf, only, partOf } from "./options.js";
 import { type Ask, toAsk } from "./publish.js";
@@ -73,6 +74,7 @@ export class Client {
 		name: E,
 		listener: (event: ClientEvents[E]) => void,
 	): () => void {
+		only("events", { [name]: 0 }, "state round_trip gap error message");
 		return this.#events.on(name, listener);
 	}
 
@@ -137,6 +139,7 @@ export class Client {
 	#subscribe<T>(channel: string, o: SubscribeOptions, handlers?: Handlers<T>): Subscription<T> {
 		if (this.state === "closed") throw closedError();
 		only("options", o, subscribeOptions);
+		toFields(o); // throws
 		only("handlers", handlers ?? {}, "message update");
 		if (this.#subs.has(channel)) {
 			const advice = "Share that subscription, or call its unsubscribe() first.";

@@ -161,7 +161,9 @@ export class Keeper {
 		if (this.#host.routes !== routes) return; // a listener thought otherwise
 		routes.add(inOrder(this.#host.subs.values())); // before what is published
 		this.#queue.link = link;
-		void loadFor(this.#host, link, ({ Pulse }) => {
+		void loadFor(this.#host, link, ({ Pulse, strange }) => {
+			const error = strange(this.#o);
+			if (error) return this.end(error);
 			const { pingInterval = 30_000 } = this.#o;
 			const roundTrip = (ms: number) => this.#events.emit("round_trip", { ms });
 			link.pulse = new Pulse(link, this.#host.clock, pingInterval, seconds, roundTrip);

@@ -37,12 +37,119 @@ describe("refuses at once", () => {
 		client.close();
 	});
 
+	test("events that there are none of", () => {
+		const { client } = setup();
+		expect(() => client.on("conected" as any, () => {})).toThrow(
+			/^conected: events are state, round_trip, gap, error, message$/,
+		);
+		client.close();
+	});
+
+	test.each([
+		[{ last: Number.NaN }, "last: NaN"],
+		[{ since: new Date("yesterday") }, "since: NaN"],
+		[{ maxRate: Number.POSITIVE_INFINITY }, "maxRate: Infinity"],
+		[{ buffer: Number.NaN }, "buffer: NaN"],
+	])("of a subscription what is no number: %o", (options, text) => {
+		const { client } = setup();
+		expect(() => client.channel("a").subscribe(options)).toThrow(`${text} is not a JSON value`);
+		client.channel("a").subscribe(); // nothing is left of it
+		client.close();
+	});
+
+	const circle: any = {};
+	circle.circle = circle;
+	test.each([
+		[Number.NaN],
+		[Number.NEGATIVE_INFINITY],
+		[undefined],
+		[() => 1],
+		[Symbol("x")],
+		[1n],
+		[new Date("yesterday")],
+		[circle],
+	])("to publish %s", async (data) => {
+		const { client, network } = await connected();
+		const done = client.channel("a").publish(data);
+		await expect(done).rejects.toMatchObject({
+			code: 4400,
+			field: "data",
+			message: expect.stringMatching(/^data: .*is not a JSON value$/),
+		});
+		expect(network.socket.has("publish")).toBe(false);
+		client.close();
+	});
+
+	test.each([null, 0, "", false, [], "null", new Date(0)])("not to publish %o", async (data) => {
+		const { client, network } = await connected();
+		void client.channel("a").publish(data);
+		expect(network.socket.take("publish").publish.data).toEqual(JSON.parse(JSON.stringify(data)));
+		client.close();
+	});
+
+	test.each([{ ttl: Number.NaN }, { expectedOffset: Number.NaN }, { deliverAt: new Date("x") }])(
+		"to publish with %o",
+		async (options) => {
+			const { client, network } = await connected();
+			const [field] = Object.keys(options);
+			const done = client.channel("a").publish(1, options);
+			await expect(done).rejects.toMatchObject({ code: 4400, field });
+			expect(network.socket.has("publish")).toBe(false);
+			client.close();
+		},
+	);
+
 	test("a second subscription, and says what helps", () => {
 		const { client } = setup();
 		client.channel("a").subscribe();
 		expect(() => client.channel("a").subscribe()).toThrow(
 			expect.objectContaining({ code: 4409, advice: expect.stringContaining("unsubscribe()") }),
 		);
+		client.close();
+	});
+});
+
+describe("refuses once it has connected", () => {
+	test("options of the client that there are none of", async () => {
+		const { client, clock, network, states } = await connected(odd({ tokne: "abc" }));
+		expect(states.at(-1)).toMatchObject({
+			state: "closed",
+			error: {
+				code: 4400,
+				field: "tokne",
+				message: expect.stringMatching(/^tokne: options are urls, token, /),
+			},
+		});
+		expect(client.state).toBe("closed");
+		expect(network.socket.closedWith).toBe(1000);
+		expect(clock.timers.size).toBe(0);
+	});
+
+	test("options of what it asks", async () => {
+		const { client, clock, network } = setup();
+		const ch = client.channel("a");
+		const asked = [
+			ch.publish(1, odd({ idempotencykey: "k" })),
+			ch.history(odd({ direction: "asc" })),
+			ch.presence(odd({ count: true })),
+		];
+		const every = { idempotencyKey: "k", deliverAt: 1e13, expectedOffset: 1, excludeSelf: true };
+		void ch.publish(2, { ...every, headers: {}, ttl: 1, delay: 1, conflationKey: "k", updates: 1 });
+		void ch.history({ after: "p", before: "p", since: 1, limit: 1, order: "asc", fold: "latest" });
+		void ch.presence({ limit: 1, after: "p", counts: true });
+		await clock.pass(0);
+		network.socket.greet();
+		const errors = await Promise.all(asked.map((a) => a.catch((e: Error) => e.message)));
+		expect(errors).toEqual([
+			expect.stringMatching(/^idempotencykey: options are idempotencyKey, /),
+			"direction: options are after, before, since, limit, order, fold",
+			"count: options are limit, after, counts",
+		]);
+		expect(network.socket.sent.map((f) => Object.keys(f)[1])).toEqual([
+			"publish",
+			"history",
+			"presence",
+		]);
 		client.close();
 	});
 });
