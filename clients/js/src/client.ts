@@ -6,6 +6,7 @@ import type { ClientEvents } from "./emitter.js";
 import { RivuletError } from "./errors.js";
 import type { Subscription } from "./host.js";
 import { Keeper } from "./keeper.js";
+import { toFields } from "./message.js";
 import { canonical } from "./names.js";
 import { only } from "./options.js";
 import { type Ask, toAsk } from "./publish.js";
@@ -42,6 +43,7 @@ export class Client {
 		name: E,
 		listener: (event: ClientEvents[E]) => void,
 	): () => void {
+		only("events", { [name]: 0 }, "state round_trip gap error message");
 		return this.#keeper.on(name, listener);
 	}
 
@@ -106,6 +108,7 @@ export class Client {
 	#subscribe<T>(channel: string, o: SubscribeOptions, handlers?: Handlers<T>): Subscription<T> {
 		if (this.state === "closed") throw closedError();
 		only("options", o, subscribeOptions);
+		toFields(o); // throws
 		only("handlers", handlers ?? {}, "message update");
 		if (this.#keeper.subs.has(channel)) {
 			const advice = "Share that subscription, or call its unsubscribe() first.";
@@ -113,6 +116,7 @@ export class Client {
 		}
 		const sub = new Sub<T>(this.#keeper, channel, o, handlers);
 		this.#keeper.subs.set(channel, sub);
+		sub.prepare();
 		this.#keeper.begin();
 		this.#keeper.routes?.add([sub]);
 		return sub;

@@ -105,7 +105,7 @@ export class Link {
 	 * Sends a command; the reply, or an error, is called later, but at once if it cannot be sent.
 	 * `again` repeats it after temporary errors.
 	 */
-	call(command: Frame, reply: Reply, timeout?: number, again?: Backoff): void {
+	call(command: Frame, reply: Reply, timeout?: number, again?: Backoff, failures = 1): void {
 		if (this.isLost) return reply(undefined, lost());
 		let timer: unknown;
 		const id = ++this.#id;
@@ -115,9 +115,9 @@ export class Link {
 			if (this.isLost || !error?.temporary || !again) return reply(frame, error);
 			const repeat = () => {
 				this.#replies.delete(id);
-				this.call(command, reply, timeout, again);
+				this.call(command, reply, timeout, again, failures + 1);
 			};
-			timer = this.#clock.setTimeout(repeat, again(1, error.retryAfterMs));
+			timer = this.#clock.setTimeout(repeat, again(failures, error.retryAfterMs));
 			this.#replies.set(id, take); // for `close`
 		};
 		this.#replies.set(id, take);

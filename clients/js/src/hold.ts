@@ -39,7 +39,9 @@ export class Hold {
 	/** Takes them up again once the node has let go of all and the cause has room. */
 	resume(): void {
 		const held = inOrder([...this.#members].filter((m) => this.#has(m)));
-		if (!this.#cause.hasRoom || held.some((m) => !m.released)) return;
+		// A durable one that is live goes on meanwhile: nobody tells when it has room.
+		const waits = this.#has(this.#cause) && !this.#cause.hasRoom;
+		if (waits || held.some((m) => !m.released)) return;
 		if (!this.#host.holds.delete(this)) return;
 		for (const m of held) {
 			m.state = "idle";
@@ -55,7 +57,10 @@ export class Hold {
 	/** Reports whether the node knows it here. */
 	#pause(sub: Sub, routes?: Routes): boolean {
 		const { state } = sub;
-		if (state === "paused" || state === "ended" || sub.options.durable) return false;
+		// The session would forget the place of a durable one. One that asks for others to be let go
+		// of first waits for that.
+		const stays = sub.options.durable && (state !== "idle" || sub !== this.#cause);
+		if (state === "paused" || state === "ended" || stays) return false;
 		sub.released = state === "idle"; // else the node confirms, or its answer brings the rest
 		sub.state = "paused";
 		sub.hold = this;

@@ -50,15 +50,20 @@ export function read(value: any, at: string, prefix = ""): any {
 	return out;
 }
 
-/** JSON text of what an application wrote into `field`, or into a command. */
+/** JSON text of what an application wrote into `field`, or into a command; throws 4400. */
 export function toText(value: unknown, field = "data"): string {
+	let cause: unknown;
 	try {
 		const text = JSON.stringify(value);
-		if (text !== undefined) return text;
-	} catch (cause) {
-		throw new RivuletError(4400, `${field}: is not a JSON value`, { field, cause });
+		// NaN, and a Date that is none, would become null.
+		if (text && (text !== "null" || value === null)) return text;
+	} catch (e) {
+		cause = e; // a BigInt, or what contains itself
 	}
-	throw new RivuletError(4400, `${field}: is missing`, { field });
+	throw new RivuletError(4400, `${field}: ${String(value).slice(0, 40)} is not a JSON value`, {
+		field,
+		cause,
+	});
 }
 
 /** A publish as JSON spells it: bytes are `data_base64`. */

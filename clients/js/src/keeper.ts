@@ -103,9 +103,10 @@ export class Keeper extends Emitter<ClientEvents> implements Host, LinkEvents {
 		const early = this.#notBefore - this.clock.now();
 		if (this.state === "retrying" && early > 0) return this.#startAfter(early);
 		const first = this.state === "initialized";
-		if (!this.#step("connecting")) return;
+		// A listener may think otherwise.
+		if (!this.#step("connecting") || this.state !== "connecting") return;
 		if (this.#o.lifecycle !== false) this.#unwatch ??= this.#watch();
-		if (this.state === "connecting") void this.#open(++this.#attempt, first);
+		void this.#open(++this.#attempt, first);
 	}
 
 	#startAfter(ms: number): void {
@@ -195,7 +196,9 @@ export class Keeper extends Emitter<ClientEvents> implements Host, LinkEvents {
 		if (this.routes !== routes) return; // a listener thought otherwise
 		routes.add(inOrder(this.subs.values())); // before what is published
 		this.queue.link = link;
-		void loadFor(this, link, ({ Pulse }) => {
+		void loadFor(this, link, ({ Pulse, strange }) => {
+			const error = strange(this.#o);
+			if (error) return this.end(error);
 			link.pulse = new Pulse(link, this.clock, this.#o.pingInterval, seconds, (ms) =>
 				this.tell("round_trip", { ms }),
 			);

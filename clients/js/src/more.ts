@@ -7,6 +7,7 @@ export { askToken } from "./ask.js";
 export { Brought } from "./brought.js";
 export { Hold, letGo } from "./hold.js";
 export { Keep } from "./keep.js";
+export { strange } from "./known.js";
 export {
 	Had,
 	inherit,

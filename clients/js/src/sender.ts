@@ -4,6 +4,7 @@
 import { temporary } from "./codes.js";
 import type { Link } from "./connection.js";
 import { RivuletError } from "./errors.js";
+import { checkFields } from "./known.js";
 import { toMessage } from "./message.js";
 import type { Entry, Queue } from "./queue.js";
 
@@ -23,9 +24,10 @@ export const leavesOpen = (code: number): boolean =>
 const newKey = (): string =>
 	crypto.getRandomValues(new Uint32Array(4)).reduce((key, n) => key + n.toString(36), "");
 
-/** What is sent, the same every time. */
+/** What is sent, the same every time. Throws 4400. */
 function bodyOf({ kind, text, bytes }: Entry): any {
 	const body = JSON.parse(text);
+	checkFields(kind, body);
 	if (kind === "publish") body.idempotency_key ??= newKey();
 	return bytes ? { ...body, data_binary: bytes } : body;
 }
@@ -67,8 +69,12 @@ export class Sender {
 		const { host, underWay, replyTimeout } = this.#queue;
 		const { kind } = entry;
 		const began = host.clock.now();
+		try {
+			entry.body ??= bodyOf(entry);
+		} catch (e) {
+			return entry.settle(0, e as RivuletError);
+		}
 		underWay.add(entry);
-		entry.body ??= bodyOf(entry);
 		link.call(
 			{ [kind]: entry.excludeSelf ? { ...entry.body, exclude: link.client } : entry.body },
 			(frame, error) => {

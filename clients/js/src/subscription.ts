@@ -74,7 +74,6 @@ export class Sub<T = any> extends Stream<T> implements Subscription<T> {
 		this.#limit = Math.max(options.buffer ?? 256, 1) * (this.#durable ? durableRoom : 1);
 		this.received = new Places(this.pattern);
 		this.#whole = !this.pattern; // of a channel any position is
-		this.#prepare();
 	}
 
 	async unsubscribe(): Promise<void> {
@@ -335,8 +334,8 @@ export class Sub<T = any> extends Stream<T> implements Subscription<T> {
 		this.#keep?.settle();
 	}
 
-	/** Has what it needs loaded, and then asks. */
-	#prepare(): void {
+	/** Has what it needs loaded, and then asks. Its client knows it already. */
+	prepare(): void {
 		const { persist } = this.options;
 		const keeps = this.#durable || (persist && this.#host.storage);
 		if (!keeps && !this.pattern && !this.options.token) return;

@@ -50,7 +50,11 @@ export const openWebSocket: OpenTransport = (options, events) => {
 		ws.onopen = () => {
 			opened = true;
 			if (socket.protocol !== codec.protocol) return end(1006, "wrong subprotocol", true);
-			send({ id: CONNECT_ID, connect: { token, name, version: VERSION, session } });
+			try {
+				send({ id: CONNECT_ID, connect: { token, name, version: VERSION, session } });
+			} catch (e: any) {
+				end(e.code ?? 4400, e.message, false); // as of a token that is too large
+			}
 		};
 		ws.onmessage = ({ data }) => receive(data);
 		ws.onclose = ({ code, reason }) => end(code || 1006, reason, !opened);

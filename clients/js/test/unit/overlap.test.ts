@@ -464,7 +464,52 @@ describe("when one is let go of", () => {
 		all.client.close();
 	});
 
-	test("an unsubscribe that is refused for now is sent again", async () => {
+	test("a durable one, which is not let go of, holds up no others", async () => {
+		const all = await connected({ session: "s" }, { session: "s" });
+		const durable = all.client.channel("t:a").subscribe({ durable: true });
+		begin(all, "t:a", 5, { durable: true });
+		const first = all.client.channel("t:*").subscribe();
+		begin(all, "t:*", 5);
+		const { sub, got } = collect(all, "t:>");
+		begin(all, "t:>", 5);
+		all.network.socket.push(message(6, "t:b")); // the first pattern's, which does not take it
+		all.network.socket.push(message(7, "t:a")); // waits in the durable one for good
+		await settled();
+		void first.unsubscribe();
+		all.network.socket.answer("unsubscribe", { unsubscribed: { channel: "t:*" } });
+		all.network.socket.answer("unsubscribe", { unsubscribed: { channel: "t:>" } });
+		expect(begin(all, "t:>", 5).positions).toEqual([at(5)]);
+		all.network.socket.push(message(6, "t:b"));
+		await settled();
+		expect([sub.state, got]).toEqual(["live", [6]]);
+		expect(durable.state).toBe("live");
+		all.client.close();
+	});
+
+	test("a durable one that asks for history waits until others are let go of", async () => {
+		const all = await connected({ session: "s" }, { session: "s" });
+		const pattern = collect(all, "t:>");
+		begin(all, "t:>", 5);
+		const first = collect(all, "t:a");
+		begin(all, "t:a", 5);
+		all.network.socket.push(message(6, "t:a"));
+		await settled();
+		void first.sub.unsubscribe();
+		all.network.socket.answer("unsubscribe", { unsubscribed: { channel: "t:a" } });
+		const durable = collect(all, "t:a", { durable: true, last: 10 });
+		await settled();
+		expect(all.network.socket.has("subscribe")).toBe(false); // what was had is not sent again
+		all.network.socket.answer("unsubscribe", { unsubscribed: { channel: "t:>" } });
+		expect(begin(all, "t:a", 0, { durable: true })).toMatchObject({ durable: true, last: 10 });
+		all.network.socket.push(message(6, "t:a"));
+		begin(all, "t:>", 5);
+		await settled();
+		expect(durable.got).toEqual([6]);
+		expect([durable.sub.state, pattern.sub.state]).toEqual(["live", "live"]);
+		all.client.close();
+	});
+
+	test("an unsubscribe that is refused for now is sent again, ever more seldom", async () => {
 		const all = await connected();
 		const { sub } = collect(all, "t:a");
 		begin(all, "t:a", 0);
@@ -472,7 +517,18 @@ describe("when one is let go of", () => {
 		all.network.socket.answer("unsubscribe", {
 			error: { code: 4429, message: "", temporary: true, retry_after_ms: 500 },
 		});
-		await all.clock.pass(700);
+		const waits: number[] = [];
+		for (let ms = 0; waits.length < 6; ms += 5) {
+			await all.clock.pass(5);
+			if (!all.network.socket.has("unsubscribe")) continue;
+			waits.push(ms);
+			ms = 0;
+			all.network.socket.answer("unsubscribe", {
+				error: { code: 4503, message: "", temporary: true, retry_after_ms: 0 },
+			});
+		}
+		for (const [i, ms] of waits.entries()) expect(ms).toBeGreaterThan(100 * 2 ** i);
+		await all.clock.pass(10_000);
 		all.network.socket.answer("unsubscribe", { unsubscribed: { channel: "t:a" } });
 		await gone;
 		all.client.close();

@@ -709,6 +709,29 @@ describe("positions that are kept", () => {
 		other.client.close();
 	});
 
+	test("may be kept by what is no storage: that is told, and stops nothing", async () => {
+		const odd: any = {
+			getItem: async () => ({ text: at(3) }),
+			// A promise of its own library, not of the language.
+			setItem: () => ({ then: (_: unknown, no: (e: Error) => void) => no(new Error("quota")) }),
+			removeItem: () => {},
+		};
+		const { client, clock, network } = await connected({ storage: odd });
+		const errors: RivuletError[] = [];
+		client.on("error", (e) => errors.push(e));
+		client.channel("a").subscribe({ persist: true }, { message: () => {} });
+		await clock.pass(0);
+		network.socket.answer("subscribe", begun(0));
+		network.socket.push(message(1));
+		await settled();
+		await clock.pass(100);
+		expect(errors.map((e) => (e.cause as Error).message)).toEqual([
+			"getItem gave object, not a string",
+			"quota",
+		]);
+		client.close();
+	});
+
 	test("begin nothing before they are read", async () => {
 		let give = (_: string) => {};
 		const storage = {
