@@ -43,8 +43,7 @@ export interface LinkEvents {
 export type Reply = (frame: Frame | undefined, error?: RivuletError) => void;
 
 /** The error of a command whose connection was lost before the reply. */
-export const lost = (): RivuletError =>
-	new RivuletError(4504, "the connection was lost", { temporary: true });
+export const lost = (): RivuletError => new RivuletError(4504, "the connection was lost");
 
 /** One connection. */
 export class Link {
@@ -88,12 +87,11 @@ export class Link {
 			end: (end) => this.#end(end),
 			alive: () => this.#alive(),
 		};
-		open().then(
-			(opens) => {
+		open()
+			.then((opens) => {
 				if (!this.isLost) this.wire = opens(options, to);
-			},
-			(e) => this.#end({ code: 1006, reason: `not loaded: ${e}` }),
-		);
+			})
+			.catch((e) => this.#end({ code: 1006, reason: String(e) })); // as of ws: in a page of https
 	}
 
 	/** Bytes not sent yet. */
@@ -127,7 +125,7 @@ export class Link {
 			return take(undefined, e instanceof RivuletError ? e : new RivuletError(4400, String(e)));
 		}
 		if (!timeout || !this.#replies.has(id)) return;
-		const late = new RivuletError(4408, "no reply in time", { temporary: true });
+		const late = new RivuletError(4408, "no reply in time");
 		timer = this.#clock.setTimeout(() => take(undefined, late), timeout);
 	}
 
@@ -142,7 +140,7 @@ export class Link {
 
 	/** Ends it for it does not come up. */
 	giveUp(): void {
-		this.#end({ code: 1006, reason: "no `connected` in time" }, undefined, true);
+		this.#end({ code: 1006, reason: "no `connected` in time", blocked: 2 });
 	}
 
 	/** Ends it as if it had been lost. */
@@ -167,7 +165,10 @@ export class Link {
 		if (this.isLost) return;
 		this.#alive();
 		const { id, connected, disconnect, error } = frame;
-		if (disconnect) return this.#end(disconnect, disconnect);
+		if (disconnect) {
+			const { code, reason, reconnect: temporary, retry_after_ms: retryAfterMs } = disconnect;
+			return this.#end({ code, reason, temporary, retryAfterMs });
+		}
 		if (frame.ping) return this.wire.send({ pong: {} });
 		if (frame.pong) return this.pulse?.pong();
 		const failure = error && errorOf(error);
@@ -190,30 +191,23 @@ export class Link {
 		this.#events.up(this, connected);
 	}
 
-	/** `told` is what the node said before, in `disconnect`. */
-	#end(end: TransportEnd, told?: any, probably?: boolean): void {
+	#end({ code, reason, temporary, retryAfterMs, blocked, garbled }: TransportEnd): void {
 		if (this.isLost) return;
 		const { isUp } = this;
 		this.close();
 		const refusal = this.#refusal;
-		const { status, blocked, garbled } = end;
-		const code = told ? end.code : (refusal?.code ?? (status ? 4000 + status : end.code));
-		// Of answers over HTTP, all but those that the token is to blame for are worth a return.
-		const comesBack = status ? status !== 401 && status !== 403 : reconnects(code);
-		const temporary = garbled ?? told?.reconnect ?? refusal?.temporary ?? comesBack;
-		const retryAfterMs = Math.max(
-			bounded(told?.retry_after_ms ?? end.retryAfterMs),
-			refusal?.retryAfterMs ?? 0,
-		);
-		const message = refusal?.message || end.reason || "connection lost";
-		const more = { field: refusal?.field, temporary, retryAfterMs };
-		const foreign = blocked || (!isUp && !refusal && !status && code === 1006);
+		const first = refusal?.code ?? code;
 		this.#events.down(this, {
-			error: new RivuletError(refusal?.code ?? code, message, more),
-			token: [4006, 4201, 4401].includes(code) || refusal?.code === 4401,
+			error: new RivuletError(first, refusal?.message || reason || "connection lost", {
+				field: refusal?.field,
+				temporary: garbled ?? temporary ?? refusal?.temporary ?? reconnects(first),
+				retryAfterMs: Math.max(bounded(retryAfterMs), refusal?.retryAfterMs ?? 0),
+			}),
+			token: [first, code].some((c) => c === 4006 || c === 4201 || c === 4401),
 			garbled,
 			// One that seemed to work, or let the time go by, is blocked rather than out of luck.
-			blocked: foreign ? (isUp || probably ? 2 : 1) : 0,
+			blocked:
+				blocked || (!isUp && !refusal && code === 1006) ? (isUp ? 2 : Number(blocked) || 1) : 0,
 		});
 	}
 }

@@ -72,7 +72,7 @@ export class Queue {
 			}
 			if (this.waiting.length >= this.#messages || this.size + size > this.#bytes) {
 				const advice = "Wait for the earlier ones, or raise the option queue.";
-				return settle(0, new RivuletError(4429, "the queue is full", { temporary: true, advice }));
+				return settle(0, new RivuletError(4429, "the queue is full", { advice }));
 			}
 			this.put(entry, this.waiting.length);
 			this.pump();

@@ -1,9 +1,8 @@
 // Sends commands, and sends them again until they are answered: publishes, each stored once, in
 // the order of the calls, and questions.
 
-import { temporary } from "./codes.js";
 import type { Link } from "./connection.js";
-import { RivuletError } from "./errors.js";
+import { RivuletError, temporary } from "./errors.js";
 import { checkFields } from "./known.js";
 import { toMessage } from "./message.js";
 import type { Entry, Queue } from "./queue.js";

@@ -12,7 +12,7 @@ export function tokenError(cause: any): RivuletError {
 }
 
 export const noToken = (): RivuletError =>
-	new RivuletError(4408, "no token in time", { field: "token", temporary: true });
+	new RivuletError(4408, "no token in time", { field: "token" });
 
 /** What their renewal needs of their client. */
 export interface TokenHost {

@@ -340,14 +340,16 @@ export interface TransportEnd {
 	/** A close code of the protocol or of RFC 6455; 1006 where there was none. */
 	code: number;
 	reason: string;
-	/** The HTTP status where the answer was HTTP. */
+	/** The HTTP status where the answer was HTTP: for the transports over it. */
 	status?: number;
+	/** To come back; where it is absent, the code says so. */
+	temporary?: boolean | undefined;
 	/** From Retry-After. */
 	retryAfterMs?: number;
-	/** This network, or this browser, seems not to let the transport through. */
-	blocked?: boolean;
+	/** This network, or this browser, seems not to let the transport through; 2: beyond doubt. */
+	blocked?: boolean | 2;
 	/** What came was no frame of the protocol: a new connection helps perhaps, a fast one not. */
-	garbled?: boolean;
+	garbled?: boolean | undefined;
 }
 
 /** @internal What a transport is opened with. */

@@ -89,6 +89,9 @@ export class Http implements Transport {
 		let end: TransportEnd = { code: 1006, reason: String(e) };
 		if (e instanceof Failure) end = e.end;
 		if (e instanceof RivuletError) end = { code: e.code, reason: e.message, garbled: true };
+		// All but what the token is to blame for is worth a return.
+		if (end.status)
+			end = { ...end, code: 4000 + end.status, temporary: ![401, 403].includes(end.status) };
 		this.#events.end(end);
 	}
 
