@@ -7,10 +7,12 @@ import type { Clock, PositionStorage, TransportName } from "./types.js";
 /** How long one that is not the first is preferred after it worked, in milliseconds. */
 const remembered = 600_000;
 
-/** What a choice needs. */
-export interface ChoiceOptions {
+/** What a choice needs of its client. */
+export interface ChoiceHost {
 	transports: readonly TransportName[];
 	storage: PositionStorage | undefined;
+	/** Of the keys in it. */
+	prefix: string;
 	fetch: typeof fetch | undefined;
 	clock: Clock;
 	/** A node has enough clients: for so many milliseconds, 0 where it does not say, it takes none. */
@@ -19,7 +21,7 @@ export interface ChoiceOptions {
 
 /** Goes on to the next transport where one is blocked. */
 export class Choice {
-	readonly #o: ChoiceOptions;
+	readonly #host: ChoiceHost;
 	readonly #shelf: Shelf | undefined;
 	#at = 0;
 	/** That of the last attempt: the look at what came before it may have moved on meanwhile. */
@@ -29,10 +31,11 @@ export class Choice {
 	#until = Number.POSITIVE_INFINITY;
 	#probe: AbortController | undefined;
 
-	constructor(options: ChoiceOptions) {
-		this.#o = options;
-		const { storage, transports } = options;
-		if (storage && transports.length > 1) this.#shelf = new Shelf(storage, "transport", () => {});
+	constructor(host: ChoiceHost) {
+		this.#host = host;
+		const { storage, prefix, transports } = host;
+		if (storage && transports.length > 1)
+			this.#shelf = new Shelf(storage, `${prefix}transport`, () => {});
 	}
 
 	/** Takes up what was remembered, if it is of some use still; else `undefined`. */
@@ -40,16 +43,16 @@ export class Choice {
 		return this.#shelf?.load().then((text) => {
 			const [name, at] = text.split(" ");
 			const age = Date.now() - Number(at); // by a clock that may have been set since
-			const index = this.#o.transports.indexOf(name as TransportName);
+			const index = this.#host.transports.indexOf(name as TransportName);
 			if (index > 0 && age >= 0 && age < remembered) this.#prefer(index, remembered - age);
 		});
 	}
 
 	/** The one for the next attempt. */
 	next(): TransportName {
-		if (this.#o.clock.now() > this.#until) this.#prefer(0);
+		if (this.#host.clock.now() > this.#until) this.#prefer(0);
 		this.#tried = this.#at;
-		return this.#o.transports[this.#at] as TransportName;
+		return this.#host.transports[this.#at] as TransportName;
 	}
 
 	/** It has connected. */
@@ -69,18 +72,18 @@ export class Choice {
 	 * does not, twice in a row or after a long wait, the next is tried.
 	 */
 	failed(base: string, blocked = 0): void {
-		if (!blocked || this.#o.transports.length < 2) return this.#notBlocked();
+		if (!blocked || this.#host.transports.length < 2) return this.#notBlocked();
 		this.#probe?.abort();
 		const probe = new AbortController();
 		this.#probe = probe;
 		const at = this.#tried;
 		if (at !== this.#at) return;
-		void door(base, probe.signal, this.#o.fetch).then(({ code, data }) => {
+		void door(base, probe.signal, this.#host.fetch).then(({ code, data }) => {
 			if (probe.signal.aborted || at !== this.#at) return;
-			if (code === 429 || code === 503) this.#o.busy(bounded(data?.retry_after_ms));
+			if (code === 429 || code === 503) this.#host.busy(bounded(data?.retry_after_ms));
 			if (![200, 401, 403].includes(code)) return this.#notBlocked();
 			this.#strikes += blocked;
-			if (this.#strikes > 1) this.#prefer((at + 1) % this.#o.transports.length);
+			if (this.#strikes > 1) this.#prefer((at + 1) % this.#host.transports.length);
 		});
 	}
 
@@ -98,7 +101,7 @@ export class Choice {
 	#prefer(index: number, ms: number = Number.POSITIVE_INFINITY): void {
 		this.#at = index;
 		this.#strikes = 0;
-		this.#until = this.#o.clock.now() + ms;
+		this.#until = this.#host.clock.now() + ms;
 	}
 }
 

@@ -46,7 +46,7 @@ export type Reply = (frame: Frame | undefined, error?: RivuletError) => void;
 export const lost = (): RivuletError => new RivuletError(4504, "the connection was lost");
 
 /** One connection. */
-export class Link {
+export class Link implements TransportEvents {
 	readonly transport: TransportName;
 	/** Of the node's `connected`. */
 	client = "";
@@ -82,16 +82,11 @@ export class Link {
 		this.#clock = options.clock;
 		this.#session = options.session !== undefined && transport === "websocket";
 		this.heard = this.#clock.now();
-		const to: TransportEvents = {
-			event: (frame) => this.#event(frame),
-			end: (end) => this.#end(end),
-			alive: () => this.#alive(),
-		};
 		open()
 			.then((opens) => {
-				if (!this.isLost) this.wire = opens(options, to);
+				if (!this.isLost) this.wire = opens(options, this);
 			})
-			.catch((e) => this.#end({ code: 1006, reason: String(e) })); // as of ws: in a page of https
+			.catch((e) => this.end({ code: 1006, reason: String(e) })); // as of ws: in a page of https
 	}
 
 	/** Bytes not sent yet. */
@@ -140,12 +135,12 @@ export class Link {
 
 	/** Ends it for it does not come up. */
 	giveUp(): void {
-		this.#end({ code: 1006, reason: "no `connected` in time", blocked: 2 });
+		this.end({ code: 1006, reason: "no `connected` in time", blocked: 2 });
 	}
 
 	/** Ends it as if it had been lost. */
 	fail(reason: string): void {
-		this.#end({ code: 4001, reason });
+		this.end({ code: 4001, reason });
 	}
 
 	/** Ends it for good; nothing is told of it any more, but to who waits for replies. */
@@ -161,13 +156,13 @@ export class Link {
 		for (const take of this.#replies.values()) take(undefined, lost());
 	}
 
-	#event(frame: Frame): void {
+	event(frame: Frame): void {
 		if (this.isLost) return;
-		this.#alive();
+		this.alive();
 		const { id, connected, disconnect, error } = frame;
 		if (disconnect) {
 			const { code, reason, reconnect: temporary, retry_after_ms: retryAfterMs } = disconnect;
-			return this.#end({ code, reason, temporary, retryAfterMs });
+			return this.end({ code, reason, temporary, retryAfterMs });
 		}
 		if (frame.ping) return this.wire.send({ pong: {} });
 		if (frame.pong) return this.pulse?.pong();
@@ -177,10 +172,10 @@ export class Link {
 		if (error && id === CONNECT_ID) this.#refusal = failure; // `disconnect` may say more
 		if (!connected) return;
 		if (connected.session || !this.#session) this.#up(connected);
-		else if (id) this.#end({ code: 4422, reason: "the node keeps no sessions" });
+		else if (id) this.end({ code: 4422, reason: "the node keeps no sessions" });
 	}
 
-	#alive(): void {
+	alive(): void {
 		this.heard = this.#clock.now();
 		this.asked = false;
 	}
@@ -191,7 +186,7 @@ export class Link {
 		this.#events.up(this, connected);
 	}
 
-	#end({ code, reason, temporary, retryAfterMs, blocked, garbled }: TransportEnd): void {
+	end({ code, reason, temporary, retryAfterMs, blocked, garbled }: TransportEnd): void {
 		if (this.isLost) return;
 		const { isUp } = this;
 		this.close();

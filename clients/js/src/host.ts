@@ -39,6 +39,8 @@ export interface Host {
 	readonly clock: Clock;
 	readonly wait: Backoff;
 	readonly storage: PositionStorage | undefined;
+	/** Of the keys in it. */
+	readonly prefix: string;
 	readonly subs: Subs;
 	readonly holds: Set<Hold>;
 	/** What the application has, since there are patterns. */

@@ -37,7 +37,7 @@ export class Keep {
 		if (durable) this.#acks = new Acks();
 		if (!persist || !host.storage) return;
 		const name = persist === true ? sub.channel : persist;
-		this.#shelf = new Shelf(host.storage, `position:${name}`, (cause) =>
+		this.#shelf = new Shelf(host.storage, `${host.prefix}position:${name}`, (cause) =>
 			host.tell("error", new RivuletError(4500, "storage failed", { cause })),
 		);
 	}

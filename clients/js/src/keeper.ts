@@ -1,7 +1,7 @@
 // One connection kept up: attempts, waits, and what a page and a token have to do with that.
 
 import { type Backoff, backoff } from "./backoff.js";
-import type { Choice } from "./choice.js";
+import type { Choice, ChoiceHost } from "./choice.js";
 import { systemClock } from "./clock.js";
 import { errorOf } from "./codes.js";
 import { Link, type LinkEvents, type Loss } from "./connection.js";
@@ -11,14 +11,14 @@ import type { Hold } from "./hold.js";
 import type { Host } from "./host.js";
 import { json } from "./json.js";
 import { chunks, loadFor, notLoaded } from "./lazy.js";
-import { isOffline, watchPage } from "./lifecycle.js";
 import { follows } from "./machine.js";
-import { baseOf, hasWebSocket, partOf, transportsOf } from "./options.js";
+import { isOffline, offlinePause } from "./network.js";
+import { baseOf, hasWebSocket, prefixOf, transportsOf } from "./options.js";
 import type { Had } from "./overlap.js";
 import { Queue } from "./queue.js";
 import { inOrder, Routes } from "./routes.js";
 import type { Sub } from "./subscription.js";
-import { noToken, Tokens } from "./token.js";
+import { noToken, type TokenHost, tokenError } from "./token.js";
 import { opens } from "./transports.js";
 import type {
 	ClientOptions,
@@ -27,17 +27,18 @@ import type {
 	PositionStorage,
 	State,
 	StateChange,
+	TokenReason,
 	TransportName,
 } from "./types.js";
 
 /** Milliseconds that a connection over HTTP must stand to be one: its streams begin after it. */
 const stands = 10_000;
 
-/** Milliseconds between attempts where the browser says that there is no network: it may be wrong. */
-const offlinePause = 30_000;
-
 /** The connection of a client, and what runs over it. */
-export class Keeper extends Emitter<ClientEvents> implements Host, LinkEvents {
+export class Keeper
+	extends Emitter<ClientEvents>
+	implements Host, ChoiceHost, TokenHost, LinkEvents
+{
 	state: State = "initialized";
 	/** What is being opened, or is up. */
 	link: Link | undefined;
@@ -46,6 +47,7 @@ export class Keeper extends Emitter<ClientEvents> implements Host, LinkEvents {
 	readonly clock: Clock;
 	readonly wait: Backoff;
 	readonly storage: PositionStorage | undefined;
+	readonly prefix: string;
 	readonly subs = new Map<string, Sub>();
 	readonly holds = new Set<Hold>();
 	had: Had | undefined;
@@ -55,8 +57,10 @@ export class Keeper extends Emitter<ClientEvents> implements Host, LinkEvents {
 
 	readonly #o: ClientOptions;
 	readonly #bases: string[];
-	readonly #tokens: Tokens;
-	readonly #transports: readonly TransportName[];
+	/** Until the token is renewed again; see renew.ts. */
+	renewal: unknown;
+	readonly transports: readonly TransportName[];
+	readonly fetch: typeof fetch | undefined;
 	/** Of the transport, once there was a reason for another than the first. */
 	#choice: Choice | undefined;
 	/** Attempts in a row that failed, and how many before the last that did not. */
@@ -80,12 +84,13 @@ export class Keeper extends Emitter<ClientEvents> implements Host, LinkEvents {
 		super(o.onError);
 		this.#o = o;
 		this.#bases = [url, ...(o.urls ?? [])].map(baseOf);
-		this.storage = o.storage && partOf(o.storage, this.#base);
+		this.storage = o.storage;
+		this.prefix = prefixOf(this.#base);
 		this.clock = o.clock ?? systemClock();
 		this.wait = backoff(o.backoff?.base, o.backoff?.cap, o.random);
 		this.queue = new Queue(this, o.replyTimeout, o.queue);
-		this.#tokens = new Tokens(o.token);
-		this.#transports = transportsOf(o);
+		this.transports = transportsOf(o);
+		this.fetch = o.fetch;
 	}
 
 	/** Connects, if it is not on its way. */
@@ -101,15 +106,15 @@ export class Keeper extends Emitter<ClientEvents> implements Host, LinkEvents {
 
 	start(): void {
 		const early = this.#notBefore - this.clock.now();
-		if (this.state === "retrying" && early > 0) return this.#startAfter(early);
+		if (this.state === "retrying" && early > 0) return this.startAfter(early);
 		const first = this.state === "initialized";
 		// A listener may think otherwise.
 		if (!this.#step("connecting") || this.state !== "connecting") return;
-		if (this.#o.lifecycle !== false) this.#unwatch ??= this.#watch();
 		void this.#open(++this.#attempt, first);
 	}
 
-	#startAfter(ms: number): void {
+	/** Begins an attempt after so many milliseconds, in place of any other time. */
+	startAfter(ms: number): void {
 		this.#after(ms, () => this.start());
 	}
 
@@ -126,7 +131,7 @@ export class Keeper extends Emitter<ClientEvents> implements Host, LinkEvents {
 		});
 		try {
 			if (first) await this.#remember();
-			const token = await this.#tokens.get(this.#rejected ? "rejected" : "connect");
+			const token = await this.token(this.#rejected ? "rejected" : "connect");
 			if (attempt === this.#attempt) this.#dial(token);
 		} catch (e) {
 			const error = e as RivuletError;
@@ -135,10 +140,28 @@ export class Keeper extends Emitter<ClientEvents> implements Host, LinkEvents {
 		}
 	}
 
+	/** A function gives another token. */
+	get #renewable(): boolean {
+		return typeof this.#o.token === "function";
+	}
+
+	/** Without the white space that comes with what is printed. Throws a RivuletError. */
+	async token(reason: TokenReason): Promise<string | undefined> {
+		const t = this.#o.token;
+		if (t == null) return undefined;
+		try {
+			const token: unknown = typeof t === "function" ? await t(reason) : t;
+			if (typeof token === "string") return token.trim();
+			throw new TypeError(`the token is ${token && typeof token}, not a string`);
+		} catch (e) {
+			throw tokenError(e);
+		}
+	}
+
 	/** Takes up which transport worked on an earlier page. */
 	async #remember(): Promise<void> {
 		try {
-			if (!this.#transports[1] || !(await this.storage?.getItem("transport"))) return;
+			if (!this.transports[1] || !(await this.storage?.getItem(`${this.prefix}transport`))) return;
 		} catch {
 			return; // a storage that fails stops nothing
 		}
@@ -150,13 +173,7 @@ export class Keeper extends Emitter<ClientEvents> implements Host, LinkEvents {
 		try {
 			const { Choice } = await chunks.choice();
 			if (this.state === "closed") return;
-			this.#choice ??= new Choice({
-				transports: this.#transports,
-				storage: this.storage,
-				fetch: this.#o.fetch,
-				clock: this.clock,
-				busy: (ms) => this.#busy(ms),
-			});
+			this.#choice ??= new Choice(this);
 			await use(this.#choice);
 		} catch (cause) {
 			this.tell("error", notLoaded(cause));
@@ -164,7 +181,7 @@ export class Keeper extends Emitter<ClientEvents> implements Host, LinkEvents {
 	}
 
 	#dial(token?: string): void {
-		const transport = this.#choice?.next() ?? (this.#transports[0] as TransportName);
+		const transport = this.#choice?.next() ?? (this.transports[0] as TransportName);
 		if (transport === "websocket" && !hasWebSocket(this.#o)) {
 			const advice = "Give the option WebSocket, as of the package ws, or take Node 22.";
 			return this.#lost({ error: new RivuletError(4400, "no WebSocket here", { advice }) });
@@ -196,9 +213,10 @@ export class Keeper extends Emitter<ClientEvents> implements Host, LinkEvents {
 		if (this.routes !== routes) return; // a listener thought otherwise
 		routes.add(inOrder(this.subs.values())); // before what is published
 		this.queue.link = link;
-		void loadFor(this, link, ({ Pulse, strange }) => {
+		void loadFor(this, link, ({ Pulse, strange, watch }) => {
 			const error = strange(this.#o);
 			if (error) return this.end(error);
+			if (this.#o.lifecycle !== false) this.#unwatch ??= watch(this);
 			link.pulse = new Pulse(link, this.clock, this.#o.pingInterval, seconds, (ms) =>
 				this.tell("round_trip", { ms }),
 			);
@@ -214,8 +232,7 @@ export class Keeper extends Emitter<ClientEvents> implements Host, LinkEvents {
 	}
 
 	#renew(link: Link, until: number): void {
-		if (this.#tokens.renewable)
-			void loadFor(this, link, (all) => all.renew(this.#tokens, this, link, until));
+		if (this.#renewable) void loadFor(this, link, (all) => all.renew(this, link, until));
 	}
 
 	/** @internal */
@@ -232,32 +249,32 @@ export class Keeper extends Emitter<ClientEvents> implements Host, LinkEvents {
 			now - this.#upSince < stands;
 		this.#detach();
 		if (token) {
-			retry = this.#tokens.renewable && !this.#rejected;
+			retry = this.#renewable && !this.#rejected;
 			this.#rejected = true;
 		}
 		if (!retry) return this.end(error);
 		if (garbled || fell) this.#failures = Math.max(this.#failures, this.#failuresBefore);
 		const base = this.#base;
-		if (blocked && this.#transports[1]) void this.#choose((choice) => choice.failed(base, blocked));
+		if (blocked && this.transports[1]) void this.#choose((choice) => choice.failed(base, blocked));
 		else this.#choice?.failed(base);
 		this.#turn++;
 		this.#notBefore = Math.max(this.#notBefore, now + error.retryAfterMs);
 		const retryIn = this.wait(++this.#failures, this.#notBefore - now);
-		const offline = this.#unwatch && isOffline();
-		this.#startAfter(offline ? offlinePause + retryIn : retryIn);
+		const offline = this.#unwatch && isOffline(); // it is heard of when that is over
+		this.startAfter(offline ? offlinePause + retryIn : retryIn);
 		this.#step("retrying", offline ? { error } : { error, retryIn });
 	}
 
 	/** The node, asked why there is no connection, says when to come: not all at that moment. */
-	#busy(ms: number): void {
+	busy(ms: number): void {
 		this.#notBefore = Math.max(this.#notBefore, this.clock.now() + ms);
-		if (ms && this.state === "retrying") this.#startAfter(this.wait(this.#failures, ms));
+		if (ms && this.state === "retrying") this.startAfter(this.wait(this.#failures, ms));
 	}
 
 	#detach(): void {
 		this.#attempt++;
 		this.clock.clearTimeout(this.#timer);
-		this.clock.clearTimeout(this.#tokens.timer);
+		this.clock.clearTimeout(this.renewal);
 		this.link = this.routes = undefined;
 		for (const sub of [...this.subs.values()]) sub.detach();
 		this.queue.lost();
@@ -266,7 +283,7 @@ export class Keeper extends Emitter<ClientEvents> implements Host, LinkEvents {
 	/** Ends the connection by ourselves. */
 	leave(to: State, error?: RivuletError): void {
 		if (!follows(this.state, to)) return;
-		this.#settle();
+		this.settleAll();
 		this.link?.close(1000);
 		this.#detach();
 		this.#step(to, error && { error });
@@ -283,7 +300,8 @@ export class Keeper extends Emitter<ClientEvents> implements Host, LinkEvents {
 		this.clear();
 	}
 
-	#settle(): void {
+	/** Saves and acknowledges what was handled. */
+	settleAll(): void {
 		for (const sub of this.subs.values()) sub.settle();
 	}
 
@@ -293,26 +311,6 @@ export class Keeper extends Emitter<ClientEvents> implements Host, LinkEvents {
 		this.state = state;
 		this.tell("state", { ...more, state, previous });
 		return true;
-	}
-
-	#watch(): () => void {
-		const wake = () => {
-			this.link?.pulse?.probe();
-			if (this.state === "retrying" && !isOffline()) this.start();
-		};
-		return watchPage({
-			wake,
-			offline: () => {
-				this.link?.pulse?.probe();
-				if (this.state === "retrying") this.#startAfter(offlinePause);
-			},
-			hide: () => this.#settle(),
-			freeze: () => {
-				this.frozen ||= follows(this.state, "disconnected");
-				this.leave("disconnected");
-			},
-			thaw: () => (this.frozen ? this.connect() : wake()),
-		});
 	}
 
 	get #base(): string {

@@ -8,6 +8,7 @@ export { Brought } from "./brought.js";
 export { Hold, letGo } from "./hold.js";
 export { Keep } from "./keep.js";
 export { strange } from "./known.js";
+export { watch } from "./lifecycle.js";
 export {
 	Had,
 	inherit,

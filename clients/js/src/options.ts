@@ -2,7 +2,7 @@
 
 import { RivuletError } from "./errors.js";
 import { opens } from "./transports.js";
-import type { ClientOptions, PositionStorage, TransportName } from "./types.js";
+import type { ClientOptions, TransportName } from "./types.js";
 
 const wrong = (field: string, text: string): RivuletError =>
 	new RivuletError(4400, `${field}: ${text}`, { field });
@@ -38,11 +38,4 @@ export function only(what: string, given: object, known: string): void {
 }
 
 /** A cluster's part of a storage, which pages of one origin may share for several. */
-export function partOf(storage: PositionStorage, base: string): PositionStorage {
-	const key = (name: string): string => `rivulet:${base.replace(/^\w+:\/\//, "")}:${name}`;
-	return {
-		getItem: (name) => storage.getItem(key(name)),
-		setItem: (name, text) => storage.setItem(key(name), text),
-		removeItem: (name) => storage.removeItem(key(name)),
-	};
-}
+export const prefixOf = (base: string): string => `rivulet:${base.replace(/^\w+:\/\//, "")}:`;

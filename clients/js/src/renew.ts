@@ -2,11 +2,10 @@
 
 import type { Link } from "./connection.js";
 import type { RivuletError } from "./errors.js";
-import type { TokenHost, Tokens } from "./token.js";
+import type { TokenHost } from "./token.js";
 
 /** Gives the node a fresh one; where that fails to the end, it closes with 4006. */
 export async function renew(
-	tokens: Tokens,
 	host: TokenHost,
 	link: Link,
 	until: number,
@@ -18,10 +17,10 @@ export async function renew(
 		host.tell("error", error);
 		if (!error.temporary || clock.now() >= until) return;
 		const ms = host.wait(attempt, error.retryAfterMs);
-		tokens.timer = clock.setTimeout(() => renew(tokens, host, link, until, attempt + 1), ms);
+		host.renewal = clock.setTimeout(() => renew(host, link, until, attempt + 1), ms);
 	};
 	try {
-		const token = await tokens.get("expiring");
+		const token = await host.token("expiring");
 		link.call({ refresh: { token } }, (_, error) => error && failed(error));
 	} catch (e) {
 		failed(e as RivuletError);

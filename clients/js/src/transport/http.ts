@@ -26,11 +26,11 @@ export class Http implements Transport {
 
 	constructor(options: TransportOptions, events: TransportEvents, follow: Follow) {
 		this.#events = events;
-		this.#requests = new Requests(options, events.alive);
+		this.#requests = new Requests(options, () => events.alive());
 		this.#subs = new Subs(this.#requests, follow, {
 			tell: (frame) => this.#tell(frame),
 			work: (run) => this.#work(run),
-			alive: events.alive,
+			alive: () => events.alive(),
 		});
 		this.#work(async () => {
 			await this.#hello(undefined, options.resume ? "&resume=1" : ""); // P-1.8

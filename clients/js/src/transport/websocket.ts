@@ -8,7 +8,7 @@ import { VERSION } from "../version.js";
 export const CONNECT_ID = 1;
 
 /** Opens a WebSocket and sends `connect`. Throws what its class does. */
-export const openWebSocket: OpenTransport = (options, { event, end }) => {
+export const openWebSocket: OpenTransport = (options, events) => {
 	const { base, codec, resume, token, name, session } = options;
 	const Class = options.WebSocket ?? (WebSocket as WebSocketClass);
 	const url = `${base.replace("http", "ws")}/v1/ws${resume ? "?resume=1" : ""}`;
@@ -28,23 +28,23 @@ export const openWebSocket: OpenTransport = (options, { event, end }) => {
 	ws.onopen = () => {
 		opened = true;
 		if (ws.protocol !== codec.protocol)
-			return end({ code: 1006, reason: "wrong subprotocol", blocked: true });
+			return events.end({ code: 1006, reason: "wrong subprotocol", blocked: true });
 		try {
 			send({ id: CONNECT_ID, connect: { token, name, version: VERSION, session } });
 		} catch (e: any) {
-			end({ code: e.code ?? 4400, reason: e.message }); // as of a token that is too large
+			events.end({ code: e.code ?? 4400, reason: e.message }); // as of a token that is too large
 		}
 	};
 	ws.onmessage = ({ data }: any) => {
 		try {
 			const frame = codec.decode(data);
 			maxFrame = frame.connected?.max_frame || maxFrame;
-			event(frame);
+			events.event(frame);
 		} catch (e) {
-			end({ code: 4200, reason: String(e), garbled: true }); // also where a part is missing
+			events.end({ code: 4200, reason: String(e), garbled: true }); // also where a part is missing
 		}
 	};
-	ws.onclose = ({ code, reason }) => end({ code: code || 1006, reason, blocked: !opened });
+	ws.onclose = ({ code, reason }) => events.end({ code: code || 1006, reason, blocked: !opened });
 	ws.onerror = () => {}; // onclose follows and says as much
 	return {
 		send,
