@@ -67,17 +67,17 @@ export class Client {
 	ready(signal?: AbortSignal): Promise<void> {
 		this.#keeper.begin();
 		const ready = new Promise<void>((resolve, reject) => {
-			const check = (error?: RivuletError) => {
+			const check = () => {
+				const { why } = this.#keeper;
 				if (this.state === "connected") resolve();
-				else if (this.state === "closed") reject(error ?? closedError());
+				else if (why) reject(why);
 				else if (signal?.aborted) reject(signal.reason);
 				else return;
 				off();
-				signal?.removeEventListener("abort", aborted);
+				signal?.removeEventListener("abort", check);
 			};
-			const aborted = () => check();
-			const off = this.on("state", ({ error }) => check(error));
-			signal?.addEventListener("abort", aborted);
+			const off = this.on("state", check);
+			signal?.addEventListener("abort", check);
 			check();
 		});
 		return quiet(ready);
@@ -106,7 +106,7 @@ export class Client {
 	}
 
 	#subscribe<T>(channel: string, o: SubscribeOptions, handlers?: Handlers<T>): Subscription<T> {
-		if (this.state === "closed") throw closedError();
+		this.#open();
 		only("options", o, subscribeOptions);
 		toFields(o); // throws
 		only("handlers", handlers ?? {}, "message update");
@@ -122,14 +122,18 @@ export class Client {
 		return sub;
 	}
 
+	#open(): void {
+		if (this.#keeper.why) throw this.#keeper.why;
+	}
+
 	async #ask(kind: Ask["kind"], channel: string, options: object, data?: unknown): Promise<any> {
 		try {
 			const ask = toAsk(kind, channel, options, data);
-			if (this.state === "closed") throw closedError();
+			this.#open();
 			this.#keeper.begin();
 			return await this.#keeper.queue.ask(ask);
 		} catch (e) {
-			if (kind === "publish") this.#keeper.tell("error", e as RivuletError); // for who does not wait
+			if (kind === "publish") this.#keeper.tell("error", e as RivuletError, true); // for who does not wait
 			throw e;
 		}
 	}
@@ -140,6 +144,3 @@ function quiet<T>(promise: Promise<T>): Promise<T> {
 	promise.catch(() => {});
 	return promise;
 }
-
-const closedError = (): RivuletError =>
-	new RivuletError(4503, "the client is closed", { temporary: false, advice: "Make a new one." });

@@ -14,7 +14,7 @@ export const reconnects = (code: number): boolean =>
 
 /** The error that an `error` event tells. */
 export const errorOf = (e: any): RivuletError =>
-	new RivuletError(e.code, e.message, {
+	new RivuletError(e.code, e.field ? `${e.field}: ${e.message}` : e.message, {
 		field: e.field,
 		temporary: e.temporary || undefined,
 		retryAfterMs: bounded(e.retry_after_ms),

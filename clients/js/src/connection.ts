@@ -169,7 +169,11 @@ export class Link implements TransportEvents {
 		const failure = error && errorOf(error);
 		if (this.isUp && id) return this.#replies.get(id)?.(error ? undefined : frame, failure);
 		if (this.isUp) return this.#events.push(this, frame);
-		if (error && id === CONNECT_ID) this.#refusal = failure; // `disconnect` may say more
+		if (failure && id === CONNECT_ID) {
+			this.#refusal = failure;
+			// Of a token `disconnect` says more; after all else the node would wait for another connect.
+			if (failure.code !== 4401 && failure.code !== 4403) this.end({ code: 4400, reason: "" });
+		}
 		if (!connected) return;
 		if (connected.session || !this.#session) this.#up(connected);
 		else if (id) this.end({ code: 4422, reason: "the node keeps no sessions" });

@@ -11,7 +11,11 @@ export interface ClientEvents {
 	round_trip: { readonly ms: number };
 	/** A subscription has lost messages for good. */
 	gap: { readonly channel: string; readonly reason: string };
-	/** A publish that failed, and errors that no promise and no iteration tells of. */
+	/**
+	 * A publish that failed, a subscription whose handlers are not told that it was refused, what closed
+	 * the client, and what is tried again and again. But for publishes, where nobody listens these go
+	 * to `onError`, or to the console.
+	 */
 	error: RivuletError;
 	/** A message that has come, before the application takes it. */
 	message: Message;
@@ -34,9 +38,11 @@ export class Emitter<Events extends object> {
 		return () => void all.delete(one);
 	}
 
-	/** Calls those of the name. */
-	tell<E extends keyof Events>(name: E, event: Events[E]): void {
-		for (const listener of [...(this.#listeners.get(name) ?? [])]) {
+	/** Calls those of the name. An error that nobody hears is no secret, unless a promise tells of it. */
+	tell<E extends keyof Events>(name: E, event: Events[E], promised?: boolean): void {
+		const all = [...(this.#listeners.get(name) ?? [])];
+		if (name === "error" && !promised && !all[0]) this.caught(event);
+		for (const listener of all) {
 			try {
 				listener(event);
 			} catch (e) {

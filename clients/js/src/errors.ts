@@ -69,4 +69,9 @@ export class RivuletError extends Error {
 		this.retryAfterMs = more.retryAfterMs ?? 0;
 		this.advice = more.advice ?? advice(code);
 	}
+
+	/** For JSON.stringify, which passes over the message of an Error. */
+	toJSON(): object {
+		return { ...this, message: this.message };
+	}
 }

@@ -18,7 +18,7 @@ import type { Had } from "./overlap.js";
 import { Queue } from "./queue.js";
 import { inOrder, Routes } from "./routes.js";
 import type { Sub } from "./subscription.js";
-import { noToken, type TokenHost, tokenError } from "./token.js";
+import { clean, noToken, type TokenHost, tokenError } from "./token.js";
 import { opens } from "./transports.js";
 import type {
 	ClientOptions,
@@ -44,6 +44,8 @@ export class Keeper
 	link: Link | undefined;
 	/** By the page, not by the application. */
 	frozen = false;
+	/** Why it is closed. */
+	why: RivuletError | undefined;
 	readonly clock: Clock;
 	readonly wait: Backoff;
 	readonly storage: PositionStorage | undefined;
@@ -145,14 +147,12 @@ export class Keeper
 		return typeof this.#o.token === "function";
 	}
 
-	/** Without the white space that comes with what is printed. Throws a RivuletError. */
+	/** Throws a RivuletError. */
 	async token(reason: TokenReason): Promise<string | undefined> {
 		const t = this.#o.token;
 		if (t == null) return undefined;
 		try {
-			const token: unknown = typeof t === "function" ? await t(reason) : t;
-			if (typeof token === "string") return token.trim();
-			throw new TypeError(`the token is ${token && typeof token}, not a string`);
+			return clean(typeof t === "function" ? await t(reason) : t);
 		} catch (e) {
 			throw tokenError(e);
 		}
@@ -292,11 +292,14 @@ export class Keeper
 	/** Closes, for good; with an error where it is not the application's wish. */
 	end(error?: RivuletError): void {
 		if (this.state === "closed") return;
+		const advice = "Make a new client.";
+		this.why = error ?? new RivuletError(4503, "client closed", { temporary: false, advice });
 		for (const sub of [...this.subs.values()]) sub.end(error, !error);
 		this.#unwatch?.();
 		this.#choice?.close();
 		this.leave("closed", error);
-		this.queue.close();
+		this.queue.close(this.why);
+		if (error) this.tell("error", error);
 		this.clear();
 	}
 

@@ -44,6 +44,8 @@ export class Sender {
 	pause: unknown;
 	readonly #queue: Queue;
 	#failures = 0;
+	/** That one was refused twice. */
+	#told = false;
 
 	constructor(queue: Queue) {
 		this.#queue = queue;
@@ -82,8 +84,10 @@ export class Sender {
 				if (open) entry.since ??= began;
 				if (error?.temporary) return this.#again(entry, link, error);
 				const answer = frame?.[kind === "publish" ? "published" : kind];
-				if (answer) this.#failures = 0;
-				else if (!error) error = new RivuletError(4500, "a reply of another kind");
+				if (answer) {
+					this.#failures = 0;
+					this.#told = false;
+				} else if (!error) error = new RivuletError(4500, "a reply of another kind");
 				if (error && entry.since !== undefined) this.#queue.give(entry, error.message, error);
 				else entry.settle(answer && results[kind](answer), error);
 				this.pump();
@@ -93,13 +97,19 @@ export class Sender {
 	}
 
 	/** Later, and before what was called later. */
-	#again(entry: Entry, link: Link, { retryAfterMs }: RivuletError): void {
+	#again(entry: Entry, link: Link, error: RivuletError): void {
 		const { host, waiting } = this.#queue;
 		const after = waiting.findLastIndex((other) => other.order < entry.order);
 		this.#queue.put(entry, after + 1);
 		if (link.isLost) return; // the next one sends it
+		if (entry.said && !this.#told) {
+			this.#told = true;
+			host.tell("error", error);
+		}
+		entry.said = error;
+		entry.late = `timed out: ${error.message}`;
 		host.clock.clearTimeout(this.pause);
-		const wait = host.wait(++this.#failures, retryAfterMs);
+		const wait = host.wait(++this.#failures, error.retryAfterMs);
 		this.pause = host.clock.setTimeout(() => {
 			this.pause = undefined;
 			this.pump();

@@ -77,7 +77,7 @@ export abstract class Stream<T> {
 	}
 
 	async *#all(others?: Handlers<T>): AsyncGenerator<Update<T>> {
-		if (others) throw new RivuletError(4409, "the subscription has handlers");
+		if (others) throw new RivuletError(4400, "has handlers: iterate over one without");
 		for (let u = await this.#next(); u; u = await this.#next()) yield u;
 	}
 
@@ -138,7 +138,8 @@ export abstract class Stream<T> {
 		this.#ended = true;
 		this.#items.push({ update: { type: "unsubscribed", ...(error && { error }) }, places: [] });
 		for (const wake of this.#waiters.splice(0)) wake();
-		this.settled(error ?? new RivuletError(4700, "unsubscribed"));
+		const advice = "It was ended by unsubscribe() or close().";
+		this.settled(error ?? new RivuletError(4700, "unsubscribed", { advice }));
 	}
 
 	/** The next update, `undefined` after the last. Asking says that the one before was handled. */

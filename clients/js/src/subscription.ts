@@ -50,6 +50,8 @@ export class Sub<T = any> extends Stream<T> implements Subscription<T> {
 	readonly #host: Host;
 	readonly #durable: boolean;
 	readonly #limit: number;
+	/** Nobody else hears why it ended. */
+	readonly #mute: boolean;
 	/** What it has had by itself; by `Had`. */
 	seen = new Seen();
 	#keep: Keep | undefined;
@@ -72,6 +74,7 @@ export class Sub<T = any> extends Stream<T> implements Subscription<T> {
 		this.options = options;
 		this.#durable = Boolean(options.durable);
 		this.#limit = Math.max(options.buffer ?? 256, 1) * (this.#durable ? durableRoom : 1);
+		this.#mute = !!handlers && !handlers.update;
 		this.received = new Places(this.pattern);
 		this.#whole = !this.pattern; // of a channel any position is
 	}
@@ -197,7 +200,7 @@ export class Sub<T = any> extends Stream<T> implements Subscription<T> {
 		const { clock, wait } = this.#host;
 		const stale = this.stored[0] && error.field?.startsWith("position");
 		const unable = error.code === 4422 && routes.link.transport !== "websocket";
-		if (!stale && !unable && !error.temporary && !resubscribes(error.code)) return this.end(error);
+		if (!stale && !unable && !error.temporary && !resubscribes(error.code)) return this.fail(error);
 		this.state = "idle";
 		this.at = undefined;
 		if (unable) return this.#host.tell("error", error); // the next link may be able to
@@ -208,6 +211,7 @@ export class Sub<T = any> extends Stream<T> implements Subscription<T> {
 		clock.clearTimeout(this.retry);
 		const ms = stale ? 0 : wait(++this.#failures, error.retryAfterMs);
 		this.retry = clock.setTimeout(() => this.#again(), ms);
+		if (this.#failures > 1) this.#host.tell("error", error);
 	}
 
 	#again(): void {
@@ -351,6 +355,12 @@ export class Sub<T = any> extends Stream<T> implements Subscription<T> {
 			if (this.#keep) this.#keep.load(loaded);
 			else loaded();
 		});
+	}
+
+	/** Ends it for an error of its own. */
+	fail(error: RivuletError): void {
+		this.end(error);
+		if (this.#mute) this.#host.tell("error", error);
 	}
 
 	/** Ends it: with an error for good. `drop` discards what waits. */

@@ -11,6 +11,12 @@ export function tokenError(cause: any): RivuletError {
 	return new RivuletError(4503, message, { field: "token", cause, advice: "Tried again later." });
 }
 
+/** Without the white space that comes with what is printed. */
+export function clean(token: unknown): string {
+	if (typeof token === "string") return token.trim();
+	throw new TypeError(`the token is ${token && typeof token}, not a string`);
+}
+
 export const noToken = (): RivuletError =>
 	new RivuletError(4408, "no token in time", { field: "token" });
 

@@ -133,6 +133,7 @@ class World {
 			},
 		});
 		this.all.client.on("state", (change) => this.changes.push(change));
+		this.all.client.on("error", () => {}); // those for onError are the SDK's own faults
 	}
 
 	async do(o: Op): Promise<void> {

@@ -184,7 +184,7 @@ describe("publish", () => {
 		network.socket.answer("publish", {
 			error: { code: 4403, message: "no", field: "channel", temporary: false, retry_after_ms: 0 },
 		});
-		await expect(done).rejects.toMatchObject({ code: 4403, message: "no", field: "channel" });
+		await expect(done).rejects.toMatchObject({ code: 4403, message: "channel: no" });
 		await done.catch((e: RivuletError) => expect(e.advice).toContain("token"));
 		expect(heard).toEqual([await done.catch((e) => e)]);
 		client.close();

@@ -133,7 +133,10 @@ describe("a subscription", () => {
 	test("with handlers cannot be iterated, and a second to the channel is refused", async () => {
 		const { client } = await connected();
 		const sub = client.channel("a").subscribe({}, {});
-		await expect(messages(sub, 1)).rejects.toMatchObject({ code: 4409 });
+		await expect(messages(sub, 1)).rejects.toMatchObject({
+			code: 4400,
+			message: "has handlers: iterate over one without",
+		});
 		expect(() => client.channel("default:a").subscribe()).toThrow(RivuletError);
 		client.close();
 	});
