@@ -25,7 +25,7 @@ export class Hold {
 	begin(routes: Routes): void {
 		const known = [...this.#members].filter((m) => this.#pause(m, routes));
 		for (const m of known) letGo(m, routes);
-		this.resume();
+		this.takeUp();
 	}
 
 	/** Takes `sub`, about to begin, along if it overlaps, and reports whether. */
@@ -37,7 +37,7 @@ export class Hold {
 	}
 
 	/** Takes them up again once the node has let go of all and the cause has room. */
-	resume(): void {
+	takeUp(): void {
 		const held = inOrder([...this.#members].filter((m) => this.#has(m)));
 		// A durable one that is live goes on meanwhile: nobody tells when it has room.
 		const waits = this.#has(this.#cause) && !this.#cause.hasRoom;
@@ -73,5 +73,5 @@ export const letGo = (sub: Sub, routes: Routes): void =>
 	routes.leave(sub, () => {
 		sub.released = true;
 		sub.at = undefined;
-		sub.hold?.resume();
+		sub.hold?.takeUp();
 	});

@@ -10,7 +10,7 @@ export interface Item {
 	readonly update: Update<any>;
 	places: string[];
 	/** `places` are all there are. */
-	readonly replace?: boolean;
+	readonly entire?: boolean;
 	/** It tells of a beginning, or that it is over; one beginning outdates those just before it. */
 	readonly begun?: boolean;
 	/** See `Acks`. */
@@ -123,7 +123,7 @@ export abstract class Stream<T> {
 	}
 
 	#reached(item: Handled): void {
-		this.handled.set(item.places, item.replace);
+		this.handled.set(item.places, item.entire);
 		this.onHandled(item);
 	}
 

@@ -10,7 +10,7 @@ import { load, loadFor, more } from "./lazy.js";
 import { isPattern } from "./names.js";
 import type { Routes } from "./routes.js";
 import { toSubscribe } from "./start.js";
-import { type Handled, Stream } from "./stream.js";
+import { type Handled, type Item, Stream } from "./stream.js";
 import type { Frame, Handlers, SubscribeOptions, Update } from "./types.js";
 
 /** How many times its bound a durable queue takes: see `#pause`. */
@@ -173,7 +173,12 @@ export class Sub<T = any> extends Stream<T> implements Subscription<T> {
 		this.#began = true;
 		this.#whole ||= !!places[0];
 		this.received.set(places, true);
-		const item = { places, replace: true, begun: true, life: this.#keep?.life };
+		const item: Omit<Item, "update"> = {
+			places,
+			entire: true,
+			begun: true,
+			life: this.#keep?.life,
+		};
 		const gap = resumed && !recovered && this.#gap(this.channel, e.reason);
 		this.pushBegun(
 			{ ...item, update: { type: "subscribed", recovered, resumed } },
@@ -194,7 +199,7 @@ export class Sub<T = any> extends Stream<T> implements Subscription<T> {
 			this.released = true;
 			routes.gone(this);
 			if (this.state === "ended") more?.inherit(this.#host, this, false);
-			this.hold?.resume();
+			this.hold?.takeUp();
 			return;
 		}
 		const { clock, wait } = this.#host;
@@ -321,7 +326,7 @@ export class Sub<T = any> extends Stream<T> implements Subscription<T> {
 		this.at = undefined;
 		this.#behind = false;
 		if (this.state === "subscribing" || this.state === "live") this.state = "idle";
-		this.hold?.resume();
+		this.hold?.takeUp();
 	}
 
 	protected onHandled(item: Handled): void {
@@ -329,7 +334,7 @@ export class Sub<T = any> extends Stream<T> implements Subscription<T> {
 	}
 
 	protected onTaken(): void {
-		this.hold?.resume();
+		this.hold?.takeUp();
 		if (this.#behind && this.hasRoom) this.at?.link.fail("reads again what had no room");
 	}
 
@@ -374,6 +379,6 @@ export class Sub<T = any> extends Stream<T> implements Subscription<T> {
 		if (subs.get(this.channel) === this) subs.delete(this.channel);
 		if (drop) this.drop();
 		this.finish(error);
-		this.hold?.resume(); // others may wait for it
+		this.hold?.takeUp(); // others may wait for it
 	}
 }
