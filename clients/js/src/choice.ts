@@ -15,6 +15,8 @@ export interface ChoiceHost {
 	prefix: string;
 	fetch: typeof fetch | undefined;
 	clock: Clock;
+	/** What HTTP tells of a node that cannot be reached, for the next attempt's error. */
+	hint: string;
 	/** A node has enough clients: for so many milliseconds, 0 where it does not say, it takes none. */
 	busy(retryAfterMs: number): void;
 }
@@ -57,6 +59,7 @@ export class Choice {
 
 	/** It has connected. */
 	worked(): void {
+		this.#host.hint = "";
 		if (this.#tried !== this.#at) return;
 		this.#strikes = 0;
 		if (this.#at > 0) {
@@ -78,8 +81,9 @@ export class Choice {
 		this.#probe = probe;
 		const at = this.#tried;
 		if (at !== this.#at) return;
-		void door(base, probe.signal, this.#host.fetch).then(({ code, data }) => {
+		void door(base, probe.signal, this.#host.fetch).then(({ code, data, text }) => {
 			if (probe.signal.aborted || at !== this.#at) return;
+			this.#host.hint = text;
 			if (code === 429 || code === 503) this.#host.busy(bounded(data?.retry_after_ms));
 			if (![200, 401, 403].includes(code)) return this.#notBlocked();
 			this.#strikes += blocked;
@@ -112,8 +116,17 @@ export class Choice {
 async function door(base: string, signal: AbortSignal, ask = globalThis.fetch): Promise<any> {
 	try {
 		const answer = await ask(`${base}/v1/poll?timeout=0`, { signal });
-		return (await answer.json()) ?? {};
-	} catch {
-		return {};
+		const text = `: no node answers at ${base}/v1/poll, but HTTP ${answer.status}`;
+		const said = await answer.json().catch(() => {});
+		if (!said?.code) return { text };
+		const there = [200, 401, 403].includes(said.code);
+		return {
+			...said,
+			text: there ? `: ${base} answers over HTTP, but lets no WebSocket through` : "",
+		};
+	} catch (e) {
+		const insecure = globalThis.location?.protocol === "https:" && base.startsWith("http:");
+		const why = insecure ? "a page over https may not, give an address with https" : e;
+		return { text: `: over HTTP nothing answers this page at ${base} either: ${why}` };
 	}
 }

@@ -6,15 +6,13 @@ import type { ClientEvents } from "./emitter.js";
 import { RivuletError } from "./errors.js";
 import type { Subscription } from "./host.js";
 import { Keeper } from "./keeper.js";
+import { more } from "./lazy.js";
 import { toFields } from "./message.js";
 import { canonical } from "./names.js";
 import { only } from "./options.js";
 import { type Ask, toAsk } from "./publish.js";
 import { Sub } from "./subscription.js";
 import type { ClientOptions, Handlers, State, SubscribeOptions, TransportName } from "./types.js";
-
-const subscribeOptions =
-	"position positions last since persist durable conflate maxRate filter presence token buffer";
 
 /** A client of one Rivulet cluster. */
 export class Client {
@@ -93,9 +91,12 @@ export class Client {
 		return quiet(trip);
 	}
 
-	/** A channel, or a pattern as in `orders:>`, by name; `x` is `default:x`. */
+	/**
+	 * A channel, or a pattern as in `orders:>`, by name; `x` is `default:x`. What is wrong with a name
+	 * the node says when it is used.
+	 */
 	channel<T = unknown>(name: string): Channel<T> {
-		const channel = canonical(name);
+		const channel = canonical(`${name ?? ""}`);
 		return {
 			name: channel,
 			publish: (data, options = {}) => quiet(this.#ask("publish", channel, options, data)),
@@ -107,9 +108,8 @@ export class Client {
 
 	#subscribe<T>(channel: string, o: SubscribeOptions, handlers?: Handlers<T>): Subscription<T> {
 		this.#open();
-		only("options", o, subscribeOptions);
+		more?.checkSubscribe(o, handlers); // before, when that is loaded
 		toFields(o); // throws
-		only("handlers", handlers ?? {}, "message update");
 		if (this.#keeper.subs.has(channel)) {
 			const advice = "Share that subscription, or call its unsubscribe() first.";
 			throw new RivuletError(4409, `subscribed to ${channel} already`, { advice });

@@ -33,6 +33,8 @@ export interface Loss {
 export interface LinkEvents {
 	/** It counts as connected; `connected` is the body of that event. */
 	up(link: Link, connected: any): void;
+	/** What else is known of why there is none. */
+	readonly hint: string;
 	/** A push, once it is up. */
 	push(link: Link, frame: Frame): void;
 	/** Its end, the last. */
@@ -67,6 +69,7 @@ export class Link implements TransportEvents {
 	readonly #clock: Clock;
 	readonly #events: LinkEvents;
 	readonly #session: boolean;
+	readonly #base: string;
 	readonly #replies = new Map<number, Reply>();
 	#id = CONNECT_ID;
 	#refusal: RivuletError | undefined;
@@ -80,6 +83,7 @@ export class Link implements TransportEvents {
 		this.transport = transport;
 		this.#events = events;
 		this.#clock = options.clock;
+		this.#base = options.base;
 		this.#session = options.session !== undefined && transport === "websocket";
 		this.heard = this.#clock.now();
 		open()
@@ -196,8 +200,9 @@ export class Link implements TransportEvents {
 		this.close();
 		const refusal = this.#refusal;
 		const first = refusal?.code ?? code;
+		const plain = isUp ? "connection lost" : `no connection to ${this.#base}${this.#events.hint}`;
 		this.#events.down(this, {
-			error: new RivuletError(first, refusal?.message || reason || "connection lost", {
+			error: new RivuletError(first, refusal?.message || reason || plain, {
 				field: refusal?.field,
 				temporary: garbled ?? temporary ?? refusal?.temporary ?? reconnects(first),
 				retryAfterMs: Math.max(bounded(retryAfterMs), refusal?.retryAfterMs ?? 0),

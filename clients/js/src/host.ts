@@ -5,7 +5,7 @@ import type { ClientEvents } from "./emitter.js";
 import type { Hold } from "./hold.js";
 import type { Had } from "./overlap.js";
 import type { Routes, Subs } from "./routes.js";
-import type { Clock, Message, PositionStorage, Update } from "./types.js";
+import type { ClientOptions, Clock, Message, PositionStorage, Update } from "./types.js";
 
 /** Where a subscription is: `paused` while the application has no room for more. */
 export type SubscriptionState = "idle" | "subscribing" | "live" | "paused" | "ended";
@@ -41,6 +41,8 @@ export interface Host {
 	readonly storage: PositionStorage | undefined;
 	/** Of the keys in it. */
 	readonly prefix: string;
+	/** Of the client. */
+	readonly options: ClientOptions;
 	readonly subs: Subs;
 	readonly holds: Set<Hold>;
 	/** What the application has, since there are patterns. */

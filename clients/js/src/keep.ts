@@ -4,6 +4,7 @@
 import { Acks } from "./durable.js";
 import { RivuletError } from "./errors.js";
 import type { Host } from "./host.js";
+import { wrong } from "./options.js";
 import { Shelf } from "./storage.js";
 import type { Handled } from "./stream.js";
 import type { Sub } from "./subscription.js";
@@ -35,15 +36,20 @@ export class Keep {
 		this.#host = host;
 		this.#sub = sub;
 		if (durable) this.#acks = new Acks();
-		if (!persist || !host.storage) return;
+		const { storage } = host;
+		const tell = (error: RivuletError) => host.tell("error", error);
+		if (persist && !storage) tell(wrong("persist", "nothing is kept without the option storage"));
+		if (!persist || !storage) return;
 		const name = persist === true ? sub.channel : persist;
-		this.#shelf = new Shelf(host.storage, `${host.prefix}position:${name}`, (cause) =>
-			host.tell("error", new RivuletError(4500, "storage failed", { cause })),
+		this.#shelf = new Shelf(storage, `${host.prefix}position:${name}`, (cause) =>
+			tell(new RivuletError(4500, "storage failed", { cause })),
 		);
 	}
 
 	/** Reads what was stored, and calls `then`; at once where nothing is. */
 	load(then: () => void): void {
+		if (this.#acks && !this.#host.options.session)
+			return this.#sub.fail(wrong("durable", "needs the client's option session"));
 		if (!this.#shelf) return then();
 		void this.#shelf.load().then((text) => {
 			this.#sub.stored = text ? text.split("\n") : [];

@@ -44,6 +44,7 @@ export class Keeper
 	link: Link | undefined;
 	/** By the page, not by the application. */
 	frozen = false;
+	hint = "";
 	/** Why it is closed. */
 	why: RivuletError | undefined;
 	readonly clock: Clock;
@@ -57,7 +58,7 @@ export class Keeper
 	routes: Routes | undefined;
 	readonly queue: Queue;
 
-	readonly #o: ClientOptions;
+	readonly options: ClientOptions;
 	readonly #bases: string[];
 	/** Until the token is renewed again; see renew.ts. */
 	renewal: unknown;
@@ -84,7 +85,7 @@ export class Keeper
 
 	constructor(url: string, o: ClientOptions) {
 		super(o.onError);
-		this.#o = o;
+		this.options = o;
 		this.#bases = [url, ...(o.urls ?? [])].map(baseOf);
 		this.storage = o.storage;
 		this.prefix = prefixOf(this.#base);
@@ -127,7 +128,7 @@ export class Keeper
 
 	/** One attempt. */
 	async #open(attempt: number, first: boolean): Promise<void> {
-		this.#after(this.#o.connectTimeout ?? 10_000, () => {
+		this.#after(this.options.connectTimeout ?? 10_000, () => {
 			if (this.link) this.link.giveUp();
 			else this.#lost({ error: noToken() });
 		});
@@ -144,12 +145,12 @@ export class Keeper
 
 	/** A function gives another token. */
 	get #renewable(): boolean {
-		return typeof this.#o.token === "function";
+		return typeof this.options.token === "function";
 	}
 
 	/** Throws a RivuletError. */
 	async token(reason: TokenReason): Promise<string | undefined> {
-		const t = this.#o.token;
+		const t = this.options.token;
 		if (t == null) return undefined;
 		try {
 			return clean(typeof t === "function" ? await t(reason) : t);
@@ -182,13 +183,13 @@ export class Keeper
 
 	#dial(token?: string): void {
 		const transport = this.#choice?.next() ?? (this.transports[0] as TransportName);
-		if (transport === "websocket" && !hasWebSocket(this.#o)) {
+		if (transport === "websocket" && !hasWebSocket(this.options)) {
 			const advice = "Give the option WebSocket, as of the package ws, or take Node 22.";
 			return this.#lost({ error: new RivuletError(4400, "no WebSocket here", { advice }) });
 		}
 		const options = {
 			codec: json,
-			...this.#o,
+			...this.options,
 			base: this.#base,
 			token,
 			resume: this.#resumes,
@@ -209,15 +210,15 @@ export class Keeper
 		const routes = new Routes(link, this);
 		this.routes = routes;
 		const { transport, client } = link;
-		this.#step("connected", { transport, client, node, ...(this.#o.session && { resumed }) });
+		this.#step("connected", { transport, client, node, ...(this.options.session && { resumed }) });
 		if (this.routes !== routes) return; // a listener thought otherwise
 		routes.add(inOrder(this.subs.values())); // before what is published
 		this.queue.link = link;
 		void loadFor(this, link, ({ Pulse, strange, watch }) => {
-			const error = strange(this.#o);
+			const error = strange(this);
 			if (error) return this.end(error);
-			if (this.#o.lifecycle !== false) this.#unwatch ??= watch(this);
-			link.pulse = new Pulse(link, this.clock, this.#o.pingInterval, seconds, (ms) =>
+			if (this.options.lifecycle !== false) this.#unwatch ??= watch(this);
+			link.pulse = new Pulse(link, this.clock, this.options.pingInterval, seconds, (ms) =>
 				this.tell("round_trip", { ms }),
 			);
 			this.queue.pump();

@@ -2,9 +2,10 @@
 // language without types. A node ignores what it does not know.
 
 import type { RivuletError } from "./errors.js";
-import { only } from "./options.js";
+import type { Host } from "./host.js";
+import { only, wrong } from "./options.js";
 import type { Ask } from "./publish.js";
-import type { ClientOptions } from "./types.js";
+import type { ClientOptions, Handlers, SubscribeOptions } from "./types.js";
 
 const ofClient: Record<keyof ClientOptions, true> = {
 	urls: true,
@@ -27,14 +28,38 @@ const ofClient: Record<keyof ClientOptions, true> = {
 	clock: true,
 };
 
-/** The error that names an option which there is not, if one was given. */
-export function strange(options: ClientOptions): RivuletError | undefined {
+const ofSubscribe =
+	"position positions last since persist durable conflate maxRate filter presence token buffer";
+
+/**
+ * The error that names an option of the client which there is not, if one was given. Subscriptions
+ * that were begun before this was loaded end where theirs are wrong.
+ */
+export function strange({ options, subs }: Host): RivuletError | undefined {
+	for (const sub of [...subs.values()]) {
+		const error = thrown(() => checkSubscribe(sub.options, sub.handlers));
+		if (error) sub.fail(error);
+	}
+	return thrown(() => only("options", options, Object.keys(ofClient).join(" ")));
+}
+
+function thrown(check: () => void): RivuletError | undefined {
 	try {
-		only("options", options, Object.keys(ofClient).join(" "));
+		check();
 	} catch (e) {
 		return e as RivuletError;
 	}
 	return undefined;
+}
+
+/** Throws 4400 where a subscription has others than there are. */
+export function checkSubscribe(options: SubscribeOptions, handlers: Handlers<any> = {}): void {
+	const both = [["options", options] as const, ["handlers", handlers] as const];
+	for (const [what, given] of both)
+		if (!given || typeof given !== "object")
+			throw wrong(what, "must be an object, as in subscribe({ last: 5 }, { message: (m) => {} })");
+	only("options", options, ofSubscribe);
+	only("handlers", handlers, "message update");
 }
 
 const ofAsk: Record<Ask["kind"], string> = {

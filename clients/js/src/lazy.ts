@@ -28,7 +28,7 @@ export const notLoaded = (cause: unknown, retryAfterMs = 0): RivuletError =>
 	new RivuletError(4503, `a part of the SDK was not loaded: ${cause}`, {
 		retryAfterMs,
 		cause,
-		advice: "Tried again. If it stays so, look whether the page's own scripts can be loaded.",
+		advice: "It is tried again. If it stays so, look whether the page's own scripts can be loaded.",
 	});
 
 /**

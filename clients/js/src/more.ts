@@ -7,7 +7,7 @@ export { askToken } from "./ask.js";
 export { Brought } from "./brought.js";
 export { Hold, letGo } from "./hold.js";
 export { Keep } from "./keep.js";
-export { strange } from "./known.js";
+export { checkSubscribe, strange } from "./known.js";
 export { watch } from "./lifecycle.js";
 export {
 	Had,

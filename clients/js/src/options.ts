@@ -4,7 +4,7 @@ import { RivuletError } from "./errors.js";
 import { opens } from "./transports.js";
 import type { ClientOptions, TransportName } from "./types.js";
 
-const wrong = (field: string, text: string): RivuletError =>
+export const wrong = (field: string, text: string): RivuletError =>
 	new RivuletError(4400, `${field}: ${text}`, { field });
 
 /** http or https, without a slash at the end. */

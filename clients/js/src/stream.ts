@@ -28,7 +28,7 @@ export abstract class Stream<T> {
 	readonly handled: Places;
 	/** It has begun, or, with an error, will not. */
 	protected settled!: (error?: RivuletError) => void;
-	readonly #handlers: Handlers<T> | undefined;
+	readonly handlers: Handlers<T> | undefined;
 	#items: Item[] = [];
 	#handed: Item | undefined;
 	#waiters: (() => void)[] = [];
@@ -47,7 +47,7 @@ export abstract class Stream<T> {
 			this.settled = (error) => (error ? reject(error) : resolve());
 		});
 		this.ready.catch(() => {}); // it need not be heeded
-		this.#handlers = handlers;
+		this.handlers = handlers;
 		if (handlers) void this.#handle(handlers, caught);
 	}
 
@@ -73,7 +73,7 @@ export abstract class Stream<T> {
 	}
 
 	updates(): AsyncGenerator<Update<T>> {
-		return this.#all(this.#handlers);
+		return this.#all(this.handlers);
 	}
 
 	async *#all(others?: Handlers<T>): AsyncGenerator<Update<T>> {

@@ -346,7 +346,7 @@ export class Sub<T = any> extends Stream<T> implements Subscription<T> {
 	/** Has what it needs loaded, and then asks. Its client knows it already. */
 	prepare(): void {
 		const { persist } = this.options;
-		const keeps = this.#durable || (persist && this.#host.storage);
+		const keeps = this.#durable || persist;
 		if (!keeps && !this.pattern && !this.options.token) return;
 		this.#loading = true;
 		void loadFor(this.#host, this, ({ Had, Keep }) => {

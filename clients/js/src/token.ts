@@ -8,7 +8,7 @@ import type { Clock, TokenReason } from "./types.js";
 export function tokenError(cause: any): RivuletError {
 	if (cause instanceof RivuletError) return cause;
 	const message = `the token function failed: ${cause?.message ?? cause}`;
-	return new RivuletError(4503, message, { field: "token", cause, advice: "Tried again later." });
+	return new RivuletError(4503, message, { field: "token", cause, advice: "It is tried again." });
 }
 
 /** Without the white space that comes with what is printed. */

@@ -15,6 +15,7 @@ export const openWebSocket: OpenTransport = (options, events) => {
 	const ws = new Class(url, [codec.protocol]);
 	let maxFrame = 65_536; // unless `connected` says another (P-1.4)
 	let opened = false;
+	let failed = "";
 
 	const send = (frame: Frame): void => {
 		const data = codec.encode(frame);
@@ -44,8 +45,11 @@ export const openWebSocket: OpenTransport = (options, events) => {
 			events.end({ code: 4200, reason: String(e), garbled: true }); // also where a part is missing
 		}
 	};
-	ws.onclose = ({ code, reason }) => events.end({ code: code || 1006, reason, blocked: !opened });
-	ws.onerror = () => {}; // onclose follows and says as much
+	ws.onclose = ({ code, reason }) =>
+		events.end({ code: code || 1006, reason: reason || failed, blocked: !opened });
+	ws.onerror = ({ message }) => {
+		failed = message; // where there is no page; onclose follows
+	};
 	return {
 		send,
 		close: (code = 1000, reason = "") => ws.close(code, reason),

@@ -23,6 +23,7 @@ function make(answer: () => Response | Promise<Response>, storage?: Map<string, 
 	const told: number[] = [];
 	const choice = new Choice({
 		prefix: "",
+		hint: "",
 		transports,
 		clock,
 		busy: (ms) => told.push(ms),

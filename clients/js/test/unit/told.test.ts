@@ -2,6 +2,7 @@
 
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { RivuletError } from "../../src/index.js";
+import { settled } from "./fake/clock.js";
 import { connected, setup } from "./fake/setup.js";
 import type { FakeSocket } from "./fake/socket.js";
 
@@ -265,6 +266,138 @@ describe("an error", () => {
 			retryAfterMs: 0,
 			advice: "Correct the request; the same one fails again.",
 		});
+		client.close();
+	});
+});
+
+describe("a mistake is refused with what is meant", () => {
+	const fix = "must be an object, as in subscribe({ last: 5 }, { message: (m) => {} })";
+	test.each([
+		[[() => {}], "options", fix],
+		[["last"], "options", fix],
+		[[null], "options", fix],
+		[[{}, () => {}], "handlers", fix],
+	])("subscribe(...%o)", async (given, field, text) => {
+		const { client } = setup();
+		const subscribe: any = client.channel("a").subscribe;
+		expect(() => subscribe(...given)).toThrow(
+			expect.objectContaining({ code: 4400, field, message: `${field}: ${text}` }),
+		);
+		client.channel("a").subscribe(); // nothing is left of it
+		client.close();
+	});
+
+	test.each([[undefined], [null], [""]])("channel(%j), by the node", (name) => {
+		const { client } = setup();
+		expect(client.channel(odd(name as any)).name).toBe("default:"); // which it refuses
+		client.close();
+	});
+
+	test("persist without a storage, which then goes on without", async () => {
+		const { client, network, events } = await told();
+		client.channel("a").subscribe({ persist: true }, { message: () => {} });
+		expect(events).toMatchObject([
+			{
+				code: 4400,
+				field: "persist",
+				message: "persist: nothing is kept without the option storage",
+			},
+		]);
+		expect(network.socket.take("subscribe").subscribe).toEqual({ channel: "default:a" });
+		client.close();
+	});
+
+	test("durable without a session", async () => {
+		const { client, network, events } = await told();
+		const sub = client.channel("a").subscribe({ durable: true }, { message: () => {} });
+		const error = {
+			code: 4400,
+			field: "durable",
+			message: "durable: needs the client's option session",
+		};
+		await expect(sub.ready).rejects.toMatchObject(error);
+		expect(events).toMatchObject([error]);
+		expect(network.socket.has("subscribe")).toBe(false);
+		client.close();
+	});
+
+	test.each([
+		[new ArrayBuffer(3), "[object ArrayBuffer]"],
+		[new Blob(["a"]), "[object Blob]"],
+		[new Map([[1, 2]]), "[object Map]"],
+		[new Set([1]), "[object Set]"],
+		[Promise.resolve(1), "[object Promise]"],
+		[/a/, "/a/"],
+	])("to publish %o", async (data, text) => {
+		const { client, network } = await connected();
+		const error = { code: 4400, field: "data", message: `data: ${text} is not a JSON value` };
+		await expect(client.channel("a").publish(data)).rejects.toMatchObject(error);
+		expect(network.socket.has("publish")).toBe(false);
+		client.close();
+	});
+
+	test.each([[{}], [Object.create(null)], [Object.create({})], [new (class A {})()]])(
+		"but not to publish %o",
+		async (data) => {
+			const { client, network } = await connected();
+			void client.channel("a").publish(data);
+			expect(network.socket.take("publish").publish.data).toEqual({});
+			client.close();
+		},
+	);
+});
+
+describe("what never was a connection", () => {
+	test("says to where, and what may be the cause", async () => {
+		const { client, clock, network, states } = setup();
+		client.connect();
+		await clock.pass(0);
+		network.socket.drop();
+		expect(states.at(-1)?.error).toMatchObject({
+			code: 1006,
+			message: "no connection to http://node.test",
+			advice: expect.stringMatching(/^It is tried again\. .*address.*session\.origins/),
+		});
+		client.close();
+	});
+
+	test("has the text of an error event, as of ws", async () => {
+		const { client, clock, network, states } = setup();
+		client.connect();
+		await clock.pass(0);
+		network.socket.onerror?.({ message: "connect ECONNREFUSED 127.0.0.1:9" });
+		network.socket.onclose?.({ code: 1006, reason: "" });
+		expect(states.at(-1)?.error?.message).toBe("connect ECONNREFUSED 127.0.0.1:9");
+		client.close();
+	});
+
+	const answers: [string, () => Promise<Response>, string][] = [
+		[
+			"nothing answers",
+			() => Promise.reject(new TypeError("Failed to fetch")),
+			"over HTTP nothing answers this page at http://node.test either: TypeError: Failed to fetch",
+		],
+		[
+			"it is no node",
+			async () => new Response("<html>", { status: 404 }),
+			"no node answers at http://node.test/v1/poll, but HTTP 404",
+		],
+		[
+			"a node is there",
+			async () => Response.json({ code: 200, message: "" }),
+			"http://node.test answers over HTTP, but lets no WebSocket through",
+		],
+	];
+	test.each(answers)("says what HTTP tells: %s", async (_, answer, text) => {
+		const transports = ["websocket", "sse"] as const;
+		const { client, clock, network, states } = setup({ transports, fetch: answer });
+		client.connect();
+		await clock.pass(0);
+		network.socket.drop();
+		for (let i = 0; i < 20; i++) await settled(); // what it asks over HTTP
+		await network.next(clock);
+		(await network.next(clock)).drop();
+		expect(states.at(-1)?.error?.message).toBe(`no connection to http://node.test: ${text}`);
 		client.close();
 	});
 });
