@@ -349,9 +349,9 @@ export class Sub<T = any> extends Stream<T> implements Subscription<T> {
 		this.hold?.resume();
 	}
 
-	/** Saves and acknowledges what was handled. */
+	/** Saves and acknowledges what was handled: there may be no other time. */
 	settle(): void {
-		this.#keep?.settle();
+		this.#keep?.settle(true);
 	}
 
 	get #stored(): string[] {
