@@ -92,7 +92,7 @@ export class Sub<T = any> extends Stream<T> implements Subscription<T> {
 		const [at, state] = [this.at, this.state];
 		for (const u of this.inbox.clear()) {
 			this.missed ||= u.type === "message";
-			if (u.type === "message") this.#host.had?.undo(u.message);
+			if (u.type === "message") this.#host.had?.undo(u.message, this);
 		}
 		this.end();
 		if (at && !at.link.isLost && state !== "idle" && state !== "ended") {
@@ -262,7 +262,7 @@ export class Sub<T = any> extends Stream<T> implements Subscription<T> {
 		if (update.type !== "caught_up" && this.#full(routes)) return;
 		if (update.type === "message") {
 			this.seen.note(update.message);
-			this.#host.had?.note(update.message);
+			this.#host.had?.note(update.message, this);
 			this.#host.tell("message", update.message);
 		}
 		this.received.set(places);
