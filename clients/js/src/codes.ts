@@ -21,7 +21,7 @@ export const reconnects = (code: number): boolean =>
 /** The error that an `error` event tells. */
 export const errorOf = (e: any): RivuletError =>
 	new RivuletError(e.code, e.message, {
-		field: e.field,
+		field: e.field?.replace(/_(.)/g, (_: string, c: string) => c.toUpperCase()),
 		temporary: e.temporary || temporary(e.code),
 		retryAfterMs: bounded(e.retry_after_ms),
 	});
