@@ -4,7 +4,10 @@
 import { readFileSync } from "node:fs";
 import fc from "fast-check";
 import { describe, expect, test, vi } from "vitest";
+import "../../src/transport/poll.js";
 import { FakeClock } from "./fake/clock.js";
+import { polling } from "./fake/poll.js";
+import { setup } from "./fake/setup.js";
 import { Network } from "./fake/socket.js";
 import {
 	arbitraryOp,
@@ -15,6 +18,7 @@ import {
 	type Op,
 	play,
 	plays,
+	spellOp,
 	World,
 } from "./fake/world.js";
 
@@ -81,6 +85,25 @@ describe("every message once, in order", () => {
 		);
 	});
 
+	test("by WebSocket, or by polls where it is blocked, to each subscription alone", {
+		timeout,
+	}, async () => {
+		const ops = plays(
+			fc.oneof({ weight: 12, arbitrary: arbitraryOp }, { weight: 1, arbitrary: spellOp }),
+		);
+		await fc.assert(
+			fc.asyncProperty(ops, async (all) => {
+				const world = await play(all, spells());
+				world.ordered();
+				world.complete(false);
+				world.all.client.close();
+				await world.all.clock.pass(20); // a slow one hears of it
+				expect(world.all.clock.timers.size).toBe(0);
+			}),
+			{ numRuns: runs },
+		);
+	});
+
 	test.each(found)("of overlapping ones, as it once was not: %#", async (...ops) => {
 		const world = await play(ops);
 		world.ordered();
@@ -116,6 +139,18 @@ function told(world: World): void {
 		const gaps = listened.flatMap((w) => w.updates).filter((u) => u.type === "gap").length;
 		if (listened.length > 0) expect(gaps, `${n} of ${channel} is missing`).toBeGreaterThan(0);
 	});
+}
+
+/** A world of which WebSockets are blocked at times. */
+function spells(): World {
+	const all = setup({
+		transports: ["websocket", "poll"],
+		backoff: fast,
+		fetch: (input, init) => fetch(input, init),
+	});
+	const world = new World(all);
+	const fetch = polling(world.node, all.clock, () => world.node.blocked);
+	return world;
 }
 
 /** A client whose part that is loaded later takes so long, and cannot be loaded so many times before. */

@@ -74,6 +74,8 @@ export class FakeNode {
 	refuse = 0;
 	/** Stores the next so many publishes, and answers none of them. */
 	mute = 0;
+	/** Nobody lets WebSockets through. */
+	blocked = false;
 	readonly #keys = new Map<string, object>();
 	readonly #clock: FakeClock;
 	#names = 0;
@@ -123,6 +125,7 @@ export class FakeNode {
 
 	#accept(socket: FakeSocket): void {
 		if (socket.readyState !== 0) return;
+		if (this.blocked) return socket.drop();
 		const connection = new Connection(socket);
 		socket.onCommand = (frame) => this.#clock.setTimeout(() => this.#command(connection, frame), 2);
 		socket.onClosed = () => this.connections.delete(connection);
@@ -199,7 +202,7 @@ export class FakeNode {
 		const pattern = /[*>]/.test(channel);
 		const asked: string[] = ask.positions ?? (ask.position ? [ask.position] : []);
 		let reason = "";
-		const cursors = this.#streamsOf(channel).map((stream) => {
+		const cursors = this.streamsOf(channel).map((stream) => {
 			const position = asked.find((p) => p.startsWith(stream.key));
 			let at = position === undefined ? stream.last : stream.offset(position);
 			if (at === undefined) [at, reason] = [0, "log_changed"];
@@ -221,7 +224,7 @@ export class FakeNode {
 		return (mine[0]?.seq ?? stream.last + 1) - 1;
 	}
 
-	#streamsOf(channel: string): Stream[] {
+	streamsOf(channel: string): Stream[] {
 		return /[*>]/.test(channel) ? this.streams : [this.streamOf(channel)];
 	}
 
@@ -276,6 +279,6 @@ function owner(c: Connection, stream: Stream, e: Entry): Sub | undefined {
 	);
 }
 
-function covers(name: string, channel: string): boolean {
+export function covers(name: string, channel: string): boolean {
 	return /[*>]/.test(name) ? matches(name, channel) : name === channel;
 }

@@ -19,6 +19,7 @@ export type Op =
 	| { op: "trim"; stream: number; keep: number }
 	| { op: "reset"; stream: number }
 	| { op: "refuse"; count: number }
+	| { op: "http"; only: boolean }
 	| { op: "pass"; ms: number }
 	| { op: "step"; count: number };
 
@@ -81,6 +82,11 @@ export const lossOp: fc.Arbitrary<Op> = fc.oneof(
 	}),
 	fc.record({ op: fc.constant("reset" as const), stream: index(2) }),
 ) as fc.Arbitrary<Op>;
+
+export const spellOp: fc.Arbitrary<Op> = fc.record({
+	op: fc.constant("http" as const),
+	only: fc.boolean(),
+});
 
 /** Long enough for something to come of it. */
 export const plays = (op: fc.Arbitrary<Op>): fc.Arbitrary<Op[]> =>
@@ -173,6 +179,11 @@ export class World {
 			case "reset":
 				this.node.reset(o.stream);
 				break;
+			case "http":
+				this.node.blocked = o.only;
+				if (!o.only) clock.sleep(700_000); // what is remembered of a transport ends
+				this.node.cut();
+				break;
 			case "refuse":
 				this.node.refuse += o.count;
 				break;
@@ -192,7 +203,8 @@ export class World {
 	async rest(): Promise<void> {
 		const { client, clock } = this.all;
 		client.connect();
-		for (let quiet = 0, i = 0; quiet < 40; i++) {
+		const enough = this.node.blocked ? 120 : 40; // a poll that has nothing pauses
+		for (let quiet = 0, i = 0; quiet < enough; i++) {
 			if (i > 20_000)
 				throw new Error(`no rest: ${this.watched.map((w) => `${w.name} ${w.sub.state}`)}`);
 			quiet = this.node.step() ? 0 : quiet + 1;
