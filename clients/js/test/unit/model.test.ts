@@ -104,6 +104,22 @@ describe("every message once, in order", () => {
 		);
 	});
 
+	test("of durable ones", { timeout }, async () => {
+		await fc.assert(
+			fc.asyncProperty(plays(arbitraryOp), async (ops) => {
+				const apart = ops.filter((o) => o.op !== "subscribe" || o.name < channels.length);
+				const world = new World(setup({ backoff: fast, session: "s" }));
+				world.durable = true;
+				await play(apart, world);
+				world.ordered();
+				world.complete(false);
+				world.all.client.close();
+				expect(world.all.clock.timers.size).toBe(0);
+			}),
+			{ numRuns: runs },
+		);
+	});
+
 	test.each(found)("of overlapping ones, as it once was not: %#", async (...ops) => {
 		const world = await play(ops);
 		world.ordered();

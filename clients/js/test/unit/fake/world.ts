@@ -113,6 +113,9 @@ export class World {
 	/** What each number was published to. */
 	readonly published: string[] = [];
 
+	/** Its subscriptions are. */
+	durable = false;
+
 	constructor(
 		readonly all: Pick<Setup, "client" | "clock" | "network"> = setup({ backoff: fast }),
 	) {
@@ -123,7 +126,7 @@ export class World {
 		if (this.watched.some((w) => w.name === name && w.sub.state !== "ended")) return;
 		const sub = this.all.client
 			.channel<number>(name)
-			.subscribe({ buffer, ...(last > 0 && { last }) });
+			.subscribe({ buffer, durable: this.durable, ...(last > 0 && { last }) });
 		const w: Watched = { sub, name, got: [], updates: [], since: -1, until: -1, loose: last > 0 };
 		this.watched.push(w);
 		sub.ready.then(
