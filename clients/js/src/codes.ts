@@ -15,7 +15,7 @@ export const reconnects = (code: number): boolean =>
 /** The error that an `error` event tells. */
 export const errorOf = (e: any): RivuletError =>
 	new RivuletError(e.code, e.message, {
-		field: e.field,
+		field: e.field?.replace(/_(.)/g, (_: string, c: string) => c.toUpperCase()),
 		temporary: e.temporary || undefined,
 		retryAfterMs: bounded(e.retry_after_ms),
 	});
