@@ -13,9 +13,11 @@ export const reconnects = (code: number): boolean =>
 	code < 4200 || code > 4999 ? !fatal.includes(code) : temporary(code) || resubscribes(code);
 
 /** The error that an `error` event tells. */
-export const errorOf = (e: any): RivuletError =>
-	new RivuletError(e.code, e.field ? `${e.field}: ${e.message}` : e.message, {
-		field: e.field,
+export function errorOf(e: any): RivuletError {
+	const field = e.field?.replace(/_(.)/g, (_: string, c: string) => c.toUpperCase());
+	return new RivuletError(e.code, field ? `${field}: ${e.message}` : e.message, {
+		field,
 		temporary: e.temporary || undefined,
 		retryAfterMs: bounded(e.retry_after_ms),
 	});
+}

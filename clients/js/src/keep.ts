@@ -91,20 +91,20 @@ export class Keep {
 		else this.#timer ??= clock.setTimeout(() => this.settle(), settleAfter);
 	}
 
-	/** Saves and acknowledges what was handled. */
-	settle(): void {
+	/** Saves and acknowledges what was handled; the `last` time, whatever is under way. */
+	settle(last?: boolean): void {
 		this.#host.clock.clearTimeout(this.#timer);
 		this.#timer = undefined;
 		const whole = this.#whole || this.#sub.stored.length > 0;
 		if (this.#unsettled > 0 && whole) this.#shelf?.save(this.#sub.positions.join("\n"));
 		this.#unsettled = 0;
-		this.acknowledge();
+		this.acknowledge(last);
 	}
 
-	acknowledge(): void {
+	acknowledge(last?: boolean): void {
 		const { state, at, channel } = this.#sub;
 		const host = this.#host;
 		if (state === "live" && at)
-			this.#acks?.send(at.link, channel, host.wait, (error) => host.tell("error", error));
+			this.#acks?.send(at.link, channel, host.wait, (e) => host.tell("error", e), last);
 	}
 }

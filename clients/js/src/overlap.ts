@@ -49,56 +49,73 @@ export function ownerOf(
 /** Of how many messages it is known that the application has them, twice. */
 const mostHad = 8192;
 
+/** That a message came to a subscription. */
+interface Note {
+	readonly sub: Sub;
+	/** The how manieth it was. */
+	readonly at: number;
+	/** Over HTTP, to each: that another had it is no proof for a channel's own. */
+	readonly shared: boolean;
+}
+
 /**
- * Messages that the application has, from whichever subscription: after a lost connection they may
+ * Messages that the application has, and from which subscription: after a lost connection they may
  * come to another one. That one came after the last which it has had is no proof that it had all
  * before: who gets what changes with the order in which they begin.
  */
 export class Had {
 	/** How many there were. */
 	count = 0;
-	/** Some came over HTTP, to each: that another had one is no proof for a channel's own. */
-	shared = false;
-	#young = new Map<string, number>();
-	#old = new Map<string, number>();
-	/** Of what came twice: what was known of the first time. */
-	readonly #again = new WeakMap<Message, number>();
+	readonly #host: Host;
+	#young = new Map<string, readonly Note[]>();
+	#old = new Map<string, readonly Note[]>();
 	/** What each had when this began to be kept. */
 	readonly #before = new WeakMap<Sub, Seen>();
 
 	/** `late`: some may not have had all before the last that they had. */
-	constructor({ subs }: Host, late?: boolean) {
-		for (const s of late ? [] : subs.values()) {
+	constructor(host: Host, late?: boolean) {
+		this.#host = host;
+		for (const s of late ? [] : host.subs.values()) {
 			if (s.options.durable) continue;
 			this.#before.set(s, s.seen);
 			s.seen = new Seen();
 		}
 	}
 
-	note(message: Message): void {
+	note(message: Message, sub: Sub): void {
 		if (this.#young.size >= mostHad) {
 			this.#old = this.#young;
 			this.#young = new Map();
 		}
-		const at = this.#at(message);
-		if (at) this.#again.set(message, at);
-		this.#young.set(key(message), ++this.count);
+		const one = { sub, at: ++this.count, shared: this.#host.apart };
+		this.#young.set(key(message), [...this.#notes(message), one]);
 	}
 
-	/** Whether it came to `sub`, or when that was there already. */
+	/**
+	 * Whether `sub` need not have it: it came to it, or to another when `sub` was there already. Over
+	 * HTTP each has all of its own.
+	 */
 	has(message: Message, sub: Sub): boolean {
-		return this.#at(message) > sub.born || !!this.#before.get(sub)?.has(message);
+		const { apart } = this.#host;
+		return (
+			!!this.#before.get(sub)?.has(message) ||
+			this.#notes(message).some(
+				(n) => n.at > sub.born && (n.sub === sub || !(apart || (n.shared && !sub.pattern))),
+			)
+		);
 	}
 
-	/** Takes it back. */
-	undo(message: Message): void {
-		for (const map of [this.#young, this.#old]) map.delete(key(message));
-		const at = this.#again.get(message);
-		if (at) this.#old.set(key(message), at);
+	/** Takes back that it came to `sub`, the last time that it did. */
+	undo(message: Message, sub: Sub): void {
+		const notes = this.#notes(message);
+		const at = notes.findLastIndex((n) => n.sub === sub);
+		const rest = notes.filter((_, i) => i !== at);
+		for (const map of [this.#young, this.#old])
+			if (map.delete(key(message)) && rest[0]) map.set(key(message), rest);
 	}
 
-	#at(message: Message): number {
-		return this.#young.get(key(message)) ?? this.#old.get(key(message)) ?? 0;
+	#notes(message: Message): readonly Note[] {
+		return this.#young.get(key(message)) ?? this.#old.get(key(message)) ?? [];
 	}
 }
 
@@ -109,10 +126,8 @@ const key = ({ channel, position, offset }: Message): string =>
  * Moves `sub` over a message that the application has, and reports whether it has. A durable one
  * acknowledges what it is given, and so gets it again.
  */
-export function passes({ had, apart }: Host, sub: Sub, message: Message): boolean {
-	if (apart && had) had.shared = true;
-	if (apart || sub.options.durable || !had?.has(message, sub)) return false;
-	if (had.shared && !sub.pattern) return false;
+export function passes({ had }: Host, sub: Sub, message: Message): boolean {
+	if (sub.options.durable || !had?.has(message, sub)) return false;
 	sub.passed(message.position);
 	return true;
 }

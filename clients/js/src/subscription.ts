@@ -84,7 +84,7 @@ export class Sub<T = any> extends Stream<T> implements Subscription<T> {
 		for (const u of this.drop()) {
 			if (u.type !== "message") continue;
 			this.missed = true;
-			this.#host.had?.undo(u.message);
+			this.#host.had?.undo(u.message, this);
 		}
 		this.end();
 		if (at && !at.link.isLost) {
@@ -243,7 +243,7 @@ export class Sub<T = any> extends Stream<T> implements Subscription<T> {
 		if (!begun && this.#full()) return;
 		if (message) {
 			this.seen.note(message);
-			this.#host.had?.note(message);
+			this.#host.had?.note(message, this);
 			this.#host.tell("message", message);
 		}
 		this.received.set(places);
@@ -338,9 +338,9 @@ export class Sub<T = any> extends Stream<T> implements Subscription<T> {
 		if (this.#behind && this.hasRoom) this.at?.link.fail("reads again what had no room");
 	}
 
-	/** Saves and acknowledges what was handled. */
+	/** Saves and acknowledges what was handled: there may be no other time. */
 	settle(): void {
-		this.#keep?.settle();
+		this.#keep?.settle(true);
 	}
 
 	/** Has what it needs loaded, and then asks. Its client knows it already. */

@@ -28,6 +28,7 @@ export class Http implements Transport {
 		this.#events = events;
 		this.#requests = new Requests(options, () => events.alive());
 		this.#subs = new Subs(this.#requests, follow, {
+			later: options.transports?.includes("websocket") ?? true,
 			tell: (frame) => this.#tell(frame),
 			work: (run) => this.#work(run),
 			alive: () => events.alive(),

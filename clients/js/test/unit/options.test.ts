@@ -2,8 +2,10 @@
 
 import { afterEach, describe, expect, test, vi } from "vitest";
 import { Client } from "../../src/index.js";
+import "../../src/transport/poll.js";
 import { connected, setup } from "./fake/setup.js";
 import { Network } from "./fake/socket.js";
+import { polled } from "./fake/web.js";
 
 afterEach(() => vi.unstubAllGlobals());
 
@@ -252,6 +254,30 @@ test("a time without end is as long as a timer can be", async () => {
 	await vi.advanceTimersByTimeAsync(0);
 	expect(error).toMatchObject({ code: 4503, message: "client closed" });
 	vi.useRealTimers();
+});
+
+test("what needs a WebSocket ends where none may be used, and waits where one may come", async () => {
+	const poll = { fetch: (async () => polled("")) as typeof fetch };
+	const { client, clock } = setup({ ...poll, transports: ["poll"] });
+	const { ready } = client.channel("a").subscribe({ durable: true });
+	const refused = ready.catch((e) => e);
+	await clock.pass(100);
+	expect(await refused).toMatchObject({
+		code: 4400,
+		field: "durable",
+		message: "needs a WebSocket, which the option transports leaves out",
+	});
+	client.close();
+
+	const storage = { getItem: () => `poll ${Date.now()}`, setItem() {}, removeItem() {} };
+	const other = setup({ ...poll, transports: ["websocket", "poll"], storage });
+	const errors: unknown[] = [];
+	other.client.on("error", (e) => errors.push(e));
+	const waits = other.client.channel("a").subscribe({ durable: true });
+	await other.clock.pass(100);
+	expect([other.client.transport, waits.state]).toEqual(["poll", "idle"]);
+	expect(errors).toMatchObject([{ code: 4422, field: "durable" }]);
+	other.client.close();
 });
 
 test("what waits when the client is closed is not worth another try with it", async () => {

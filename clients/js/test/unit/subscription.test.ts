@@ -504,6 +504,7 @@ describe("a durable subscription", () => {
 		await clock.pass(100);
 		expect(network.socket.has("ack")).toBe(false); // one is under way
 		client.close();
+		expect(network.socket.take("ack").ack.position).toBe(at(102)); // and is not waited for now
 		expect(clock.timers.size).toBe(0);
 	});
 
@@ -715,7 +716,7 @@ describe("positions that are kept", () => {
 	test("may be kept by what is no storage: that is told, and stops nothing", async () => {
 		const odd: any = {
 			getItem: async () => ({ text: at(3) }),
-			// A promise of its own library, not of the language.
+			// biome-ignore lint/suspicious/noThenProperty: a promise of its own library, not of the language
 			setItem: () => ({ then: (_: unknown, no: (e: Error) => void) => no(new Error("quota")) }),
 			removeItem: () => {},
 		};
