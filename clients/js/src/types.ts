@@ -276,7 +276,7 @@ export interface ClientOptions {
 	 * more when the node refuses it. Throw a `RivuletError` with code 4401 or 4403 to give up.
 	 */
 	token?: string | ((reason: TokenReason) => string | Promise<string>);
-	/** Of the application, for the node's logs; at most 64 bytes. */
+	/** Of the application, for the node's logs; at most 64 bytes of UTF-8. */
 	name?: string;
 	/** The durable session that this client continues: 1 to 64 bytes of `A-Z a-z 0-9 . _ -`. */
 	session?: string;
@@ -301,7 +301,10 @@ export interface ClientOptions {
 	queue?: { messages?: number; bytes?: number };
 	/** Heed the page: online, offline, hidden, frozen, back/forward cache. Where there is one: true. */
 	lifecycle?: boolean;
-	/** Uncaught errors of the application's callbacks; `console.error` unless given. */
+	/**
+	 * Uncaught errors of the application's callbacks, and those of which `Client.on("error")` would tell
+	 * if anybody listened; `console.error` unless given.
+	 */
 	onError?: (error: unknown) => void;
 	/** In place of the globals. */
 	WebSocket?: WebSocketClass;
