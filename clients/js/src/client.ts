@@ -10,6 +10,7 @@ import { toFields } from "./message.js";
 import { canonical } from "./names.js";
 import { only } from "./options.js";
 import { type Ask, toAsk } from "./publish.js";
+import { closedError } from "./queue.js";
 import { Sub } from "./subscription.js";
 import type { ClientOptions, Handlers, State, SubscribeOptions, TransportName } from "./types.js";
 
@@ -35,7 +36,7 @@ export class Client {
 
 	/** By which it is connected now. */
 	get transport(): TransportName | undefined {
-		return this.state === "connected" ? this.#keeper.link?.transport : undefined;
+		return this.#keeper.routes?.link.transport;
 	}
 
 	/** Calls `listener` at every event of the name, until what is returned is called. */
@@ -87,7 +88,8 @@ export class Client {
 	roundTrip(): Promise<number> {
 		const trip = new Promise<number>((resolve, reject) => {
 			const pong = (ms?: number) => (ms === undefined ? reject(lost()) : resolve(ms));
-			if (this.#keeper.routes) this.#keeper.link?.ping(pong);
+			const { routes } = this.#keeper;
+			if (routes) routes.link.ping(pong);
 			else pong();
 		});
 		return quiet(trip);
@@ -98,9 +100,9 @@ export class Client {
 		const channel = canonical(name);
 		return {
 			name: channel,
-			publish: (data, options = {}) => quiet(this.#ask("publish", channel, options, data)),
-			history: (options = {}) => quiet(this.#ask("history", channel, options)),
-			presence: (options = {}) => quiet(this.#ask("presence", channel, options)),
+			publish: (data, options) => quiet(this.#ask("publish", channel, options, data)),
+			history: (options) => quiet(this.#ask("history", channel, options)),
+			presence: (options) => quiet(this.#ask("presence", channel, options)),
 			subscribe: (options = {}, handlers) => this.#subscribe(channel, options, handlers),
 		};
 	}
@@ -122,7 +124,7 @@ export class Client {
 		return sub;
 	}
 
-	async #ask(kind: Ask["kind"], channel: string, options: object, data?: unknown): Promise<any> {
+	async #ask(kind: Ask["kind"], channel: string, options = {}, data?: unknown): Promise<any> {
 		try {
 			const ask = toAsk(kind, channel, options, data);
 			if (this.state === "closed") throw closedError();
@@ -140,6 +142,3 @@ function quiet<T>(promise: Promise<T>): Promise<T> {
 	promise.catch(() => {});
 	return promise;
 }
-
-const closedError = (): RivuletError =>
-	new RivuletError(4503, "the client is closed", { temporary: false, advice: "Make a new one." });

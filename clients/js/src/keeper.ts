@@ -19,7 +19,6 @@ import { Queue } from "./queue.js";
 import { inOrder, Routes } from "./routes.js";
 import type { Sub } from "./subscription.js";
 import { noToken, type TokenHost, tokenError } from "./token.js";
-import { opens } from "./transports.js";
 import type {
 	ClientOptions,
 	Clock,
@@ -183,7 +182,7 @@ export class Keeper
 	#dial(token?: string): void {
 		const transport = this.#choice?.next() ?? (this.transports[0] as TransportName);
 		if (transport === "websocket" && !hasWebSocket(this.#o)) {
-			const advice = "Give the option WebSocket, as of the package ws, or take Node 22.";
+			const advice = "Give the option WebSocket, as of ws, or take Node 22.";
 			return this.#lost({ error: new RivuletError(4400, "no WebSocket here", { advice }) });
 		}
 		const options = {
@@ -194,7 +193,7 @@ export class Keeper
 			resume: this.#resumes,
 			clock: this.clock,
 		};
-		this.link = new Link(transport, opens[transport], options, this);
+		this.link = new Link(transport, options, this);
 	}
 
 	/** @internal */
@@ -284,7 +283,7 @@ export class Keeper
 	leave(to: State, error?: RivuletError): void {
 		if (!follows(this.state, to)) return;
 		this.settleAll();
-		this.link?.close(1000);
+		this.link?.close();
 		this.#detach();
 		this.#step(to, error && { error });
 	}

@@ -8,7 +8,11 @@ import { load, more } from "./lazy.js";
 import type { Ask } from "./publish.js";
 import type { Sender } from "./sender.js";
 
-const closed = "client closed";
+const closed = "the client is closed";
+
+/** The error of what is asked of a client that is closed, or was not sent before. */
+export const closedError = (): RivuletError =>
+	new RivuletError(4503, closed, { temporary: false, advice: "Make a new one." });
 
 /** A command under way or waiting. */
 export interface Entry extends Ask {
@@ -107,8 +111,10 @@ export class Queue {
 	give(entry: Entry, why: string, cause?: unknown): void {
 		const open = this.underWay.has(entry) || entry.since !== undefined;
 		const code = entry.kind !== "publish" ? 4408 : open ? 4504 : 4503;
-		const more = why === closed && !open && { temporary: false, advice: "Make a new client." };
-		entry.settle(0, new RivuletError(code, why, { cause, ...more }));
+		entry.settle(
+			0,
+			why === closed && !open ? closedError() : new RivuletError(code, why, { cause }),
+		);
 	}
 
 	/** Sends what can be sent. */

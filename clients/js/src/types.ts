@@ -410,8 +410,13 @@ export interface Transport {
 	/** Bytes accepted and not yet sent. */
 	readonly buffered: number;
 	/** Ends it; `end` is not called any more. */
-	close(code?: number, reason?: string): void;
+	close(): void;
 }
 
 /** @internal */
 export type OpenTransport = (options: TransportOptions, events: TransportEvents) => Transport;
+
+/** @internal What a module of a transport has. */
+export interface Opens {
+	open: OpenTransport;
+}

@@ -252,7 +252,7 @@ test("a time without end is as long as a timer can be", async () => {
 	expect(error).toBeUndefined();
 	client.close();
 	await vi.advanceTimersByTimeAsync(0);
-	expect(error).toMatchObject({ code: 4503, message: "client closed" });
+	expect(error).toMatchObject({ code: 4503, message: "the client is closed" });
 	vi.useRealTimers();
 });
 
