@@ -130,6 +130,22 @@ describe("every message once, in order", () => {
 		world.all.client.close();
 	});
 
+	test("beside those that the token names", { timeout }, async () => {
+		const named = fc.subarray(["t:*.2", "t:>", "t:a.1"], { minLength: 1 });
+		await fc.assert(
+			fc.asyncProperty(fc.tuple(plays(arbitraryOp), named), async ([ops, brings]) => {
+				const world = new World();
+				world.node.brings = brings;
+				await play(ops, world);
+				world.ordered();
+				world.complete(false);
+				world.all.client.close();
+				expect(world.all.clock.timers.size).toBe(0);
+			}),
+			{ numRuns: runs },
+		);
+	});
+
 	test.each(foundDurable)("of durable ones, as it once was not: %#", async (...ops) => {
 		const world = await play(ops, durable());
 		world.ordered();

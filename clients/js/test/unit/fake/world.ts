@@ -124,13 +124,11 @@ export class World {
 
 	subscribe(name: string, buffer: number, slow: boolean, last: number): void {
 		if (this.watched.some((w) => w.name === name && w.sub.state !== "ended")) return;
-		const sub = this.all.client
-			.channel<number>(name)
-			.subscribe({
-				buffer,
-				durable: this.durable && !/[*>]/.test(name),
-				...(last > 0 && { last }),
-			});
+		const sub = this.all.client.channel<number>(name).subscribe({
+			buffer,
+			durable: this.durable && !/[*>]/.test(name),
+			...(last > 0 && { last }),
+		});
 		const w: Watched = { sub, name, got: [], updates: [], since: -1, until: -1, loose: last > 0 };
 		this.watched.push(w);
 		sub.ready.then(
