@@ -34,14 +34,16 @@ export class Emitter<Events extends object> {
 		return () => void all.delete(one);
 	}
 
-	/** Calls those of the name. */
+	/** Calls those of the name, and waits for none that is asynchronous. */
 	tell<E extends keyof Events>(name: E, event: Events[E]): void {
-		for (const listener of [...(this.#listeners.get(name) ?? [])]) {
-			try {
-				listener(event);
-			} catch (e) {
-				this.caught(e);
-			}
+		for (const listener of [...(this.#listeners.get(name) ?? [])]) void this.#call(listener, event);
+	}
+
+	async #call(listener: (event: any) => unknown, event: unknown): Promise<void> {
+		try {
+			await listener(event);
+		} catch (e) {
+			this.caught(e);
 		}
 	}
 
