@@ -44,6 +44,7 @@ export default defineConfig({
 		},
 		rolldownOptions: {
 			external: ["react"],
+			output: { chunkFileNames: "[name].js" }, // a hash is for applications to give
 			checks: { pluginTimings: false }, // `shrink` takes a few seconds
 		},
 	},

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { build, minify } from "vite";
 
-const limit = 10_496;
+const limit = 10_240;
 const root = new URL("..", import.meta.url).pathname;
 const folder = mkdtempSync(join(tmpdir(), "rivulet-size-"));
 const installed = join(folder, "node_modules/@rivulet-rt/client");

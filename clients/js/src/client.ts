@@ -9,7 +9,6 @@ import { Keeper } from "./keeper.js";
 import { more } from "./lazy.js";
 import { toFields } from "./message.js";
 import { canonical } from "./names.js";
-import { only } from "./options.js";
 import { type Ask, toAsk } from "./publish.js";
 import { Sub } from "./subscription.js";
 import type { ClientOptions, Handlers, State, SubscribeOptions, TransportName } from "./types.js";
@@ -33,7 +32,7 @@ export class Client {
 
 	/** By which it is connected now. */
 	get transport(): TransportName | undefined {
-		return this.state === "connected" ? this.#keeper.link?.transport : undefined;
+		return this.#keeper.routes?.link.transport;
 	}
 
 	/** Calls `listener` at every event of the name, until what is returned is called. */
@@ -41,7 +40,7 @@ export class Client {
 		name: E,
 		listener: (event: ClientEvents[E]) => void,
 	): () => void {
-		only("events", { [name]: 0 }, "state round_trip gap error message");
+		more?.checkEvent(name); // before, when that is loaded
 		return this.#keeper.on(name, listener);
 	}
 
@@ -85,7 +84,8 @@ export class Client {
 	roundTrip(): Promise<number> {
 		const trip = new Promise<number>((resolve, reject) => {
 			const pong = (ms?: number) => (ms === undefined ? reject(lost()) : resolve(ms));
-			if (this.#keeper.routes) this.#keeper.link?.ping(pong);
+			const { routes } = this.#keeper;
+			if (routes) routes.link.ping(pong);
 			else pong();
 		});
 		return quiet(trip);
@@ -99,9 +99,9 @@ export class Client {
 		const channel = canonical(`${name ?? ""}`);
 		return {
 			name: channel,
-			publish: (data, options = {}) => quiet(this.#ask("publish", channel, options, data)),
-			history: (options = {}) => quiet(this.#ask("history", channel, options)),
-			presence: (options = {}) => quiet(this.#ask("presence", channel, options)),
+			publish: (data, options) => quiet(this.#ask("publish", channel, options, data)),
+			history: (options) => quiet(this.#ask("history", channel, options)),
+			presence: (options) => quiet(this.#ask("presence", channel, options)),
 			subscribe: (options = {}, handlers) => this.#subscribe(channel, options, handlers),
 		};
 	}
@@ -126,7 +126,7 @@ export class Client {
 		if (this.#keeper.why) throw this.#keeper.why;
 	}
 
-	async #ask(kind: Ask["kind"], channel: string, options: object, data?: unknown): Promise<any> {
+	async #ask(kind: Ask["kind"], channel: string, options = {}, data?: unknown): Promise<any> {
 		try {
 			const ask = toAsk(kind, channel, options, data);
 			this.#open();

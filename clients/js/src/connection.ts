@@ -4,12 +4,12 @@
 import { type Backoff, bounded } from "./backoff.js";
 import { errorOf, reconnects } from "./codes.js";
 import { RivuletError } from "./errors.js";
+import { chunks } from "./lazy.js";
 import type { Pulse } from "./pulse.js";
 import { CONNECT_ID } from "./transport/websocket.js";
 import type {
 	Clock,
 	Frame,
-	OpenTransport,
 	Transport,
 	TransportEnd,
 	TransportEvents,
@@ -69,26 +69,19 @@ export class Link implements TransportEvents {
 	readonly #clock: Clock;
 	readonly #events: LinkEvents;
 	readonly #session: boolean;
-	readonly #base: string;
 	readonly #replies = new Map<number, Reply>();
 	#id = CONNECT_ID;
 	#refusal: RivuletError | undefined;
 
-	constructor(
-		transport: TransportName,
-		open: () => Promise<OpenTransport>,
-		options: TransportOptions,
-		events: LinkEvents,
-	) {
+	constructor(transport: TransportName, options: TransportOptions, events: LinkEvents) {
 		this.transport = transport;
 		this.#events = events;
 		this.#clock = options.clock;
-		this.#base = options.base;
 		this.#session = options.session !== undefined && transport === "websocket";
 		this.heard = this.#clock.now();
-		open()
-			.then((opens) => {
-				if (!this.isLost) this.wire = opens(options, this);
+		chunks[transport]()
+			.then(({ open }) => {
+				if (!this.isLost) this.wire = open(options, this);
 			})
 			.catch((e) => this.end({ code: 1006, reason: String(e) })); // as of ws: in a page of https
 	}
@@ -148,14 +141,14 @@ export class Link implements TransportEvents {
 	}
 
 	/** Ends it for good; nothing is told of it any more, but to who waits for replies. */
-	close(code?: number, reason?: string): void {
+	close(): void {
 		if (this.isLost) return;
 		this.isLost = true;
 		this.isUp = false;
 		this.#clock.clearTimeout(this.retry);
 		this.pulse?.stop();
 		this.pulse = undefined;
-		this.wire?.close(code, reason);
+		this.wire?.close();
 		for (const pong of this.pongs.splice(0)) pong();
 		for (const take of this.#replies.values()) take(undefined, lost());
 	}
@@ -200,7 +193,7 @@ export class Link implements TransportEvents {
 		this.close();
 		const refusal = this.#refusal;
 		const first = refusal?.code ?? code;
-		const plain = isUp ? "connection lost" : `no connection to ${this.#base}${this.#events.hint}`;
+		const plain = isUp ? "connection lost" : `no connection${this.#events.hint}`;
 		this.#events.down(this, {
 			error: new RivuletError(first, refusal?.message || reason || plain, {
 				field: refusal?.field,

@@ -53,7 +53,7 @@ export class Acks {
 	): void {
 		const want = this.#want;
 		if (!want || want === this.#sent || (this.#busy === link && !last)) return;
-		if (this.#came.before(want, offsetOf(want) ?? 0)) return; // when that has come again
+		if (this.#came.before(want, offsetOf(want) || 0)) return; // when that has come again
 		this.#busy = link;
 		this.#sent = want;
 		const answered: Reply = (_, error) => {

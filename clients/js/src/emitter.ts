@@ -23,7 +23,7 @@ export interface ClientEvents {
 
 /** Calls listeners; what they throw goes to `onError`, or to the console. */
 export class Emitter<Events extends object> {
-	readonly #listeners = new Map<keyof Events, Set<(event: any) => void>>();
+	readonly listeners = new Map<keyof Events, Set<(event: any) => void>>();
 	readonly #onError: ((error: unknown) => void) | undefined;
 
 	constructor(onError?: (error: unknown) => void) {
@@ -33,21 +33,26 @@ export class Emitter<Events extends object> {
 	/** Listens until what it returns is called. */
 	on<E extends keyof Events>(name: E, listener: (event: Events[E]) => void): () => void {
 		const one = (event: Events[E]) => listener(event); // so that one function may listen twice
-		const all = this.#listeners.get(name) ?? new Set();
-		this.#listeners.set(name, all.add(one));
+		const all = this.listeners.get(name) ?? new Set();
+		this.listeners.set(name, all.add(one));
 		return () => void all.delete(one);
 	}
 
-	/** Calls those of the name. An error that nobody hears is no secret, unless a promise tells of it. */
+	/**
+	 * Calls those of the name, and waits for none that is asynchronous. An error that nobody hears is no
+	 * secret, unless a promise tells of it.
+	 */
 	tell<E extends keyof Events>(name: E, event: Events[E], promised?: boolean): void {
-		const all = [...(this.#listeners.get(name) ?? [])];
+		const all = [...(this.listeners.get(name) ?? [])];
 		if (name === "error" && !promised && !all[0]) this.caught(event);
-		for (const listener of all) {
-			try {
-				listener(event);
-			} catch (e) {
-				this.caught(e);
-			}
+		for (const listener of all) void this.#call(listener, event);
+	}
+
+	async #call(listener: (event: any) => unknown, event: unknown): Promise<void> {
+		try {
+			await listener(event);
+		} catch (e) {
+			this.caught(e);
 		}
 	}
 
@@ -61,6 +66,6 @@ export class Emitter<Events extends object> {
 	}
 
 	clear(): void {
-		this.#listeners.clear();
+		this.listeners.clear();
 	}
 }

@@ -27,8 +27,6 @@ export const known: Record<number, string> = {
 	4429: later,
 	4500: later,
 	4503: "Nothing was stored. Try again after retryAfterMs.",
-	4600: "The client subscribes again by itself.",
-	4700: "Do not subscribe again; tell the user.",
 };
 
 /** Whether the same command may succeed later. */

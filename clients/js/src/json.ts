@@ -7,8 +7,8 @@ import type { Codec, Frame } from "./types.js";
 /** JSON: readable in the browser's network tab, and the least code. */
 export const json: Codec = {
 	protocol: "rivulet.v1.json",
-	encode: (frame: Frame): string =>
-		toText(frame.publish ? { ...frame, publish: spell(frame.publish) } : frame),
+	encode: ({ publish, ...frame }: Frame): string =>
+		toText(publish ? { ...frame, publish: spell(publish) } : frame),
 	decode(data: string | ArrayBuffer): Frame {
 		const frame = read(parse(data as string, "frame"), "frame", "$");
 		if (Object.keys(frame).length > (frame.id === undefined ? 1 : 2)) throw bad("frame");
@@ -71,14 +71,8 @@ export function toText(value: unknown, field = "data"): string {
 }
 
 /** A publish as JSON spells it: bytes are `data_base64`. */
-export const spell = (publish: any): any =>
-	publish.data_binary
-		? Object.fromEntries(
-				Object.entries<any>(publish).map(([name, v]) =>
-					name === "data_binary" ? ["data_base64", toBase64(v)] : [name, v],
-				),
-			)
-		: publish;
+export const spell = ({ data_binary: bytes, ...publish }: any): any =>
+	bytes ? { ...publish, data_base64: toBase64(bytes) } : publish;
 
 const toBase64 = (bytes: Uint8Array): string =>
 	btoa(Array.from(bytes, (b) => String.fromCharCode(b)).join(""));

@@ -19,7 +19,6 @@ import { Queue } from "./queue.js";
 import { inOrder, Routes } from "./routes.js";
 import type { Sub } from "./subscription.js";
 import { clean, noToken, type TokenHost, tokenError } from "./token.js";
-import { opens } from "./transports.js";
 import type {
 	ClientOptions,
 	Clock,
@@ -184,7 +183,7 @@ export class Keeper
 	#dial(token?: string): void {
 		const transport = this.#choice?.next() ?? (this.transports[0] as TransportName);
 		if (transport === "websocket" && !hasWebSocket(this.options)) {
-			const advice = "Give the option WebSocket, as of the package ws, or take Node 22.";
+			const advice = "Give the option WebSocket, as of ws, or take Node 22.";
 			return this.#lost({ error: new RivuletError(4400, "no WebSocket here", { advice }) });
 		}
 		const options = {
@@ -195,7 +194,7 @@ export class Keeper
 			resume: this.#resumes,
 			clock: this.clock,
 		};
-		this.link = new Link(transport, opens[transport], options, this);
+		this.link = new Link(transport, options, this);
 	}
 
 	/** @internal */
@@ -285,7 +284,7 @@ export class Keeper
 	leave(to: State, error?: RivuletError): void {
 		if (!follows(this.state, to)) return;
 		this.settleAll();
-		this.link?.close(1000);
+		this.link?.close();
 		this.#detach();
 		this.#step(to, error && { error });
 	}
@@ -293,8 +292,9 @@ export class Keeper
 	/** Closes, for good; with an error where it is not the application's wish. */
 	end(error?: RivuletError): void {
 		if (this.state === "closed") return;
-		const advice = "Make a new client.";
-		this.why = error ?? new RivuletError(4503, "client closed", { temporary: false, advice });
+		const advice = "Make a new one.";
+		this.why =
+			error ?? new RivuletError(4503, "the client is closed", { temporary: false, advice });
 		for (const sub of [...this.subs.values()]) sub.end(error, !error);
 		this.#unwatch?.();
 		this.#choice?.close();

@@ -3,9 +3,15 @@
 
 import type { RivuletError } from "./errors.js";
 import type { Host } from "./host.js";
-import { only, wrong } from "./options.js";
+import { wrong } from "./options.js";
 import type { Ask } from "./publish.js";
 import type { ClientOptions, Handlers, SubscribeOptions } from "./types.js";
+
+/** Refuses names that are not in the list. */
+function only(what: string, given: object, known: string): void {
+	const name = Object.keys(given).find((n) => !known.split(" ").includes(n));
+	if (name) throw wrong(name, `${what} are ${known.replaceAll(" ", ", ")}`);
+}
 
 const ofClient: Record<keyof ClientOptions, true> = {
 	urls: true,
@@ -32,15 +38,18 @@ const ofSubscribe =
 	"position positions last since persist durable conflate maxRate filter presence token buffer";
 
 /**
- * The error that names an option of the client which there is not, if one was given. Subscriptions
+ * The error that names an option or an event of the client which there is not, if one was given. Subscriptions
  * that were begun before this was loaded end where theirs are wrong.
  */
-export function strange({ options, subs }: Host): RivuletError | undefined {
+export function strange({ options, subs, listeners }: Host): RivuletError | undefined {
 	for (const sub of [...subs.values()]) {
 		const error = thrown(() => checkSubscribe(sub.options, sub.handlers));
 		if (error) sub.fail(error);
 	}
-	return thrown(() => only("options", options, Object.keys(ofClient).join(" ")));
+	return thrown(() => {
+		only("options", options, Object.keys(ofClient).join(" "));
+		for (const name of listeners.keys()) checkEvent(name);
+	});
 }
 
 function thrown(check: () => void): RivuletError | undefined {
@@ -51,6 +60,10 @@ function thrown(check: () => void): RivuletError | undefined {
 	}
 	return undefined;
 }
+
+/** Throws 4400 where there is no such event of a client. */
+export const checkEvent = (name: string): void =>
+	only("events", { [name]: 0 }, "state round_trip gap error message");
 
 /** Throws 4400 where a subscription has others than there are. */
 export function checkSubscribe(options: SubscribeOptions, handlers: Handlers<any> = {}): void {

@@ -181,9 +181,9 @@ function goBack(sub: Sub, gone: Sub): boolean {
 		const high = [gone.handled, gone.since, gone.here]
 			.map((places) => places?.last.get(stream) ?? "")
 			.find((p) => logOf(p) === log);
-		const aim = high && since?.before(high, offsetOf(high) ?? 0) ? high : low;
+		const aim = high && since?.before(high, offsetOf(high) || 0) ? high : low;
 		if (!high || logOf(aim) !== log) continue;
-		if ((offsetOf(aim) ?? 0) >= (offsetOf(position) ?? 0)) continue;
+		if ((offsetOf(aim) || 0) >= (offsetOf(position) || 0)) continue;
 		received.last.set(stream, aim);
 		moved = true;
 	}

@@ -150,7 +150,7 @@ export class Routes {
 	/** Whom an event about a subscription, or about one channel of a pattern, concerns. */
 	#about(channel: string, position: string, via?: string): Sub | undefined {
 		if (isPattern(channel)) return this.#host.subs.get(channel);
-		return this.#owner(channel, position, offsetOf(position) ?? 0, via);
+		return this.#owner(channel, position, offsetOf(position) || 0, via);
 	}
 
 	#message(message: Message, via?: string): void {

@@ -3,6 +3,7 @@
 
 import { Places } from "./cursor.js";
 import { RivuletError } from "./errors.js";
+import type { Host } from "./host.js";
 import type { Handlers, Message, SubscribeOptions, Update } from "./types.js";
 
 /** An update with the positions that are reached when it was handled. */
@@ -39,7 +40,7 @@ export abstract class Stream<T> {
 		pattern: boolean,
 		{ position = "", positions = [] }: SubscribeOptions,
 		handlers: Handlers<T> | undefined,
-		caught: (error: unknown) => void,
+		host: Pick<Host, "caught">,
 	) {
 		this.pattern = pattern;
 		this.handled = new Places(pattern, [position, ...positions]);
@@ -48,7 +49,7 @@ export abstract class Stream<T> {
 		});
 		this.ready.catch(() => {}); // it need not be heeded
 		this.handlers = handlers;
-		if (handlers) void this.#handle(handlers, caught);
+		if (handlers) void this.#handle(handlers, host);
 	}
 
 	/** The application has handled it. */
@@ -81,12 +82,12 @@ export abstract class Stream<T> {
 		for (let u = await this.#next(); u; u = await this.#next()) yield u;
 	}
 
-	async #handle({ message, update }: Handlers<T>, caught: (e: unknown) => void): Promise<void> {
+	async #handle({ message, update }: Handlers<T>, host: Pick<Host, "caught">): Promise<void> {
 		for await (const u of this.#all()) {
 			try {
 				await (u.type === "message" ? message?.(u.message) : update?.(u));
 			} catch (e) {
-				caught(e);
+				host.caught(e);
 			}
 		}
 	}
@@ -138,8 +139,7 @@ export abstract class Stream<T> {
 		this.#ended = true;
 		this.#items.push({ update: { type: "unsubscribed", ...(error && { error }) }, places: [] });
 		for (const wake of this.#waiters.splice(0)) wake();
-		const advice = "It was ended by unsubscribe() or close().";
-		this.settled(error ?? new RivuletError(4700, "unsubscribed", { advice }));
+		this.settled(error ?? new RivuletError(4700, "unsubscribed"));
 	}
 
 	/** The next update, `undefined` after the last. Asking says that the one before was handled. */

@@ -50,8 +50,6 @@ export class Sub<T = any> extends Stream<T> implements Subscription<T> {
 	readonly #host: Host;
 	readonly #durable: boolean;
 	readonly #limit: number;
-	/** Nobody else hears why it ended. */
-	readonly #mute: boolean;
 	/** What it has had by itself; by `Had`. */
 	seen = new Seen();
 	#keep: Keep | undefined;
@@ -68,13 +66,12 @@ export class Sub<T = any> extends Stream<T> implements Subscription<T> {
 	#check: unknown;
 
 	constructor(host: Host, channel: string, options: SubscribeOptions, handlers?: Handlers<T>) {
-		super(isPattern(channel), options, handlers, (e) => host.caught(e));
+		super(isPattern(channel), options, handlers, host);
 		this.#host = host;
 		this.channel = channel;
 		this.options = options;
 		this.#durable = Boolean(options.durable);
 		this.#limit = Math.max(options.buffer ?? 256, 1) * (this.#durable ? durableRoom : 1);
-		this.#mute = !!handlers && !handlers.update;
 		this.received = new Places(this.pattern);
 		this.#whole = !this.pattern; // of a channel any position is
 	}
@@ -289,30 +286,26 @@ export class Sub<T = any> extends Stream<T> implements Subscription<T> {
 	 * A full queue first gets the rest of this turn of the event loop: many messages may come in
 	 * one, and an application that keeps up must not pay for that.
 	 */
-	#full(): boolean {
-		const { waiting } = this;
-		if (waiting < this.#limit) return false;
-		if (waiting < burst * this.#limit && !this.#durable) {
+	#full(now = this.#durable): boolean {
+		if (this.waiting < this.#limit) return false;
+		const much = this.waiting >= burst * this.#limit;
+		if (!now && !much) {
 			this.#check ??= this.#host.clock.setTimeout(() => {
 				this.#check = undefined;
-				if (this.waiting >= this.#limit && this.#listens()) this.#pause();
+				if (this.#listens()) this.#full(true);
 			}, 0);
 			return false;
 		}
-		this.#pause();
-		return true;
-	}
-
-	#pause(): void {
 		// To unsubscribe would make a session forget the channel: a new connection reads again. It
 		// is one for all subscriptions, and all that is not acknowledged comes: as seldom as can be.
-		if (this.#durable || (!more && this.waiting >= burst * this.#limit)) this.#behind = true;
+		if (this.#durable || (!more && much)) this.#behind = true;
 		else if (more) new more.Hold(this.#host, this).begin(this.at as Routes);
 		else
 			load().then(
 				() => this.#listens() && this.#full(),
 				() => {}, // then it goes on as a durable one does
 			);
+		return true;
 	}
 
 	/** Whether half the queue, a durable one all of it, is free, or nobody waits. */
@@ -365,7 +358,7 @@ export class Sub<T = any> extends Stream<T> implements Subscription<T> {
 	/** Ends it for an error of its own. */
 	fail(error: RivuletError): void {
 		this.end(error);
-		if (this.#mute) this.#host.tell("error", error);
+		if (this.handlers && !this.handlers.update) this.#host.tell("error", error);
 	}
 
 	/** Ends it: with an error for good. `drop` discards what waits. */

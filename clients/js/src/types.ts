@@ -302,8 +302,8 @@ export interface ClientOptions {
 	/** Heed the page: online, offline, hidden, frozen, back/forward cache. Where there is one: true. */
 	lifecycle?: boolean;
 	/**
-	 * Uncaught errors of the application's callbacks, and those of which `Client.on("error")` would tell
-	 * if anybody listened; `console.error` unless given.
+	 * Uncaught errors of the application's callbacks, of listeners too, and those of which
+	 * `Client.on("error")` would tell if anybody listened; `console.error` unless given.
 	 */
 	onError?: (error: unknown) => void;
 	/** In place of the globals. */
@@ -413,8 +413,13 @@ export interface Transport {
 	/** Bytes accepted and not yet sent. */
 	readonly buffered: number;
 	/** Ends it; `end` is not called any more. */
-	close(code?: number, reason?: string): void;
+	close(): void;
 }
 
 /** @internal */
 export type OpenTransport = (options: TransportOptions, events: TransportEvents) => Transport;
+
+/** @internal What a module of a transport has. */
+export interface Opens {
+	open: OpenTransport;
+}

@@ -8,7 +8,7 @@ import { VERSION } from "../version.js";
 export const CONNECT_ID = 1;
 
 /** Opens a WebSocket and sends `connect`. Throws what its class does. */
-export const openWebSocket: OpenTransport = (options, events) => {
+export const open: OpenTransport = (options, events) => {
 	const { base, codec, resume, token, name, session } = options;
 	const Class = options.WebSocket ?? (WebSocket as WebSocketClass);
 	const url = `${base.replace("http", "ws")}/v1/ws${resume ? "?resume=1" : ""}`;
@@ -52,7 +52,7 @@ export const openWebSocket: OpenTransport = (options, events) => {
 	};
 	return {
 		send,
-		close: (code = 1000, reason = "") => ws.close(code, reason),
+		close: () => ws.close(1000),
 		get buffered() {
 			return ws.bufferedAmount;
 		},

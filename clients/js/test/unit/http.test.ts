@@ -2,8 +2,8 @@
 
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { openPoll } from "../../src/transport/poll.js";
-import { openSse, reader } from "../../src/transport/sse.js";
+import { open as openPoll } from "../../src/transport/poll.js";
+import { open as openSse, reader } from "../../src/transport/sse.js";
 import { type Answer, at, message, page, polled, Stream, said, Told } from "./fake/web.js";
 
 const never = () => new Promise<Response>(() => {});

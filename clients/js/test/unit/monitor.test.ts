@@ -286,7 +286,9 @@ describe("how much is sent", () => {
 		[{ sample: Number.NaN }, "sample"],
 		[{ smple: 1 }, "smple"],
 	])("%o is refused", (options, field) => {
-		expect(() => start(options as MonitorOptions)).toThrow(expect.objectContaining({ code: 4400, field }));
+		expect(() => start(options as MonitorOptions)).toThrow(
+			expect.objectContaining({ code: 4400, field }),
+		);
 	});
 
 	test("no address is refused, unless reports go elsewhere", () => {

@@ -252,25 +252,25 @@ test("a time without end is as long as a timer can be", async () => {
 	expect(error).toBeUndefined();
 	client.close();
 	await vi.advanceTimersByTimeAsync(0);
-	expect(error).toMatchObject({ code: 4503, message: "client closed" });
+	expect(error).toMatchObject({ code: 4503, message: "the client is closed" });
 	vi.useRealTimers();
 });
 
 test("what needs a WebSocket ends where none may be used, and waits where one may come", async () => {
 	const poll = { fetch: (async () => polled("")) as typeof fetch };
-	const { client, clock } = setup({ ...poll, transports: ["poll"] });
+	const { client, clock } = setup({ ...poll, transports: ["poll"], session: "s" });
 	const { ready } = client.channel("a").subscribe({ durable: true });
 	const refused = ready.catch((e) => e);
 	await clock.pass(100);
 	expect(await refused).toMatchObject({
 		code: 4400,
 		field: "durable",
-		message: "needs a WebSocket, which the option transports leaves out",
+		message: "durable: needs a WebSocket, which the option transports leaves out",
 	});
 	client.close();
 
 	const storage = { getItem: () => `poll ${Date.now()}`, setItem() {}, removeItem() {} };
-	const other = setup({ ...poll, transports: ["websocket", "poll"], storage });
+	const other = setup({ ...poll, transports: ["websocket", "poll"], storage, session: "s" });
 	const errors: unknown[] = [];
 	other.client.on("error", (e) => errors.push(e));
 	const waits = other.client.channel("a").subscribe({ durable: true });

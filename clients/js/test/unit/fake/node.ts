@@ -60,6 +60,8 @@ class Connection {
 	subs: Sub[] = [];
 	/** Whose turn it is. */
 	turn = 0;
+	/** Of these, what its token named. */
+	readonly brought = new Set<string>();
 
 	constructor(readonly socket: FakeSocket) {}
 }
@@ -74,6 +76,8 @@ export class FakeNode {
 	refuse = 0;
 	/** Stores the next so many publishes, and answers none of them. */
 	mute = 0;
+	/** What each connection is subscribed to by its token (P-17.4). */
+	brings: string[] = [];
 	/** By channel, the place of the durable session. */
 	readonly acked = new Map<string, string>();
 	/** Nobody lets WebSockets through. */
@@ -142,7 +146,12 @@ export class FakeNode {
 		if (frame.connect) {
 			const client = `c${++this.#names}`;
 			const { session } = frame.connect;
-			return reply({ connected: { client, node: "n", ping_interval: 25, session } });
+			reply({ connected: { client, node: "n", ping_interval: 25, session } });
+			for (const channel of this.brings) {
+				c.socket.push(this.#subscribe(c, { channel }));
+				c.brought.add(channel);
+			}
+			return;
 		}
 		if (frame.ping) return reply({ pong: {} });
 		if (this.refuse > 0) {
@@ -184,6 +193,7 @@ export class FakeNode {
 
 	#unsubscribe(c: Connection, channel: string): object {
 		this.acked.delete(channel);
+		c.brought.delete(channel);
 		const gone = c.subs.find((s) => s.channel === channel);
 		const others = c.subs.filter((s) => s !== gone);
 		for (const other of others) if (gone && other.pattern) this.#takeOver(c, other, gone);
@@ -212,6 +222,7 @@ export class FakeNode {
 
 	#subscribe(c: Connection, ask: any): object {
 		const { channel } = ask;
+		if (c.brought.has(channel)) this.#unsubscribe(c, channel); // its place is taken
 		if (c.subs.some((s) => s.channel === channel)) {
 			return { error: { code: 4409, message: "twice", temporary: false, retry_after_ms: 0 } };
 		}

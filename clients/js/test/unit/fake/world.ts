@@ -113,7 +113,7 @@ export class World {
 	/** What each number was published to. */
 	readonly published: string[] = [];
 
-	/** Its subscriptions are. */
+	/** Its subscriptions to channels are. */
 	durable = false;
 
 	constructor(
@@ -124,9 +124,11 @@ export class World {
 
 	subscribe(name: string, buffer: number, slow: boolean, last: number): void {
 		if (this.watched.some((w) => w.name === name && w.sub.state !== "ended")) return;
-		const sub = this.all.client
-			.channel<number>(name)
-			.subscribe({ buffer, durable: this.durable, ...(last > 0 && { last }) });
+		const sub = this.all.client.channel<number>(name).subscribe({
+			buffer,
+			durable: this.durable && !/[*>]/.test(name),
+			...(last > 0 && { last }),
+		});
 		const w: Watched = { sub, name, got: [], updates: [], since: -1, until: -1, loose: last > 0 };
 		this.watched.push(w);
 		sub.ready.then(
