@@ -68,17 +68,17 @@ export class Client {
 	ready(signal?: AbortSignal): Promise<void> {
 		this.#keeper.begin();
 		const ready = new Promise<void>((resolve, reject) => {
-			const check = (error?: RivuletError) => {
+			// Called with an error, or by the signal.
+			const check = (error?: any) => {
 				if (this.state === "connected") resolve();
 				else if (this.state === "closed") reject(error ?? closedError());
 				else if (signal?.aborted) reject(signal.reason);
 				else return;
 				off();
-				signal?.removeEventListener("abort", aborted);
+				signal?.removeEventListener("abort", check);
 			};
-			const aborted = () => check();
 			const off = this.on("state", ({ error }) => check(error));
-			signal?.addEventListener("abort", aborted);
+			signal?.addEventListener("abort", check);
 			check();
 		});
 		return quiet(ready);
