@@ -112,29 +112,33 @@ export class Routes {
 
 	/** Hands a push to whom it concerns. */
 	push({ via, ...frame }: Frame): void {
-		if (frame.message) return this.#message(toMessage(frame.message), via);
 		const [kind, e] = Object.entries(frame)[0] ?? [];
 		const channel = canonical(e?.channel ?? "");
 		const about = this.#host.subs.get(channel);
 		switch (kind) {
+			case "message":
+				return this.#message(toMessage(e), via);
 			case "caught_up":
-				return about?.deliver({ type: "caught_up" }, e.positions ?? [e.position ?? ""]);
+				return about?.deliver({ type: kind }, e.positions ?? [e.position ?? ""]);
 			case "position":
 				return about?.passed(e.position);
 			case "presence":
-				return about?.deliver({ type: "presence", joined: [], left: [], partial: false, ...e }, []);
+				return about?.deliver({ type: kind, joined: [], left: [], partial: false, ...e }, []);
 			case "subscribed":
 				return this.#brings(channel);
 			case "unsubscribed":
 				this.brought.get(channel)?.end();
 				return about?.ended(this, e);
 			case "gap":
-				return this.#about(channel, e.position, via)?.lost(channel, e.reason, e.position);
-			case "deleted":
-				return this.#about(channel, e.position, via)?.deliver(
-					{ type: "deleted", channel, offset: e.offset },
-					[e.position],
-				);
+			case "deleted": {
+				// Of one channel of a pattern it comes as the pattern's messages do.
+				const sub = isPattern(channel)
+					? about
+					: this.#owner(channel, e.position, offsetOf(e.position) || 0, via);
+				return kind === "gap"
+					? sub?.lost(channel, e.reason, e.position)
+					: sub?.deliver({ type: kind, channel, offset: e.offset }, [e.position]);
+			}
 		}
 	}
 
@@ -145,12 +149,6 @@ export class Routes {
 				() => this.#brings(channel, true),
 				(e) => this.link.fail(e),
 			);
-	}
-
-	/** Whom an event about a subscription, or about one channel of a pattern, concerns. */
-	#about(channel: string, position: string, via?: string): Sub | undefined {
-		if (isPattern(channel)) return this.#host.subs.get(channel);
-		return this.#owner(channel, position, offsetOf(position) || 0, via);
 	}
 
 	#message(message: Message, via?: string): void {
