@@ -118,7 +118,7 @@ async function door(base: string, signal: AbortSignal, ask = globalThis.fetch): 
 		const answer = await ask(`${base}/v1/poll?timeout=0`, { signal });
 		const text = `: no node answers at ${base}/v1/poll, but HTTP ${answer.status}`;
 		const said = await answer.json().catch(() => {});
-		if (!said?.code) return { text };
+		if (!said?.code || answer.status === 404) return { text };
 		const there = [200, 401, 403].includes(said.code);
 		return {
 			...said,

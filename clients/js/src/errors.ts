@@ -7,14 +7,14 @@ export const advice = (code: number): string =>
 		known[code - (code % 200)] ??
 		known[1000]) as string;
 
-const fresh = "Sign in again; a function as option token is asked for a fresh one.";
+const fresh = "Sign in again; a function as token is asked for a fresh one.";
 
 const later = "Try again later.";
 
 /** By code, or range: what may come before a client is connected, and then what advice.ts has. */
 export const known: Record<number, string> = {
 	1000: "See the message; after a protocol error update the SDK.",
-	1006: "It is tried again. If it never connects: is the address a node's, and this origin in its session.origins?",
+	1006: "It is tried again. Is a node there, and this origin in its session.origins?",
 	4000: "The client reconnects by itself.",
 	4006: fresh,
 	4200: "Do not connect again with the same client; tell the user.",

@@ -50,16 +50,14 @@ export function read(value: any, at: string, prefix = ""): any {
 	return out;
 }
 
-const isPlain = (value: unknown): boolean =>
-	Object.prototype.toString.apply(value) === "[object Object]";
-
 /** JSON text of what an application wrote into `field`, or into a command; throws 4400. */
 export function toText(value: unknown, field = "data"): string {
 	let cause: unknown;
 	try {
 		const text = JSON.stringify(value);
 		// NaN, and a Date that is none, would become null; an ArrayBuffer, a Map or a promise {}.
-		const lost = text === "null" ? value !== null : text === "{}" && !isPlain(value);
+		const lost =
+			text === "null" ? value !== null : text === "{}" && (value as any)[Symbol.toStringTag];
 		if (text && !lost) return text;
 	} catch (e) {
 		cause = e; // a BigInt, or what contains itself

@@ -49,6 +49,11 @@ export function strange({ options, subs, listeners }: Host): RivuletError | unde
 	return thrown(() => {
 		only("options", options, Object.keys(ofClient).join(" "));
 		for (const name of listeners.keys()) checkEvent(name);
+		const { storage, codec } = options;
+		if (storage && typeof storage.getItem !== "function")
+			throw wrong("storage", "must have getItem, setItem and removeItem, as localStorage has");
+		if (codec && typeof codec.encode !== "function")
+			throw wrong("codec", "must be one, as protobuf of @rivulet-rt/client/protobuf is");
 	});
 }
 

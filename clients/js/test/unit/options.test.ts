@@ -127,6 +127,21 @@ describe("refuses once it has connected", () => {
 		expect(clock.timers.size).toBe(0);
 	});
 
+	test.each([
+		[{ storage: true }, "storage", "storage: must have getItem, setItem and removeItem, "],
+		[{ codec: "protobuf" }, "codec", "codec: must be one, as protobuf of "],
+	])("%o", async (options, field, text) => {
+		const { client, clock, states } = setup({
+			...odd(options),
+			transports: ["poll"], // no WebSocket opens without the name of its subprotocol
+			fetch: (async () => polled("")) as typeof fetch,
+		});
+		client.connect();
+		await vi.waitFor(() => clock.pass(0).then(() => expect(client.state).toBe("closed")));
+		const error = { code: 4400, field, message: expect.stringContaining(text) };
+		expect(states.at(-1)).toMatchObject({ error });
+	});
+
 	test("options of what it asks", async () => {
 		const { client, clock, network } = setup();
 		const ch = client.channel("a");
