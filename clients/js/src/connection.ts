@@ -71,7 +71,6 @@ export class Link implements TransportEvents {
 	readonly #session: boolean;
 	readonly #replies = new Map<number, Reply>();
 	#id = CONNECT_ID;
-	#refusal: RivuletError | undefined;
 
 	constructor(transport: TransportName, options: TransportOptions, events: LinkEvents) {
 		this.transport = transport;
@@ -166,11 +165,8 @@ export class Link implements TransportEvents {
 		const failure = error && errorOf(error);
 		if (this.isUp && id) return this.#replies.get(id)?.(error ? undefined : frame, failure);
 		if (this.isUp) return this.#events.push(this, frame);
-		if (failure && id === CONNECT_ID) {
-			this.#refusal = failure;
-			// Of a token `disconnect` says more; after all else the node would wait for another connect.
-			if (failure.code !== 4401 && failure.code !== 4403) this.end({ code: 4400, reason: "" });
-		}
+		// The node says no more, or a `disconnect` that says no better, and waits for another connect.
+		if (failure && id === CONNECT_ID) return this.end({ ...failure, reason: failure.message });
 		if (!connected) return;
 		if (connected.session || !this.#session) this.#up(connected);
 		else if (id) this.end({ code: 4422, reason: "the node keeps no sessions" });
@@ -187,24 +183,21 @@ export class Link implements TransportEvents {
 		this.#events.up(this, connected);
 	}
 
-	end({ code, reason, temporary, retryAfterMs, blocked, garbled }: TransportEnd): void {
+	end({ code, reason, field, temporary, retryAfterMs, blocked, garbled }: TransportEnd): void {
 		if (this.isLost) return;
 		const { isUp } = this;
 		this.close();
-		const refusal = this.#refusal;
-		const first = refusal?.code ?? code;
 		const plain = isUp ? "connection lost" : `no connection${this.#events.hint}`;
 		this.#events.down(this, {
-			error: new RivuletError(first, refusal?.message || reason || plain, {
-				field: refusal?.field,
-				temporary: garbled ?? temporary ?? refusal?.temporary ?? reconnects(first),
-				retryAfterMs: Math.max(bounded(retryAfterMs), refusal?.retryAfterMs ?? 0),
+			error: new RivuletError(code, reason || plain, {
+				field,
+				temporary: garbled ?? temporary ?? reconnects(code),
+				retryAfterMs: bounded(retryAfterMs),
 			}),
-			token: [first, code].some((c) => c === 4006 || c === 4201 || c === 4401),
+			token: code === 4006 || code === 4201 || code === 4401,
 			garbled,
 			// One that seemed to work, or let the time go by, is blocked rather than out of luck.
-			blocked:
-				blocked || (!isUp && !refusal && code === 1006) ? (isUp ? 2 : Number(blocked) || 1) : 0,
+			blocked: blocked || (!isUp && code === 1006) ? (isUp ? 2 : Number(blocked) || 1) : 0,
 		});
 	}
 }

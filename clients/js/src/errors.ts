@@ -7,7 +7,7 @@ export const advice = (code: number): string =>
 		known[code - (code % 200)] ??
 		known[1000]) as string;
 
-const fresh = "Sign in again; a function as token is asked for a fresh one.";
+const fresh = "Sign in again; a function as token is asked anew.";
 
 const later = "Try again later.";
 

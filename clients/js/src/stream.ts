@@ -78,7 +78,7 @@ export abstract class Stream<T> {
 	}
 
 	async *#all(others?: Handlers<T>): AsyncGenerator<Update<T>> {
-		if (others) throw new RivuletError(4400, "has handlers: iterate over one without");
+		if (others) throw new RivuletError(4400, "has handlers: iterate without");
 		for (let u = await this.#next(); u; u = await this.#next()) yield u;
 	}
 

@@ -373,6 +373,8 @@ export interface TransportEnd {
 	/** A close code of the protocol or of RFC 6455; 1006 where there was none. */
 	code: number;
 	reason: string;
+	/** Of the command at fault. */
+	field?: string | undefined;
 	/** The HTTP status where the answer was HTTP: for the transports over it. */
 	status?: number;
 	/** To come back; where it is absent, the code says so. */

@@ -274,7 +274,7 @@ test("what to do about a code is true before it is known precisely", async () =>
 	client.channel("t:>").subscribe();
 	await until(() => adviceOf(4404) === "Check the name.");
 	expect(adviceOf(4408)).toContain("idempotency key");
-	expect(adviceOf(4401)).toContain("option token");
+	expect(adviceOf(4401)).toContain("a function as token");
 	client.close();
 	expect(clock.timers.size).toBe(0);
 });

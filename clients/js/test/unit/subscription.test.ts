@@ -135,7 +135,7 @@ describe("a subscription", () => {
 		const sub = client.channel("a").subscribe({}, {});
 		await expect(messages(sub, 1)).rejects.toMatchObject({
 			code: 4400,
-			message: "has handlers: iterate over one without",
+			message: "has handlers: iterate without",
 		});
 		expect(() => client.channel("default:a").subscribe()).toThrow(RivuletError);
 		client.close();
