@@ -299,7 +299,10 @@ export interface ClientOptions {
 	 * 1,048,576 bytes (`bytes`): more are refused with 4429.
 	 */
 	queue?: { messages?: number; bytes?: number };
-	/** Heed the page: online, offline, hidden, frozen, back/forward cache. Where there is one: true. */
+	/**
+	 * Heed the page, once connected for the first time: online, offline, hidden, frozen, back/forward
+	 * cache. Where there is one: true.
+	 */
 	lifecycle?: boolean;
 	/**
 	 * Uncaught errors of the application's callbacks, of listeners too, and those of which
