@@ -18,7 +18,7 @@ const durableRoom = 16;
 /** Beyond this many times its bound a queue does not wait for the application's next turn. */
 const burst = 4;
 
-const advice = "Load what is missing from where you keep it, then go on from here.";
+const advice = "Load what is missing from where you keep it, then go on.";
 
 /** @internal */
 export class Sub<T = any> extends Stream<T> implements Subscription<T> {
