@@ -19,6 +19,9 @@ type backlog struct {
 	// ended, would have delivered them.
 	left  []Channel
 	until uint64
+	// untilTime is no earlier than what lies up to there was stored, of the log that the
+	// cursor was in.
+	untilTime int64
 	// told: of a pattern's channels, some lost messages up to here for their own
 	// limit; the client knows.
 	told uint64
@@ -27,10 +30,12 @@ type backlog struct {
 	had []span
 }
 
-// span is the messages of filter with offsets above from up to to.
+// span is the messages of filter with offsets above from up to to that were stored until a
+// time: what a log that was rolled back holds there, stored later, is something else.
 type span struct {
 	filter   Channel
 	from, to uint64
+	time     int64
 }
 
 // addHad notes what was delivered. Past maxHad it forgets the oldest: a client that
@@ -39,7 +44,7 @@ func (b *backlog) addHad(s span) {
 	const maxHad = 64
 	for i := range b.had {
 		if o := &b.had[i]; o.filter == s.filter && o.from == s.from {
-			o.to = max(o.to, s.to)
+			o.to, o.time = max(o.to, s.to), max(o.time, s.time)
 			return
 		}
 	}
@@ -51,7 +56,7 @@ func (b *backlog) addHad(s span) {
 
 // addLeft notes whose messages are to be delivered up to until. Past maxBacklog it
 // is everybody's that own matches: rather twice than not at all.
-func (b *backlog) addLeft(filter, own Channel, until uint64) {
+func (b *backlog) addLeft(filter, own Channel, until uint64, time int64) {
 	switch {
 	case slices.Contains(b.left, filter):
 	case len(b.left) < maxBacklog:
@@ -59,7 +64,7 @@ func (b *backlog) addLeft(filter, own Channel, until uint64) {
 	default:
 		b.left = []Channel{own}
 	}
-	b.until = max(b.until, until)
+	b.until, b.untilTime = max(b.until, until), max(b.untilTime, time)
 }
 
 func (b *backlog) leavesOut(m *Message) bool {
@@ -67,7 +72,9 @@ func (b *backlog) leavesOut(m *Message) bool {
 	if at <= b.until && !anyMatches(b.left, m.Channel) {
 		return true
 	}
-	return slices.ContainsFunc(b.had, func(s span) bool { return s.from < at && at <= s.to && s.filter.Matches(m.Channel) })
+	return slices.ContainsFunc(b.had, func(s span) bool {
+		return s.from < at && at <= s.to && m.Position.Time <= s.time && s.filter.Matches(m.Channel)
+	})
 }
 
 // done reports whether nothing in it matters from offset on.

@@ -90,23 +90,25 @@ func TestSlowClientGetsTheNewest(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			n := newNode(t, board(1000), true, change)
-			slow := n.conflated(t, "t:a", 3, byKey(0))
-			quick := n.conflated(t, "t:a", 1<<20, byKey(0))
-			slow.expect("subscribed t:a", "caught up t:a")
-			quick.await("caught up t:a")
-			n.put(t, "a=0", "b=0", "c=0")
-			quick.await("c=0")
-			for i := 1; i <= 50; i++ {
-				n.put(t, fmt.Sprintf("a=%d", i), fmt.Sprintf("b=%d", i), fmt.Sprintf("c=%d", i))
-			}
-			quick.await("c=50")
-			if got := len(quick.told); got != 2+3*51 {
-				t.Errorf("who keeps up got %d, want all", got)
-			}
-			slow.expect("a=0", "b=0", "c=0", "a=50", "b=50", "c=50")
-			n.put(t, "d=1")
-			slow.expect("d=1")
+			synctest.Test(t, func(t *testing.T) {
+				n := newNode(t, board(1000).clocked(), true, change)
+				slow := n.conflated(t, "t:a", 3, byKey(0))
+				quick := n.conflated(t, "t:a", 1<<20, byKey(0))
+				slow.expect("subscribed t:a", "caught up t:a")
+				quick.await("caught up t:a")
+				n.put(t, "a=0", "b=0", "c=0")
+				quick.await("c=0")
+				for i := 1; i <= 50; i++ {
+					n.put(t, fmt.Sprintf("a=%d", i), fmt.Sprintf("b=%d", i), fmt.Sprintf("c=%d", i))
+				}
+				quick.await("c=50")
+				if got := len(quick.told); got != 2+3*51 {
+					t.Errorf("who keeps up got %d, want all", got)
+				}
+				slow.expect("a=0", "b=0", "c=0", "a=50", "b=50", "c=50")
+				n.put(t, "d=1")
+				slow.expect("d=1")
+			})
 		})
 	}
 }
@@ -249,6 +251,9 @@ func TestRate(t *testing.T) {
 				}
 				time.Sleep(200 * time.Second) //nolint:forbidigo // see above
 				r.take()
+				if len(r.told) == 0 {
+					t.Fatal("never got the newest, nor anything")
+				}
 				if got := r.told[len(r.told)-1]; got != fmt.Sprintf("k99=%d", 4*1500-1) {
 					t.Errorf("the newest is %s", got)
 				}

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"testing"
 	"time"
 
 	"github.com/rivulet-rt/rivulet/fanout"
@@ -107,6 +108,19 @@ type consumer struct {
 	deleted  int // messages of which it was told
 	problems []string
 	history  []string
+}
+
+func newConsumer(t testing.TB, l *memLog, name, channel string, inexact bool) *consumer {
+	t.Helper()
+	c := &consumer{
+		name: name, log: l, channel: mustChannel(t, channel),
+		positions: make(map[fanout.StreamID]fanout.Position), from: make(map[fanout.StreamID]place), seen: make(map[fanout.Channel]place),
+		excused: make(map[fanout.StreamID]uint64), emptied: make(map[fanout.Channel]uint64),
+		owed: make(map[fanout.Channel]bool),
+	}
+	c.parts, _ = l.Locate(t.Context(), c.channel)
+	c.loose = c.channel.IsPattern() && inexact
+	return c
 }
 
 func (c *consumer) fail(format string, args ...any) {
@@ -222,13 +236,16 @@ func (c *consumer) subscribed(n fanout.Notice) {
 	}
 	c.started = true
 	resumed := len(c.asked.Positions) > 0
+	if resumed && n.Reason == protocol.ReasonLogChanged && !slices.ContainsFunc(c.parts, c.changed) {
+		c.fail("told that a log changed, but none did")
+	}
 	for _, p := range n.Positions {
 		id := c.streamOf(p)
 		old, had := c.from[id]
 		asked := c.positions[id]
 		if !resumed || !n.Recovered || !had {
 			if resumed && !n.Recovered && had && p != asked {
-				c.checkGone(id, c.placeIn(id), n.Reason)
+				c.checkGone(id, c.resumedFrom(id), protocol.ReasonLogChanged) // the one told may be another stream's
 			}
 			c.from[id] = place{p.Offset, p.Time}
 			c.forget(id)
@@ -256,6 +273,23 @@ func (c *consumer) placeIn(id fanout.StreamID) place {
 		p = place{at.Offset, at.Time}
 	}
 	return p
+}
+
+// resumedFrom is the place in a stream that a subscription is judged by. With what a loose
+// pattern is handed live its client goes back to where the node's feed is proven, which
+// may lie before where this connection began, and has been told to.
+func (c *consumer) resumedFrom(id fanout.StreamID) place {
+	if c.loose {
+		return place{c.positions[id].Offset, c.positions[id].Time}
+	}
+	return c.placeIn(id)
+}
+
+// changed reports whether a stream was ever rolled back or made anew.
+func (c *consumer) changed(id fanout.StreamID) bool {
+	c.log.mu.Lock()
+	defer c.log.mu.Unlock()
+	return len(c.log.streams[id].changes) > 1
 }
 
 func (c *consumer) forget(id fanout.StreamID) {
@@ -304,36 +338,6 @@ func (c *consumer) excuse(id fanout.StreamID) {
 	c.excused[id] = c.log.streams[id].lastSeq
 }
 
-// checkGone holds "and only then": a gap is told only when history is gone.
-func (c *consumer) checkGone(id fanout.StreamID, at place, reason string) {
-	c.log.mu.Lock()
-	defer c.log.mu.Unlock()
-	s := c.log.streams[id]
-	counts := make(map[fanout.Channel]uint64)
-	// Where so many left singly that a channel may have overflowed nobody can tell.
-	unsure := s.singly && s.goneSince(at.offset)+c.log.limit > c.log.limit+1
-	gone := unsure || slices.ContainsFunc(s.changes, func(t int64) bool { return t >= at.time })
-	// Once the front of the stream has passed the place, nothing can be proven: which
-	// is why quiet channels are sent fresh positions.
-	gone = gone || c.log.evidenceLocked(fanout.Source{Stream: id, Filter: c.channel}, fanout.Position{}).FirstSeq > at.offset+1
-	// What a loose pattern was handed after its floor cannot be told from what was
-	// lost there: where the floor is no longer proven, history is said to be gone.
-	// Its markers come again from there, like its messages.
-	// Where the log ever changed, it may be told that twice: once for itself and once
-	// with the node's own source.
-	gone = gone || c.loose && (reason != protocol.ReasonLogChanged || len(s.changes) > 1)
-	for _, r := range s.records {
-		if !c.channel.Matches(r.msg.Channel) || r.life != s.life || r.seq <= at.offset {
-			continue
-		}
-		counts[r.msg.Channel]++
-		gone = gone || r.fate != stored || counts[r.msg.Channel] > c.log.limit || r.msg.Kind == fanout.KindPurge
-	}
-	if !gone {
-		c.fail("told that history is gone (%s) after %v, but nothing is", reason, at)
-	}
-}
-
 func (c *consumer) placeOf(ch fanout.Channel) place {
 	if p, ok := c.seen[ch]; ok {
 		return p
@@ -380,84 +384,6 @@ func (c *consumer) dumpStream(id fanout.StreamID) {
 		}
 	}
 	c.problems = append(c.problems, b.String())
-}
-
-// checkNothingBefore holds that a fresh position skips nothing.
-func (c *consumer) checkNothingBefore(p fanout.Position) {
-	id := c.streamOf(p)
-	for _, ch := range c.log.channelsOf(id, c.channel) {
-		if missing := c.between(id, ch, c.placeOf(ch), p.Offset+1, p.Time); len(missing) > 0 {
-			c.fail("position %d of %s skips %s", p.Offset, ch, strings.Join(missing, " "))
-		}
-	}
-}
-
-func (l *memLog) channelsOf(id fanout.StreamID, f fanout.Channel) []fanout.Channel {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	seen := make(map[fanout.Channel]bool)
-	var out []fanout.Channel
-	for _, r := range l.streamLocked(id).records {
-		if f.Matches(r.msg.Channel) && !seen[r.msg.Channel] {
-			seen[r.msg.Channel] = true
-			out = append(out, r.msg.Channel)
-		}
-	}
-	return out
-}
-
-// between lists the messages of ch that lie after at and before an offset, in the
-// log as it was at time until.
-func (c *consumer) between(id fanout.StreamID, ch fanout.Channel, at place, before uint64, until int64) []string {
-	c.log.mu.Lock()
-	defer c.log.mu.Unlock()
-	var out []string
-	for _, r := range c.log.streams[id].records {
-		// What was evicted or purged and came back with an older copy is not asked for.
-		if r.msg.Channel != ch || r.msg.Kind != fanout.KindData || r.fate == lost || r.fate == alone || r.back {
-			continue
-		}
-		if r.fate != stored && r.seq <= max(c.excused[id], c.emptied[ch]) {
-			continue
-		}
-		if r.seq > at.offset && r.seq < before && r.msg.Position.Time > at.time && r.msg.Position.Time <= until {
-			if !c.wants(r) {
-				continue
-			}
-			if c.channel.IsPattern() && r.fate == purged && c.log.purgeFrom(r.msg.Stream, ch, before) {
-				c.owed[ch] = true
-				continue
-			}
-			out = append(out, fmt.Sprintf("%s@%d(fate %d at %d)", r.msg.Data, r.seq, r.fate, r.end))
-		}
-	}
-	return out
-}
-
-// purgeFrom reports whether a purge of ch lies at an offset or after it. The caller holds
-// the log's lock.
-func (l *memLog) purgeFrom(id fanout.StreamID, ch fanout.Channel, offset uint64) bool {
-	return slices.ContainsFunc(l.streams[id].records, func(r *record) bool {
-		return r.msg.Channel == ch && r.msg.Kind == fanout.KindPurge && r.fate != lost && r.seq >= offset
-	})
-}
-
-// missing lists what is stored and not yet delivered.
-func (c *consumer) missing() []string {
-	var out []string
-	for _, id := range c.parts {
-		for _, ch := range c.log.channelsOf(id, c.channel) {
-			at := c.placeOf(ch)
-			c.log.mu.Lock()
-			for _, r := range c.log.streams[id].records {
-				if r.msg.Channel == ch && r.fate == stored && !r.back && r.msg.Kind == fanout.KindData && r.seq > at.offset && c.wants(r) {
-					out = append(out, fmt.Sprintf("%s@%d", r.msg.Data, r.seq))
-				}
-			}
-			c.log.mu.Unlock()
-		}
-	}
-	return out
 }
 
 // eventually polls: the model test runs in real time.

@@ -290,6 +290,10 @@ func (c *cursor) answer(res readResult, epoch uint32, asked Position) {
 	}
 	ok, reason := Complete(c.pos, res.Evidence)
 	switch {
+	case ok && c.mayLack(res.Evidence):
+		if !c.doubt(res.Evidence) {
+			return
+		}
 	case ok:
 		c.sub.begins(c, true, "")
 	case !c.lost(res, reason):

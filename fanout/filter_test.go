@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/rivulet-rt/rivulet/fanout"
@@ -85,25 +86,27 @@ func TestFilterLeavesOut(t *testing.T) {
 // TestLiveFilterIsAskedOnce: of many subscribers, with other subscribers between.
 func TestLiveFilterIsAskedOnce(t *testing.T) {
 	t.Parallel()
-	n := newNode(t, calm(1000, 1), true, nil)
-	var asked atomic.Int64
-	f := even(1, &asked)
-	var readers []*reader
-	for range 20 {
-		r := n.reader(t, 1<<20)
-		r.addRequest(fanout.SubscribeRequest{Channel: mustChannel(t, "t:a"), Filter: f})
-		r.await("subscribed t:a")
-		readers = append(readers, r)
-	}
-	plain := n.subscribe(t, "t:a", fanout.Start{})
-	n.publish(t, "t:a", 1, 100)
-	plain.await("m100")
-	for _, r := range readers {
-		r.expect(join([]string{"subscribed t:a"}, evens(1, 100))...)
-	}
-	if got := asked.Load(); got < 100 || got > 200 { // two shards may ask at the same moment
-		t.Errorf("asked %d times about 100 messages", got)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode(t, calm(1000, 1).clocked(), true, nil)
+		var asked atomic.Int64
+		f := even(1, &asked)
+		var readers []*reader
+		for range 20 {
+			r := n.reader(t, 1<<20)
+			r.addRequest(fanout.SubscribeRequest{Channel: mustChannel(t, "t:a"), Filter: f})
+			r.await("subscribed t:a")
+			readers = append(readers, r)
+		}
+		plain := n.subscribe(t, "t:a", fanout.Start{})
+		n.publish(t, "t:a", 1, 100)
+		plain.await("m100")
+		for _, r := range readers {
+			r.expect(join([]string{"subscribed t:a"}, evens(1, 100))...)
+		}
+		if got := asked.Load(); got < 100 || got > 200 { // two shards may ask at the same moment
+			t.Errorf("asked %d times about 100 messages", got)
+		}
+	})
 }
 
 // TestFilterTellsPositions: where nothing passes, the client still gets on, or it would

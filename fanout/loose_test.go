@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/rivulet-rt/rivulet/fanout"
@@ -119,25 +120,27 @@ func TestPurgeLostBeforeFallingBehind(t *testing.T) {
 // busy, has come to the purge itself. A client with room meanwhile is not to be given it.
 func TestLateBehindView(t *testing.T) {
 	t.Parallel()
-	n := lossy(t, board(1000), nil)
-	n.publish(t, "t:b", 0, 0) // stays, so that the front of the log does
-	slow, quick := n.conflated(t, "t:*", 5, byKey(0)), n.reader(t, 100)
-	quick.add("t:*", fanout.Start{})
-	quick.await("subscribed t:*")
-	slow.await("caught up t:*") // which makes room for five
-	n.put(t, "w=1")
-	n.losing(t, func() { n.put(t, "x=1"); n.purge(t) })
-	n.publish(t, "t:b", 1, 5) // there is no room for the last
-	quick.await("m5")
-	release := n.stall(t)
-	slow.take() // makes room
-	n.put(t, "y=1")
-	quick.await("y=1")
-	release()
-	slow.await("y=1")
-	if want := []string{"m4", "gap t:a purged", "m5", "y=1"}; !slices.Equal(slow.told[len(slow.told)-4:], want) {
-		t.Errorf("silent hole: told %q, which does not end in %q", slow.told, want)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		n := lossy(t, board(1000).clocked(), nil)
+		n.publish(t, "t:b", 0, 0) // stays, so that the front of the log does
+		slow, quick := n.conflated(t, "t:*", 5, byKey(0)), n.reader(t, 100)
+		quick.add("t:*", fanout.Start{})
+		quick.await("subscribed t:*")
+		slow.await("caught up t:*") // which makes room for five
+		n.put(t, "w=1")
+		n.losing(t, func() { n.put(t, "x=1"); n.purge(t) })
+		n.publish(t, "t:b", 1, 5) // there is no room for the last
+		quick.await("m5")
+		release := n.stall(t)
+		slow.take() // makes room
+		n.put(t, "y=1")
+		quick.await("y=1")
+		release()
+		slow.await("y=1")
+		if want := []string{"m4", "gap t:a purged", "m5", "y=1"}; !slices.Equal(slow.told[len(slow.told)-4:], want) {
+			t.Errorf("silent hole: told %q, which does not end in %q", slow.told, want)
+		}
+	})
 }
 
 // TestPurgedBeforeTheFirst: what a subscription asked for and was not given yet is purged.

@@ -209,6 +209,9 @@ func (l *memLog) evidenceLocked(src fanout.Source, x fanout.Position) fanout.Evi
 	if r := s.at(x.Offset); r != nil {
 		ev.StoredTime = r.msg.Position.Time
 		ev.Matches = src.Filter == r.msg.Channel
+		if ev.Matches && ev.StoredTime == x.Time && x.Stream.SameStream(s.tag) {
+			return fanout.Evidence{Tag: s.tag, StoredTime: ev.StoredTime, Matches: true} // as the broker's, which looks no further
+		}
 	}
 	byChannel := make(map[fanout.Channel]*fanout.ChannelFacts)
 	for _, r := range s.records {
@@ -369,7 +372,7 @@ func (l *memLog) deleteOne(c fanout.Channel, n int, marker bool) {
 	if marker {
 		l.storeLocked(c, fanout.KindDeleted, "deleted", r.seq)
 	}
-	if r.fate == stored {
+	if r.fate == stored || marker { // whose own place may have cost it: it is told of as deleted
 		r.fate, r.end = alone, l.tickLocked()
 	}
 }

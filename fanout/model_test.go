@@ -101,14 +101,7 @@ func (w *world) publish() {
 func (w *world) join(t testing.TB) {
 	t.Helper()
 	names := []string{"t:a", "t:b", "t:a.x", "t:a.*", "t:>", "t:a.>"}
-	c := &consumer{
-		name: fmt.Sprintf("consumer %d", len(w.consumers)), log: w.log, channel: mustChannel(t, names[w.rng.IntN(len(names))]),
-		positions: make(map[fanout.StreamID]fanout.Position), from: make(map[fanout.StreamID]place), seen: make(map[fanout.Channel]place),
-		excused: make(map[fanout.StreamID]uint64), emptied: make(map[fanout.Channel]uint64),
-		owed: make(map[fanout.Channel]bool),
-	}
-	c.parts, _ = w.log.Locate(t.Context(), c.channel)
-	c.loose = c.channel.IsPattern() && w.inexact
+	c := newConsumer(t, w.log, fmt.Sprintf("consumer %d", len(w.consumers)), names[w.rng.IntN(len(names))], w.inexact)
 	c.refine(w.rng, uint64(len(w.consumers)))
 	var start fanout.Start
 	if !c.channel.IsPattern() && w.rng.IntN(3) == 0 {

@@ -38,7 +38,7 @@ func (c *cursor) skipOf(sub *subscription, upTo uint64) uint64 {
 	}
 	// What is refined has left out what nobody shall miss: rather twice.
 	if to := min(o.hadOf(c.sub.channel), upTo); c.begun && o.begun && sub.refine == nil && to > max(c.start, o.start) {
-		c.backlog().addHad(span{filter: sub.channel, from: o.start, to: to})
+		c.backlog().addHad(span{filter: sub.channel, from: o.start, to: to, time: o.hadTime()})
 	}
 	return min(upTo, o.start)
 }
@@ -63,6 +63,14 @@ func (c *cursor) hadAll() uint64 {
 		to = min(to, b.lateFrom.Offset)
 	}
 	return to
+}
+
+// hadTime is no earlier than when the last that the cursor was handed was stored.
+func (c *cursor) hadTime() int64 {
+	if c.behind != nil {
+		return max(c.pos.Time, c.behind.untilTime)
+	}
+	return c.pos.Time
 }
 
 // hadWhenEnded is up to where the client has all of a cursor's filter when its
@@ -93,12 +101,12 @@ func (s *subscription) takeOver(from *cursor) {
 	}
 	b := c.backlog()
 	if to := from.hadWhenEnded(); to > from.start && from.sub.refine == nil {
-		b.addHad(span{filter: from.sub.channel, from: from.start, to: to})
+		b.addHad(span{filter: from.sub.channel, from: from.start, to: to, time: from.hadTime()})
 	}
 	if from.pos.Offset >= from.leftTo {
 		return
 	}
-	b.addLeft(from.sub.channel, s.channel, max(c.pos.Offset, b.until))
+	b.addLeft(from.sub.channel, s.channel, max(c.pos.Offset, b.until), c.hadTime())
 	if from.pos.Offset < c.pos.Offset {
 		c.pos, c.state = from.pos, cursorCatchingUp
 		c.sub.client.shard.post(c.step)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -109,4 +110,77 @@ func TestTakenOverIsNotHad(t *testing.T) {
 	releasePattern()
 	n.publish(t, "t:b", 21, 21)
 	r.expect("m21")
+}
+
+// TestLeftToAnOlderPattern: of two patterns the newer has got on, and has left to the older,
+// which is behind, what is the older's. A channel's subscription takes it over: it is not
+// had, though the newer is past it.
+func TestLeftToAnOlderPattern(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, calm(0, 1), true, func(c *fanout.HubConfig) {
+		c.ReadBatch, c.RingMessages, c.KeepReads, c.ReadsPerStream = 1, 0, 0, 4
+	})
+	n.publish(t, "t:a", 1, 4)
+	release := make(chan struct{})
+	n.gate.setHold(func(ctx context.Context, q fanout.Query) {
+		if q.Source.Filter != mustChannel(t, "t:>") || q.After < 1 {
+			return
+		}
+		select {
+		case <-release:
+		case <-ctx.Done():
+		}
+	})
+	r := n.reader(t, 1<<20)
+	r.add("t:>", fanout.Start{Since: 1})
+	r.expect("subscribed t:>", "m1")
+	r.add("t:*", fanout.Start{Since: 1})
+	r.expect("subscribed t:*", "caught up t:*")
+	r.add("t:a", fanout.Start{Since: 1})
+	r.expect("subscribed t:a", "m2", "m3", "m4", "caught up t:a")
+	close(release)
+	r.expect("caught up t:>")
+}
+
+// TestUnannouncedHasNoPart: a channel's subscription that the client was not told of has no
+// part in what its pattern delivers. If the connection ends before, the client asks for the
+// channel from then on, and for what follows the pattern's last message.
+func TestUnannouncedHasNoPart(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, calm(0, 1), true, nil)
+	r := n.reader(t, 1<<20)
+	deaf := &deafSink{boundedSink: r.sink}
+	deaf.shut.Store(true)
+	r.client = n.NewClient(deaf)
+	r.add("t:>", fanout.Start{})
+	r.expect("subscribed t:>")
+	r.add("t:a", fanout.Start{})
+	if !eventually(10*time.Second, deaf.refused.Load) {
+		t.Fatal("t:a does not begin")
+	}
+	n.publish(t, "t:a", 1, 1)
+	n.publish(t, "t:b", 2, 2)
+	n.dispatched(t)
+	r.client.Drained() // but for t:a there is still no room
+	r.await("m2")
+	deaf.shut.Store(false)
+	r.client.Drained()
+	r.await("subscribed t:a")
+	n.publish(t, "t:a", 3, 3)
+	r.expect("m1", "m2", "subscribed t:a", "m3")
+}
+
+// deafSink has no room for the subscribed of t:a while it is shut.
+type deafSink struct {
+	*boundedSink
+	shut, refused atomic.Bool
+}
+
+// Notify implements fanout.Sink.
+func (s *deafSink) Notify(n fanout.Notice) bool {
+	if n.Channel.String() == "t:a" && s.shut.Load() {
+		s.refused.Store(true)
+		return false
+	}
+	return s.boundedSink.Notify(n)
 }

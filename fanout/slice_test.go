@@ -3,9 +3,9 @@ package fanout_test
 import (
 	"fmt"
 	"math/rand/v2"
-	"runtime"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/rivulet-rt/rivulet/fanout"
@@ -69,44 +69,44 @@ func (s *namedSink) Notify(n fanout.Notice) bool {
 // TestLeavingBetweenSlices: when a subscriber leaves that has a message already, nobody
 // else misses it, also if nothing follows that would show the hole.
 func TestLeavingBetweenSlices(t *testing.T) {
-	n := newNode(t, calm(0, 1), true, func(c *fanout.HubConfig) { c.Shards, c.SliceCursors = 1, 1 })
-	left := make(chan struct{})
-	leaver := &leavingSink{left: left}
-	leaver.client = n.NewClient(leaver)
-	if err := leaver.client.Subscribe(fanout.SubscribeRequest{Channel: mustChannel(t, "t:a")}); err != nil {
-		t.Fatal(err)
-	}
-	var stay []*reader
-	for range 5 {
-		r := n.subscribe(t, "t:a", fanout.Start{})
-		r.told = nil
-		stay = append(stay, r)
-	}
-	n.publish(t, "t:a", 1, 1)
-	<-left
-	for _, r := range stay {
-		r.expect("m1")
-	}
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode(t, calm(0, 1).clocked(), true, func(c *fanout.HubConfig) { c.Shards, c.SliceCursors = 1, 1 })
+		left := make(chan error, 1)
+		leaver := &leavingSink{left: left}
+		leaver.client = n.NewClient(leaver)
+		if err := leaver.client.Subscribe(fanout.SubscribeRequest{Channel: mustChannel(t, "t:a")}); err != nil {
+			t.Fatal(err)
+		}
+		var stay []*reader
+		for range 5 {
+			r := n.subscribe(t, "t:a", fanout.Start{})
+			r.told = nil
+			stay = append(stay, r)
+		}
+		n.publish(t, "t:a", 1, 1)
+		if err := <-left; err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range stay {
+			r.expect("m1")
+		}
+	})
 }
 
 // leavingSink leaves while it is given its first message: what was posted is handled
 // when its slice ends.
 type leavingSink struct {
 	client *fanout.Client
-	left   chan struct{}
+	left   chan error
 }
 
 func (s *leavingSink) Deliver(m *fanout.Message) bool {
+	gone := make(chan struct{})
 	go func() {
-		s.client.Close()
-		close(s.left)
+		s.left <- s.client.Unsubscribe(1, m.Channel)
+		close(gone)
 	}()
-	for s.client.Subscribe(fanout.SubscribeRequest{Channel: m.Channel}) != fanout.ErrClosed { //nolint:errorlint // it is returned as it is
-		runtime.Gosched()
-	}
-	for range 100 { // Close has begun; let it post
-		runtime.Gosched()
-	}
+	<-gone
 	return true
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -44,6 +45,37 @@ func TestLateMessageDuringRead(t *testing.T) {
 	if want := []string{"subscribed t:*", "m2", "m3", "m4"}; len(second.told) != len(want) || !sameSet(second.told, want) {
 		t.Errorf("told %q, want %q in the order of each channel", second.told, want)
 	}
+}
+
+// TestStoredDuringTheLastRead: what was stored while a cursor's read was under way, which
+// brought all that there was before, comes although nothing follows it.
+func TestStoredDuringTheLastRead(t *testing.T) {
+	t.Parallel()
+	bubbles(t, func(t bubble) {
+		n := newNode(t, calm(0, 1).clocked(), t.exact, func(cfg *fanout.HubConfig) {
+			rare(cfg)
+			cfg.RingMessages = 0
+		})
+		first := n.subscribe(t, t.filter, fanout.Start{})
+		n.publish(t, "t:a", 1, 1)
+		first.await("m1")
+		release, reading := make(chan struct{}), make(chan struct{})
+		var held atomic.Bool
+		n.gate.setHold(func(context.Context, fanout.Query) {
+			if !held.Swap(true) {
+				close(reading)
+				<-release
+			}
+		})
+		second := n.reader(t, 100)
+		second.add(t.filter, fanout.Start{Since: 1})
+		<-reading
+		n.publish(t, "t:a", 2, 2)
+		n.quiet(t)
+		first.await("m2")
+		close(release)
+		second.expect("subscribed "+t.filter, "m1", "m2", "caught up "+t.filter)
+	})
 }
 
 // TestPublishedWhileOpening: a message that is stored just after the tail was read

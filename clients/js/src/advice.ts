@@ -11,4 +11,6 @@ export const advices: Record<number, string> = {
 	4413: "Send less, or raise session.max_frame or the namespace's max_message_bytes.",
 	4429: "Try again after retryAfterMs.",
 	4504: "It may be stored. Try again with the same idempotency key.",
+	4600: "The client subscribes again by itself.",
+	4700: "Unless you have ended it yourself: do not subscribe again; tell the user.",
 };

@@ -1,7 +1,7 @@
 // The token of one subscription.
 
 import type { RivuletError } from "./errors.js";
-import { noToken, tokenError } from "./token.js";
+import { clean, noToken, tokenError } from "./token.js";
 import type { Clock } from "./types.js";
 
 /** How long the application may take for a subscription's token: patterns wait meanwhile. */
@@ -20,6 +20,6 @@ export function askToken(
 		over = true;
 	};
 	const timer = clock.setTimeout(() => finish(undefined, noToken()), patience);
-	(async () => get())().then(finish, (e) => finish(undefined, tokenError(e)));
+	(async () => clean(await get()))().then(finish, (e) => finish(undefined, tokenError(e)));
 	return timer;
 }

@@ -1,31 +1,20 @@
 // The client: one connection kept up, and what runs over it.
 
-import { backoff } from "./backoff.js";
 import type { Channel } from "./channel.js";
-import { systemClock } from "./clock.js";
 import { lost } from "./connection.js";
-import { type ClientEvents, Emitter } from "./emitter.js";
+import type { ClientEvents } from "./emitter.js";
 import { RivuletError } from "./errors.js";
-import type { Host, Subscription } from "./host.js";
+import type { Subscription } from "./host.js";
 import { Keeper } from "./keeper.js";
+import { more } from "./lazy.js";
+import { toFields } from "./message.js";
 import { canonical } from "./names.js";
-import { baseOf, only, partOf } from "./options.js";
 import { type Ask, toAsk } from "./publish.js";
-import { Queue } from "./queue.js";
 import { Sub } from "./subscription.js";
 import type { ClientOptions, Handlers, State, SubscribeOptions, TransportName } from "./types.js";
 
-const subscribeOptions =
-	"position positions last since persist durable conflate maxRate filter presence token buffer";
-
 /** A client of one Rivulet cluster. */
 export class Client {
-	readonly #o: ClientOptions;
-	readonly #subs = new Map<string, Sub>();
-	readonly #events: Emitter<ClientEvents>;
-	readonly #queue: Queue;
-	/** Its `routes` are there while connected. */
-	readonly #host: Host;
 	readonly #keeper: Keeper;
 
 	/**
@@ -33,29 +22,7 @@ export class Client {
 	 * connects when it is first used. Throws 4400 where the address is none.
 	 */
 	constructor(url: string, options: ClientOptions = {}) {
-		const o = options;
-		this.#o = o;
-		const bases = [url, ...(o.urls ?? [])].map(baseOf);
-		const storage = o.storage && partOf(o.storage, bases[0] as string);
-		this.#events = new Emitter((e) => this.#caught(e));
-		const get = o.fetch ?? ((...args: Parameters<typeof fetch>) => fetch(...args));
-		const clock = o.clock ?? systemClock();
-		const wait = backoff(o.backoff?.base, o.backoff?.cap, o.random);
-		this.#host = {
-			clock,
-			wait,
-			storage,
-			subs: this.#subs,
-			holds: new Set(),
-			had: undefined,
-			apart: false,
-			routes: undefined,
-			remove: (sub) => this.#subs.get(sub.channel) === sub && this.#subs.delete(sub.channel),
-			caught: (e) => this.#caught(e),
-			tell: (name: keyof ClientEvents, event: any) => this.#events.emit(name, event),
-		};
-		this.#queue = new Queue(this.#host, o.replyTimeout ?? 15_000, o.queue);
-		this.#keeper = new Keeper(bases, { ...o, fetch: get }, this.#host, this.#events, this.#queue);
+		this.#keeper = new Keeper(url, options);
 	}
 
 	/** Where the connection is; see `on("state")`. */
@@ -65,7 +32,7 @@ export class Client {
 
 	/** By which it is connected now. */
 	get transport(): TransportName | undefined {
-		return this.state === "connected" ? this.#keeper.link?.transport : undefined;
+		return this.#keeper.routes?.link.transport;
 	}
 
 	/** Calls `listener` at every event of the name, until what is returned is called. */
@@ -73,7 +40,8 @@ export class Client {
 		name: E,
 		listener: (event: ClientEvents[E]) => void,
 	): () => void {
-		return this.#events.on(name, listener);
+		more?.checkEvent(name); // before, when that is loaded
+		return this.#keeper.on(name, listener);
 	}
 
 	/** Connects, if it is not on its way; also after `disconnect`. */
@@ -96,17 +64,17 @@ export class Client {
 	ready(signal?: AbortSignal): Promise<void> {
 		this.#keeper.begin();
 		const ready = new Promise<void>((resolve, reject) => {
-			const check = (error?: RivuletError) => {
+			const check = () => {
+				const { why } = this.#keeper;
 				if (this.state === "connected") resolve();
-				else if (this.state === "closed") reject(error ?? closedError());
+				else if (why) reject(why);
 				else if (signal?.aborted) reject(signal.reason);
 				else return;
 				off();
-				signal?.removeEventListener("abort", aborted);
+				signal?.removeEventListener("abort", check);
 			};
-			const aborted = () => check();
-			const off = this.on("state", ({ error }) => check(error));
-			signal?.addEventListener("abort", aborted);
+			const off = this.on("state", check);
+			signal?.addEventListener("abort", check);
 			check();
 		});
 		return quiet(ready);
@@ -116,56 +84,57 @@ export class Client {
 	roundTrip(): Promise<number> {
 		const trip = new Promise<number>((resolve, reject) => {
 			const pong = (ms?: number) => (ms === undefined ? reject(lost()) : resolve(ms));
-			if (this.#host.routes) this.#keeper.link?.ping(pong);
+			const { routes } = this.#keeper;
+			if (routes) routes.link.ping(pong);
 			else pong();
 		});
 		return quiet(trip);
 	}
 
-	/** A channel, or a pattern as in `orders:>`, by name; `x` is `default:x`. */
+	/**
+	 * A channel, or a pattern as in `orders:>`, by name; `x` is `default:x`. What is wrong with a name
+	 * the node says when it is used.
+	 */
 	channel<T = unknown>(name: string): Channel<T> {
-		const channel = canonical(name);
+		const channel = canonical(`${name ?? ""}`);
 		return {
 			name: channel,
-			publish: (data, options = {}) => quiet(this.#ask("publish", channel, options, data)),
-			history: (options = {}) => quiet(this.#ask("history", channel, options)),
-			presence: (options = {}) => quiet(this.#ask("presence", channel, options)),
+			publish: (data, options) => quiet(this.#ask("publish", channel, options, data)),
+			history: (options) => quiet(this.#ask("history", channel, options)),
+			presence: (options) => quiet(this.#ask("presence", channel, options)),
 			subscribe: (options = {}, handlers) => this.#subscribe(channel, options, handlers),
 		};
 	}
 
 	#subscribe<T>(channel: string, o: SubscribeOptions, handlers?: Handlers<T>): Subscription<T> {
-		if (this.state === "closed") throw closedError();
-		only("options", o, subscribeOptions);
-		only("handlers", handlers ?? {}, "message update");
-		if (this.#subs.has(channel)) {
+		this.#open();
+		more?.checkSubscribe(o, handlers); // before, when that is loaded
+		toFields(o); // throws
+		if (this.#keeper.subs.has(channel)) {
 			const advice = "Share that subscription, or call its unsubscribe() first.";
 			throw new RivuletError(4409, `subscribed to ${channel} already`, { advice });
 		}
-		const sub = new Sub<T>(this.#host, channel, o, handlers);
-		this.#subs.set(channel, sub);
+		const sub = new Sub<T>(this.#keeper, channel, o, handlers);
+		this.#keeper.subs.set(channel, sub);
+		sub.prepare();
 		this.#keeper.begin();
-		this.#host.routes?.add([sub]);
+		this.#keeper.routes?.add([sub]);
 		return sub;
 	}
 
-	async #ask(kind: Ask["kind"], channel: string, options: object, data?: unknown): Promise<any> {
-		try {
-			const ask = toAsk(kind, channel, options, data);
-			if (this.state === "closed") throw closedError();
-			this.#keeper.begin();
-			return await this.#queue.ask(ask);
-		} catch (e) {
-			if (kind === "publish") this.#events.emit("error", e as RivuletError); // for who does not wait
-			throw e;
-		}
+	#open(): void {
+		if (this.#keeper.why) throw this.#keeper.why;
 	}
 
-	#caught(error: unknown): void {
+	async #ask(kind: Ask["kind"], channel: string, options = {}, data?: unknown): Promise<any> {
 		try {
-			(this.#o.onError ?? console.error)(error);
-		} catch {
-			// There is nobody left to tell.
+			const ask = toAsk(kind, channel, options, data);
+			this.#open();
+			this.#keeper.begin();
+			return await this.#keeper.queue.ask(ask);
+		} catch (e) {
+			if (kind === "publish") this.#keeper.tell("error", e as RivuletError, true); // for who does not wait
+			throw e;
 		}
 	}
 }
@@ -175,6 +144,3 @@ function quiet<T>(promise: Promise<T>): Promise<T> {
 	promise.catch(() => {});
 	return promise;
 }
-
-const closedError = (): RivuletError =>
-	new RivuletError(4503, "the client is closed", { temporary: false, advice: "Make a new one." });

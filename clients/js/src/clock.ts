@@ -17,7 +17,8 @@ export function systemClock(): Clock {
 			last = wall;
 			return total;
 		},
-		setTimeout: (callback, ms) => setTimeout(callback, ms),
+		// More than that would be none at all, as of a `timeout` of Infinity.
+		setTimeout: (callback, ms) => setTimeout(callback, Math.min(ms, 0x7fffffff)),
 		clearTimeout: (timer) => clearTimeout(timer as number),
 	};
 }

@@ -4,14 +4,15 @@
 import { type Backoff, bounded } from "./backoff.js";
 import { errorOf, reconnects } from "./codes.js";
 import { RivuletError } from "./errors.js";
+import { chunks } from "./lazy.js";
 import type { Pulse } from "./pulse.js";
 import { CONNECT_ID } from "./transport/websocket.js";
 import type {
 	Clock,
 	Frame,
-	OpenTransport,
 	Transport,
 	TransportEnd,
+	TransportEvents,
 	TransportName,
 	TransportOptions,
 } from "./types.js";
@@ -32,34 +33,29 @@ export interface Loss {
 export interface LinkEvents {
 	/** It counts as connected; `connected` is the body of that event. */
 	up(link: Link, connected: any): void;
+	/** What else is known of why there is none. */
+	readonly hint: string;
 	/** A push, once it is up. */
 	push(link: Link, frame: Frame): void;
 	/** Its end, the last. */
 	down(link: Link, loss: Loss): void;
 }
 
-/** What a link is opened with. */
-export interface LinkOptions {
-	transport: TransportName;
-	open: OpenTransport;
-	options: TransportOptions;
-}
-
 /** Takes the reply to a command, or why there is none. Called once, must not throw. */
 export type Reply = (frame: Frame | undefined, error?: RivuletError) => void;
 
 /** The error of a command whose connection was lost before the reply. */
-export const lost = (): RivuletError =>
-	new RivuletError(4504, "the connection was lost", { temporary: true });
+export const lost = (): RivuletError => new RivuletError(4504, "the connection was lost");
 
 /** One connection. */
-export class Link {
+export class Link implements TransportEvents {
 	readonly transport: TransportName;
 	/** Of the node's `connected`. */
 	client = "";
 	isUp = false;
 	isLost = false;
-	readonly wire: Transport;
+	/** There once that is loaded which opens it: before it is up. */
+	wire!: Transport;
 	/** Once it is up, and that is loaded. */
 	pulse: Pulse | undefined;
 	/** Who waits for the pong to a ping. */
@@ -75,19 +71,18 @@ export class Link {
 	readonly #session: boolean;
 	readonly #replies = new Map<number, Reply>();
 	#id = CONNECT_ID;
-	#refusal: RivuletError | undefined;
 
-	constructor(how: LinkOptions, events: LinkEvents) {
-		this.transport = how.transport;
+	constructor(transport: TransportName, options: TransportOptions, events: LinkEvents) {
+		this.transport = transport;
 		this.#events = events;
-		this.#clock = how.options.clock;
-		this.#session = how.options.session !== undefined && how.transport === "websocket";
+		this.#clock = options.clock;
+		this.#session = options.session !== undefined && transport === "websocket";
 		this.heard = this.#clock.now();
-		this.wire = how.open(how.options, {
-			event: (frame) => this.#event(frame),
-			end: (end) => this.#end(end),
-			alive: () => this.#alive(),
-		});
+		chunks[transport]()
+			.then(({ open }) => {
+				if (!this.isLost) this.wire = open(options, this);
+			})
+			.catch((e) => this.end({ code: 1006, reason: String(e) })); // as of ws: in a page of https
 	}
 
 	/** Bytes not sent yet. */
@@ -99,7 +94,7 @@ export class Link {
 	 * Sends a command; the reply, or an error, is called later, but at once if it cannot be sent.
 	 * `again` repeats it after temporary errors.
 	 */
-	call(command: Frame, reply: Reply, timeout?: number, again?: Backoff): void {
+	call(command: Frame, reply: Reply, timeout?: number, again?: Backoff, failures = 1): void {
 		if (this.isLost) return reply(undefined, lost());
 		let timer: unknown;
 		const id = ++this.#id;
@@ -109,9 +104,9 @@ export class Link {
 			if (this.isLost || !error?.temporary || !again) return reply(frame, error);
 			const repeat = () => {
 				this.#replies.delete(id);
-				this.call(command, reply, timeout, again);
+				this.call(command, reply, timeout, again, failures + 1);
 			};
-			timer = this.#clock.setTimeout(repeat, again(1, error.retryAfterMs));
+			timer = this.#clock.setTimeout(repeat, again(failures, error.retryAfterMs));
 			this.#replies.set(id, take); // for `close`
 		};
 		this.#replies.set(id, take);
@@ -121,7 +116,7 @@ export class Link {
 			return take(undefined, e instanceof RivuletError ? e : new RivuletError(4400, String(e)));
 		}
 		if (!timeout || !this.#replies.has(id)) return;
-		const late = new RivuletError(4408, "no reply in time", { temporary: true });
+		const late = new RivuletError(4408, "no reply in time");
 		timer = this.#clock.setTimeout(() => take(undefined, late), timeout);
 	}
 
@@ -136,44 +131,48 @@ export class Link {
 
 	/** Ends it for it does not come up. */
 	giveUp(): void {
-		this.#end({ code: 1006, reason: "no `connected` in time" }, undefined, true);
+		this.end({ code: 1006, reason: "no `connected` in time", blocked: 2 });
 	}
 
 	/** Ends it as if it had been lost. */
 	fail(reason: string): void {
-		this.#end({ code: 4001, reason });
+		this.end({ code: 4001, reason });
 	}
 
 	/** Ends it for good; nothing is told of it any more, but to who waits for replies. */
-	close(code?: number, reason?: string): void {
+	close(): void {
 		if (this.isLost) return;
 		this.isLost = true;
 		this.isUp = false;
 		this.#clock.clearTimeout(this.retry);
 		this.pulse?.stop();
 		this.pulse = undefined;
-		this.wire?.close(code, reason);
+		this.wire?.close();
 		for (const pong of this.pongs.splice(0)) pong();
 		for (const take of this.#replies.values()) take(undefined, lost());
 	}
 
-	#event(frame: Frame): void {
+	event(frame: Frame): void {
 		if (this.isLost) return;
-		this.#alive();
+		this.alive();
 		const { id, connected, disconnect, error } = frame;
-		if (disconnect) return this.#end(disconnect, disconnect);
+		if (disconnect) {
+			const { code, reason, reconnect: temporary, retry_after_ms: retryAfterMs } = disconnect;
+			return this.end({ code, reason, temporary, retryAfterMs });
+		}
 		if (frame.ping) return this.wire.send({ pong: {} });
 		if (frame.pong) return this.pulse?.pong();
 		const failure = error && errorOf(error);
 		if (this.isUp && id) return this.#replies.get(id)?.(error ? undefined : frame, failure);
 		if (this.isUp) return this.#events.push(this, frame);
-		if (error && id === CONNECT_ID) this.#refusal = failure; // `disconnect` may say more
+		// The node says no more, or a `disconnect` that says no better, and waits for another connect.
+		if (failure && id === CONNECT_ID) return this.end({ ...failure, reason: failure.message });
 		if (!connected) return;
 		if (connected.session || !this.#session) this.#up(connected);
-		else if (id) this.#end({ code: 4422, reason: "the node keeps no sessions" });
+		else if (id) this.end({ code: 4422, reason: "the node keeps no sessions" });
 	}
 
-	#alive(): void {
+	alive(): void {
 		this.heard = this.#clock.now();
 		this.asked = false;
 	}
@@ -184,30 +183,21 @@ export class Link {
 		this.#events.up(this, connected);
 	}
 
-	/** `told` is what the node said before, in `disconnect`. */
-	#end(end: TransportEnd, told?: any, probably?: boolean): void {
+	end({ code, reason, field, temporary, retryAfterMs, blocked, garbled }: TransportEnd): void {
 		if (this.isLost) return;
 		const { isUp } = this;
 		this.close();
-		const refusal = this.#refusal;
-		const { status, blocked, garbled } = end;
-		const code = told ? end.code : (refusal?.code ?? (status ? 4000 + status : end.code));
-		// Of answers over HTTP, all but those that the token is to blame for are worth a return.
-		const comesBack = status ? status !== 401 && status !== 403 : reconnects(code);
-		const temporary = garbled ?? told?.reconnect ?? refusal?.temporary ?? comesBack;
-		const retryAfterMs = Math.max(
-			bounded(told?.retry_after_ms ?? end.retryAfterMs),
-			refusal?.retryAfterMs ?? 0,
-		);
-		const message = refusal?.message || end.reason || "connection lost";
-		const more = { field: refusal?.field, temporary, retryAfterMs };
-		const foreign = blocked || (!isUp && !refusal && !status && code === 1006);
+		const plain = isUp ? "connection lost" : `no connection${this.#events.hint}`;
 		this.#events.down(this, {
-			error: new RivuletError(refusal?.code ?? code, message, more),
-			token: [4006, 4201, 4401].includes(code) || refusal?.code === 4401,
+			error: new RivuletError(code, reason || plain, {
+				field,
+				temporary: garbled ?? temporary ?? reconnects(code),
+				retryAfterMs: bounded(retryAfterMs),
+			}),
+			token: code === 4006 || code === 4201 || code === 4401,
 			garbled,
 			// One that seemed to work, or let the time go by, is blocked rather than out of luck.
-			blocked: foreign ? (isUp || probably ? 2 : 1) : 0,
+			blocked: blocked || (!isUp && code === 1006) ? (isUp ? 2 : Number(blocked) || 1) : 0,
 		});
 	}
 }

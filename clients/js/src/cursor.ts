@@ -1,6 +1,6 @@
 // Positions and offsets: where a subscription is (PROTOCOL.md, section 5).
 
-import type { Message, Update } from "./types.js";
+import type { Message } from "./types.js";
 
 /** The stream that a position names (P-5.3), "" if it is none. */
 export const streamOf = (position: string): string =>
@@ -9,11 +9,9 @@ export const streamOf = (position: string): string =>
 /** The stream and its epoch: offsets of others cannot be compared. */
 export const logOf = (position: string): string => position.slice(0, position.indexOf("-"));
 
-/** The offset in a position (P-5.7), `undefined` if it is none. */
-export function offsetOf(position: string): number | undefined {
-	const digits = /^[^-]*-([0-9a-z]+)-/.exec(position);
-	return digits ? Number.parseInt(digits[1] as string, 36) : undefined;
-}
+/** The offset in a position (P-5.7), NaN if it is none. */
+export const offsetOf = (position: string): number =>
+	Number.parseInt(position.split("-")[1] ?? "", 36);
 
 /** Positions: one of a channel, the latest of each stream of a pattern. */
 export class Places {
@@ -42,16 +40,9 @@ export class Places {
 	/** Whether a message at `position` lies after them; one of another log does. */
 	before(position: string, offset: number): boolean {
 		const start = this.last.get(streamOf(position)) ?? "";
-		return logOf(start) !== logOf(position) || offset > (offsetOf(start) ?? -1);
+		return logOf(start) !== logOf(position) || !(offset <= offsetOf(start));
 	}
 }
-
-/**
- * Whether nothing is missing of the positions from here on. Over HTTP a pattern may begin without
- * any, and those of its messages are of some streams only: the others would be lost.
- */
-export const isWhole = (pattern: boolean, type: Update["type"] | undefined, places: string[]) =>
-	!!places[0] && (!pattern || type === "subscribed" || type === "caught_up");
 
 /** Of how many channels of a pattern the last offset is kept. */
 const mostSeen = 16_384;
@@ -61,16 +52,16 @@ type Placed = Pick<Message, "channel" | "position" | "offset">;
 /** Tells messages that came before (P-5.5). */
 export class Seen {
 	/** The last of each channel, that of the newest last. */
-	readonly #last = new Map<string, Placed>();
+	readonly #last = new Map<string, { log: string; offset: number }>();
 
 	has({ channel, position, offset }: Placed): boolean {
 		const last = this.#last.get(channel);
-		return !!last && logOf(last.position) === logOf(position) && offset <= last.offset;
+		return last?.log === logOf(position) && offset <= last.offset;
 	}
 
 	note({ channel, position, offset }: Placed): void {
 		this.#last.delete(channel);
-		this.#last.set(channel, { channel, position, offset }); // not the data
+		this.#last.set(channel, { log: logOf(position), offset });
 		if (this.#last.size > mostSeen) this.forget(this.#last.keys().next().value);
 	}
 

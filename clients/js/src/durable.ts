@@ -7,7 +7,7 @@ import type { RivuletError } from "./errors.js";
 
 /**
  * One acknowledgement is under way at a time; the next takes along whatever was handled
- * meanwhile.
+ * meanwhile. Before the end none is waited for.
  */
 export class Acks {
 	/**
@@ -43,11 +43,17 @@ export class Acks {
 		this.#want = this.#sent = "";
 	}
 
-	/** Sends what there is to be acknowledged, unless an answer is still to come. */
-	send(link: Link, channel: string, wait: Backoff, refused: (error: RivuletError) => void): void {
+	/** Sends what there is to be acknowledged, unless an answer is still to come and it is not the `last`. */
+	send(
+		link: Link,
+		channel: string,
+		wait: Backoff,
+		refused: (error: RivuletError) => void,
+		last?: boolean,
+	): void {
 		const want = this.#want;
-		if (!want || want === this.#sent || this.#busy === link) return;
-		if (this.#came.before(want, offsetOf(want) ?? 0)) return; // when that has come again
+		if (!want || want === this.#sent || (this.#busy === link && !last)) return;
+		if (this.#came.before(want, offsetOf(want) || 0)) return; // when that has come again
 		this.#busy = link;
 		this.#sent = want;
 		const answered: Reply = (_, error) => {

@@ -1,36 +1,37 @@
 // The one error class of the SDK, and what each code asks of an application.
 
-/** What an application can do about a code, by its range (PROTOCOL.md, P-6.1). */
-export function advice(code: number): string {
-	return known[code] ?? ranges.find(([from]) => code >= from)?.[1] ?? "";
-}
+/** What an application can do about a code, or else about those of its range (PROTOCOL.md, P-6.1). */
+export const advice = (code: number): string =>
+	(known[code] ??
+		known[code - (code % 100)] ??
+		known[code - (code % 200)] ??
+		known[1000]) as string;
 
-const fresh = "Give the option token a fresh one; a function gets it by itself.";
+const fresh = "Sign in again; a function as token is asked anew.";
 
 const later = "Try again later.";
 
-/** By code: what may come before a client is connected, and then what advice.ts has. */
+/** By code, or range: what may come before a client is connected, and then what advice.ts has. */
 export const known: Record<number, string> = {
-	1006: "Tried again. If it never connects: is a node there, and this origin in its session.origins?",
+	1000: "See the message; after a protocol error update the SDK.",
+	1006: "It is tried again. Is a node there, and this origin in its session.origins?",
+	4000: "The client reconnects by itself.",
 	4006: fresh,
+	4200: "Do not connect again with the same client; tell the user.",
 	4201: fresh,
 	4202: "Get a token that may connect.",
+	4400: "Correct the request; the same one fails again.",
 	4401: fresh,
 	4403: "Get a token that allows it.",
 	4408: later,
 	4429: later,
+	4500: later,
 	4503: "Nothing was stored. Try again after retryAfterMs.",
 };
 
-const ranges: [number, string][] = [
-	[4700, "Do not subscribe again; tell the user."],
-	[4600, "The client subscribes again by itself."],
-	[4500, later],
-	[4400, "Correct the request; the same one fails again."],
-	[4200, "Do not connect again with the same client; tell the user."],
-	[4000, "The client reconnects by itself."],
-	[1000, "See the message; after a protocol error update the SDK."],
-];
+/** Whether the same command may succeed later. */
+export const temporary = (code: number): boolean =>
+	code === 4408 || code === 4429 || (code >= 4500 && code < 4600);
 
 /** Every error of the SDK. */
 export class RivuletError extends Error {
@@ -59,11 +60,16 @@ export class RivuletError extends Error {
 			cause?: unknown;
 		} = {},
 	) {
-		super(message, more.cause === undefined ? undefined : { cause: more.cause });
+		super(message, more.cause ? { cause: more.cause } : undefined);
 		this.code = code;
 		this.field = more.field;
-		this.temporary = more.temporary ?? (code >= 4500 && code < 4600);
+		this.temporary = more.temporary ?? temporary(code);
 		this.retryAfterMs = more.retryAfterMs ?? 0;
 		this.advice = more.advice ?? advice(code);
+	}
+
+	/** For JSON.stringify, which passes over the message of an Error. */
+	toJSON(): object {
+		return { ...this, message: this.message };
 	}
 }

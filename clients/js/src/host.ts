@@ -1,19 +1,19 @@
 // A subscription as applications see it, and what it needs of its client.
 
 import type { Backoff } from "./backoff.js";
-import type { RivuletError } from "./errors.js";
+import type { ClientEvents } from "./emitter.js";
 import type { Hold } from "./hold.js";
 import type { Had } from "./overlap.js";
 import type { Routes, Subs } from "./routes.js";
-import type { Sub } from "./subscription.js";
-import type { Clock, Message, PositionStorage, Update } from "./types.js";
+import type { ClientOptions, Clock, Message, PositionStorage, Update } from "./types.js";
 
 /** Where a subscription is: `paused` while the application has no room for more. */
 export type SubscriptionState = "idle" | "subscribing" | "live" | "paused" | "ended";
 
 /**
  * A cursor on a channel, or on the channels of a pattern. Iterate over it for its messages, in
- * one place at a time; leaving the loop leaves it as it is, and it may be iterated again.
+ * one place at a time; leaving the loop leaves it as it is, and it may be iterated again. A `next()`
+ * that was called takes a message, also where nobody waits for it any more.
  */
 export interface Subscription<T = unknown> extends AsyncIterable<Message<T>> {
 	/** The full name of the channel or pattern. */
@@ -40,6 +40,12 @@ export interface Host {
 	readonly clock: Clock;
 	readonly wait: Backoff;
 	readonly storage: PositionStorage | undefined;
+	/** Of the keys in it. */
+	readonly prefix: string;
+	/** Of the client, by name. */
+	readonly listeners: ReadonlyMap<string, unknown>;
+	/** Of the client. */
+	readonly options: ClientOptions;
 	readonly subs: Subs;
 	readonly holds: Set<Hold>;
 	/** What the application has, since there are patterns. */
@@ -48,11 +54,8 @@ export interface Host {
 	apart: boolean;
 	/** Where the node is told, while connected. */
 	routes: Routes | undefined;
-	remove(sub: Sub): unknown;
 	/** Errors of callbacks. */
 	caught(error: unknown): void;
 	/** For those that watch the client. */
-	tell(event: "gap", gap: { channel: string; reason: string }): void;
-	tell(event: "error", error: RivuletError): void;
-	tell(event: "message", message: Message<any>): void;
+	tell<E extends keyof ClientEvents>(name: E, event: ClientEvents[E]): void;
 }

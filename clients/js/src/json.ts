@@ -7,8 +7,8 @@ import type { Codec, Frame } from "./types.js";
 /** JSON: readable in the browser's network tab, and the least code. */
 export const json: Codec = {
 	protocol: "rivulet.v1.json",
-	encode: (frame: Frame): string =>
-		toText(frame.publish ? { ...frame, publish: spell(frame.publish) } : frame),
+	encode: ({ publish, ...frame }: Frame): string =>
+		toText(publish ? { ...frame, publish: spell(publish) } : frame),
 	decode(data: string | ArrayBuffer): Frame {
 		const frame = read(parse(data as string, "frame"), "frame", "$");
 		if (Object.keys(frame).length > (frame.id === undefined ? 1 : 2)) throw bad("frame");
@@ -50,26 +50,27 @@ export function read(value: any, at: string, prefix = ""): any {
 	return out;
 }
 
-/** JSON text of what an application wrote into `field`, or into a command. */
+/** JSON text of what an application wrote into `field`, or into a command; throws 4400. */
 export function toText(value: unknown, field = "data"): string {
+	let cause: unknown;
 	try {
 		const text = JSON.stringify(value);
-		if (text !== undefined) return text;
-	} catch (cause) {
-		throw new RivuletError(4400, `${field}: is not a JSON value`, { field, cause });
+		// NaN, and a Date that is none, would become null; an ArrayBuffer, a Map or a promise {}.
+		const lost =
+			text === "null" ? value !== null : text === "{}" && (value as any)[Symbol.toStringTag];
+		if (text && !lost) return text;
+	} catch (e) {
+		cause = e; // a BigInt, or what contains itself
 	}
-	throw new RivuletError(4400, `${field}: is missing`, { field });
+	throw new RivuletError(4400, `${field}: ${String(value).slice(0, 40)} is not a JSON value`, {
+		field,
+		cause,
+	});
 }
 
 /** A publish as JSON spells it: bytes are `data_base64`. */
-export const spell = (publish: any): any =>
-	publish.data_binary
-		? Object.fromEntries(
-				Object.entries<any>(publish).map(([name, v]) =>
-					name === "data_binary" ? ["data_base64", toBase64(v)] : [name, v],
-				),
-			)
-		: publish;
+export const spell = ({ data_binary: bytes, ...publish }: any): any =>
+	bytes ? { ...publish, data_base64: toBase64(bytes) } : publish;
 
 const toBase64 = (bytes: Uint8Array): string =>
 	btoa(Array.from(bytes, (b) => String.fromCharCode(b)).join(""));

@@ -2,24 +2,26 @@
 
 import { known, RivuletError } from "./errors.js";
 import type { Host } from "./host.js";
-import type * as More from "./more.js";
-import type { OpenTransport } from "./types.js";
+import type { More } from "./more.js";
+import { open } from "./transport/websocket.js";
+import type { Opens } from "./types.js";
 
-/** How each is loaded. */
+/** How each is loaded. The transports over HTTP are needed seldom; the first is here already. */
 export const chunks = {
 	more: () => import("./more.js"),
 	choice: () => import("./choice.js"),
-	sse: (): Promise<{ openSse: OpenTransport }> => import("./transport/sse.js"),
-	poll: (): Promise<{ openPoll: OpenTransport }> => import("./transport/poll.js"),
+	websocket: async (): Promise<Opens> => ({ open }),
+	sse: (): Promise<Opens> => import("./transport/sse.js"),
+	poll: (): Promise<Opens> => import("./transport/poll.js"),
 };
 
 /** What connects and begins without it, once it was loaded. */
-export let more: typeof More | undefined;
+export let more: More | undefined;
 
 /** Loads it. Rejects where it cannot be loaded now. */
 export async function load(): Promise<void> {
 	if (more) return;
-	more = await chunks.more();
+	more = (await chunks.more()).more;
 	Object.assign(known, more.advices);
 }
 
@@ -28,7 +30,7 @@ export const notLoaded = (cause: unknown, retryAfterMs = 0): RivuletError =>
 	new RivuletError(4503, `a part of the SDK was not loaded: ${cause}`, {
 		retryAfterMs,
 		cause,
-		advice: "Tried again. If it stays so, look whether the page's own scripts can be loaded.",
+		advice: "It is tried again. If it stays so: can the page's scripts be loaded?",
 	});
 
 /**
@@ -38,7 +40,7 @@ export const notLoaded = (cause: unknown, retryAfterMs = 0): RivuletError =>
 export async function loadFor(
 	host: Host,
 	user: { readonly state: string; retry: unknown },
-	use: (all: typeof More) => void,
+	use: (all: More) => void,
 	failures = 1,
 ): Promise<void> {
 	try {

@@ -1,5 +1,6 @@
 // From the names of the protocol to those of the SDK, and back.
 
+import { toText } from "./json.js";
 import type { Message } from "./types.js";
 
 /** The message of a `message` event. */
@@ -11,11 +12,15 @@ export const toMessage = ({ data_binary: bytes, conflation_key: conflationKey, .
 		...(conflationKey && { conflationKey }),
 	}) as Message<any>;
 
-/** Options as fields of a command: `maxRate` is `max_rate`, and a Date its milliseconds. */
+/**
+ * Options as fields of a command: `maxRate` is `max_rate`, and a Date its milliseconds. Throws 4400
+ * where a number is none: as null it would count as absent.
+ */
 export const toFields = (options: object): any =>
 	Object.fromEntries(
-		Object.entries(options).map(([name, v]) => [
-			name.replace(/[A-Z]/g, (c) => `_${c.toLowerCase()}`),
-			v instanceof Date ? v.getTime() : v,
-		]),
+		Object.entries(options).map(([name, v]) => {
+			if (v instanceof Date) v = v.getTime();
+			if (typeof v === "number") toText(v, name);
+			return [name.replace(/[A-Z]/g, (c) => `_${c.toLowerCase()}`), v];
+		}),
 	);

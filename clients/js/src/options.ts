@@ -1,16 +1,15 @@
 // What is wrong with what an application gives is said at once, in a language without types too.
 
 import { RivuletError } from "./errors.js";
-import { opens } from "./transports.js";
-import type { ClientOptions, PositionStorage, TransportName } from "./types.js";
+import type { ClientOptions, TransportName } from "./types.js";
 
-const wrong = (field: string, text: string): RivuletError =>
+export const wrong = (field: string, text: string): RivuletError =>
 	new RivuletError(4400, `${field}: ${text}`, { field });
 
 /** http or https, without a slash at the end. */
 export function baseOf(url: string): string {
-	const [, s, rest] = /^(?:http|ws)(s?):\/\/([^?#@]+)$/.exec(url) ?? [];
-	if (rest && !/\/v1\/ws\/*$/.test(rest)) return `http${s}://${rest}`.replace(/\/+$/, "");
+	const [, rest] = /^(?:http|ws)(s?:\/\/[^?#@]+?)\/*$/.exec(url) ?? [];
+	if (rest && !rest.endsWith("/v1/ws")) return `http${rest}`;
 	throw wrong("url", `${url} must be like https://host/path, without /v1/ws`);
 }
 
@@ -22,7 +21,7 @@ export const hasWebSocket = (o: ClientOptions): boolean => !!(o.WebSocket ?? glo
  * refused when it is opened, not here: pages are rendered on servers too, where nothing connects.
  */
 export function transportsOf(o: ClientOptions): readonly TransportName[] {
-	const known = Object.keys(opens) as TransportName[];
+	const known: TransportName[] = ["websocket", "sse", "poll"];
 	// A session is a WebSocket's alone.
 	const given = o.transports ?? (o.session ? ["websocket"] : known);
 	if (!given.length || given.some((name) => !known.includes(name)))
@@ -31,18 +30,5 @@ export function transportsOf(o: ClientOptions): readonly TransportName[] {
 	return there.length ? there : given;
 }
 
-/** Refuses names that are not in the list. */
-export function only(what: string, given: object, known: string): void {
-	const name = Object.keys(given).find((n) => !known.split(" ").includes(n));
-	if (name) throw wrong(name, `${what} are ${known.replaceAll(" ", ", ")}`);
-}
-
 /** A cluster's part of a storage, which pages of one origin may share for several. */
-export function partOf(storage: PositionStorage, base: string): PositionStorage {
-	const key = (name: string): string => `rivulet:${base.replace(/^\w+:\/\//, "")}:${name}`;
-	return {
-		getItem: (name) => storage.getItem(key(name)),
-		setItem: (name, text) => storage.setItem(key(name), text),
-		removeItem: (name) => storage.removeItem(key(name)),
-	};
-}
+export const prefixOf = (base: string): string => `rivulet:${base.replace(/^\w+:\/\//, "")}:`;

@@ -49,56 +49,73 @@ export function ownerOf(
 /** Of how many messages it is known that the application has them, twice. */
 const mostHad = 8192;
 
+/** That a message came to a subscription. */
+interface Note {
+	readonly sub: Sub;
+	/** The how manieth it was. */
+	readonly at: number;
+	/** Over HTTP, to each: that another had it is no proof for a channel's own. */
+	readonly shared: boolean;
+}
+
 /**
- * Messages that the application has, from whichever subscription: after a lost connection they may
+ * Messages that the application has, and from which subscription: after a lost connection they may
  * come to another one. That one came after the last which it has had is no proof that it had all
  * before: who gets what changes with the order in which they begin.
  */
 export class Had {
 	/** How many there were. */
 	count = 0;
-	/** Some came over HTTP, to each: that another had one is no proof for a channel's own. */
-	shared = false;
-	#young = new Map<string, number>();
-	#old = new Map<string, number>();
-	/** Of what came twice: what was known of the first time. */
-	readonly #again = new WeakMap<Message, number>();
+	readonly #host: Host;
+	#young = new Map<string, readonly Note[]>();
+	#old = new Map<string, readonly Note[]>();
 	/** What each had when this began to be kept. */
 	readonly #before = new WeakMap<Sub, Seen>();
 
 	/** `late`: some may not have had all before the last that they had. */
-	constructor({ subs }: Host, late?: boolean) {
-		for (const s of late ? [] : subs.values()) {
+	constructor(host: Host, late?: boolean) {
+		this.#host = host;
+		for (const s of late ? [] : host.subs.values()) {
 			if (s.options.durable) continue;
 			this.#before.set(s, s.seen);
 			s.seen = new Seen();
 		}
 	}
 
-	note(message: Message): void {
+	note(message: Message, sub: Sub): void {
 		if (this.#young.size >= mostHad) {
 			this.#old = this.#young;
 			this.#young = new Map();
 		}
-		const at = this.#at(message);
-		if (at) this.#again.set(message, at);
-		this.#young.set(key(message), ++this.count);
+		const one = { sub, at: ++this.count, shared: this.#host.apart };
+		this.#young.set(key(message), [...this.#notes(message), one]);
 	}
 
-	/** Whether it came to `sub`, or when that was there already. */
+	/**
+	 * Whether `sub` need not have it: it came to it, or to another when `sub` was there already. Over
+	 * HTTP each has all of its own.
+	 */
 	has(message: Message, sub: Sub): boolean {
-		return this.#at(message) > sub.born || !!this.#before.get(sub)?.has(message);
+		const { apart } = this.#host;
+		return (
+			!!this.#before.get(sub)?.has(message) ||
+			this.#notes(message).some(
+				(n) => n.at > sub.born && (n.sub === sub || !(apart || (n.shared && !sub.pattern))),
+			)
+		);
 	}
 
-	/** Takes it back. */
-	undo(message: Message): void {
-		for (const map of [this.#young, this.#old]) map.delete(key(message));
-		const at = this.#again.get(message);
-		if (at) this.#old.set(key(message), at);
+	/** Takes back that it came to `sub`, the last time that it did. */
+	undo(message: Message, sub: Sub): void {
+		const notes = this.#notes(message);
+		const at = notes.findLastIndex((n) => n.sub === sub);
+		const rest = notes.filter((_, i) => i !== at);
+		for (const map of [this.#young, this.#old])
+			if (map.delete(key(message)) && rest[0]) map.set(key(message), rest);
 	}
 
-	#at(message: Message): number {
-		return this.#young.get(key(message)) ?? this.#old.get(key(message)) ?? 0;
+	#notes(message: Message): readonly Note[] {
+		return this.#young.get(key(message)) ?? this.#old.get(key(message)) ?? [];
 	}
 }
 
@@ -109,25 +126,36 @@ const key = ({ channel, position, offset }: Message): string =>
  * Moves `sub` over a message that the application has, and reports whether it has. A durable one
  * acknowledges what it is given, and so gets it again.
  */
-export function passes({ had, apart }: Host, routes: Routes, sub: Sub, message: Message): boolean {
-	if (apart && had) had.shared = true;
-	if (apart || sub.options.durable || !had?.has(message, sub)) return false;
-	if (had.shared && !sub.pattern) return false;
-	sub.passed(routes, message.position);
+export function passes({ had }: Host, sub: Sub, message: Message): boolean {
+	if (sub.options.durable || !had?.has(message, sub)) return false;
+	sub.passed(message.position);
 	return true;
 }
+
+/** Whether it asks for history. */
+const hasStart = ({ options: o, stored }: Sub): boolean =>
+	(o.position ?? o.positions?.[0] ?? o.last ?? o.since ?? stored[0]) !== undefined;
 
 /**
  * Whether history that `sub` asks for may be kept from it: what one that was ended has dropped
  * came by this link, and does not come again as long as another that overlaps is known (P-4.4).
  */
-export function mayLack({ known, patterns, dropped }: Routes, { channel }: Sub): boolean {
+function mayLack({ known, patterns, dropped }: Routes, { channel }: Sub): boolean {
 	const others = [...known.values(), ...patterns];
 	return (
 		(dropped.size >= mostDropped ||
 			[...dropped].some((name) => name === channel || overlaps(name, channel))) &&
 		others.some((other) => overlaps(other.channel, channel))
 	);
+}
+
+/** Whether `sub`, about to begin, for the first time perhaps, has to wait for others. */
+export function waits(host: Host, routes: Routes, sub: Sub, first: boolean): boolean {
+	for (const hold of host.holds) if (hold.takes(sub)) return true;
+	if (!first || sub.cleared || !hasStart(sub) || !mayLack(routes, sub)) return false;
+	sub.cleared = true;
+	new Hold(host, sub).begin(routes); // the node forgets what they had
+	return true;
 }
 
 /** `cause` and all that overlap with it, directly or through others. */
@@ -150,12 +178,12 @@ function goBack(sub: Sub, gone: Sub): boolean {
 		const log = logOf(position);
 		// What was handled may be of the log before, or nothing; it may even have begun when it was
 		// ended already.
-		const high = [gone.inbox.handled, gone.since, gone.here]
+		const high = [gone.handled, gone.since, gone.here]
 			.map((places) => places?.last.get(stream) ?? "")
 			.find((p) => logOf(p) === log);
-		const aim = high && since?.before(high, offsetOf(high) ?? 0) ? high : low;
+		const aim = high && since?.before(high, offsetOf(high) || 0) ? high : low;
 		if (!high || logOf(aim) !== log) continue;
-		if ((offsetOf(aim) ?? 0) >= (offsetOf(position) ?? 0)) continue;
+		if ((offsetOf(aim) || 0) >= (offsetOf(position) || 0)) continue;
 		received.last.set(stream, aim);
 		moved = true;
 	}

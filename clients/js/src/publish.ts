@@ -33,6 +33,7 @@ export function toAsk(
 	const usual = kind === "publish" ? 120_000 : undefined;
 	const { offline, timeout = usual, signal, excludeSelf, ...fields } = options;
 	const bytes = data instanceof Uint8Array ? data.slice() : undefined;
+	if (kind === "publish" && !bytes) toText(data); // throws what would be null or absent
 	const text = toText({ channel, ...toFields(fields), ...(!bytes && { data }) });
 	const size = text.length + (bytes?.length ?? 0) + keySize;
 	return { kind, text, bytes, size, timeout, fails: offline === "fail", excludeSelf, signal };

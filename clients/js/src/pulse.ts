@@ -28,7 +28,7 @@ export class Pulse {
 	constructor(
 		link: Link,
 		clock: Clock,
-		ping: number,
+		ping = 30_000,
 		seconds: number,
 		roundTrip: (ms: number) => void,
 	) {

@@ -8,8 +8,6 @@ import { load, more } from "./lazy.js";
 import type { Ask } from "./publish.js";
 import type { Sender } from "./sender.js";
 
-const closed = "client closed";
-
 /** A command under way or waiting. */
 export interface Entry extends Ask {
 	readonly order: number;
@@ -19,6 +17,9 @@ export interface Entry extends Ask {
 	body?: any;
 	/** When the first attempt began whose outcome is unknown. */
 	since?: number;
+	/** Why the node has not done it, the last time that it was asked, and what that is in the end. */
+	said?: RivuletError;
+	late: string;
 }
 
 /** The commands of a client. */
@@ -38,7 +39,7 @@ export class Queue {
 	#count = 0;
 	#sender: Sender | undefined;
 
-	constructor(host: Host, replyTimeout: number, { messages = 100, bytes = 1 << 20 } = {}) {
+	constructor(host: Host, replyTimeout = 15_000, { messages = 100, bytes = 1 << 20 } = {}) {
 		this.host = host;
 		this.replyTimeout = replyTimeout;
 		this.#messages = messages;
@@ -52,7 +53,7 @@ export class Queue {
 			const { signal, size } = ask;
 			const give = (why: string) => this.give(entry, why, signal?.reason);
 			const abort = () => give("aborted");
-			const late = () => give("no answer in time");
+			const late = () => give(entry.late);
 			const timer = clock.setTimeout(late, ask.timeout ?? this.replyTimeout);
 			const settle = (result: unknown, error?: RivuletError) => {
 				clock.clearTimeout(timer);
@@ -62,7 +63,7 @@ export class Queue {
 				if (at >= 0) this.take(at);
 				error ? reject(error) : resolve(result);
 			};
-			const entry: Entry = { ...ask, order: this.#count++, settle };
+			const entry: Entry = { ...ask, order: this.#count++, settle, late: "no answer in time" };
 			signal?.addEventListener("abort", abort);
 			if (signal?.aborted) return abort();
 			if (ask.fails && !this.link) return give("not connected");
@@ -72,7 +73,7 @@ export class Queue {
 			}
 			if (this.waiting.length >= this.#messages || this.size + size > this.#bytes) {
 				const advice = "Wait for the earlier ones, or raise the option queue.";
-				return settle(0, new RivuletError(4429, "the queue is full", { temporary: true, advice }));
+				return settle(0, new RivuletError(4429, "the queue is full", { advice }));
 			}
 			this.put(entry, this.waiting.length);
 			this.pump();
@@ -86,10 +87,12 @@ export class Queue {
 	}
 
 	/** Gives all up. */
-	close(): void {
+	close(why: RivuletError): void {
 		this.lost();
 		this.host.clock.clearTimeout(this.#sender?.pause);
-		for (const entry of [...this.waiting]) this.give(entry, closed);
+		for (const entry of [...this.waiting])
+			if (entry.since === undefined) entry.settle(0, why);
+			else this.give(entry, why.message, why);
 	}
 
 	put(entry: Entry, at: number): void {
@@ -104,11 +107,10 @@ export class Queue {
 	}
 
 	/** Ends it without an answer. */
-	give(entry: Entry, why: string, cause?: unknown): void {
+	give(entry: Entry, why: string, cause: any = entry.said): void {
 		const open = this.underWay.has(entry) || entry.since !== undefined;
 		const code = entry.kind !== "publish" ? 4408 : open ? 4504 : 4503;
-		const more = why === closed && !open && { temporary: false, advice: "Make a new client." };
-		entry.settle(0, new RivuletError(code, why, { cause, ...more }));
+		entry.settle(0, new RivuletError(code, why, { cause, retryAfterMs: cause?.retryAfterMs }));
 	}
 
 	/** Sends what can be sent. */

@@ -17,7 +17,7 @@ const askAtOnce = 64;
 export const mostDropped = 64;
 
 /** All subscriptions of a client by their full names, in the order of `subscribe`. */
-export type Subs = ReadonlyMap<string, Sub>;
+export type Subs = Map<string, Sub>;
 
 /** Channels first, then patterns. */
 export function inOrder(subs: Iterable<Sub>): Sub[] {
@@ -100,46 +100,45 @@ export class Routes {
 	}
 
 	/** Unsubscribes; `then` is called when the node has confirmed, or the link is gone. */
-	leave(sub: Sub, then: () => void): void {
+	leave(sub: Sub, then?: () => void): void {
 		this.leaving(sub);
 		const gone = () => {
 			this.gone(sub);
 			if (sub.state === "ended") more?.inherit(this.#host, sub, !this.link.isLost);
-			then();
+			then?.();
 		};
 		this.link.call({ unsubscribe: { channel: sub.channel } }, gone, undefined, this.#host.wait);
 	}
 
 	/** Hands a push to whom it concerns. */
 	push({ via, ...frame }: Frame): void {
-		if (frame.message) return this.#message(toMessage(frame.message), via);
 		const [kind, e] = Object.entries(frame)[0] ?? [];
 		const channel = canonical(e?.channel ?? "");
 		const about = this.#host.subs.get(channel);
 		switch (kind) {
+			case "message":
+				return this.#message(toMessage(e), via);
 			case "caught_up":
-				return about?.deliver(this, { type: "caught_up" }, e.positions ?? [e.position ?? ""]);
+				return about?.deliver({ type: kind }, e.positions ?? [e.position ?? ""]);
 			case "position":
-				return about?.passed(this, e.position);
+				return about?.passed(e.position);
 			case "presence":
-				return about?.deliver(
-					this,
-					{ type: "presence", joined: [], left: [], partial: false, ...e },
-					[],
-				);
+				return about?.deliver({ type: kind, joined: [], left: [], partial: false, ...e }, []);
 			case "subscribed":
 				return this.#brings(channel);
 			case "unsubscribed":
 				this.brought.get(channel)?.end();
 				return about?.ended(this, e);
 			case "gap":
-				return this.#about(channel, e.position, via)?.lost(this, channel, e.reason, e.position);
-			case "deleted":
-				return this.#about(channel, e.position, via)?.deliver(
-					this,
-					{ type: "deleted", channel, offset: e.offset },
-					[e.position],
-				);
+			case "deleted": {
+				// Of one channel of a pattern it comes as the pattern's messages do.
+				const sub = isPattern(channel)
+					? about
+					: this.#owner(channel, e.position, offsetOf(e.position) || 0, via);
+				return kind === "gap"
+					? sub?.lost(channel, e.reason, e.position)
+					: sub?.deliver({ type: kind, channel, offset: e.offset }, [e.position]);
+			}
 		}
 	}
 
@@ -152,17 +151,11 @@ export class Routes {
 			);
 	}
 
-	/** Whom an event about a subscription, or about one channel of a pattern, concerns. */
-	#about(channel: string, position: string, via?: string): Sub | undefined {
-		if (isPattern(channel)) return this.#host.subs.get(channel);
-		return this.#owner(channel, position, offsetOf(position) ?? 0, via);
-	}
-
 	#message(message: Message, via?: string): void {
 		const sub = this.#owner(message.channel, message.position, message.offset, via);
 		if (!sub) return;
-		if (!more?.passes(this.#host, this, sub, message))
-			sub.deliver(this, { type: "message", message }, [message.position]);
+		if (!more?.passes(this.#host, sub, message))
+			sub.deliver({ type: "message", message }, [message.position]);
 	}
 
 	/** The subscription whose cursor at the node delivered it; `via` is its pattern over HTTP. */

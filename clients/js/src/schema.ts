@@ -68,11 +68,10 @@ export const bad = (field: string): RivuletError =>
 	new RivuletError(4200, `bad frame: ${field}`, { field });
 
 /** Whether the number is one of the type (P-2.7). */
-const fits = (type: string, v: unknown): boolean =>
+const fits = (type: string, v: any): boolean =>
 	Number.isSafeInteger(v) &&
-	(type === "i"
-		? Math.abs(v as number) <= 0x7fffffff
-		: type === "n" || ((v as number) >= 0 && (type === "u" || (v as number) <= 0xffff)));
+	(type === "n" ||
+		(type === "i" ? Math.abs(v) < 2 ** 31 : v >= 0 && (type === "u" || v < 2 ** 16)));
 
 /** Parses JSON text and refuses what P-2.5 does. */
 export function parse(text: string, field: string): any {
@@ -104,7 +103,7 @@ export function isA(type: string, v: any): boolean {
 		case "s":
 			return isText(v);
 		case "b":
-			return typeof v === "boolean";
+			return v === !!v;
 		case "j":
 			return !deeper(v, 64); // P-3.8;
 		case "l":

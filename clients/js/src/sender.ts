@@ -1,9 +1,9 @@
 // Sends commands, and sends them again until they are answered: publishes, each stored once, in
 // the order of the calls, and questions.
 
-import { temporary } from "./codes.js";
 import type { Link } from "./connection.js";
-import { RivuletError } from "./errors.js";
+import { RivuletError, temporary } from "./errors.js";
+import { checkFields } from "./known.js";
 import { toMessage } from "./message.js";
 import type { Entry, Queue } from "./queue.js";
 
@@ -23,9 +23,10 @@ export const leavesOpen = (code: number): boolean =>
 const newKey = (): string =>
 	crypto.getRandomValues(new Uint32Array(4)).reduce((key, n) => key + n.toString(36), "");
 
-/** What is sent, the same every time. */
+/** What is sent, the same every time. Throws 4400. */
 function bodyOf({ kind, text, bytes }: Entry): any {
 	const body = JSON.parse(text);
+	checkFields(kind, body);
 	if (kind === "publish") body.idempotency_key ??= newKey();
 	return bytes ? { ...body, data_binary: bytes } : body;
 }
@@ -43,6 +44,8 @@ export class Sender {
 	pause: unknown;
 	readonly #queue: Queue;
 	#failures = 0;
+	/** That one was refused twice. */
+	#told = false;
 
 	constructor(queue: Queue) {
 		this.#queue = queue;
@@ -67,8 +70,12 @@ export class Sender {
 		const { host, underWay, replyTimeout } = this.#queue;
 		const { kind } = entry;
 		const began = host.clock.now();
+		try {
+			entry.body ??= bodyOf(entry);
+		} catch (e) {
+			return entry.settle(0, e as RivuletError);
+		}
 		underWay.add(entry);
-		entry.body ??= bodyOf(entry);
 		link.call(
 			{ [kind]: entry.excludeSelf ? { ...entry.body, exclude: link.client } : entry.body },
 			(frame, error) => {
@@ -77,8 +84,10 @@ export class Sender {
 				if (open) entry.since ??= began;
 				if (error?.temporary) return this.#again(entry, link, error);
 				const answer = frame?.[kind === "publish" ? "published" : kind];
-				if (answer) this.#failures = 0;
-				else if (!error) error = new RivuletError(4500, "a reply of another kind");
+				if (answer) {
+					this.#failures = 0;
+					this.#told = false;
+				} else if (!error) error = new RivuletError(4500, "a reply of another kind");
 				if (error && entry.since !== undefined) this.#queue.give(entry, error.message, error);
 				else entry.settle(answer && results[kind](answer), error);
 				this.pump();
@@ -88,13 +97,19 @@ export class Sender {
 	}
 
 	/** Later, and before what was called later. */
-	#again(entry: Entry, link: Link, { retryAfterMs }: RivuletError): void {
+	#again(entry: Entry, link: Link, error: RivuletError): void {
 		const { host, waiting } = this.#queue;
 		const after = waiting.findLastIndex((other) => other.order < entry.order);
 		this.#queue.put(entry, after + 1);
 		if (link.isLost) return; // the next one sends it
+		if (entry.said && !this.#told) {
+			this.#told = true;
+			host.tell("error", error);
+		}
+		entry.said = error;
+		entry.late = `timed out: ${error.message}`;
 		host.clock.clearTimeout(this.pause);
-		const wait = host.wait(++this.#failures, retryAfterMs);
+		const wait = host.wait(++this.#failures, error.retryAfterMs);
 		this.pause = host.clock.setTimeout(() => {
 			this.pause = undefined;
 			this.pump();

@@ -14,7 +14,3 @@ export function toSubscribe(
 	const start = pattern ? { positions: known } : { position: known[0] };
 	return { channel, ...toFields(known[0] ? { ...rest, ...start } : options) };
 }
-
-/** Whether it asks for history. */
-export const hasStart = (o: SubscribeOptions, stored: string[]): boolean =>
-	(o.position ?? o.positions?.[0] ?? o.last ?? o.since ?? stored[0]) !== undefined;

@@ -19,7 +19,9 @@ export class Shelf {
 	/** What was saved last, "" if nothing. */
 	async load(): Promise<string> {
 		try {
-			return (await this.#storage.getItem(this.#key)) ?? "";
+			const text: unknown = (await this.#storage.getItem(this.#key)) ?? "";
+			if (typeof text === "string") return text;
+			throw new TypeError(`getItem gave ${typeof text}, not a string`);
 		} catch (e) {
 			this.#failed(e);
 			return "";
@@ -38,10 +40,10 @@ export class Shelf {
 			const text = this.#want;
 			this.#want = undefined;
 			try {
-				const written = text
+				const written: any = text
 					? this.#storage.setItem(this.#key, text)
 					: this.#storage.removeItem(this.#key);
-				if (written instanceof Promise) await written;
+				if (written?.then) await written; // of whichever library the promise is
 			} catch (e) {
 				this.#failed(e);
 			}

@@ -1,7 +1,7 @@
 // A subscription: its side of the wire, and what an application holds of it.
 
 import { errorOf, resubscribes } from "./codes.js";
-import { isWhole, Places, Seen } from "./cursor.js";
+import { Places, Seen } from "./cursor.js";
 import { RivuletError } from "./errors.js";
 import type { Hold } from "./hold.js";
 import type { Host, Subscription, SubscriptionState } from "./host.js";
@@ -9,8 +9,8 @@ import type { Keep } from "./keep.js";
 import { load, loadFor, more } from "./lazy.js";
 import { isPattern } from "./names.js";
 import type { Routes } from "./routes.js";
-import { hasStart, toSubscribe } from "./start.js";
-import { Stream } from "./stream.js";
+import { toSubscribe } from "./start.js";
+import { type Handled, type Item, Stream } from "./stream.js";
 import type { Frame, Handlers, SubscribeOptions, Update } from "./types.js";
 
 /** How many times its bound a durable queue takes: see `#pause`. */
@@ -18,14 +18,11 @@ const durableRoom = 16;
 /** Beyond this many times its bound a queue does not wait for the application's next turn. */
 const burst = 4;
 
-const advice = "Load what is missing from where you keep it, then go on from here.";
-
-type Ask = NonNullable<SubscribeOptions["token"]>;
+const advice = "Load what is missing from where you keep it, then go on.";
 
 /** @internal */
 export class Sub<T = any> extends Stream<T> implements Subscription<T> {
 	readonly channel: string;
-	readonly pattern: boolean;
 	readonly options: SubscribeOptions;
 	/** Where to go on from. */
 	readonly received: Places;
@@ -40,8 +37,10 @@ export class Sub<T = any> extends Stream<T> implements Subscription<T> {
 	state: SubscriptionState = "idle";
 	/** In `subscribing` and `live`: where. */
 	at: Routes | undefined;
-	/** What was handled is all that a resume needs. */
-	wholeHandled = false;
+	/** Those that overlap were let go of, so that it gets what it asks for. */
+	cleared = false;
+	/** Positions of an earlier page, until the node has refused them. */
+	stored: string[] = [];
 	/** The timer of what is tried again. */
 	retry: unknown;
 	/** In `paused`: why, and whether the node has confirmed. */
@@ -49,18 +48,17 @@ export class Sub<T = any> extends Stream<T> implements Subscription<T> {
 	released = false;
 
 	readonly #host: Host;
+	readonly #durable: boolean;
 	readonly #limit: number;
 	/** What it has had by itself; by `Had`. */
 	seen = new Seen();
 	#keep: Keep | undefined;
-	/** Where messages of a durable subscription were let go of. */
-	#behind: Routes | undefined;
+	/** Messages of a durable subscription were let go of on this link. */
+	#behind = false;
 	#loading = false;
 	#began = false;
-	/** Those that overlap were let go of, so that it gets what it asks for. */
-	#cleared = false;
-	/** What was received is all that a resume needs. */
-	#whole = false;
+	/** What was received is all that a resume needs: see `isWhole`. */
+	#whole: boolean;
 	#request = 0;
 	/** For a token: the node knows nothing of it yet. */
 	#asking = false;
@@ -68,96 +66,68 @@ export class Sub<T = any> extends Stream<T> implements Subscription<T> {
 	#check: unknown;
 
 	constructor(host: Host, channel: string, options: SubscribeOptions, handlers?: Handlers<T>) {
-		const pattern = isPattern(channel);
-		super(pattern, options, handlers, {
-			handled: (item) => {
-				this.wholeHandled ||= isWhole(pattern, item.update?.type, item.places);
-				this.#keep?.handled(item);
-			},
-			taken: () => {
-				this.hold?.resume();
-				if (this.#behind && this.hasRoom) this.#behind.link.fail("reads again what had no room");
-			},
-			caught: (e) => host.caught(e),
-		});
+		super(isPattern(channel), options, handlers, host);
 		this.#host = host;
 		this.channel = channel;
-		this.pattern = pattern;
 		this.options = options;
-		this.#limit = Math.max(options.buffer ?? 256, 1) * (options.durable ? durableRoom : 1);
+		this.#durable = Boolean(options.durable);
+		this.#limit = Math.max(options.buffer ?? 256, 1) * (this.#durable ? durableRoom : 1);
 		this.received = new Places(this.pattern);
-		this.#prepare();
+		this.#whole = !this.pattern; // of a channel any position is
 	}
 
-	unsubscribe(): Promise<void> {
-		const [at, state] = [this.at, this.state];
-		for (const u of this.inbox.clear()) {
-			this.missed ||= u.type === "message";
-			if (u.type === "message") this.#host.had?.undo(u.message);
+	async unsubscribe(): Promise<void> {
+		const { at, state } = this;
+		for (const u of this.drop()) {
+			if (u.type !== "message") continue;
+			this.missed = true;
+			this.#host.had?.undo(u.message, this);
 		}
 		this.end();
-		if (at && !at.link.isLost && state !== "idle" && state !== "ended") {
+		if (at && !at.link.isLost) {
 			if (state === "live") return new Promise((resolve) => at.leave(this, resolve));
-			if (!this.#asking) {
-				at.leaving(this); // the answer to subscribe brings the rest
-				if (state === "subscribing") return Promise.resolve();
-			} else {
+			if (this.#asking) {
 				this.#request++; // nothing was sent
 				at.answered(this);
+			} else {
+				at.leaving(this); // the answer to subscribe brings the rest
+				if (state === "subscribing") return;
 			}
 		}
 		more?.inherit(this.#host, this, false);
-		return Promise.resolve();
 	}
 
 	/** Sends the subscribe if it is to be asked for, and reports whether. */
 	ask(routes: Routes): boolean {
 		if (this.state !== "idle" || this.#loading) return false;
-		for (const hold of this.#host.holds) if (hold.takes(this)) return false;
-		const first = !this.#began && !this.#cleared;
-		if (more && first && hasStart(this.options, this.#stored) && more.mayLack(routes, this)) {
-			this.#cleared = true;
-			new more.Hold(this.#host, this).begin(routes); // the node forgets what they had
-			return false;
-		}
+		if (more?.waits(this.#host, routes, this, !this.#began)) return false;
 		this.#host.clock.clearTimeout(this.retry);
 		this.state = "subscribing";
 		this.at = routes;
 		const request = ++this.#request;
-		this.#asking = false;
-		const { token } = this.options;
-		if (token) this.#askWithToken(token, routes, request);
-		else this.#send(routes, request, this.#command());
+		const { channel } = this;
+		const { token: get } = this.options;
+		this.#asking = Boolean(get);
+		const send = (token?: string, error?: RivuletError) => {
+			if (this.#request !== request || routes.link.isLost) return;
+			if (error || this.state !== "subscribing")
+				return this.#answered(routes, request, undefined, error);
+			this.#asking = false;
+			const subscribe = { ...this.#command(), ...(get && { token }) };
+			routes.link.call({ subscribe }, (frame, refused) => {
+				routes.brought.get(channel)?.end(); // its place is taken
+				this.#answered(routes, request, frame, refused);
+			});
+		};
+		if (get) this.retry = more?.askToken(this.#host.clock, () => get(channel), send);
+		else send();
 		return true;
-	}
-
-	#askWithToken(get: Ask, routes: Routes, request: number): void {
-		this.#asking = true;
-		const { clock } = this.#host;
-		this.retry = more?.askToken(
-			clock,
-			() => get(this.channel),
-			(token, error) => {
-				if (this.#request !== request || routes.link.isLost) return;
-				if (error || this.state !== "subscribing")
-					return this.#answered(routes, request, undefined, error);
-				this.#asking = false;
-				this.#send(routes, request, { ...this.#command(), token });
-			},
-		);
-	}
-
-	#send(routes: Routes, request: number, subscribe: object): void {
-		routes.link.call({ subscribe }, (frame, error) => {
-			routes.brought.get(this.channel)?.end(); // its place is taken
-			this.#answered(routes, request, frame, error);
-		});
 	}
 
 	/** Where to subscribe: after what was received, or as the application said. */
 	#command(): object {
 		const received = this.#whole ? this.received.list() : [];
-		const known = received[0] ? received : this.#stored;
+		const known = received[0] ? received : this.stored;
 		return toSubscribe(this.channel, this.pattern, this.options, known);
 	}
 
@@ -174,36 +144,43 @@ export class Sub<T = any> extends Stream<T> implements Subscription<T> {
 		if (this.state === "subscribing") return this.#begin(routes, e, positions);
 		routes.began(this, positions); // nobody wants it any more, or not now
 		if (this.state === "paused") more?.letGo(this, routes);
-		else routes.leave(this, () => {});
+		else routes.leave(this);
 	}
 
 	#begin(routes: Routes, e: any, positions: string[]): void {
+		const { recovered } = e;
 		const o = this.options;
-		const asked = this.#began || this.#stored[0] || o.position || o.positions?.length;
-		const resumed = Boolean(asked || e.resumed);
+		const again = this.#began;
+		const resumed = Boolean(
+			again || this.stored[0] || o.position || o.positions?.length || e.resumed,
+		);
 		this.state = "live";
 		this.#failures = 0;
-		this.#behind = undefined;
-		if (!this.#began || !e.recovered) {
+		this.#behind = false;
+		if (!again || !recovered) {
 			this.#forget();
 			this.since = new Places(this.pattern, positions);
 		}
 		routes.began(this, positions);
 
 		// A durable session may begin before what was received: that is left out then.
-		const places = this.#durable && this.#began && e.recovered ? [] : positions;
-		this.#keep?.acks?.begun(!e.recovered, positions);
-		if (!this.#began && e.recovered) {
-			this.inbox.handled.set(places, true);
-			this.wholeHandled ||= isWhole(this.pattern, "subscribed", places);
-		}
+		const places = this.#durable && again && recovered ? [] : positions;
+		this.#keep?.begun(recovered, again, positions);
+		if (!again && recovered) this.handled.set(places, true);
 		this.#began = true;
-		this.#whole ||= isWhole(this.pattern, "subscribed", places);
+		this.#whole ||= !!places[0];
 		this.received.set(places, true);
-		const more = { places, replace: true, begun: true, life: this.#keep?.acks?.life };
-		const update = { type: "subscribed", recovered: e.recovered, resumed } as const;
-		const gap = resumed && !e.recovered ? this.#gap(this.channel, e.reason) : undefined;
-		this.inbox.pushBegun({ update, ...more }, gap && { update: gap, ...more });
+		const item: Omit<Item, "update"> = {
+			places,
+			entire: true,
+			begun: true,
+			life: this.#keep?.life,
+		};
+		const gap = resumed && !recovered && this.#gap(this.channel, e.reason);
+		this.pushBegun(
+			{ ...item, update: { type: "subscribed", recovered, resumed } },
+			gap ? { ...item, update: gap } : undefined,
+		);
 		this.settled();
 		this.#keep?.acknowledge();
 	}
@@ -219,24 +196,24 @@ export class Sub<T = any> extends Stream<T> implements Subscription<T> {
 			this.released = true;
 			routes.gone(this);
 			if (this.state === "ended") more?.inherit(this.#host, this, false);
-			this.hold?.resume();
-		} else if (this.#stored[0] && error.field?.startsWith("position")) {
-			if (this.#keep) this.#keep.stored = []; // not a position, or of another log
-			this.state = "idle";
-			this.#host.clock.clearTimeout(this.retry);
-			this.retry = this.#host.clock.setTimeout(() => this.#again(), 0);
-			this.inbox.push({ update: this.#gap(this.channel, "reset"), places: [] });
-		} else if (error.code === 4422 && routes.link.transport !== "websocket") {
-			this.state = "idle"; // the next link may be able to
-			this.#host.tell("error", error);
-		} else if (error.temporary || resubscribes(error.code)) {
-			this.state = "idle";
-			const { clock, wait } = this.#host;
-			const ms = wait(++this.#failures, error.retryAfterMs);
-			this.retry = clock.setTimeout(() => this.#again(), ms);
-		} else {
-			this.end(error);
+			this.hold?.takeUp();
+			return;
 		}
+		const { clock, wait } = this.#host;
+		const stale = this.stored[0] && error.field?.startsWith("position");
+		const unable = error.code === 4422 && routes.link.transport !== "websocket";
+		if (!stale && !unable && !error.temporary && !resubscribes(error.code)) return this.fail(error);
+		this.state = "idle";
+		this.at = undefined;
+		if (unable) return this.#host.tell("error", error); // the next link may be able to
+		if (stale) {
+			this.stored = []; // not a position, or of another log
+			this.push({ update: this.#gap(this.channel, "reset"), places: [] });
+		}
+		clock.clearTimeout(this.retry);
+		const ms = stale ? 0 : wait(++this.#failures, error.retryAfterMs);
+		this.retry = clock.setTimeout(() => this.#again(), ms);
+		if (this.#failures > 1) this.#host.tell("error", error);
 	}
 
 	#again(): void {
@@ -245,54 +222,53 @@ export class Sub<T = any> extends Stream<T> implements Subscription<T> {
 
 	/** Takes an `unsubscribed` that nobody asked for. */
 	ended(routes: Routes, e: any): void {
-		if (this.state !== "live" || this.at !== routes) return;
+		if (this.state !== "live") return;
 		routes.forget(this);
 		this.state = "subscribing"; // as if that had been refused
-		const told = { code: e.code || 4700, message: e.reason ?? "" };
-		this.#refused(routes, errorOf(told));
+		this.#refused(routes, errorOf({ code: e.code || 4700, message: e.reason ?? "" }));
 	}
 
 	/** Queues an update, unless there is no room and the node is to let go. */
-	deliver(routes: Routes, update: Update<T>, places: string[]): void {
-		if (!this.#listens(routes, update.type === "message")) return;
-		this.#keep?.acks?.came(places);
-		if (update.type === "message" && this.seen.has(update.message))
-			return this.#keep?.acknowledge();
+	deliver(update: Update<T>, places: string[]): void {
+		const message = update.type === "message" ? update.message : undefined;
+		const begun = update.type === "caught_up";
+		if (!this.#listens(message)) return;
+		this.#keep?.came(places);
+		if (message && this.seen.has(message)) return this.#keep?.acknowledge();
 		// At least a message comes of each time that it is taken up: what tells of that is no reason
 		// to let go again.
-		if (update.type !== "caught_up" && this.#full(routes)) return;
-		if (update.type === "message") {
-			this.seen.note(update.message);
-			this.#host.had?.note(update.message);
-			this.#host.tell("message", update.message);
+		if (!begun && this.#full()) return;
+		if (message) {
+			this.seen.note(message);
+			this.#host.had?.note(message, this);
+			this.#host.tell("message", message);
 		}
 		this.received.set(places);
-		this.#whole ||= isWhole(this.pattern, update.type, places);
-		const begun = update.type === "caught_up";
-		this.inbox.push({ update, places, begun, life: this.#keep?.acks?.life });
+		this.#whole ||= begun && !!places[0];
+		this.push({ update, places, begun, life: this.#keep?.life });
 		if (begun) this.#keep?.acknowledge();
 	}
 
 	/** Messages of `channel`, the subscription's or one of its pattern, are gone. */
-	lost(routes: Routes, channel: string, reason: string, position: string): void {
-		if (!this.#listens(routes, true)) return;
+	lost(channel: string, reason: string, position: string): void {
+		if (!this.#listens(true)) return;
 		if (channel === this.channel) {
 			this.#forget();
 			this.here?.set([position]);
 			this.since?.set([position]);
-			if (reason === "log_changed") this.#keep?.acks?.forget();
+			if (reason === "log_changed") this.#keep?.forget();
 		} else {
 			this.seen.forget(channel);
 		}
-		this.deliver(routes, this.#gap(channel, reason), [position]);
+		this.deliver(this.#gap(channel, reason), [position]);
 	}
 
 	/** Notes a fresher place to resume from. */
-	passed(routes: Routes, position: string): void {
-		if (!this.#listens(routes)) return;
-		this.#keep?.acks?.came([position]);
+	passed(position: string): void {
+		if (!this.#listens()) return;
+		this.#keep?.came([position]);
 		this.received.set([position]);
-		this.inbox.note([position], this.#keep?.acks?.life);
+		this.note([position], this.#keep?.life);
 	}
 
 	#forget(): void {
@@ -301,87 +277,88 @@ export class Sub<T = any> extends Stream<T> implements Subscription<T> {
 	}
 
 	/** `owed`: who goes on when it has ended is to have that. */
-	#listens(routes: Routes, owed = false): boolean {
-		this.missed ||= owed && this.state === "ended";
-		return this.state === "live" && this.at === routes && this.#behind !== routes;
+	#listens(owed?: unknown): boolean {
+		if (owed && this.state === "ended") this.missed = true;
+		return this.state === "live" && !this.#behind;
 	}
 
 	/**
 	 * A full queue first gets the rest of this turn of the event loop: many messages may come in
 	 * one, and an application that keeps up must not pay for that.
 	 */
-	#full(routes: Routes): boolean {
-		const { length } = this.inbox;
-		if (length < this.#limit) return false;
-		if (length < burst * this.#limit && !this.#durable) {
+	#full(now = this.#durable): boolean {
+		if (this.waiting < this.#limit) return false;
+		const much = this.waiting >= burst * this.#limit;
+		if (!now && !much) {
 			this.#check ??= this.#host.clock.setTimeout(() => {
 				this.#check = undefined;
-				if (this.inbox.length >= this.#limit && this.#listens(routes)) this.#pause(routes);
+				if (this.#listens()) this.#full(true);
 			}, 0);
 			return false;
 		}
-		this.#pause(routes);
-		return true;
-	}
-
-	#pause(routes: Routes): void {
 		// To unsubscribe would make a session forget the channel: a new connection reads again. It
 		// is one for all subscriptions, and all that is not acknowledged comes: as seldom as can be.
-		if (this.#durable || (!more && this.inbox.length >= burst * this.#limit)) this.#behind = routes;
-		else if (more) new more.Hold(this.#host, this).begin(routes);
+		if (this.#durable || (!more && much)) this.#behind = true;
+		else if (more) new more.Hold(this.#host, this).begin(this.at as Routes);
 		else
 			load().then(
-				() => this.#listens(routes) && this.#full(routes),
+				() => this.#listens() && this.#full(),
 				() => {}, // then it goes on as a durable one does
 			);
+		return true;
 	}
 
 	/** Whether half the queue, a durable one all of it, is free, or nobody waits. */
 	get hasRoom(): boolean {
-		return this.state === "ended" || this.inbox.length <= (this.#durable ? 0 : this.#limit / 2);
+		return this.state === "ended" || this.waiting <= (this.#durable ? 0 : this.#limit / 2);
 	}
 
 	/** The link is lost: to be asked for again. */
 	detach(): void {
 		this.released = true;
 		this.at = undefined;
-		this.#behind = undefined;
+		this.#behind = false;
 		if (this.state === "subscribing" || this.state === "live") this.state = "idle";
-		this.hold?.resume();
+		this.hold?.takeUp();
 	}
 
-	/** Saves and acknowledges what was handled. */
+	protected onHandled(item: Handled): void {
+		this.#keep?.handled(item);
+	}
+
+	protected onTaken(): void {
+		this.hold?.takeUp();
+		if (this.#behind && this.hasRoom) this.at?.link.fail("reads again what had no room");
+	}
+
+	/** Saves and acknowledges what was handled: there may be no other time. */
 	settle(): void {
-		this.#keep?.settle();
+		this.#keep?.settle(true);
 	}
 
-	get #stored(): string[] {
-		return this.#keep?.stored ?? [];
-	}
-
-	get #durable(): boolean {
-		return Boolean(this.options.durable);
-	}
-
-	/** Has what it needs loaded, and then asks. */
-	#prepare(): void {
+	/** Has what it needs loaded, and then asks. Its client knows it already. */
+	prepare(): void {
 		const { persist } = this.options;
-		const keeps = this.#durable || (persist && this.#host.storage);
+		const keeps = this.#durable || persist;
 		if (!keeps && !this.pattern && !this.options.token) return;
 		this.#loading = true;
 		void loadFor(this.#host, this, ({ Had, Keep }) => {
 			if (this.pattern) this.#host.had ??= new Had(this.#host);
+			const loaded = () => {
+				this.#loading = false;
+				this.handled.set(this.stored, true);
+				if (this.state === "idle") this.#again();
+			};
 			if (keeps) this.#keep = new Keep(this.#host, this);
-			const loading = this.#keep?.load();
-			if (loading) void loading.then(() => this.#loaded());
-			else this.#loaded();
+			if (this.#keep) this.#keep.load(loaded);
+			else loaded();
 		});
 	}
 
-	#loaded(): void {
-		this.#loading = false;
-		this.inbox.handled.set(this.#stored, true);
-		if (this.state === "idle") this.#again();
+	/** Ends it for an error of its own. */
+	fail(error: RivuletError): void {
+		this.end(error);
+		if (this.handlers && !this.handlers.update) this.#host.tell("error", error);
 	}
 
 	/** Ends it: with an error for good. `drop` discards what waits. */
@@ -391,9 +368,10 @@ export class Sub<T = any> extends Stream<T> implements Subscription<T> {
 		this.state = "ended";
 		this.at = undefined;
 		for (const timer of [this.retry, this.#check]) this.#host.clock.clearTimeout(timer);
-		this.#host.remove(this);
-		if (drop) this.inbox.clear();
+		const { subs } = this.#host;
+		if (subs.get(this.channel) === this) subs.delete(this.channel);
+		if (drop) this.drop();
 		this.finish(error);
-		this.hold?.resume(); // others may wait for it
+		this.hold?.takeUp(); // others may wait for it
 	}
 }

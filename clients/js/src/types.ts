@@ -110,16 +110,25 @@ export interface SubscribeOptions extends Start {
 	durable?: boolean;
 	/** Leave out what a newer message outdates before it was sent. */
 	conflate?: "key" | "last";
-	/** At most so many messages a second, 1 to 1,000; needs `conflate`. */
+	/** At most so many messages a second once it has caught up, 1 to 1,000; needs `conflate`. */
 	maxRate?: number;
-	/** Only messages for which this CEL expression over headers, user and client is true. */
+	/**
+	 * Only messages for which this CEL expression over `headers`, `user` and `client` is true; at most
+	 * 1,024 bytes.
+	 */
 	filter?: string;
-	/** Ask for `presence` updates: they come over a WebSocket; by other transports there are none. */
+	/**
+	 * Ask for `presence` updates. They come over a WebSocket; by other transports there are none, and
+	 * messages come all the same: ask with `Channel.presence` there.
+	 */
 	presence?: boolean;
-	/** A token for this subscription alone, where the client's does not allow it. */
+	/**
+	 * Gets a token for this subscription alone, where the client's does not allow it: asked each time
+	 * that it is subscribed, 10 s at most. Needs a WebSocket.
+	 */
 	token?: (channel: string) => string | Promise<string>;
 	/**
-	 * How many updates may wait for the application, 256 by default. When it is full the
+	 * How many updates may wait for the application, 1 or more, 256 by default. When it is full the
 	 * subscription is let go of at the node and taken up again, without loss, when half is free.
 	 * Of a `durable` one 16 times as many may wait: when it is full, and has been emptied, the
 	 * client connects anew, which all its subscriptions notice.
@@ -136,20 +145,32 @@ export interface Handlers<T = unknown> {
 }
 
 export interface PublishOptions {
-	/** Generated if not given; with one and the same key a message is stored once. */
+	/**
+	 * 1 to 128 bytes of printable ASCII, generated if not given; with one and the same key a message
+	 * is stored once.
+	 */
 	idempotencyKey?: string;
+	/** At most 32: names of up to 64 bytes, values of up to 1,024 without control characters. */
 	headers?: Record<string, string>;
-	/** Seconds until the message is gone. */
+	/** Whole seconds, 1 to 315,360,000, until the message is gone: not milliseconds. */
 	ttl?: number;
-	/** Milliseconds until it is stored in the channel; or the time, not both. */
+	/** Whole milliseconds, at most a year, until it is stored in the channel. */
 	delay?: number;
+	/** When it is stored in the channel, in place of `delay`: a Date or Unix milliseconds. */
 	deliverAt?: number | Date;
-	/** Store it only if the channel's last message has this offset, 0: if there is none. */
+	/**
+	 * Store it only if the channel's last message has this offset, 0: if there is none. Else it is
+	 * rejected with 4409. Not for one with `delay` or `deliverAt`.
+	 */
 	expectedOffset?: number;
 	/** Do not deliver it to this very connection; over HTTP there is none, and it comes back. */
 	excludeSelf?: boolean;
+	/**
+	 * A newer message with the same one outdates this one, where a subscription has `conflate`: 1 to
+	 * 128 bytes of printable ASCII without space.
+	 */
 	conflationKey?: string;
-	/** The offset of the message of which this is a new version. */
+	/** The offset of the message of which this is a new version; one that is stored, and no version. */
 	updates?: number;
 	/**
 	 * What to do without a connection: `wait` (default) in the bounded queue until there is one,
@@ -162,6 +183,7 @@ export interface PublishOptions {
 	 * twice.
 	 */
 	timeout?: number;
+	/** Gives it up: it rejects with 4503, or with 4504 where it was sent and may be stored. */
 	signal?: AbortSignal;
 }
 
@@ -178,11 +200,15 @@ export interface Published {
 }
 
 export interface HistoryOptions {
+	/** A position: messages after it, as of the last page's with `asc`. */
 	after?: string;
+	/** A position: messages before it, as of the last page's with `desc`. */
 	before?: string;
+	/** Messages stored at or after it; a Date or Unix milliseconds. */
 	since?: number | Date;
 	/** 1 to 1,000; 100 by default. */
 	limit?: number;
+	/** Oldest first, or newest first, which is the default. */
 	order?: "asc" | "desc";
 	/** `latest`: the newest version of each message, in its place. */
 	fold?: "latest";
@@ -200,6 +226,7 @@ export interface HistoryPage<T = unknown> {
 export interface PresenceOptions {
 	/** 1 to 1,000; 100 by default. */
 	limit?: number;
+	/** The `next` of the page before. */
 	after?: string;
 	/** Numbers only. */
 	counts?: boolean;
@@ -249,9 +276,9 @@ export interface ClientOptions {
 	 * more when the node refuses it. Throw a `RivuletError` with code 4401 or 4403 to give up.
 	 */
 	token?: string | ((reason: TokenReason) => string | Promise<string>);
-	/** Of the application, for the node's logs; at most 64 bytes. */
+	/** Of the application, for the node's logs; at most 64 bytes of UTF-8. */
 	name?: string;
-	/** The durable session that this client continues. */
+	/** The durable session that this client continues: 1 to 64 bytes of `A-Z a-z 0-9 . _ -`. */
 	session?: string;
 	/** `json` unless given; see `@rivulet-rt/client/protobuf`. */
 	codec?: Codec;
@@ -265,13 +292,22 @@ export interface ClientOptions {
 	connectTimeout?: number;
 	/** Milliseconds for the reply to a command; 15,000. */
 	replyTimeout?: number;
-	/** Silence after which the client asks for a sign of life; 30,000, or less where the node says. */
+	/** Milliseconds of silence after which the client asks for a sign of life; 30,000, or less where the node says. */
 	pingInterval?: number;
-	/** Publishes that wait for a connection: at most 100 of them and 1 MiB. */
+	/**
+	 * Most publishes and questions that wait to be sent, 100 (`messages`) of about
+	 * 1,048,576 bytes (`bytes`): more are refused with 4429.
+	 */
 	queue?: { messages?: number; bytes?: number };
-	/** Heed the page: online, offline, hidden, frozen, back/forward cache. Where there is one: true. */
+	/**
+	 * Heed the page, once connected for the first time: online, offline, hidden, frozen, back/forward
+	 * cache. Where there is one: true.
+	 */
 	lifecycle?: boolean;
-	/** Uncaught errors of the application's callbacks; `console.error` unless given. */
+	/**
+	 * Uncaught errors of the application's callbacks, of listeners too, and those of which
+	 * `Client.on("error")` would tell if anybody listened; `console.error` unless given.
+	 */
 	onError?: (error: unknown) => void;
 	/** In place of the globals. */
 	WebSocket?: WebSocketClass;
@@ -340,14 +376,18 @@ export interface TransportEnd {
 	/** A close code of the protocol or of RFC 6455; 1006 where there was none. */
 	code: number;
 	reason: string;
-	/** The HTTP status where the answer was HTTP. */
+	/** Of the command at fault. */
+	field?: string | undefined;
+	/** The HTTP status where the answer was HTTP: for the transports over it. */
 	status?: number;
+	/** To come back; where it is absent, the code says so. */
+	temporary?: boolean | undefined;
 	/** From Retry-After. */
 	retryAfterMs?: number;
-	/** This network, or this browser, seems not to let the transport through. */
-	blocked?: boolean;
+	/** This network, or this browser, seems not to let the transport through; 2: beyond doubt. */
+	blocked?: boolean | 2;
 	/** What came was no frame of the protocol: a new connection helps perhaps, a fast one not. */
-	garbled?: boolean;
+	garbled?: boolean | undefined;
 }
 
 /** @internal What a transport is opened with. */
@@ -361,8 +401,11 @@ export interface TransportOptions {
 	session?: string | undefined;
 	/** The client was connected before. */
 	resume: boolean;
+	/** Those that the application allows; all where it does not say. */
+	transports?: readonly TransportName[] | undefined;
 	WebSocket?: WebSocketClass | undefined;
-	fetch: typeof fetch;
+	/** The global one unless given. */
+	fetch?: typeof fetch | undefined;
 	clock: Clock;
 }
 
@@ -375,8 +418,13 @@ export interface Transport {
 	/** Bytes accepted and not yet sent. */
 	readonly buffered: number;
 	/** Ends it; `end` is not called any more. */
-	close(code?: number, reason?: string): void;
+	close(): void;
 }
 
 /** @internal */
 export type OpenTransport = (options: TransportOptions, events: TransportEvents) => Transport;
+
+/** @internal What a module of a transport has. */
+export interface Opens {
+	open: OpenTransport;
+}

@@ -3,15 +3,15 @@
 
 import { Choice } from "./choice.js";
 import { chunks } from "./lazy.js";
-import * as more from "./more.js";
-import { openPoll } from "./transport/poll.js";
-import { openSse } from "./transport/sse.js";
+import { more } from "./more.js";
+import * as poll from "./transport/poll.js";
+import * as sse from "./transport/sse.js";
 
 Object.assign(chunks, {
-	more: async () => more,
+	more: async () => ({ more }),
 	choice: async () => ({ Choice }),
-	sse: async () => ({ openSse }),
-	poll: async () => ({ openPoll }),
-} satisfies typeof chunks);
+	sse: async () => sse,
+	poll: async () => poll,
+} satisfies Partial<typeof chunks>);
 
 export * from "./index.js";

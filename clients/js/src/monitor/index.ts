@@ -4,6 +4,7 @@
 
 import type { Client } from "../client.js";
 import { RivuletError } from "../errors.js";
+import { wrong } from "../options.js";
 import type { StateChange } from "../types.js";
 import { VERSION } from "../version.js";
 import { errorsOf, type Reported } from "./errors.js";
@@ -69,11 +70,17 @@ const longest = 600_000;
 /** After failures so many intervals at most are passed over. */
 const mostSkipped = 64;
 
+const known = ["endpoint", "sample", "interval", "errors", "paint", "before", "fetch", "random"];
+
 /**
  * Watches a client until `stop`, or until the client is closed; `url` is the node's, as the client
- * has it. Throws 4400 for options out of their bounds.
+ * has it. Throws 4400 for options out of their bounds, or that there are none of.
  */
 export function monitor(client: Client, url: string, options: MonitorOptions = {}): Monitor {
+	const odd = Object.keys(options).find((name) => !known.includes(name));
+	if (odd) throw wrong(odd, `options are ${known.join(", ")}`);
+	if (!options.endpoint && typeof url !== "string")
+		throw wrong("url", "monitor(client, url) takes the node's, as the client has it");
 	const { sample = 1, interval = 30_000, random = Math.random } = options;
 	const field = !(sample >= 0 && sample <= 1) ? "sample" : "interval";
 	if (field === "sample" || !(interval >= 1_000 && interval <= 86_400_000)) {

@@ -35,6 +35,8 @@ export type Follow = (subs: Subs, group: Group, list: Sub[], until: AbortSignal)
 /** What subscriptions need of their transport. */
 export interface Host {
 	tell(frame: Frame): void;
+	/** There may be a WebSocket later: what needs one waits for it. */
+	readonly later: boolean;
 	/** Ends the transport with what `run` throws. */
 	work(run: () => Promise<unknown>): void;
 	alive(): void;
@@ -78,7 +80,7 @@ export class Subs {
 		if (this.#subs.has(channel)) throw refusal(4409, "channel", "is subscribed already");
 		// `presence` is passed over: messages are not to wait for what comes beside them.
 		for (const field of ["durable", "group", "token"])
-			if (c[field]) throw refusal(4422, field, "needs a WebSocket");
+			if (c[field]) throw this.#needs(field, "needs a WebSocket");
 		const { filter, conflate, max_rate, last, since } = c;
 		const sub: Sub = {
 			channel,
@@ -177,6 +179,13 @@ export class Subs {
 			if (group.stop && now - group.heard > silence) this.#restart(group);
 	}
 
+	/** 4422 is for the next connection; where that will be no other one it is for good. */
+	#needs(field: string, message: string): Failure {
+		return this.#host.later
+			? refusal(4422, field, message)
+			: refusal(4400, field, `${message}, which the option transports leaves out`);
+	}
+
 	#has(sub: Sub): boolean {
 		return this.#subs.get(sub.channel) === sub;
 	}
@@ -200,7 +209,7 @@ export class Subs {
 		let group = this.#groups.find(fits);
 		if (group) return group;
 		if (this.#groups.length === mostGroups)
-			throw refusal(4422, "channel", "so many patterns and filters need a WebSocket");
+			throw this.#needs("channel", "so many patterns and filters need a WebSocket");
 		group = { subs: new Set(), heard: 0 };
 		this.#groups.push(group);
 		return group;

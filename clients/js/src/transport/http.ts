@@ -26,11 +26,12 @@ export class Http implements Transport {
 
 	constructor(options: TransportOptions, events: TransportEvents, follow: Follow) {
 		this.#events = events;
-		this.#requests = new Requests(options, events.alive);
+		this.#requests = new Requests(options, () => events.alive());
 		this.#subs = new Subs(this.#requests, follow, {
+			later: options.transports?.includes("websocket") ?? true,
 			tell: (frame) => this.#tell(frame),
 			work: (run) => this.#work(run),
-			alive: events.alive,
+			alive: () => events.alive(),
 		});
 		this.#work(async () => {
 			await this.#hello(undefined, options.resume ? "&resume=1" : ""); // P-1.8
@@ -89,6 +90,9 @@ export class Http implements Transport {
 		let end: TransportEnd = { code: 1006, reason: String(e) };
 		if (e instanceof Failure) end = e.end;
 		if (e instanceof RivuletError) end = { code: e.code, reason: e.message, garbled: true };
+		// All but what the token is to blame for is worth a return.
+		if (end.status)
+			end = { ...end, code: 4000 + end.status, temporary: ![401, 403].includes(end.status) };
 		this.#events.end(end);
 	}
 

@@ -39,4 +39,4 @@ const follow: Follow = async (subs, group, list, until) => {
 };
 
 /** Polls. */
-export const openPoll: OpenTransport = (options, events) => new Http(options, events, follow);
+export const open: OpenTransport = (options, events) => new Http(options, events, follow);

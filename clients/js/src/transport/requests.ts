@@ -23,7 +23,7 @@ export class Requests {
 	closed = false;
 	readonly clock: Clock;
 	readonly #base: string;
-	readonly #fetch: typeof fetch;
+	readonly #fetch: TransportOptions["fetch"];
 	readonly #alive: () => void;
 	readonly #stops = new Set<AbortController>();
 
@@ -58,7 +58,7 @@ export class Requests {
 		const begun = () => clock.clearTimeout(timer);
 		this.#stops.add(stop);
 		try {
-			const send = this.#fetch; // which must not be called as a method
+			const send = this.#fetch ?? fetch; // which must not be called as a method
 			const r = await send(this.#base + path, {
 				...rest,
 				headers: { ...headers, ...(token && { authorization: `Bearer ${token}` }) },

@@ -63,7 +63,7 @@ function events(subs: Subs, list: Sub[]): (name: string, data: string) => void {
 }
 
 /** Streams. */
-export const openSse: OpenTransport = (options, sink) => new Http(options, sink, follow);
+export const open: OpenTransport = (options, sink) => new Http(options, sink, follow);
 
 /** Reads an event stream (WHATWG HTML, 9.2): `on` is called with each event's name and data. */
 export function reader(on: (name: string, data: string) => void): (text: string) => void {

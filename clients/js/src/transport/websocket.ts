@@ -1,73 +1,60 @@
 // The transport over a WebSocket: PROTOCOL.md, section 1.
 
 import { RivuletError } from "../errors.js";
-import type { Frame, OpenTransport, WebSocketClass, WebSocketLike } from "../types.js";
+import type { Frame, OpenTransport, WebSocketClass } from "../types.js";
 import { VERSION } from "../version.js";
 
 /** The id of `connect`; other commands begin after it. */
 export const CONNECT_ID = 1;
 
-/** Opens a WebSocket and sends `connect`. */
-export const openWebSocket: OpenTransport = (options, events) => {
+/** Opens a WebSocket and sends `connect`. Throws what its class does. */
+export const open: OpenTransport = (options, events) => {
 	const { base, codec, resume, token, name, session } = options;
-	let ws: WebSocketLike | undefined;
+	const Class = options.WebSocket ?? (WebSocket as WebSocketClass);
+	const url = `${base.replace("http", "ws")}/v1/ws${resume ? "?resume=1" : ""}`;
+	const ws = new Class(url, [codec.protocol]);
 	let maxFrame = 65_536; // unless `connected` says another (P-1.4)
+	let opened = false;
+	let failed = "";
 
-	const close = (code = 1000, reason = ""): void => {
-		if (!ws) return;
-		ws.onopen = ws.onmessage = ws.onclose = null;
-		ws.close(code, reason);
-		ws = undefined;
-	};
-	const end = (code: number, reason: string, blocked: boolean, garbled?: true): void => {
-		close();
-		events.end({ code, reason, blocked, ...(garbled && { garbled }) });
-	};
 	const send = (frame: Frame): void => {
 		const data = codec.encode(frame);
 		const size = (typeof data === "string" ? new TextEncoder().encode(data) : data).length;
 		if (size > maxFrame) {
 			throw new RivuletError(4413, `${size} bytes, at most ${maxFrame}`, { field: "data" });
 		}
-		if (ws?.readyState === 1) ws.send(data); // else its end is about to be told
+		if (ws.readyState === 1) ws.send(data); // else its end is about to be told
 	};
-	const receive = (data: any): void => {
+	ws.binaryType = "arraybuffer";
+	ws.onopen = () => {
+		opened = true;
+		if (ws.protocol !== codec.protocol)
+			return events.end({ code: 1006, reason: "wrong subprotocol", blocked: true });
+		try {
+			send({ id: CONNECT_ID, connect: { token, name, version: VERSION, session } });
+		} catch (e: any) {
+			events.end({ code: e.code ?? 4400, reason: e.message }); // as of a token that is too large
+		}
+	};
+	ws.onmessage = ({ data }: any) => {
 		try {
 			const frame = codec.decode(data);
 			maxFrame = frame.connected?.max_frame || maxFrame;
 			events.event(frame);
 		} catch (e) {
-			end(4200, String(e), false, true); // also where a part is missing
+			events.end({ code: 4200, reason: String(e), garbled: true }); // also where a part is missing
 		}
 	};
-	const open = (): void => {
-		const Class = options.WebSocket ?? (WebSocket as WebSocketClass);
-		const url = `${base.replace("http", "ws")}/v1/ws${resume ? "?resume=1" : ""}`;
-		const socket = new Class(url, [codec.protocol]);
-		let opened = false;
-		ws = socket;
-		ws.binaryType = "arraybuffer";
-		ws.onopen = () => {
-			opened = true;
-			if (socket.protocol !== codec.protocol) return end(1006, "wrong subprotocol", true);
-			send({ id: CONNECT_ID, connect: { token, name, version: VERSION, session } });
-		};
-		ws.onmessage = ({ data }) => receive(data);
-		ws.onclose = ({ code, reason }) => end(code || 1006, reason, !opened);
-		ws.onerror = () => {}; // onclose follows and says as much
+	ws.onclose = ({ code, reason }) =>
+		events.end({ code: code || 1006, reason: reason || failed, blocked: !opened });
+	ws.onerror = ({ message }) => {
+		failed = message; // where there is no page; onclose follows
 	};
-
-	try {
-		open();
-	} catch (e) {
-		// As for ws: in a page of https. Not before the caller has what is returned.
-		queueMicrotask(() => end(1006, String(e), true));
-	}
 	return {
 		send,
-		close,
+		close: () => ws.close(1000),
 		get buffered() {
-			return ws?.bufferedAmount ?? 0;
+			return ws.bufferedAmount;
 		},
 	};
 };

@@ -1,8 +1,8 @@
 // The transports over HTTP against a real node.
 
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { openPoll } from "../../src/transport/poll.js";
-import { openSse } from "../../src/transport/sse.js";
+import { open as openPoll } from "../../src/transport/poll.js";
+import { open as openSse } from "../../src/transport/sse.js";
 import { Network } from "../support/proxy.js";
 import { Node } from "../support/rivulet.js";
 import { until } from "../support/until.js";

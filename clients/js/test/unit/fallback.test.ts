@@ -22,6 +22,8 @@ function make(answer: () => Response | Promise<Response>, storage?: Map<string, 
 	const transports: TransportName[] = ["websocket", "sse", "poll"];
 	const told: number[] = [];
 	const choice = new Choice({
+		prefix: "",
+		hint: "",
 		transports,
 		clock,
 		busy: (ms) => told.push(ms),

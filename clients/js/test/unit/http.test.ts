@@ -2,8 +2,8 @@
 
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { openPoll } from "../../src/transport/poll.js";
-import { openSse, reader } from "../../src/transport/sse.js";
+import { open as openPoll } from "../../src/transport/poll.js";
+import { open as openSse, reader } from "../../src/transport/sse.js";
 import { type Answer, at, message, page, polled, Stream, said, Told } from "./fake/web.js";
 
 const never = () => new Promise<Response>(() => {});
@@ -36,12 +36,14 @@ describe.each([
 
 	test("the node's own no is told with its status", async () => {
 		const no = (status: number) => first(() => said(null, status));
-		expect(await no(401)).toMatchObject([{ status: 401 }]);
+		expect(await no(401)).toMatchObject([{ status: 401, temporary: false }]);
 		expect(await no(403)).toMatchObject([{ status: 403 }]);
 		expect((await no(403))[0]?.blocked).toBeUndefined();
 		const later = await first(() => said({ retry_after_ms: 1500 }, 503, { "retry-after": "2" }));
 		expect(later).toMatchObject([{ status: 503, retryAfterMs: 1500 }]);
-		expect(await first(() => page(502))).toMatchObject([{ status: 502, code: 1006 }]);
+		expect(await first(() => page(502))).toMatchObject([
+			{ status: 502, code: 4502, temporary: true },
+		]);
 	});
 
 	test("Retry-After: seconds, dates by the answer's own clock, and nonsense", async () => {

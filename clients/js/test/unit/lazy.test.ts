@@ -128,6 +128,29 @@ describe("a part of the SDK that cannot be loaded", () => {
 	});
 });
 
+test("a subscription with what there is none of ends as soon as that is known", async () => {
+	const { Client } = await import("../../src/index.js");
+	const clock = new FakeClock();
+	const network = new Network();
+	const { WebSocket } = network;
+	const client: Client = new Client("http://node.test", { clock, WebSocket, lifecycle: false });
+	const errors: RivuletError[] = [];
+	client.on("error", (e) => errors.push(e));
+	const subscribe: any = client.channel("t:a").subscribe;
+	const sub = subscribe({}, () => {});
+	const other = client.channel("t:b").subscribe({ lst: 5 } as object, { message: () => {} });
+	const well = client.channel("t:c").subscribe({}, { message: () => {} });
+	await clock.pass(0);
+	network.socket.greet();
+	await until(() => errors.length === 2);
+	const fix = "handlers: must be an object, as in subscribe({ last: 5 }, { message: (m) => {} })";
+	await expect(sub.ready).rejects.toMatchObject({ code: 4400, message: fix });
+	await expect(other.ready).rejects.toMatchObject({ code: 4400, field: "lst" });
+	expect(well.state).toBe("subscribing");
+	client.close();
+	expect(clock.timers.size).toBe(0);
+});
+
 test("a subscription that is slow for the first time is let go of as soon as that is loaded", async () => {
 	away = true;
 	const { client, clock, network } = await begin();
@@ -251,7 +274,7 @@ test("what to do about a code is true before it is known precisely", async () =>
 	client.channel("t:>").subscribe();
 	await until(() => adviceOf(4404) === "Check the name.");
 	expect(adviceOf(4408)).toContain("idempotency key");
-	expect(adviceOf(4401)).toContain("option token");
+	expect(adviceOf(4401)).toContain("a function as token");
 	client.close();
 	expect(clock.timers.size).toBe(0);
 });

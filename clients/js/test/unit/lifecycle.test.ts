@@ -144,6 +144,16 @@ describe("a page", () => {
 		off.client.close();
 	});
 
+	test("is not listened to by a client that was closed when it began", async () => {
+		const { client, clock } = setup({ lifecycle: true });
+		client.on("state", ({ state }) => state === "connecting" && client.close());
+		client.connect();
+		await clock.pass(0);
+		expect(client.state).toBe("closed");
+		expect(listeners).toBe(0);
+		expect(clock.timers.size).toBe(0);
+	});
+
 	test("that is hidden for good has its positions saved", async () => {
 		const saved = new Map<string, string>();
 		const storage = {

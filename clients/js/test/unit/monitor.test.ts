@@ -284,8 +284,18 @@ describe("how much is sent", () => {
 		[{ interval: 1e12 }, "interval"],
 		[{ sample: 2 }, "sample"],
 		[{ sample: Number.NaN }, "sample"],
+		[{ smple: 1 }, "smple"],
 	])("%o is refused", (options, field) => {
-		expect(() => start(options)).toThrow(expect.objectContaining({ code: 4400, field }));
+		expect(() => start(options as MonitorOptions)).toThrow(
+			expect.objectContaining({ code: 4400, field }),
+		);
+	});
+
+	test("no address is refused, unless reports go elsewhere", () => {
+		const client: any = new FakeClient();
+		const none: any = monitor;
+		expect(() => none(client)).toThrow("url: monitor(client, url) takes the node's");
+		none(client, undefined, { endpoint: "https://a.example/r" }).stop();
 	});
 });
 

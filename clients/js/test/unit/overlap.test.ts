@@ -4,8 +4,10 @@ import { describe, expect, test } from "vitest";
 import type { Subscription } from "../../src/index.js";
 import { isPattern } from "../../src/names.js";
 import { matches, overlaps } from "../../src/overlap.js";
+import "../../src/transport/poll.js";
 import { settled } from "./fake/clock.js";
-import { connected, type Setup } from "./fake/setup.js";
+import { connected, type Setup, setup } from "./fake/setup.js";
+import { polled } from "./fake/web.js";
 
 const at = (n: number, epoch = "001") => `s0AAA${epoch}-${n.toString(36)}-x`;
 const busy = { error: { code: 4503, message: "", temporary: true, retry_after_ms: 60_000 } };
@@ -464,7 +466,52 @@ describe("when one is let go of", () => {
 		all.client.close();
 	});
 
-	test("an unsubscribe that is refused for now is sent again", async () => {
+	test("a durable one, which is not let go of, holds up no others", async () => {
+		const all = await connected({ session: "s" }, { session: "s" });
+		const durable = all.client.channel("t:a").subscribe({ durable: true });
+		begin(all, "t:a", 5, { durable: true });
+		const first = all.client.channel("t:*").subscribe();
+		begin(all, "t:*", 5);
+		const { sub, got } = collect(all, "t:>");
+		begin(all, "t:>", 5);
+		all.network.socket.push(message(6, "t:b")); // the first pattern's, which does not take it
+		all.network.socket.push(message(7, "t:a")); // waits in the durable one for good
+		await settled();
+		void first.unsubscribe();
+		all.network.socket.answer("unsubscribe", { unsubscribed: { channel: "t:*" } });
+		all.network.socket.answer("unsubscribe", { unsubscribed: { channel: "t:>" } });
+		expect(begin(all, "t:>", 5).positions).toEqual([at(5)]);
+		all.network.socket.push(message(6, "t:b"));
+		await settled();
+		expect([sub.state, got]).toEqual(["live", [6]]);
+		expect(durable.state).toBe("live");
+		all.client.close();
+	});
+
+	test("a durable one that asks for history waits until others are let go of", async () => {
+		const all = await connected({ session: "s" }, { session: "s" });
+		const pattern = collect(all, "t:>");
+		begin(all, "t:>", 5);
+		const first = collect(all, "t:a");
+		begin(all, "t:a", 5);
+		all.network.socket.push(message(6, "t:a"));
+		await settled();
+		void first.sub.unsubscribe();
+		all.network.socket.answer("unsubscribe", { unsubscribed: { channel: "t:a" } });
+		const durable = collect(all, "t:a", { durable: true, last: 10 });
+		await settled();
+		expect(all.network.socket.has("subscribe")).toBe(false); // what was had is not sent again
+		all.network.socket.answer("unsubscribe", { unsubscribed: { channel: "t:>" } });
+		expect(begin(all, "t:a", 0, { durable: true })).toMatchObject({ durable: true, last: 10 });
+		all.network.socket.push(message(6, "t:a"));
+		begin(all, "t:>", 5);
+		await settled();
+		expect(durable.got).toEqual([6]);
+		expect([durable.sub.state, pattern.sub.state]).toEqual(["live", "live"]);
+		all.client.close();
+	});
+
+	test("an unsubscribe that is refused for now is sent again, ever more seldom", async () => {
 		const all = await connected();
 		const { sub } = collect(all, "t:a");
 		begin(all, "t:a", 0);
@@ -472,11 +519,90 @@ describe("when one is let go of", () => {
 		all.network.socket.answer("unsubscribe", {
 			error: { code: 4429, message: "", temporary: true, retry_after_ms: 500 },
 		});
-		await all.clock.pass(700);
+		const waits: number[] = [];
+		for (let ms = 0; waits.length < 6; ms += 5) {
+			await all.clock.pass(5);
+			if (!all.network.socket.has("unsubscribe")) continue;
+			waits.push(ms);
+			ms = 0;
+			all.network.socket.answer("unsubscribe", {
+				error: { code: 4503, message: "", temporary: true, retry_after_ms: 0 },
+			});
+		}
+		for (const [i, ms] of waits.entries()) expect(ms).toBeGreaterThan(100 * 2 ** i);
+		await all.clock.pass(10_000);
 		all.network.socket.answer("unsubscribe", { unsubscribed: { channel: "t:a" } });
 		await gone;
 		all.client.close();
 		expect(all.clock.timers.size).toBe(0);
+	});
+});
+
+describe("after a spell over HTTP, where each has had all", () => {
+	const body = (n: number) => message(n, "t:a").message;
+
+	/** Three messages came by polls to each, or all but one, and the WebSocket is back. */
+	async function back(without?: string) {
+		const kept = new Map([["rivulet:node.test:transport", `poll ${Date.now()}`]]);
+		const fetch = async (input: unknown, { signal }: RequestInit) => {
+			const { searchParams: asked } = new URL(String(input));
+			if (!asked.has("channel")) return polled("");
+			if (asked.get("timeout") === "0") return polled(at(0));
+			if (asked.get("position") === at(0) && asked.get("channel") !== without)
+				return polled(at(3), [1, 2, 3].map(body));
+			return new Promise<Response>((_, reject) => {
+				signal?.addEventListener("abort", () => reject(signal.reason));
+			});
+		};
+		const all = setup({
+			transports: ["websocket", "poll"],
+			fetch: fetch as typeof globalThis.fetch,
+			storage: {
+				getItem: (key) => kept.get(key) ?? null,
+				setItem: () => {},
+				removeItem: () => {},
+			},
+		});
+		const own = collect(all, "t:a");
+		const pattern = collect(all, "t:>");
+		const slow = all.client.channel("t:*").subscribe();
+		await all.clock.pass(2000);
+		expect(all.client.transport).toBe("poll");
+		all.client.disconnect();
+		all.clock.sleep(600_001); // then what is preferred is tried again
+		all.client.connect();
+		await all.clock.pass(0);
+		all.network.socket.greet();
+		return { all, own, pattern, slow };
+	}
+
+	test("those that read again are not given twice what they had", async () => {
+		const { all, own, pattern, slow } = await back();
+		for (const name of ["t:a", "t:>", "t:*"]) begin(all, name, 3);
+		void slow.unsubscribe(); // and has handled nothing
+		for (const channel of ["t:*", "t:a", "t:>"])
+			all.network.socket.answer("unsubscribe", { unsubscribed: { channel } });
+		expect(begin(all, "t:a", 0).position).toBe(at(0));
+		for (const n of [1, 2, 3, 4]) all.network.socket.push(message(n, "t:a"));
+		expect(begin(all, "t:>", 0).positions).toEqual([at(0)]);
+		await settled();
+		expect(own.got).toEqual([1, 2, 3, 4]);
+		expect(pattern.got).toEqual([1, 2, 3]);
+		all.client.close();
+	});
+
+	test("a channel's own is given what a pattern alone had", async () => {
+		const { all, own, pattern } = await back("t:a");
+		expect([own.got, pattern.got]).toEqual([[], [1, 2, 3]]);
+		begin(all, "t:a", 0);
+		begin(all, "t:>", 3);
+		for (const n of [1, 2, 3, 4]) all.network.socket.push(message(n, "t:a"));
+		await settled();
+		expect([own.got, pattern.got]).toEqual([
+			[1, 2, 3, 4],
+			[1, 2, 3],
+		]);
+		all.client.close();
 	});
 });
 

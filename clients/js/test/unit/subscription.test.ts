@@ -133,7 +133,10 @@ describe("a subscription", () => {
 	test("with handlers cannot be iterated, and a second to the channel is refused", async () => {
 		const { client } = await connected();
 		const sub = client.channel("a").subscribe({}, {});
-		await expect(messages(sub, 1)).rejects.toMatchObject({ code: 4409 });
+		await expect(messages(sub, 1)).rejects.toMatchObject({
+			code: 4400,
+			message: "has handlers: iterate without",
+		});
 		expect(() => client.channel("default:a").subscribe()).toThrow(RivuletError);
 		client.close();
 	});
@@ -501,6 +504,7 @@ describe("a durable subscription", () => {
 		await clock.pass(100);
 		expect(network.socket.has("ack")).toBe(false); // one is under way
 		client.close();
+		expect(network.socket.take("ack").ack.position).toBe(at(102)); // and is not waited for now
 		expect(clock.timers.size).toBe(0);
 	});
 
@@ -707,6 +711,29 @@ describe("positions that are kept", () => {
 		await other.clock.pass(100);
 		expect(errors.map((e) => (e.cause as Error).message)).toEqual(["denied", "quota"]);
 		other.client.close();
+	});
+
+	test("may be kept by what is no storage: that is told, and stops nothing", async () => {
+		const odd: any = {
+			getItem: async () => ({ text: at(3) }),
+			// biome-ignore lint/suspicious/noThenProperty: a promise of its own library, not of the language
+			setItem: () => ({ then: (_: unknown, no: (e: Error) => void) => no(new Error("quota")) }),
+			removeItem: () => {},
+		};
+		const { client, clock, network } = await connected({ storage: odd });
+		const errors: RivuletError[] = [];
+		client.on("error", (e) => errors.push(e));
+		client.channel("a").subscribe({ persist: true }, { message: () => {} });
+		await clock.pass(0);
+		network.socket.answer("subscribe", begun(0));
+		network.socket.push(message(1));
+		await settled();
+		await clock.pass(100);
+		expect(errors.map((e) => (e.cause as Error).message)).toEqual([
+			"getItem gave object, not a string",
+			"quota",
+		]);
+		client.close();
 	});
 
 	test("begin nothing before they are read", async () => {

@@ -44,12 +44,16 @@ function bare(value: any): any {
 const texts = (v: Vector[]) => v.filter((x) => x.json !== undefined);
 const binaries = (v: Vector[]) => v.filter((x) => x.protobuf !== undefined);
 
-// Numbers and escapes that JSON.stringify spells in its own way are not byte for byte the same.
+// Numbers and escapes that JSON.stringify spells in its own way are not byte for byte the same, nor
+// is what has bytes, which come last.
 function respelt(all: Vector[]): Vector[] {
 	const list = all.filter(
-		(v) => v.json && !v.decode_only && JSON.stringify(JSON.parse(v.json)) !== v.json,
+		(v) =>
+			v.json &&
+			!v.decode_only &&
+			(JSON.stringify(JSON.parse(v.json)) !== v.json || v.json.includes('"data_base64"')),
 	);
-	expect(list.length).toBeLessThan(4);
+	expect(list.length).toBeLessThan(7);
 	return list;
 }
 
