@@ -15,7 +15,7 @@ export const openWebSocket: OpenTransport = (options, events) => {
 
 	const close = (code = 1000, reason = ""): void => {
 		if (!ws) return;
-		ws.onopen = ws.onmessage = ws.onclose = null;
+		ws.onopen = ws.onmessage = ws.onclose = ws.onerror = () => {};
 		ws.close(code, reason);
 		ws = undefined;
 	};
@@ -54,7 +54,8 @@ export const openWebSocket: OpenTransport = (options, events) => {
 		};
 		ws.onmessage = ({ data }) => receive(data);
 		ws.onclose = ({ code, reason }) => end(code || 1006, reason, !opened);
-		ws.onerror = () => {}; // onclose follows and says as much
+		// onclose follows and says as much, but in Node 22, where it could not be opened.
+		ws.onerror = () => opened || end(1006, "", true);
 	};
 
 	try {
