@@ -29,7 +29,7 @@ export default defineConfig({
 			{
 				test: {
 					name: "firefox",
-					include: ["test/browser/{chaos,http,page,react}.test.ts"],
+					include: ["test/browser/{chaos,http,page}.test.ts"],
 					env: { TEST_BROWSER: "firefox", CHAOS_CUTS: "6" },
 					globalSetup: ["test/support/build.ts", "test/support/browsers.ts"],
 					testTimeout: 120_000,
