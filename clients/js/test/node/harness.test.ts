@@ -50,9 +50,12 @@ test("a handshake on a connection that had another request is turned away too", 
 		answers += part;
 	});
 	const get = (path: string, ...more: string[]) =>
-		socket.write([`GET ${path} HTTP/1.1`, "Host: x", ...more, "", ""].join("\r\n"));
+		socket.write([`GET ${path} HTTP/1.1`, `Host: ${net.address}`, ...more, "", ""].join("\r\n"));
 	get("/healthz");
-	await until(() => answers.includes("200 OK"));
+	await until(
+		() => answers.includes("200 OK"),
+		() => answers,
+	);
 	get("/v1/ws", "Connection: Upgrade", "Upgrade: websocket");
 	await until(() => answers.includes("400 Bad Request"));
 	expect(net.turnedAway).toBe(1);
