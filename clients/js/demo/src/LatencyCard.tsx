@@ -80,7 +80,7 @@ export function LatencyCard({ live }: { live: Live }): ReactElement {
 					))}
 				</ul>
 			</div>
-			<p className="note">From this page to the log and back, one each second.</p>
+			<p className="note">Page to log and back, once a second.</p>
 			<div className="burst">
 				<button
 					type="button"

@@ -131,6 +131,9 @@ function Cells(props: {
 	const [first, last] = [list[0], list.at(-1)];
 	return (
 		<div className="ledger">
+			<p className="range">
+				{first && last ? `#${number.format(first.n)} to #${number.format(last.n)}` : "no event yet"}
+			</p>
 			<ol className="cells" aria-label={label}>
 				{list.slice(-mostCells).map((m, i) => (
 					// By its place: what was there already does not move.
@@ -139,9 +142,6 @@ function Cells(props: {
 					</li>
 				))}
 			</ol>
-			<p className="range">
-				{first && last ? `#${number.format(first.n)} to #${number.format(last.n)}` : "no event yet"}
-			</p>
 		</div>
 	);
 }
@@ -188,8 +188,13 @@ export function StreamCard({ live }: { live: Live }): ReactElement {
 						aria-describedby="cut-why"
 						{...off(busy || why !== "", start)}
 					>
-						{busy ? "Cut off" : "Cut my connection"}
-						<span className="dim"> {cutLength / 1000} s</span>
+						{busy ? (
+							"Cut off"
+						) : (
+							<>
+								Cut my connection <span className="dim">{cutLength / 1000} s</span>
+							</>
+						)}
 					</button>
 					<span className="note" id="cut-why">
 						{why}
