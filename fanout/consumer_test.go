@@ -53,6 +53,13 @@ func (s *boundedSink) Notify(n fanout.Notice) bool {
 	return true
 }
 
+// has reports whether a notice waits to be drained.
+func (s *boundedSink) has(notice string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.ContainsFunc(s.events, func(e event) bool { return e.m == nil && words(e.n) == notice })
+}
+
 func (s *boundedSink) drain() (events []event, refused bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -210,10 +210,12 @@ func (c *cursor) tellGap(begin Position, reason string) bool {
 }
 
 // step moves a catching-up cursor on: it goes live, replays from the ring, or asks
-// the log. It does nothing while a read is under way or the client has no room.
+// the log. It does nothing while a read is under way or the client has no room; one that
+// does not know yet where it begins finds that out all the same, since a notice still has
+// room, and the client may wait for it before it reads on.
 func (c *cursor) step() {
 	c.sub.client.shard.solo = false // what follows may be many messages
-	if c.at == nil || c.sub.client.blocked || c.sub.client.closed || !c.flushLate() {
+	if c.at == nil || c.sub.client.blocked && c.ready || c.sub.client.closed || !c.flushLate() {
 		return
 	}
 	if c.state == cursorLive || c.reading || c.awaitsProof() {

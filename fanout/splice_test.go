@@ -2,6 +2,7 @@ package fanout_test
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -82,4 +83,47 @@ func sameSet(a, b []string) bool {
 		}
 	}
 	return true
+}
+
+// TestBeginsBesideAFullSink: a client that has no room is told all the same where its others begin:
+// it may wait for that before it reads on.
+func TestBeginsBesideAFullSink(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		channel string
+		start   func(at fanout.Position) fanout.Start
+	}{
+		"at a position":         {"t:b", func(at fanout.Position) fanout.Start { return fanout.Start{Positions: []fanout.Position{at}} }},
+		"a pattern's position":  {"t:b.*", func(at fanout.Position) fanout.Start { return fanout.Start{Positions: []fanout.Position{at}} }},
+		"at a time":             {"t:b", func(fanout.Position) fanout.Start { return fanout.Start{Since: 1} }},
+		"with the last":         {"t:b", func(fanout.Position) fanout.Start { return fanout.Start{Last: 2} }},
+		"from now on":           {"t:b", func(fanout.Position) fanout.Start { return fanout.Start{} }},
+		"a pattern from now on": {"t:b.*", func(fanout.Position) fanout.Start { return fanout.Start{} }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			n := newNode(t, calm(0, 1), true, nil)
+			n.publish(t, "t:a", 1, 10)
+			n.publish(t, "t:b", 11, 12)
+			n.publish(t, "t:b.c", 13, 14)
+			r := n.reader(t, 3)
+			r.add("t:a", fanout.Start{Positions: []fanout.Position{n.position(t, "t:a", 1)}})
+			if !eventually(10*time.Second, r.sink.full) {
+				t.Fatal("the sink is never full")
+			}
+			r.add(c.channel, c.start(n.position(t, "t:b", 1)))
+			if !eventually(10*time.Second, func() bool { return r.sink.has("subscribed " + c.channel) }) {
+				t.Fatalf("%s does not begin while the client has no room", c.channel)
+			}
+			n.publish(t, "t:a", 15, 15)
+			n.publish(t, "t:b", 16, 16)
+			n.publish(t, "t:b.c", 17, 17)
+			if !eventually(10*time.Second, func() bool {
+				r.take()
+				return slices.Contains(r.told, "m15") && (slices.Contains(r.told, "m16") || slices.Contains(r.told, "m17"))
+			}) {
+				t.Errorf("told %q", r.told)
+			}
+		})
+	}
 }

@@ -56,15 +56,7 @@ func (r *Replays) End(c fanout.Channel) (none bool) {
 // Take counts a message that is delivered, or returns false where it is too early for it.
 func (r *Replays) Take() bool { return r == nil || len(r.open) == 0 || r.pace.Take() }
 
-// Owe counts a message that is delivered, and for which it may be too early: those that
-// follow wait for it.
-func (r *Replays) Owe() {
-	if r != nil && len(r.open) > 0 {
-		r.pace.Owe()
-	}
-}
-
-// Give takes a Take or an Owe back of what was not delivered after all.
+// Give takes a Take back of what was not delivered after all.
 func (r *Replays) Give() {
 	if r != nil && len(r.open) > 0 {
 		r.pace.Give()

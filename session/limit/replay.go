@@ -67,19 +67,7 @@ func (p *Replay) Take() bool {
 	return true
 }
 
-// Owe takes one message whether there is room or not, which those that follow wait for.
-func (p *Replay) Owe() {
-	if p == nil {
-		return
-	}
-	if p.free == 0 && p.paid == 0 {
-		p.limits.replays.Charge(p.reader, p.limits.cfg.Reads, replayChunk)
-		p.paid = replayChunk * resumeShare
-	}
-	p.Take()
-}
-
-// Give takes a Take or an Owe back of what was not delivered after all.
+// Give takes a Take back of what was not delivered after all.
 func (p *Replay) Give() {
 	if p != nil {
 		p.free++

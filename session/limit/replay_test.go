@@ -229,35 +229,6 @@ func TestReplaysThatEndTakeNothingAlong(t *testing.T) {
 	})
 }
 
-// TestWhatAReplayOwes: what went before it was paid for holds up what follows, and is charged to the
-// caller's other replays where nothing follows.
-func TestWhatAReplayOwes(t *testing.T) {
-	for name, end := range map[string]bool{"goes on": false, "ends": true} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				l := limiterOfReads(t, limit.Rate{PerSecond: 1000, Burst: 16})
-				wake := make(chan struct{}, 1)
-				p := l.NewReplay("user:ann", netip.Addr{}, "", func() { wake <- struct{}{} })
-				begin := time.Now()
-				for range 8000 { // at once 64 of them might
-					p.Owe()
-				}
-				if end {
-					p.Finish()
-					p = l.NewReplay("user:ann", netip.Addr{}, "", func() { wake <- struct{}{} })
-				}
-				for !p.Take() {
-					<-wake
-				}
-				if took := time.Since(begin); took < 1990*time.Millisecond || took > 2030*time.Millisecond {
-					t.Errorf("the next came after %v, and 8000 are paid for in 2 s", took)
-				}
-				p.Stop()
-			})
-		})
-	}
-}
-
 func limiterOfReads(t *testing.T, reads limit.Rate) *limit.Limiter {
 	t.Helper()
 	cfg := limit.DefaultConfig()

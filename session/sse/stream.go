@@ -150,7 +150,7 @@ func (s *stream) Uncork() { s.out.Uncork() }
 func (s *stream) Deliver(m *fanout.Message) bool {
 	frame := messageFrame(m)
 	size := len(frame)
-	if s.mayReplay() {
+	if s.replays.Take() {
 		if s.pacer.Take(size) {
 			if s.deliver(m, frame) {
 				return true
@@ -161,16 +161,6 @@ func (s *stream) Deliver(m *fanout.Message) bool {
 	}
 	s.registry.Deferred()
 	return false
-}
-
-// mayReplay counts a message, or reports that it is too early for it. A stream that has not
-// begun is not held up: no other channel could begin while one waits.
-func (s *stream) mayReplay() bool {
-	if s.waiting > 0 {
-		s.replays.Owe()
-		return true
-	}
-	return s.replays.Take()
 }
 
 func (s *stream) deliver(m *fanout.Message, frame []byte) bool {

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { build, minify } from "vite";
 
-const limit = 12_000;
+const limit = 12_032;
 const folder = mkdtempSync(join(tmpdir(), "rivulet-size-"));
 
 /** The chunks of a bundle whose one module is `source`, minified: what is loaded first, and later. */

@@ -55,7 +55,8 @@ export class Brought {
 		}
 		for (const s of this.#back.keys()) {
 			const asked = s.state === "live" || s.state === "subscribing";
-			if (asked && s.at === routes && !routes.link.isLost) new Hold(host, s).begin(routes);
+			// The token brings it again on each connection: another one is of no use.
+			if (asked && s.at === routes && !routes.link.isLost) new Hold(host, s).begin(routes, true);
 		}
 	}
 }

@@ -37,7 +37,8 @@ export class Emitter<Events extends object> {
 	emit<E extends keyof Events>(name: E, event: Events[E]): void {
 		for (const listener of [...(this.#listeners.get(name) ?? [])]) {
 			try {
-				listener(event);
+				const done: any = listener(event);
+				done?.catch?.(this.#caught); // of an async one
 			} catch (e) {
 				this.#caught(e);
 			}

@@ -13,6 +13,7 @@ export class Hold {
 	readonly #host: Host;
 	readonly #cause: Sub;
 	readonly #members: Set<Sub>;
+	readonly #waiting = new Set<Sub>();
 
 	constructor(host: Host, cause: Sub) {
 		this.#host = host;
@@ -21,33 +22,51 @@ export class Hold {
 		host.holds.add(this);
 	}
 
-	/** Lets go of them at the node. What still comes is dropped, and will be read again. */
-	begin(routes: Routes): void {
-		const known = [...this.#members].filter((m) => this.#pause(m, routes));
+	/**
+	 * Lets go of them at the node. What still comes is dropped, and will be read again: by a durable
+	 * one that is asking on another connection only, which it gets, unless it is to do `without`.
+	 */
+	begin(routes: Routes, without?: boolean): void {
+		const members = [...this.#members];
+		const known = members.filter((m) => this.#pause(m, routes));
+		if (!without && members.some((m) => m.options.durable && m.state === "subscribing"))
+			return routes.link.fail("a durable subscription reads again");
 		for (const m of known) letGo(m, routes);
 		this.resume();
 	}
 
-	/** Takes `sub`, about to begin, along if it overlaps, and reports whether. */
+	/**
+	 * Takes `sub`, about to begin, along if it overlaps, and reports whether. A durable one waits only
+	 * until the node has let go of all: it keeps from it what these had, also what was dropped.
+	 */
 	takes(sub: Sub): boolean {
 		if (![...this.#members].some((m) => overlaps(m.channel, sub.channel))) return false;
+		const known = this.#held.some((m) => !m.released);
+		if (known && sub.options.durable) this.#waiting.add(sub);
 		this.#members.add(sub);
 		this.#pause(sub);
-		return this.#has(sub);
+		return this.#has(sub) || this.#waiting.has(sub);
 	}
 
 	/** Takes them up again once the node has let go of all and the cause has room. */
 	resume(): void {
-		const held = inOrder([...this.#members].filter((m) => this.#has(m)));
+		const held = this.#held;
+		if (held.some((m) => !m.released)) return;
+		const waiting = [...this.#waiting];
+		this.#waiting.clear();
+		this.#host.routes?.add(waiting);
 		// A durable one that is live goes on meanwhile: nobody tells when it has room.
-		const waits = this.#has(this.#cause) && !this.#cause.hasRoom;
-		if (waits || held.some((m) => !m.released)) return;
+		if (this.#has(this.#cause) && !this.#cause.hasRoom) return;
 		if (!this.#host.holds.delete(this)) return;
 		for (const m of held) {
 			m.state = "idle";
 			m.hold = m.at = undefined;
 		}
 		this.#host.routes?.add(held);
+	}
+
+	get #held(): Sub[] {
+		return inOrder([...this.#members].filter((m) => this.#has(m)));
 	}
 
 	#has(sub: Sub): boolean {

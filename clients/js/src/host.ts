@@ -13,7 +13,8 @@ export type SubscriptionState = "idle" | "subscribing" | "live" | "paused" | "en
 
 /**
  * A cursor on a channel, or on the channels of a pattern. Iterate over it for its messages, in
- * one place at a time; leaving the loop leaves it as it is, and it may be iterated again.
+ * one place at a time; leaving the loop leaves it as it is, and it may be iterated again. A `next()`
+ * that was called takes a message, also where nobody waits for it any more.
  */
 export interface Subscription<T = unknown> extends AsyncIterable<Message<T>> {
 	/** The full name of the channel or pattern. */

@@ -301,7 +301,7 @@ export interface ClientOptions {
 	queue?: { messages?: number; bytes?: number };
 	/** Heed the page: online, offline, hidden, frozen, back/forward cache. Where there is one: true. */
 	lifecycle?: boolean;
-	/** Uncaught errors of the application's callbacks; `console.error` unless given. */
+	/** Uncaught errors of the application's callbacks, of listeners too; `console.error` unless given. */
 	onError?: (error: unknown) => void;
 	/** In place of the globals. */
 	WebSocket?: WebSocketClass;

@@ -95,6 +95,19 @@ describe("connecting", () => {
 		}
 	});
 
+	test("what listeners throw is told, of asynchronous ones too", async () => {
+		const { client, clock, errors, states } = setup();
+		client.on("state", () => {
+			throw new Error("at once");
+		});
+		client.on("state", () => Promise.reject(new Error("later")));
+		client.connect();
+		await clock.pass(0);
+		expect(errors.map((e) => (e as Error).message)).toEqual(["at once", "later"]);
+		expect(states.map((s) => s.state)).toEqual(["connecting"]);
+		client.close();
+	});
+
 	test("ready resolves when connected, rejects when closed or aborted", async () => {
 		const { client, clock, network } = setup();
 		const ready = client.ready();

@@ -60,6 +60,8 @@ class Connection {
 	subs: Sub[] = [];
 	/** Whose turn it is. */
 	turn = 0;
+	/** Of these, what its token named. */
+	readonly brought = new Set<string>();
 
 	constructor(readonly socket: FakeSocket) {}
 }
@@ -74,6 +76,12 @@ export class FakeNode {
 	refuse = 0;
 	/** Stores the next so many publishes, and answers none of them. */
 	mute = 0;
+	/** What each connection is subscribed to by its token (P-17.4). */
+	brings: string[] = [];
+	/** By channel, the place of the durable session. */
+	readonly acked = new Map<string, string>();
+	/** Nobody lets WebSockets through. */
+	blocked = false;
 	readonly #keys = new Map<string, object>();
 	readonly #clock: FakeClock;
 	#names = 0;
@@ -123,6 +131,7 @@ export class FakeNode {
 
 	#accept(socket: FakeSocket): void {
 		if (socket.readyState !== 0) return;
+		if (this.blocked) return socket.drop();
 		const connection = new Connection(socket);
 		socket.onCommand = (frame) => this.#clock.setTimeout(() => this.#command(connection, frame), 2);
 		socket.onClosed = () => this.connections.delete(connection);
@@ -136,7 +145,13 @@ export class FakeNode {
 		const reply = (event: object) => c.socket.push({ ...(id !== undefined && { id }), ...event });
 		if (frame.connect) {
 			const client = `c${++this.#names}`;
-			return reply({ connected: { client, node: "n", ping_interval: 25 } });
+			const { session } = frame.connect;
+			reply({ connected: { client, node: "n", ping_interval: 25, session } });
+			for (const channel of this.brings) {
+				c.socket.push(this.#subscribe(c, { channel }));
+				c.brought.add(channel);
+			}
+			return;
 		}
 		if (frame.ping) return reply({ pong: {} });
 		if (this.refuse > 0) {
@@ -147,6 +162,7 @@ export class FakeNode {
 		}
 		if (frame.subscribe) return reply(this.#subscribe(c, frame.subscribe));
 		if (frame.unsubscribe) return reply(this.#unsubscribe(c, frame.unsubscribe.channel));
+		if (frame.ack) return reply(this.#ack(c, frame.ack));
 		if (frame.publish) {
 			const published = this.#publish(frame.publish);
 			if (this.mute > 0) this.mute--;
@@ -164,7 +180,20 @@ export class FakeNode {
 		return published;
 	}
 
+	/** Up to where a session has acknowledged; never beyond what this connection was sent (P-12.6). */
+	#ack(c: Connection, { channel, position }: any): object {
+		const [cursor] = c.subs.find((s) => s.channel === channel)?.cursors ?? [];
+		const at = cursor?.stream.offset(position);
+		if (!cursor || at === undefined || at > cursor.at)
+			return { error: { code: 4400, message: "beyond", field: "position", temporary: false } };
+		const before = cursor.stream.offset(this.acked.get(channel) ?? "") ?? -1;
+		if (at > before) this.acked.set(channel, position);
+		return { acked: { channel, position: this.acked.get(channel) } };
+	}
+
 	#unsubscribe(c: Connection, channel: string): object {
+		this.acked.delete(channel);
+		c.brought.delete(channel);
 		const gone = c.subs.find((s) => s.channel === channel);
 		const others = c.subs.filter((s) => s !== gone);
 		for (const other of others) if (gone && other.pattern) this.#takeOver(c, other, gone);
@@ -193,18 +222,23 @@ export class FakeNode {
 
 	#subscribe(c: Connection, ask: any): object {
 		const { channel } = ask;
+		if (c.brought.has(channel)) this.#unsubscribe(c, channel); // its place is taken
 		if (c.subs.some((s) => s.channel === channel)) {
 			return { error: { code: 4409, message: "twice", temporary: false, retry_after_ms: 0 } };
 		}
 		const pattern = /[*>]/.test(channel);
-		const asked: string[] = ask.positions ?? (ask.position ? [ask.position] : []);
+		const kept = ask.durable ? this.acked.get(channel) : undefined;
+		const resumed = kept !== undefined;
+		const asked: string[] = resumed
+			? [kept]
+			: (ask.positions ?? (ask.position ? [ask.position] : []));
 		let reason = "";
-		const cursors = this.#streamsOf(channel).map((stream) => {
+		const cursors = this.streamsOf(channel).map((stream) => {
 			const position = asked.find((p) => p.startsWith(stream.key));
 			let at = position === undefined ? stream.last : stream.offset(position);
 			if (at === undefined) [at, reason] = [0, "log_changed"];
 			else if (at < stream.trimmed) [at, reason] = [stream.trimmed, "retention"];
-			if (ask.last) at = this.#before(stream, channel, ask.last);
+			if (ask.last && !resumed) at = this.#before(stream, channel, ask.last);
 			return { stream, start: at, at, epoch: stream.epoch };
 		});
 		const behind = asked.length > 0 || ask.last !== undefined;
@@ -213,7 +247,11 @@ export class FakeNode {
 		c.subs.push({ channel, pattern, cursors, behind, delivered: new Set(), skip });
 		const where = cursors.map(({ stream, at }) => stream.position(at));
 		const places = pattern ? { positions: where } : { position: where[0] };
-		return { subscribed: { channel, ...places, recovered: !reason, ...(reason && { reason }) } };
+		if (ask.durable && !resumed) this.acked.set(channel, where[0] as string);
+		const durable = ask.durable && { durable: true, resumed };
+		return {
+			subscribed: { channel, ...places, recovered: !reason, ...(reason && { reason }), ...durable },
+		};
 	}
 
 	#before(stream: Stream, channel: string, last: number): number {
@@ -221,7 +259,7 @@ export class FakeNode {
 		return (mine[0]?.seq ?? stream.last + 1) - 1;
 	}
 
-	#streamsOf(channel: string): Stream[] {
+	streamsOf(channel: string): Stream[] {
 		return /[*>]/.test(channel) ? this.streams : [this.streamOf(channel)];
 	}
 
@@ -276,6 +314,6 @@ function owner(c: Connection, stream: Stream, e: Entry): Sub | undefined {
 	);
 }
 
-function covers(name: string, channel: string): boolean {
+export function covers(name: string, channel: string): boolean {
 	return /[*>]/.test(name) ? matches(name, channel) : name === channel;
 }

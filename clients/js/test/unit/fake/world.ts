@@ -19,6 +19,7 @@ export type Op =
 	| { op: "trim"; stream: number; keep: number }
 	| { op: "reset"; stream: number }
 	| { op: "refuse"; count: number }
+	| { op: "http"; only: boolean }
 	| { op: "pass"; ms: number }
 	| { op: "step"; count: number };
 
@@ -82,6 +83,11 @@ export const lossOp: fc.Arbitrary<Op> = fc.oneof(
 	fc.record({ op: fc.constant("reset" as const), stream: index(2) }),
 ) as fc.Arbitrary<Op>;
 
+export const spellOp: fc.Arbitrary<Op> = fc.record({
+	op: fc.constant("http" as const),
+	only: fc.boolean(),
+});
+
 /** Long enough for something to come of it. */
 export const plays = (op: fc.Arbitrary<Op>): fc.Arbitrary<Op[]> =>
 	fc.array(op, { minLength: 20, maxLength: 90, size: "max" });
@@ -107,6 +113,9 @@ export class World {
 	/** What each number was published to. */
 	readonly published: string[] = [];
 
+	/** Its subscriptions to channels are. */
+	durable = false;
+
 	constructor(
 		readonly all: Pick<Setup, "client" | "clock" | "network"> = setup({ backoff: fast }),
 	) {
@@ -115,9 +124,11 @@ export class World {
 
 	subscribe(name: string, buffer: number, slow: boolean, last: number): void {
 		if (this.watched.some((w) => w.name === name && w.sub.state !== "ended")) return;
-		const sub = this.all.client
-			.channel<number>(name)
-			.subscribe({ buffer, ...(last > 0 && { last }) });
+		const sub = this.all.client.channel<number>(name).subscribe({
+			buffer,
+			durable: this.durable && !/[*>]/.test(name),
+			...(last > 0 && { last }),
+		});
 		const w: Watched = { sub, name, got: [], updates: [], since: -1, until: -1, loose: last > 0 };
 		this.watched.push(w);
 		sub.ready.then(
@@ -173,6 +184,11 @@ export class World {
 			case "reset":
 				this.node.reset(o.stream);
 				break;
+			case "http":
+				this.node.blocked = o.only;
+				if (!o.only) clock.sleep(700_000); // what is remembered of a transport ends
+				this.node.cut();
+				break;
 			case "refuse":
 				this.node.refuse += o.count;
 				break;
@@ -192,7 +208,8 @@ export class World {
 	async rest(): Promise<void> {
 		const { client, clock } = this.all;
 		client.connect();
-		for (let quiet = 0, i = 0; quiet < 40; i++) {
+		const enough = this.node.blocked ? 120 : 40; // a poll that has nothing pauses
+		for (let quiet = 0, i = 0; quiet < enough; i++) {
 			if (i > 20_000)
 				throw new Error(`no rest: ${this.watched.map((w) => `${w.name} ${w.sub.state}`)}`);
 			quiet = this.node.step() ? 0 : quiet + 1;
