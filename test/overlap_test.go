@@ -3,7 +3,6 @@ package test_test
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -23,9 +22,6 @@ var (
 )
 
 const overlapMessages = 1500
-
-// overlapEnds is off by default: about one run in ten still finds a message that came to nobody.
-var overlapEnds = flag.Bool("overlap-ends", false, "end subscriptions, too, in TestOverlappingSubscriptionsOfOneClient")
 
 // overlapped is a client whose subscriptions overlap, and all that came of them.
 type overlapped struct {
@@ -239,13 +235,10 @@ func (o *overlapped) rest(keys []string) {
 // cut off at random, and, in the second case, are ended and begun anew where they stood, while
 // somebody publishes. None gets a message twice or out of order, and every message comes: to
 // one alone where none is ended.
-func TestOverlappingSubscriptionsOfOneClient(t *testing.T) { //nolint:tparallel // one case may be left out
+func TestOverlappingSubscriptionsOfOneClient(t *testing.T) {
 	t.Parallel()
 	for name, ends := range map[string]bool{"stay": false, "end and begin anew": true} {
 		t.Run(name, func(t *testing.T) {
-			if ends && !*overlapEnds {
-				t.Skip("needs -overlap-ends")
-			}
 			t.Parallel()
 			seed := rand.Uint64()
 			t.Logf("seed %d", seed)

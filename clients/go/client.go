@@ -39,6 +39,7 @@ type Client struct {
 	patterns    []*Subscription // in the order of Subscribe
 	groups      map[string]*Group
 	holds       map[*hold]struct{}
+	leaving     map[string]bool // what is let go of for those that overlap with it; whether it was asked for
 	timers      map[*time.Timer]struct{}
 	dispatching bool
 	startCalls  func() // starts the dispatcher
@@ -50,7 +51,7 @@ func New(url string, opts Options) (*Client, error) {
 	c := &Client{
 		opts: opts.withDefaults(), calls: dispatcher{wake: make(chan struct{}, 1)},
 		changed: make(chan struct{}), ended: make(chan struct{}), exact: map[string]*Subscription{}, groups: map[string]*Group{},
-		holds: map[*hold]struct{}{}, timers: map[*time.Timer]struct{}{},
+		holds: map[*hold]struct{}{}, leaving: map[string]bool{}, timers: map[*time.Timer]struct{}{},
 	}
 	for _, raw := range append([]string{url}, opts.URLs...) {
 		u, err := nodeURL(raw, true, "/v1/ws")
@@ -233,14 +234,15 @@ func (c *Client) forget(s *Subscription) []*hold {
 		return nil // it was removed before
 	}
 	delete(c.exact, s.channel)
+	delete(c.leaving, s.channel)
 	c.patterns = slices.DeleteFunc(c.patterns, func(o *Subscription) bool { return o == s })
 	close(s.removed)
 	c.partLocked(s)
 	return slices.Collect(maps.Keys(c.holds))
 }
 
-// partLocked notes that s has ended, or is let go of, whatever it has not handed on: what
-// comes to others next does not say that they have had what was its.
+// partLocked notes that s has ended, or the node has let go of it, whatever it has not handed
+// on: what comes to others next does not say that they have had what was its.
 func (c *Client) partLocked(s *Subscription) {
 	if c.state == StateClosed {
 		return
@@ -256,6 +258,12 @@ func (c *Client) partLocked(s *Subscription) {
 			o.mu.Unlock()
 		}
 	}
+}
+
+func (c *Client) part(s *Subscription) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.partLocked(s)
 }
 
 // find returns the subscription to this very channel or pattern. c.mu is held.

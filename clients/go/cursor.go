@@ -70,8 +70,9 @@ type lastSeen struct {
 	spans  []span // oldest first
 	// skip is the last message that was left out, for another subscription has it: no span
 	// goes over it, since that one may end, and drop it.
-	skip  start
-	parts int // see suppressor
+	skip   start
+	theirs span // of a channel's own subscription: see link.theirs
+	parts  int  // see suppressor
 }
 
 // span is a stretch of a log of which a subscription has had all messages of a channel that
@@ -120,16 +121,13 @@ func (s *suppressor) had(m *Message) bool {
 }
 
 // note notes m, which came in a life that began at the offset from: what lies between is
-// the subscription's too. goesOn reports whether what came since an earlier life was. What
-// came aside says nothing of those before it.
-func (s *suppressor) note(m *Message, aside bool, from uint64, life int, goesOn func(life int) bool) {
+// the subscription's too. goesOn reports whether what came since an earlier life was.
+func (s *suppressor) note(m *Message, from uint64, life int, goesOn func(life int) bool) {
 	last := s.last(m.Channel)
 	if last.parts != s.parts {
-		last.parts, last.skip = s.parts, start{logOf(m.Position), m.Offset - 1}
+		last.parts, last.skip = s.parts, start{log: logOf(m.Position), offset: m.Offset - 1}
 	}
-	if !aside {
-		last.stream, last.offset = protocol.StreamKey(m.Position), m.Offset
-	}
+	last.stream, last.offset = protocol.StreamKey(m.Position), m.Offset
 	last.extend(span{logOf(m.Position), min(from, m.Offset-1), m.Offset, life}, goesOn)
 	s.set(m.Channel, last)
 }
@@ -137,8 +135,18 @@ func (s *suppressor) note(m *Message, aside bool, from uint64, life int, goesOn 
 // skipped notes that m was left out.
 func (s *suppressor) skipped(m *Message) {
 	last := s.last(m.Channel)
-	last.skip = start{logOf(m.Position), m.Offset}
+	last.skip = start{log: logOf(m.Position), offset: m.Offset}
 	s.set(m.Channel, last)
+}
+
+// began notes in which stretch of a log others have had some of a channel.
+func (s *suppressor) began(channel string, theirs span) {
+	last := s.last(channel)
+	if had := last.theirs; had.log == theirs.log && last.offset <= had.to {
+		theirs.from, theirs.to = min(theirs.from, had.from), max(theirs.to, had.to)
+	}
+	last.theirs = theirs
+	s.set(channel, last)
 }
 
 func (s *suppressor) set(channel string, last lastSeen) {
@@ -153,10 +161,7 @@ func (s *suppressor) set(channel string, last lastSeen) {
 
 // extend adds a span, to an earlier one where there is nothing in between.
 func (l *lastSeen) extend(more span, goesOn func(life int) bool) {
-	skip := uint64(0)
-	if l.skip.log == more.log && l.skip.offset < more.to {
-		skip = l.skip.offset
-	}
+	skip := l.skipped(more.log, more.to)
 	more.from = max(more.from, skip)
 	for i := range slices.Backward(l.spans) {
 		had := &l.spans[i]
@@ -169,6 +174,33 @@ func (l *lastSeen) extend(more span, goesOn func(life int) bool) {
 		l.spans = slices.Delete(l.spans, 0, 1)
 	}
 	l.spans = append(l.spans, more)
+}
+
+// skipped is the last offset before another that is not, or perhaps not, the subscription's.
+func (l *lastSeen) skipped(log string, before uint64) (offset uint64) {
+	if l.skip.log == log && l.skip.offset < before {
+		offset = l.skip.offset
+	}
+	if t := l.theirs; t.log == log && t.from < before {
+		offset = max(offset, min(t.to, before-1))
+	}
+	return offset
+}
+
+// upTo is how far in a log what is known of a channel goes.
+func (l *lastSeen) upTo(log string) (offset uint64) {
+	if l.stream != "" && strings.HasPrefix(log, l.stream) {
+		offset = l.offset
+	}
+	if l.skip.log == log {
+		offset = max(offset, l.skip.offset)
+	}
+	for _, had := range l.spans {
+		if had.log == log {
+			offset = max(offset, had.to)
+		}
+	}
+	return offset
 }
 
 // forget drops what is known of a channel, or of all if channel is "".
@@ -190,8 +222,9 @@ func logOf(position string) string {
 
 // start is a place in a log.
 type start struct {
-	log    string
-	offset uint64
+	log      string
+	offset   uint64
+	position string // "" where that is of no use
 }
 
 // starts are where a subscription began: by stream, the place after which its messages lie
@@ -207,7 +240,7 @@ func startsAt(positions []string) starts {
 func (s starts) move(positions []string) {
 	for _, p := range positions {
 		if offset, ok := protocol.PositionOffset(p); ok {
-			s[protocol.StreamKey(p)] = start{logOf(p), offset}
+			s[protocol.StreamKey(p)] = start{logOf(p), offset, p}
 		}
 	}
 }

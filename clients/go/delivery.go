@@ -88,6 +88,10 @@ func (s *Subscription) startLocked() *protocol.SubscribeCommand {
 
 // answered takes the reply to a subscribe.
 func (s *Subscription) answered(l *link, request uint64, e *protocol.Event) {
+	l.answered(s) // before it is asked for again
+	if e.Subscribed != nil {
+		s.client.parted(l, s.channel) // its place is taken; where that is refused, the node tells
+	}
 	switch {
 	case e.Subscribed != nil:
 		s.subscribed(l, request, e.Subscribed)
@@ -96,29 +100,33 @@ func (s *Subscription) answered(l *link, request uint64, e *protocol.Event) {
 	default:
 		s.fail(errUnexpectedReply)
 	}
-	l.answered(s)
 	l.askMore()
 }
 
 func (s *Subscription) subscribed(l *link, request uint64, e *protocol.SubscribedEvent) {
+	positions, theirs := allPositions(e.Position, e.Positions), span{}
+	if !s.pattern {
+		theirs = l.theirs(s.channel, firstOf(positions))
+	}
 	s.mu.Lock()
 	if s.request != request {
 		s.mu.Unlock()
 		return
 	}
 	u := Update{
-		Kind: KindSubscribed, Channel: s.channel, Positions: allPositions(e.Position, e.Positions),
+		Kind: KindSubscribed, Channel: s.channel, Positions: positions,
 		Resumed: s.started || e.Resumed || s.opts.Position != "" || len(s.opts.Positions) > 0, Recovered: e.Recovered, Reason: e.Reason,
 	}
 	if s.phase == phaseRequested {
-		s.beginLocked(l, u)
+		s.beginLocked(l, u, theirs)
 		s.mu.Unlock()
+		s.client.meets(l, s)
 		if s.opts.Durable {
 			s.sendAck()
 		}
 		return
 	}
-	phase, kept := s.phase, s.opts.Durable && s.err != nil
+	phase, kept, given := s.phase, s.opts.Durable && s.err != nil, !s.started
 	s.mu.Unlock()
 	if kept {
 		s.leave(l)
@@ -126,17 +134,23 @@ func (s *Subscription) subscribed(l *link, request uint64, e *protocol.Subscribe
 	}
 	// Nobody wants it any more, or not now.
 	l.began(s, u.Positions)
-	if phase == phaseEnded {
-		s.letGo(l)
-	} else {
+	switch {
+	case phase != phaseEnded:
 		s.letGoFor(l)
+	case given:
+		s.client.givenUp(l, s)
+	default:
+		s.letGo(l)
 	}
 }
 
-func (s *Subscription) beginLocked(l *link, u Update) {
-	s.phase, s.link, s.failures = phaseLive, l, 0
+func (s *Subscription) beginLocked(l *link, u Update, theirs span) {
+	s.phase, s.link, s.failures, s.cleared = phaseLive, l, 0, nil
 	if !u.Recovered {
 		s.seen.forget("")
+	}
+	if theirs.to > theirs.from {
+		s.seen.began(s.channel, theirs)
 	}
 	l.began(s, u.Positions)
 	s.whole = s.whole || !s.opts.asksHistory()
@@ -151,7 +165,7 @@ func (s *Subscription) beginLocked(l *link, u Update) {
 		s.taken.apply(&u) // also for an application that takes nothing yet
 		close(s.began)
 	}
-	s.deliverLocked(u)
+	_ = s.deliverLocked(u) // it is no message
 }
 
 func firstOf(positions []string) string {
@@ -190,7 +204,10 @@ func (s *Subscription) refused(request uint64, err *Error) {
 		s.fail(err)
 		return
 	}
-	s.phase, s.link = phaseIdle, nil
+	if s.cleared != nil { // others may begin before it is asked for again
+		s.cleared.dropped(s.channel)
+	}
+	s.phase, s.link, s.cleared = phaseIdle, nil, nil
 	s.failures++
 	wait := s.client.opts.Backoff.wait(s.failures, err.RetryAfter)
 	s.mu.Unlock()
@@ -209,6 +226,7 @@ func (s *Subscription) ended(l *link, e *protocol.UnsubscribedEvent) {
 		return
 	}
 	l.forget(s)
+	s.client.part(s) // what it has had may be dropped yet
 	code := e.Code
 	if code == 0 {
 		code = protocol.ErrorRevoked
@@ -222,14 +240,20 @@ func (s *Subscription) deliver(l *link, u Update) {
 		s.mu.Lock()
 		switch {
 		case s.phase != phaseLive || s.link != l || l.isOver():
+			if u.Kind == KindMessage && s.phase == phaseEnded {
+				s.seen.skipped(u.Message) // to be told by others: see link.theirs
+			}
 			s.mu.Unlock()
 			return
 		case s.behind == l:
 			s.mu.Unlock()
 			return // what follows on a hole comes again
 		case !s.buffer.full() || passing(u.Kind) || s.repeats(&u):
-			s.deliverLocked(u)
+			late := s.deliverLocked(u)
 			s.mu.Unlock()
+			if late {
+				s.client.tooLate(l, s, &u)
+			}
 			if s.opts.Durable {
 				s.sendAck() // one may have waited for it
 			}
@@ -248,7 +272,9 @@ func (s *Subscription) deliver(l *link, u Update) {
 	}
 }
 
-func (s *Subscription) deliverLocked(u Update) {
+// deliverLocked puts u into the buffer, unless it came before, or comes too late: after a
+// message that follows on it, though it is not known to have come.
+func (s *Subscription) deliverLocked(u Update) (late bool) {
 	if s.opts.Durable && u.Kind != KindSubscribed {
 		s.acks.note(&u)
 	}
@@ -257,10 +283,7 @@ func (s *Subscription) deliverLocked(u Update) {
 		s.whole = true
 	case u.Kind == KindMessage:
 		if s.repeats(&u) {
-			if !s.seen.had(u.Message) {
-				s.link.dropped(s.channel) // another's once, and too late here
-			}
-			return
+			return !s.seen.had(u.Message)
 		}
 		s.noteLocked(&u)
 		if s.opts.Durable {
@@ -284,25 +307,18 @@ func (s *Subscription) deliverLocked(u Update) {
 	} else {
 		notify(s.avail)
 	}
+	return false
 }
 
 // repeats reports whether u is a message that came before. s.mu is held.
 func (s *Subscription) repeats(u *Update) bool {
-	if u.Kind != KindMessage {
-		return false
-	}
-	return s.seen.had(u.Message) || !u.aside && s.seen.has(u.Message)
+	return u.Kind == KindMessage && (s.seen.had(u.Message) || s.seen.has(u.Message))
 }
 
 func (s *Subscription) noteLocked(u *Update) {
-	from := s.here
-	if u.aside {
-		from = u.from
-	}
-	s.seen.note(u.Message, u.aside, from.in(u.Message.Position), s.lives.n, func(life int) bool {
-		return !u.aside && (!s.pattern || s.lives.owned(s.channel, u.Message.Channel, life))
+	s.seen.note(u.Message, s.here.in(u.Message.Position), s.lives.n, func(life int) bool {
+		return !s.pattern || s.lives.owned(s.channel, u.Message.Channel, life)
 	})
-	u.from = nil
 }
 
 // waitForRoom reports whether the application took something in time.

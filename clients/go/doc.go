@@ -28,6 +28,8 @@
 // those that overlap with it pause too, and one that begins meanwhile waits with them;
 // so unsubscribe from what you no longer take from. A durable subscription gets again,
 // after a lost connection, what it has not acknowledged, also where a pattern had it.
+// What the client's token names comes only to who subscribes to it here: where it overlaps
+// with a subscription, the client lets go of it at the node.
 //
 // To resume in another process, persist [Message].Position after handling each
 // message, or [Subscription.Positions] for a pattern, and give them to

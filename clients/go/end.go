@@ -34,6 +34,23 @@ func (s *Subscription) letGoFor(l *link) {
 	})
 }
 
+// givenUp lets go of s, which begins on l when nobody wants it any more, and of what overlaps
+// with it: what would come of it until then is theirs.
+func (c *Client) givenUp(l *link, s *Subscription) {
+	c.mu.Lock()
+	var known []*Subscription
+	if h := (&hold{members: c.besideLocked(s.channel)}); len(h.members) > 0 && c.link == l {
+		c.holds[h] = struct{}{}
+		c.leaving[s.channel] = true
+		known = c.pauseLocked(h, l)
+	}
+	c.mu.Unlock()
+	s.letGo(l)
+	for _, m := range known {
+		m.letGoFor(l)
+	}
+}
+
 // detach notes that l is lost: the subscription is to be asked for again.
 func (s *Subscription) detach(l *link) {
 	s.mu.Lock()

@@ -51,6 +51,19 @@ func WaitIdle(ctx context.Context, s *Subscription) {
 	}
 }
 
+// WaitPaused returns once s is let go of.
+func WaitPaused(ctx context.Context, s *Subscription) {
+	for ctx.Err() == nil {
+		s.mu.Lock()
+		paused := s.phase == phasePaused
+		s.mu.Unlock()
+		if paused {
+			return
+		}
+		pause(ctx, time.Millisecond)
+	}
+}
+
 // WaitSubscriptions returns once c has so many.
 func WaitSubscriptions(ctx context.Context, c *Client, n int) {
 	for ctx.Err() == nil && c.Subscriptions() < n {

@@ -36,14 +36,15 @@ func (g *Group) ask(l *link) {
 // answered takes the reply to a subscribe. It runs in the read loop.
 func (g *Group) answered(l *link, e *protocol.Event) {
 	if e.Error != nil {
+		g.client.keepParting(l, g.channel)
 		g.refused(l, errorFrom(e.Error))
 		return
 	}
+	g.client.parted(l, g.channel) // its place is taken
 	if e.Subscribed == nil {
 		g.fail(errUnexpectedReply)
 		return
 	}
-	delete(l.brought, g.channel)   // its place is taken
 	if !g.begin(l, e.Subscribed) { // nobody wants it any more
 		g.letGo(l)
 	}

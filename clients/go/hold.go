@@ -1,99 +1,69 @@
 package rivulet
 
-import "slices"
-
 // askAtOnce is how many subscribes of a link's todo go out before their replies.
 const askAtOnce = 64
 
-// add appends to the subscriptions to be asked for: channels, then patterns.
-func (l *link) add(subs []*Subscription) {
+// add appends to the subscriptions to be asked for: channels, then patterns. Of these,
+// first begin before others: the node may send what it answers to several in any order.
+func (l *link) add(subs []*Subscription, first ...*Subscription) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.todo = append(l.todo, subs...)
-}
-
-// mostDropped bounds how many names of ended subscriptions a link remembers; beyond it,
-// any may be one.
-const mostDropped = 64
-
-// dropped notes that a subscription of this name ended on l, or left out what came: what
-// waited for the application, and what was still to come, is counted as had here (clause
-// P-4.4).
-func (l *link) dropped(channel string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if len(l.drops) <= mostDropped {
-		l.drops[channel] = struct{}{}
+	for _, s := range first {
+		l.first[s] = struct{}{}
 	}
-}
-
-// mayLack reports whether l may have had what a subscription of this name has not.
-func (l *link) mayLack(channel string) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if len(l.drops) > mostDropped {
-		return true
-	}
-	for name := range l.drops {
-		if name == channel || overlapping(name, channel) {
-			return true
-		}
-	}
-	return false
-}
-
-// clears has the node let go first of what overlaps with s, where s asks for history that
-// an ended subscription may have dropped: as long as one that overlaps is known on l, the
-// node leaves out what l has had. It reports whether s waits for that.
-func (s *Subscription) clears(l *link) bool {
-	s.mu.Lock()
-	if s.started {
-		s.cleared = nil // not to keep a link that is gone
-	}
-	begins := s.phase == phaseIdle && !s.started && s.cleared != l && s.opts.starts() > 0 && !s.opts.Durable
-	s.mu.Unlock()
-	if !begins || !l.mayLack(s.channel) {
-		return false
-	}
-	s.mu.Lock()
-	s.cleared = l
-	s.mu.Unlock()
-	return s.client.hold(l, s)
 }
 
 // askMore asks for more of the subscriptions in todo. Patterns wait until the
 // channels before them have begun: until then, the node would take a channel's
-// messages for the pattern's.
+// messages for the pattern's. So they do for patterns that are to begin before them.
 func (l *link) askMore() {
 	for {
-		s := l.nextToAsk()
+		s, turn := l.nextToAsk()
 		if s == nil {
 			return
 		}
 		if !s.ask(l) {
-			l.answered(s)
+			l.passed(s, turn)
 		}
 	}
 }
 
-func (l *link) nextToAsk() *Subscription {
+// asking is that a subscription of todo has its turn.
+type asking struct {
+	first bool // patterns wait until it has begun
+}
+
+func (l *link) nextToAsk() (*Subscription, *asking) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if len(l.todo) == 0 || len(l.asked) >= askAtOnce {
-		return nil
+		return nil, nil
 	}
 	s := l.todo[0]
 	if s.pattern {
-		for other := range l.asked {
-			if !other.pattern {
-				return nil
+		for other, turn := range l.asked {
+			if turn.first || !other.pattern {
+				return nil, nil
 			}
 		}
 	}
 	l.todo[0] = nil
 	l.todo = l.todo[1:]
-	l.asked[s] = struct{}{}
-	return s
+	turn := &asking{}
+	_, turn.first = l.first[s]
+	l.asked[s] = turn
+	delete(l.first, s)
+	return s, turn
+}
+
+// passed notes that s was not asked for when it had its turn. It may have had another since.
+func (l *link) passed(s *Subscription, turn *asking) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.asked[s] == turn {
+		delete(l.asked, s)
+	}
 }
 
 // answered notes that the node has answered what askMore asked for.
@@ -109,7 +79,7 @@ func (l *link) answered(s *Subscription) {
 // A subscription pauses with one hold at a time, and a hold lasts no longer than its
 // cause pauses with it: nothing else would end it.
 type hold struct {
-	cause   *Subscription
+	cause   *Subscription          // nil: one of Client.leaving
 	members map[*Subscription]bool // guarded by Client.mu
 }
 
@@ -119,7 +89,6 @@ type hold struct {
 // ended, and where l is gone, and with it what the node knew there.
 func (c *Client) hold(l *link, s *Subscription) bool {
 	h := &hold{cause: s}
-	var known []*Subscription
 	c.mu.Lock()
 	if c.link != l || !s.holds() {
 		c.mu.Unlock()
@@ -127,17 +96,23 @@ func (c *Client) hold(l *link, s *Subscription) bool {
 	}
 	h.members = c.overlappingLocked(s)
 	c.holds[h] = struct{}{}
-	for _, m := range c.subscriptionsLocked() {
-		if h.members[m] && m.pause(h, l) {
-			known = append(known, m)
-		}
-	}
+	known := c.pauseLocked(h, l)
 	c.mu.Unlock()
 	for _, m := range known {
 		m.letGoFor(l)
 	}
 	h.resume(c) // the application may have taken what it had meanwhile
 	return true
+}
+
+// pauseLocked pauses the members of h and returns those that the node knows on l.
+func (c *Client) pauseLocked(h *hold, l *link) (known []*Subscription) {
+	for _, m := range c.subscriptionsLocked() {
+		if h.members[m] && m.pause(h, l) {
+			known = append(known, m)
+		}
+	}
+	return known
 }
 
 // holds reports whether s can be the cause of a hold. With Client.mu held, only the end of
@@ -234,56 +209,25 @@ func (h *hold) resume(c *Client) {
 		return
 	}
 	c.mu.Lock()
-	if _, on := c.holds[h]; !on || !h.overLocked() || c.leavingLocked(h.cause) {
+	if _, on := c.holds[h]; !on || !h.overLocked() || h.partingLocked(c) || c.leavingLocked(h.cause) {
 		c.mu.Unlock()
 		return
 	}
 	delete(c.holds, h)
+	l := c.link
+	c.forgetDroppedLocked(l)
 	var list []*Subscription
 	for _, m := range c.subscriptionsLocked() { // channels, then patterns in their order
 		if h.members[m] && m.unpause(h) {
 			list = append(list, m)
 		}
 	}
-	if h.cause.clearing() {
-		list = firstOfPatterns(list, h.cause)
-	}
-	l := c.link
+	list, first := clearingFirst(l, list)
 	c.mu.Unlock()
 	if l != nil {
-		l.add(list)
+		l.add(list, first...)
 		l.askMore()
 	}
-}
-
-// leavingLocked reports whether one that has ended is still known to the node that would
-// keep from s what it asks for.
-func (c *Client) leavingLocked(s *Subscription) bool {
-	return s.clearing() && slices.ContainsFunc(c.subscriptionsLocked(), func(o *Subscription) bool {
-		return o != s && closed(o.done) && overlap(o, s)
-	})
-}
-
-// clearing reports whether others were let go of for s to get what it asks for.
-func (s *Subscription) clearing() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.cleared != nil && !s.started
-}
-
-// firstOfPatterns moves s before the other patterns, which would take what it asks for
-// where they begin before.
-func firstOfPatterns(list []*Subscription, s *Subscription) []*Subscription {
-	at := slices.Index(list, s)
-	if at < 0 || !s.pattern {
-		return list
-	}
-	list = slices.Delete(list, at, at+1)
-	at = slices.IndexFunc(list, func(o *Subscription) bool { return o.pattern })
-	if at < 0 {
-		at = len(list)
-	}
-	return slices.Insert(list, at, s)
 }
 
 // unpause reports whether s, paused by h, is to be asked for again.
@@ -298,11 +242,13 @@ func (s *Subscription) unpause(h *hold) bool {
 }
 
 func (h *hold) overLocked() bool {
-	h.cause.mu.Lock()
-	low := h.cause.phase == phaseEnded || h.cause.buffer.low()
-	h.cause.mu.Unlock()
-	if !low {
-		return false
+	if h.cause != nil {
+		h.cause.mu.Lock()
+		low := h.cause.phase == phaseEnded || h.cause.buffer.low()
+		h.cause.mu.Unlock()
+		if !low {
+			return false
+		}
 	}
 	for m := range h.members {
 		m.mu.Lock()

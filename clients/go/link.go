@@ -50,12 +50,13 @@ type link struct {
 	line       *line
 	exact      map[string]*Subscription // to channels, that have begun here
 	patterns   []*Subscription          // to patterns, that have begun here, in that order
-	brought    map[string]starts        // by name, where those began that the token names and nobody asked for
+	brought    map[string]struct{}      // names of those that the token names and nobody asked for
 	disconnect *protocol.DisconnectEvent
 
 	mu      sync.Mutex                 // guards the following
 	todo    []*Subscription            // to be subscribed once replies make room
-	asked   map[*Subscription]struct{} // of todo: subscribed, not yet answered
+	asked   map[*Subscription]*asking  // of todo: subscribed, not yet answered
+	first   map[*Subscription]struct{} // of todo: patterns that begin before others
 	drops   map[string]struct{}        // names of subscriptions that were ended here
 	cause   error                      // why it is lost
 	since   time.Time                  // when it was, by a write that failed
@@ -69,8 +70,8 @@ func newLink(ws *websocket.Conn, conn *liveConn, frames frames) *link {
 	l := &link{
 		ws: ws, conn: conn, frames: frames, maxFrame: protocol.DefaultMaxFrame,
 		lost: make(chan struct{}), over: make(chan struct{}), sending: make(chan struct{}, 1), urge: make(chan struct{}, 1),
-		replies: map[uint64]func(*protocol.Event){}, slow: map[uint64]struct{}{}, line: &line{exact: map[string]struct{}{}}, brought: map[string]starts{},
-		asked: map[*Subscription]struct{}{}, drops: map[string]struct{}{}, exact: map[string]*Subscription{},
+		replies: map[uint64]func(*protocol.Event){}, slow: map[uint64]struct{}{}, line: &line{exact: map[string]struct{}{}}, brought: map[string]struct{}{},
+		asked: map[*Subscription]*asking{}, first: map[*Subscription]struct{}{}, drops: map[string]struct{}{}, exact: map[string]*Subscription{},
 	}
 	ws.SetPingHandler(l.pong)
 	return l

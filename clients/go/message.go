@@ -108,10 +108,8 @@ type Update struct {
 	Presence  *Presence // KindPresence only
 
 	life uint64 // see acks
-	// aside says that another subscription's cursor delivered it, which began at from: it
-	// says nothing of where this one is.
+	// aside says that it is not of this subscription's cursor: it says nothing of where that is.
 	aside bool
-	from  starts
 }
 
 // Gap returns an error if the update tells of lost messages, else nil.

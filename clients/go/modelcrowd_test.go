@@ -65,7 +65,9 @@ func (n *modelNode) subscriptions() (names []string) {
 	defer n.mu.Unlock()
 	for c := range n.conns {
 		for _, s := range c.subs {
-			names = append(names, s.channel)
+			if !s.brought {
+				names = append(names, s.channel)
+			}
 		}
 	}
 	slices.Sort(names)

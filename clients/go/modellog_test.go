@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"testing"
 
 	"github.com/rivulet-rt/rivulet/protocol"
 )
@@ -50,6 +51,7 @@ type modelSub struct {
 	cursors []*modelCursor
 	// delivered is what it has had, skip what it must not, for others have.
 	delivered, skip map[*entry]bool
+	brought         bool // the token names it, and nobody asked for it
 	behind          bool // it asked for history and was not told that it caught up
 }
 
@@ -109,4 +111,10 @@ func (s *modelSub) places() (one string, many []string) {
 		return "", s.where()
 	}
 	return s.where()[0], nil
+}
+
+func TestModelOfLogsThatLose(t *testing.T) {
+	play(t, modelKind{names: modelNames, losses: true, last: 5}, func(w *modelWorld) []string {
+		return w.complete(false, true)
+	})
 }

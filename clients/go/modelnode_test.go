@@ -28,6 +28,8 @@ type modelNode struct {
 	deafen func()
 	// refuse is how many of the next commands are refused for a while.
 	refuse int
+	// tarry is how many of the next subscribes of patterns are answered later.
+	tarry int
 	// lag is how long the next command of each connection waits.
 	lag time.Duration
 }
@@ -201,7 +203,12 @@ func (c *modelConn) handle(cmd *protocol.Command) (e protocol.Event, answer bool
 		return e, false
 	case n.refuse > 0:
 		n.refuse--
+		if cmd.Subscribe != nil {
+			c.takePlace(cmd.Subscribe.Channel) // an error, too, is the end of what the token named
+		}
 		return refusedFor(3 * time.Millisecond), true
+	case c.tarries(cmd):
+		return e, false
 	case cmd.Subscribe != nil:
 		return c.subscribe(cmd.Subscribe), true
 	}
@@ -216,17 +223,16 @@ func refusedFor(d time.Duration) protocol.Event {
 }
 
 func (c *modelConn) unsubscribe(channel string) protocol.Event {
-	i := slices.IndexFunc(c.subs, func(s *modelSub) bool { return s.channel == channel })
-	if i < 0 {
+	gone := c.find(channel)
+	if gone == nil {
 		return protocol.Event{Error: &protocol.ErrorEvent{Code: protocol.ErrorNotFound, Message: "not subscribed", Field: "channel"}}
 	}
-	gone := c.subs[i]
 	for _, other := range c.subs {
 		if other != gone && other.pattern() {
 			c.takeOver(other, gone)
 		}
 	}
-	c.subs = slices.Delete(c.subs, i, i+1)
+	c.subs = slices.DeleteFunc(c.subs, func(s *modelSub) bool { return s == gone })
 	return protocol.Event{Unsubscribed: &protocol.UnsubscribedEvent{Channel: channel}}
 }
 
@@ -247,7 +253,8 @@ func (c *modelConn) takeOver(to, from *modelSub) {
 }
 
 func (c *modelConn) subscribe(cmd *protocol.SubscribeCommand) protocol.Event {
-	if slices.ContainsFunc(c.subs, func(s *modelSub) bool { return s.channel == cmd.Channel }) {
+	c.takePlace(cmd.Channel)
+	if c.find(cmd.Channel) != nil {
 		return protocol.Event{Error: &protocol.ErrorEvent{Code: protocol.ErrorConflict, Message: "already subscribed"}}
 	}
 	s := &modelSub{channel: cmd.Channel, delivered: map[*entry]bool{}, skip: map[*entry]bool{}}

@@ -1,7 +1,11 @@
 package rivulet_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -25,11 +29,15 @@ func (p *peer) begin(channel string, offset uint64) *protocol.SubscribeCommand {
 
 // begun answers a subscribe.
 func (p *peer) begun(c *protocol.Command, offset uint64) {
-	e := &protocol.SubscribedEvent{Channel: c.Subscribe.Channel, Recovered: true, Position: at(offset)}
-	if e.Channel[len(e.Channel)-1] == '>' || e.Channel[len(e.Channel)-1] == '*' {
+	p.send(protocol.Event{ID: c.ID, Subscribed: subscribedAt(c.Subscribe.Channel, offset)})
+}
+
+func subscribedAt(channel string, offset uint64) *protocol.SubscribedEvent {
+	e := &protocol.SubscribedEvent{Channel: channel, Recovered: true, Position: at(offset)}
+	if strings.ContainsAny(channel, "*>") {
 		e.Position, e.Positions = "", []string{at(offset)}
 	}
-	p.send(protocol.Event{ID: c.ID, Subscribed: e})
+	return e
 }
 
 // letGo takes an unsubscribe and answers it.
@@ -43,6 +51,11 @@ func (p *peer) gone(c *protocol.Command) string {
 	}
 	p.send(protocol.Event{ID: c.ID, Unsubscribed: &protocol.UnsubscribedEvent{Channel: c.Unsubscribe.Channel}})
 	return c.Unsubscribe.Channel
+}
+
+// refuseFor refuses a command for good.
+func (p *peer) refuseFor(c *protocol.Command, code protocol.Code) {
+	p.send(protocol.Event{ID: c.ID, Error: &protocol.ErrorEvent{Code: code, Message: "no"}})
 }
 
 // refuse refuses a command for a while.
@@ -270,6 +283,80 @@ func subscribeAnewBesideAPattern(t *testing.T, ended int) {
 	}
 	if got := offsets(t, pattern, 1); got[0] != 3 {
 		t.Errorf("the pattern got %v", got)
+	}
+}
+
+// Where Subscribe has returned, for its ctx ended, there is no subscription: what comes of it
+// all the same, until the node has let go of it, is for those that overlap.
+func TestSubscribingThatIsGivenUpBesideAPattern(t *testing.T) {
+	asked, given := make(chan struct{}), make(chan struct{})
+	url := scripted(t, func(p *peer) {
+		p.greet()
+		p.begin("t:>", 0)
+		c := p.receive()
+		close(asked)
+		<-given
+		p.begun(c, 0)
+		p.message("t:a", 1)
+		p.message("t:b", 2)
+		c = p.receive()
+		p.leave("t:>")
+		p.refuse(c, 0) // not yet
+		p.leave("t:a")
+		if c := p.begin("t:>", 0); !slices.Equal(c.Positions, []string{at(0)}) {
+			p.t.Errorf("goes on from %v", c.Positions)
+		}
+		p.message("t:a", 1)
+		p.message("t:b", 2)
+		p.idle()
+	})
+	c := open(t, url, quick())
+	pattern := subscribe(t, c, "t:>", rivulet.SubscribeOptions{})
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		<-asked
+		cancel()
+	}()
+	if _, err := c.Subscribe(ctx, "t:a", rivulet.SubscribeOptions{}); !errors.Is(err, context.Canceled) {
+		t.Errorf("subscribe: %v", err)
+	}
+	close(given)
+	if got := offsets(t, pattern, 2); !slices.Equal(got, []uint64{1, 2}) {
+		t.Errorf("got %v", got)
+	}
+}
+
+// Once all that overlaps was let go of, the node has forgotten what was dropped before: those
+// that come after need not have it done again, however many were ended, also beside others.
+func TestSubscribingAnewOverAndOver(t *testing.T) {
+	let := make(chan int, 1)
+	url := scripted(t, func(p *peer) {
+		n := 0
+		defer func() { let <- n }()
+		p.greet()
+		for {
+			switch c := p.receive(); {
+			case c.Subscribe != nil:
+				p.begun(c, 0)
+			default:
+				if p.gone(c) == "t:>" {
+					n++
+				}
+			}
+		}
+	})
+	c := open(t, url, quick())
+	subscribe(t, c, "t:>", rivulet.SubscribeOptions{})
+	subscribe(t, c, "u:>", rivulet.SubscribeOptions{})
+	for i := range 300 {
+		s := subscribe(t, c, fmt.Sprint("t:", i), rivulet.SubscribeOptions{Last: 5})
+		if err := s.Unsubscribe(limit(t)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.Close()
+	if n := await(t, let); n == 0 || n > 5 {
+		t.Errorf("the pattern was let go of %d times", n)
 	}
 }
 

@@ -1,10 +1,6 @@
 package rivulet
 
-import (
-	"slices"
-
-	"github.com/rivulet-rt/rivulet/protocol"
-)
+import "slices"
 
 // This file finds the subscription whose cursor at the node delivered a message
 // (clauses P-4.4 and P-5.7). It matters only where subscriptions overlap: the
@@ -37,7 +33,6 @@ func (l *link) route(channel, position string, offset uint64) *Subscription {
 func (l *link) began(s *Subscription, positions []string) {
 	s.here = startsAt(positions)
 	l.forget(s)
-	delete(l.brought, s.channel) // its place is taken
 	if s.pattern {
 		s.lives.begin(l.line)
 		l.patterns = append(l.patterns, s)
@@ -47,23 +42,28 @@ func (l *link) began(s *Subscription, positions []string) {
 	l.line.add(s.channel, s.pattern)
 }
 
-// brings notes a subscription that the token names (clause P-17.4): what the node delivers
-// for it, a pattern that matches gets here, and says nothing of where that one is.
-func (l *link) brings(e *protocol.SubscribedEvent) {
-	channel := canonical(e.Channel)
-	l.brought[channel] = startsAt(allPositions(e.Position, e.Positions))
-	l.line.add(channel, isPattern(channel))
-}
-
-// broughtFrom returns where a subscription began that the token names and that has what is at
-// the position; ok is false if there is none.
-func (l *link) broughtFrom(channel, position string, offset uint64) (from starts, ok bool) {
-	for name, from := range l.brought {
-		if (name == channel || isPattern(name) && matches(name, channel)) && from.before(position, offset) {
-			return from, true
+// theirs is the stretch in which patterns have had on l what matches a channel, to which a
+// subscription begins now at the position: the node leaves that out (clause P-4.4), so that
+// what comes to it is no proof of what lies between.
+func (l *link) theirs(channel, position string) span {
+	all := span{log: logOf(position)}
+	for _, p := range l.patterns {
+		if !matches(p.channel, channel) {
+			continue
+		}
+		from := p.here.in(position)
+		p.mu.Lock()
+		last := p.seen.last(channel)
+		p.mu.Unlock()
+		switch to := last.upTo(all.log); {
+		case to <= from:
+		case all.to == 0:
+			all.from, all.to = from, to
+		default:
+			all.from, all.to = min(all.from, from), max(all.to, to)
 		}
 	}
-	return nil, false
+	return all
 }
 
 // moved notes that a gap made s begin at the positions.

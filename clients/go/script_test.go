@@ -27,7 +27,8 @@ type peer struct {
 	ws     *websocket.Conn
 	header http.Header
 	query  url.Values
-	n      int // which connection of its node it is, from 1
+	n      int                      // which connection of its node it is, from 1
+	next   <-chan *protocol.Command // where the next command comes, if it is read already
 }
 
 // errGone tells a script that the client has left.
@@ -35,6 +36,13 @@ var errGone = errors.New("the client has left")
 
 // receive returns the next command. It ends the script if the client has left.
 func (p *peer) receive() *protocol.Command {
+	if next := p.next; next != nil {
+		p.next = nil
+		if c, ok := <-next; ok {
+			return c
+		}
+		panic(errGone)
+	}
 	kind, frame, err := p.ws.ReadMessage()
 	if err != nil {
 		panic(errGone)

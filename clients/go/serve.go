@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/rivulet-rt/rivulet/protocol"
@@ -55,10 +57,14 @@ func (c *Client) detach(l *link) {
 	l.close(errLost)
 	c.mu.Lock()
 	c.link = nil
-	subs := c.subscriptionsLocked()
+	clear(c.leaving)
+	subs, holds := c.subscriptionsLocked(), slices.Collect(maps.Keys(c.holds))
 	c.mu.Unlock()
 	for _, s := range subs {
 		s.detach(l)
+	}
+	for _, h := range holds {
+		h.resume(c)
 	}
 	for _, g := range c.allGroups() {
 		g.detach()
@@ -77,9 +83,9 @@ func (c *Client) handle(ctx context.Context, l *link, e *protocol.Event) error {
 	case e.Message != nil:
 		return c.message(l, e.Message)
 	case e.Subscribed != nil:
-		l.brings(e.Subscribed)
+		c.brings(l, e.Subscribed)
 	case e.Unsubscribed != nil:
-		delete(l.brought, canonical(e.Unsubscribed.Channel))
+		c.parted(l, canonical(e.Unsubscribed.Channel))
 		if g := c.groupOf(e.Unsubscribed.Channel); g != nil {
 			g.closed(l, e.Unsubscribed)
 		} else if s := c.lookup(e.Unsubscribed.Channel); s != nil {
@@ -125,9 +131,6 @@ func (c *Client) message(l *link, e *protocol.MessageEvent) error {
 		return nil
 	}
 	u := Update{Kind: KindMessage, Message: m, Channel: m.Channel}
-	if s.pattern {
-		u.from, u.aside = l.broughtFrom(m.Channel, m.Position, m.Offset)
-	}
 	if !c.hadElsewhere(l, s, &u) {
 		s.deliver(l, u)
 	}
@@ -161,10 +164,7 @@ func (c *Client) news(l *link, e *protocol.Event) (*Subscription, Update) {
 	u.Channel = canonical(channel)
 	s := whose(channel)
 	if s != nil && s.channel != u.Channel && len(u.Positions) > 0 {
-		// Of one channel of a pattern: not the pattern's own, perhaps.
-		offset, _ := protocol.PositionOffset(u.Positions[0])
-		_, u.aside = l.broughtFrom(u.Channel, u.Positions[0], offset)
-		u.aside = u.aside || c.groupOf(channel) != nil
+		u.aside = c.groupOf(channel) != nil // of one channel of a pattern: not its own then
 	}
 	return s, u
 }

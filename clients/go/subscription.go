@@ -151,7 +151,7 @@ type Subscription struct {
 	held     *hold  // phasePaused: with whom
 	released bool   // phasePaused: the node has confirmed
 	started  bool   // a `subscribed` has come
-	cleared  *link  // where what overlaps was let go of, for it to get what it asks for
+	cleared  *link  // where what overlaps was let go of, for it to get what it asks for; nil once it has begun
 	failures int    // subscribes refused for now, in a row
 	received places // of what is in the buffer: to resume from
 	taken    places // of what the application has
