@@ -3,7 +3,7 @@
 
 import type { Browser, Page } from "playwright-core";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { launch, Site } from "../support/browser.js";
+import { isFirefox, launch, Site } from "../support/browser.js";
 import { Network } from "../support/proxy.js";
 import { Node } from "../support/rivulet.js";
 import { seen, talk } from "../support/talk.js";
@@ -21,11 +21,14 @@ afterAll(async () => {
 	await node?.stop();
 });
 
+/** What Firefox cannot be told by those who drive it, or only when there is time enough. */
+const chromiumTest = test.skipIf(isFirefox);
+
 const has = async (page: Page, count: number) => (await seen(page)).messages.length === count;
 const numbers = async (page: Page) =>
 	(await seen(page)).messages.map((m) => Number(m.split(":")[1]));
 
-test("a token that expires is refreshed, and nobody notices", async () => {
+chromiumTest("a token that expires is refreshed, and nobody notices", async () => {
 	const guarded = await Node.start({
 		closed: true,
 		set: { "session.origins": site.url, "auth.hmac.leeway": "0s" },
@@ -51,7 +54,7 @@ test("a token that expires is refreshed, and nobody notices", async () => {
 	await guarded.stop();
 });
 
-test("a page that was frozen has everything when it wakes", async () => {
+chromiumTest("a page that was frozen has everything when it wakes", async () => {
 	const net = await Network.open(node.address);
 	const page = await browser.newPage();
 	await site.visit(page);
@@ -70,7 +73,7 @@ test("a page that was frozen has everything when it wakes", async () => {
 	await net.close();
 });
 
-test("a page that comes back from the back/forward cache has everything", async () => {
+chromiumTest("a page that comes back from the back/forward cache has everything", async () => {
 	const caching = await launch(["--disable-back-forward-cache"]);
 	const page = await caching.newPage();
 	await site.visit(page, "/first");
