@@ -3,7 +3,13 @@ import { configDefaults, defineConfig } from "vitest/config";
 export default defineConfig({
 	test: {
 		projects: [
-			{ test: { name: "unit", include: ["test/unit/**/*.test.{ts,tsx}"] } },
+			{
+				test: {
+					name: "unit",
+					include: ["test/unit/**/*.test.{ts,tsx}"],
+					setupFiles: "test/unit/fake/seed.ts",
+				},
+			},
 			{
 				test: {
 					name: "node",
