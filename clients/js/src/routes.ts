@@ -91,8 +91,9 @@ export class Routes {
 		if (sub.state === "ended" && this.dropped.size < mostDropped) this.dropped.add(sub.channel);
 	}
 
-	/** The node has let go of what was `leaving`. */
+	/** The node has let go of what was `leaving`, or has refused it. */
 	gone(sub: Sub): void {
+		this.#asked.delete(sub);
 		this.forget(sub);
 		if (this.#leaving.get(sub.channel) === sub) this.#leaving.delete(sub.channel);
 		const next = this.#host.subs.get(sub.channel);

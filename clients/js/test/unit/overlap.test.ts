@@ -424,6 +424,22 @@ describe("what the token brought", () => {
 		expect(all.clock.timers.size).toBe(0);
 	});
 
+	test("and ends keeps nobody from being asked for again", async () => {
+		const all = await connected();
+		const pattern = collect(all, "t:>");
+		begin(all, "t:>", 3);
+		await reconnect(all);
+		bring(all, "t:a", 7);
+		all.network.socket.push({ unsubscribed: { channel: "t:a", code: 4600 } });
+		all.network.socket.answer("subscribe", busy);
+		expect(begin(all, "t:>", 3).positions).toEqual([at(3)]);
+		all.network.socket.push(message(8, "t:a"));
+		await settled();
+		expect(pattern.got).toEqual([8]);
+		all.client.close();
+		expect(all.clock.timers.size).toBe(0);
+	});
+
 	test("and is apart stays", async () => {
 		const all = await connected();
 		collect(all, "t:>");
