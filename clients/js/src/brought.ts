@@ -23,7 +23,7 @@ export class Brought {
 	#met = false;
 
 	/** `late`: messages may have come since it has begun. */
-	constructor(host: Host, routes: Routes, name: string, late: boolean) {
+	constructor(host: Host, routes: Routes, name: string, late?: boolean) {
 		this.#host = host;
 		this.#routes = routes;
 		this.#name = name;
@@ -81,5 +81,15 @@ export class Brought {
 			// The token brings it again on each connection: another one is of no use.
 			if (asked && s.at === routes && !routes.link.isLost) new Hold(host, s).begin(routes, true);
 		}
+	}
+}
+
+/** Sees to those that were there before this was loaded. */
+export function takeOver(host: Host, routes: Routes): void {
+	for (const [name, brought] of routes.brought) {
+		if (brought) continue;
+		if (routes.known.has(name))
+			routes.brought.delete(name); // that one has taken its place
+		else new Brought(host, routes, name, true);
 	}
 }
