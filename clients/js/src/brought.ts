@@ -18,7 +18,8 @@ export class Brought {
 	readonly #host: Host;
 	readonly #routes: Routes;
 	readonly #name: string;
-	#leaving = false;
+	/** It is being let go of: one of its name is asked for after that. */
+	leaving = false;
 	/** Some of ours that overlap have begun. */
 	#met = false;
 
@@ -46,8 +47,8 @@ export class Brought {
 
 	/** `own`, of its name, is asked for after that. */
 	#leave(own?: Sub): void {
-		if (this.#leaving) return;
-		this.#leaving = true;
+		if (this.leaving) return;
+		this.leaving = true;
 		const routes = this.#routes;
 		routes.leave({ channel: this.#name } as Sub, () => this.end());
 		if (!own?.asking || own.state !== "subscribing") return;

@@ -153,7 +153,10 @@ function mayLack({ known, patterns, dropped }: Routes, { channel }: Sub): boolea
 
 /** Whether `sub`, about to begin, for the first time perhaps, has to wait for others. */
 export function waits(host: Host, routes: Routes, sub: Sub, first: boolean): boolean {
+	const seen = routes.brought.get(sub.channel);
 	takeOver(host, routes);
+	// When the node has let go of it, `sub` is asked for anew.
+	if (!seen && routes.brought.get(sub.channel)?.leaving) return true;
 	for (const hold of host.holds) if (hold.takes(sub)) return true;
 	if (!first || sub.cleared || !hasStart(sub) || !mayLack(routes, sub)) return false;
 	sub.cleared = true;
