@@ -61,7 +61,7 @@ export class Sub<T = any> extends Stream<T> implements Subscription<T> {
 	#whole: boolean;
 	#request = 0;
 	/** For a token: the node knows nothing of it yet. */
-	#asking = false;
+	asking = false;
 	#failures = 0;
 	#check: unknown;
 
@@ -86,7 +86,7 @@ export class Sub<T = any> extends Stream<T> implements Subscription<T> {
 		this.end();
 		if (at && !at.link.isLost) {
 			if (state === "live") return new Promise((resolve) => at.leave(this, resolve));
-			if (this.#asking) {
+			if (this.asking) {
 				this.#request++; // nothing was sent
 				at.answered(this);
 			} else {
@@ -107,15 +107,15 @@ export class Sub<T = any> extends Stream<T> implements Subscription<T> {
 		const request = ++this.#request;
 		const { channel } = this;
 		const { token: get } = this.options;
-		this.#asking = Boolean(get);
+		this.asking = Boolean(get);
 		const send = (token?: string, error?: RivuletError) => {
 			if (this.#request !== request || routes.link.isLost) return;
 			if (error || this.state !== "subscribing")
 				return this.#answered(routes, request, undefined, error);
-			this.#asking = false;
+			this.asking = false;
 			const subscribe = { ...this.#command(), ...(get && { token }) };
 			routes.link.call({ subscribe }, (frame, refused) => {
-				routes.brought.get(channel)?.end(); // its place is taken
+				routes.brought.get(channel)?.end(refused); // else its place is taken
 				this.#answered(routes, request, frame, refused);
 			});
 		};
