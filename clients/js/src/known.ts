@@ -44,7 +44,10 @@ const ofSubscribe =
 export function strange({ options, subs, listeners }: Host): RivuletError | undefined {
 	for (const sub of [...subs.values()]) {
 		const error = thrown(() => checkSubscribe(sub.options, sub.handlers));
-		if (error) sub.fail(error);
+		if (!error) continue;
+		const { at, state } = sub;
+		sub.fail(error);
+		if (state === "live") at?.leave(sub);
 	}
 	return thrown(() => {
 		only("options", options, Object.keys(ofClient).join(" "));

@@ -151,6 +151,24 @@ test("a subscription with what there is none of ends as soon as that is known", 
 	expect(clock.timers.size).toBe(0);
 });
 
+test("a subscription with what there is none of is let go of, where it has begun before that is known", async () => {
+	away = true;
+	const { client, clock, network, errors } = await begin();
+	const sub = client.channel("t:a").subscribe({ lst: 5 } as object);
+	const begun = { subscribed: { channel: "t:a", position: at(0), recovered: true } };
+	network.socket.answer("subscribe", begun);
+	await until(() => errors.length === 1);
+	away = false;
+	await clock.pass(errors[0]?.retryAfterMs ?? 0);
+	await until(() => sub.state === "ended");
+	client.channel("t:a").subscribe({ last: 5 });
+	expect(network.socket.has("subscribe")).toBe(false); // the node would refuse a second
+	network.socket.answer("unsubscribe", { unsubscribed: { channel: "t:a" } });
+	expect(network.socket.answer("subscribe", begun).subscribe).toEqual({ channel: "t:a", last: 5 });
+	client.close();
+	expect(clock.timers.size).toBe(0);
+});
+
 test("a subscription that is slow for the first time is let go of as soon as that is loaded", async () => {
 	away = true;
 	const { client, clock, network } = await begin();
