@@ -48,7 +48,10 @@ export function strange(host: Host): RivuletError | undefined {
 	if (routes) takeOver(host, routes);
 	for (const sub of [...subs.values()]) {
 		const error = thrown(() => checkSubscribe(sub.options, sub.handlers));
-		if (error) sub.fail(error);
+		if (!error) continue;
+		const { at, state } = sub;
+		sub.fail(error);
+		if (state === "live") at?.leave(sub);
 	}
 	return thrown(() => {
 		only("options", options, Object.keys(ofClient).join(" "));

@@ -159,3 +159,23 @@ test("nothing is left of a client that was closed", async () => {
 	expect(after).toEqual({ state: "closed", refused: true, errors: [] });
 	await page.close();
 });
+
+test("what is published without a network is stored when there is one again", async () => {
+	const page = await browser.newPage();
+	await site.visit(page);
+	await page.context().setOffline(true);
+	await page.evaluate((url) => {
+		const { sdk } = window as any;
+		const client = new sdk.Client(url, { lifecycle: false });
+		const lost = new Promise<void>((resolve) =>
+			client.on("state", ({ state }: { state: string }) => state === "retrying" && resolve()),
+		);
+		const done = client.channel("chat:early").publish("early");
+		Object.assign(window, { client, lost, done });
+	}, node.url);
+	await page.evaluate("lost");
+	await page.context().setOffline(false);
+	expect(await page.evaluate("done")).toMatchObject({ channel: "chat:early", offset: 1 });
+	await page.evaluate("client.close()");
+	await page.close();
+});
