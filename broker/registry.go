@@ -127,15 +127,18 @@ func (b *Broker) namespace(ctx context.Context, name string) (*namespace, error)
 		return nil, unavailable(fmt.Sprintf("look for namespace %q", name), err)
 	}
 	spec := b.openSpec(name)
-	switch {
-	case existed: // what was promised when it was made is not taken back
-		spec = have.Spec
-	case b.shortage(spec) > 0:
-		return nil, fmt.Errorf("create namespace %q: %w", name, b.noRoom(name))
+	more := spec.MaxBytes
+	if existed {
+		if spec, more, err = b.recorded(ctx, have); err != nil {
+			return nil, err
+		}
+	}
+	if b.shortage(more) > 0 { // asked before, as some streams may find room, and keep it
+		return nil, fmt.Errorf("create namespace %q: %w", name, b.noRoom(name, more))
 	}
 	ns, err := b.ensure(ctx, spec)
 	if errors.Is(err, migrations.ErrNoRoom) {
-		return nil, fmt.Errorf("create namespace %q: %w: %w", name, b.noRoom(name), err)
+		return nil, fmt.Errorf("create namespace %q: %w: %w", name, b.noRoom(name, more), err)
 	}
 	if err != nil {
 		return nil, unavailable(fmt.Sprintf("create namespace %q", name), err)
