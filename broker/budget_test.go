@@ -254,3 +254,22 @@ func TestNamespaceThatLacksStreams(t *testing.T) {
 		t.Errorf("%+v, %v", info, err)
 	}
 }
+
+// What one namespace gives up at a start is there for another, whichever is named first.
+func TestNamespaceGetsWhatAnotherGivesUp(t *testing.T) {
+	spaces := func(a, b int64) func(*broker.Config) {
+		return func(c *broker.Config) {
+			c.DiskBudget = 512 << 20
+			c.Namespaces = []broker.NamespaceSpec{{Name: "a", Partitions: 1, MaxBytes: a << 20}, {Name: "b", Partitions: 1, MaxBytes: b << 20}}
+		}
+	}
+	cfg := config(t, spaces(92, 300))
+	closeNow(t, open(t, cfg))
+	for _, sizes := range [][2]int64{{192, 200}, {92, 300}} {
+		spaces(sizes[0], sizes[1])(&cfg)
+		b := open(t, cfg)
+		publish(t, b, "a:a", "1")
+		publish(t, b, "b:a", "1")
+		closeNow(t, b)
+	}
+}
