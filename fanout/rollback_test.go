@@ -1,7 +1,6 @@
 package fanout_test
 
 import (
-	"context"
 	"fmt"
 	"slices"
 	"testing"
@@ -125,27 +124,14 @@ func TestRolledBackUnderTakenOver(t *testing.T) {
 			rare(c)
 			c.ReadBatch, c.RingMessages, c.KeepReads, c.ReadsPerStream = 4, 0, 0, 4
 		})
-		hold := func(filter string) (release func()) { // has reads after the fourth message wait
-			on := make(chan struct{})
-			n.gate.setHold(func(ctx context.Context, q fanout.Query) {
-				if q.Source.Filter != mustChannel(t, filter) || q.After < 4 {
-					return
-				}
-				select {
-				case <-on:
-				case <-ctx.Done():
-				}
-			})
-			return func() { close(on) }
-		}
 		n.publish(t, "t:a", 1, 20)
-		release := hold("t:a")
+		release := n.holdsReads(t, "t:a", 4)
 		r := n.reader(t, 1<<20)
 		r.add("t:a", fanout.Start{Since: 1})
 		r.expect("subscribed t:a", "m1", "m2", "m3", "m4")
 		r.add("t:>", fanout.Start{Since: 1}) // leaves all to the former
 		r.expect("subscribed t:>", "caught up t:>")
-		releasePattern := hold("t:>")
+		releasePattern := n.holdsReads(t, "t:>", 4)
 		if err := r.client.Unsubscribe(7, mustChannel(t, "t:a")); err != nil {
 			t.Fatal(err)
 		}
