@@ -199,7 +199,7 @@ func readError(err error) error {
 	switch {
 	case errors.Is(err, fanout.ErrTooBusy):
 		return unavailable(time.Second, "the log is busy; try again after Retry-After")
-	case errors.Is(err, fanout.ErrDiskFull): // of a namespace that was to be made
+	case errors.Is(err, fanout.ErrDiskFull): // of what is written on the way, as for a durable session
 		return unavailable(30*time.Second, "the log is out of disk space; try again after Retry-After")
 	case errors.Is(err, fanout.ErrUnavailable):
 		return unavailable(2*time.Second, "the log cannot be reached; try again after Retry-After")

@@ -226,10 +226,8 @@ func (b *Broker) setUp(ctx context.Context) error {
 			return err
 		}
 	}
-	for _, spec := range b.cfg.Namespaces {
-		if _, err := b.ensure(ctx, b.cfg.fill(spec)); err != nil {
-			return fmt.Errorf("broker: namespace %s: %w", spec.Name, err)
-		}
+	if err := b.ensureAll(ctx); err != nil {
+		return err
 	}
 	return b.detectExact(ctx)
 }

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -177,22 +178,39 @@ func (e *embedded) reserved() int64 {
 	return n
 }
 
-// shortage is how many bytes the budget would have to be for another namespace; 0 if it
-// has room, or the server is a remote one, which decides itself.
-func (b *Broker) shortage(spec NamespaceSpec) int64 {
-	if b.srv == nil {
+// recorded is what an open node makes of a namespace of which there is a record, and how many
+// bytes more that reserves. What was promised when it was made is not taken back; one whose
+// streams did not all find room, and that never took a message, was promised to nobody.
+func (b *Broker) recorded(ctx context.Context, have migrations.Namespace) (NamespaceSpec, int64, error) {
+	parts, err := have.Parts(ctx, b.js)
+	if err != nil {
+		return NamespaceSpec{}, 0, unavailable(fmt.Sprintf("look for namespace %q", have.Spec.Name), err)
+	}
+	spec := have.Spec
+	if parts.Missing > 0 && !parts.Stored {
+		spec = b.openSpec(spec.Name)
+		spec.Partitions = have.Spec.Partitions
+		return spec, spec.MaxBytes - parts.Reserved, nil
+	}
+	return spec, spec.MaxBytes / int64(spec.Partitions) * int64(parts.Missing), nil
+}
+
+// shortage is how many bytes the budget would have to be for so many more; 0 if it has room,
+// or the server is a remote one, which decides itself.
+func (b *Broker) shortage(more int64) int64 {
+	if b.srv == nil || more <= 0 {
 		return 0
 	}
-	if need := b.srv.reserved() + spec.MaxBytes; need > b.srv.budget {
+	if need := b.srv.reserved() + more; need > b.srv.budget {
 		return (need + megabyte - 1) / megabyte * megabyte
 	}
 	return 0
 }
 
-// noRoom is the refusal of a namespace that would be made at its first use. The caller has
-// the turn to create.
-func (b *Broker) noRoom(name string) error {
-	least := b.shortage(b.openSpec(name))
+// noRoom is the refusal of a namespace that would be made at its first use, and reserve so
+// many bytes more. The caller has the turn to create.
+func (b *Broker) noRoom(name string, more int64) error {
+	least := b.shortage(more)
 	problem := fmt.Sprintf("the namespace %q is not there yet, and cannot be made: ", name)
 	switch {
 	case least > 0:
@@ -212,7 +230,7 @@ func (b *Broker) noRoom(name string) error {
 
 // Refused says what is refused although the node is ready, "" for nothing.
 func (b *Broker) Refused() string {
-	if !b.cfg.Open || b.shortage(b.openSpec("x")) == 0 {
+	if !b.cfg.Open || b.shortage(b.openSpec("x").MaxBytes) == 0 {
 		return ""
 	}
 	return "namespaces that are not there yet: the disk budget has no room for another; raise broker.disk_budget (--disk-budget)"

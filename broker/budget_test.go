@@ -15,6 +15,7 @@ import (
 
 	"github.com/rivulet-rt/rivulet/broker"
 	"github.com/rivulet-rt/rivulet/fanout"
+	"github.com/rivulet-rt/rivulet/migrations"
 )
 
 // dev is of a broker that makes namespaces of 256 MiB at their first use.
@@ -176,5 +177,99 @@ func TestNoRoomOnRemoteServers(t *testing.T) {
 	}
 	if refused := b.Refused(); refused != "" {
 		t.Errorf("refused: %s", refused)
+	}
+}
+
+// A namespace that was recorded, and whose streams did not all find room, never took a
+// message: an open node makes it as small as those that it makes now.
+func TestNamespaceThatNeverWasWhole(t *testing.T) {
+	cfg := config(t, dev)
+	cfg.Defaults.MaxBytes = 0
+	b := open(t, cfg)
+	half := broker.NamespaceSpec{Name: "half", Partitions: 16, MaxBytes: 256 << 20}
+	if _, err := migrations.EnsureNamespace(t.Context(), b.JetStream(), half, "an earlier version"); err != nil {
+		t.Fatal(err)
+	}
+	for p := 12; p < half.Partitions; p++ {
+		if err := b.JetStream().DeleteStream(t.Context(), fmt.Sprintf("CH_half_1_%d", p)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cfg.DiskBudget = b.Reserved() + 1<<20
+	closeNow(t, b)
+	b = open(t, cfg)
+	publish(t, b, "half:a", "1")
+	if info, err := b.NamespaceInfo("half"); err != nil || info.Partitions != 16 || info.MaxBytes != 16<<20 {
+		t.Errorf("%+v, %v", info, err)
+	}
+	publish(t, b, "other:a", "1") // has the room
+	if n := b.Reserved(); n > cfg.DiskBudget {
+		t.Errorf("%d are reserved, the budget is %d", n, cfg.DiskBudget)
+	}
+}
+
+// One that has messages, and of which a stream is gone, takes nothing of the budget before it
+// is whole, and the error names the budget with which it is.
+func TestNamespaceThatLacksStreams(t *testing.T) {
+	cfg := config(t, dev, func(c *broker.Config) { c.Defaults.Partitions = 4 }) // of 64 MiB
+	b := open(t, cfg)
+	publish(t, b, "kept:a", "1")
+	where, err := b.Locate(t.Context(), channel(t, "kept:a"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone := 0
+	for p := range 4 {
+		name := fmt.Sprintf("CH_kept_1_%d", p)
+		if name == string(where[0]) || gone == 2 {
+			continue
+		}
+		if err := b.JetStream().DeleteStream(t.Context(), name); err != nil {
+			t.Fatal(err)
+		}
+		gone++
+	}
+	want := b.Reserved()
+	closeNow(t, b)
+	cfg.DiskBudget = want + 100<<20 // has room for one
+	b = open(t, cfg)
+	_, err = b.Publish(t.Context(), publication(t, "kept:a", "2"))
+	room, ok := errors.AsType[*fanout.RoomError](err)
+	if !ok {
+		t.Fatalf("without two of its streams: %v", err)
+	}
+	if n := b.Reserved(); n != want {
+		t.Errorf("%d are reserved, and were %d", n, want)
+	}
+	if least := fmt.Sprintf("--disk-budget %dMiB", (want+128<<20)>>20); !strings.Contains(room.Problem, least) {
+		t.Errorf("%q, want %s", room.Problem, least)
+	}
+	closeNow(t, b)
+	cfg.DiskBudget = want + 128<<20
+	b = open(t, cfg)
+	if at := publish(t, b, "kept:a", "2"); at.Offset != 2 {
+		t.Errorf("the second message is at %v", at)
+	}
+	if info, err := b.NamespaceInfo("kept"); err != nil || info.MaxBytes != 256<<20 {
+		t.Errorf("%+v, %v", info, err)
+	}
+}
+
+// What one namespace gives up at a start is there for another, whichever is named first.
+func TestNamespaceGetsWhatAnotherGivesUp(t *testing.T) {
+	spaces := func(a, b int64) func(*broker.Config) {
+		return func(c *broker.Config) {
+			c.DiskBudget = 512 << 20
+			c.Namespaces = []broker.NamespaceSpec{{Name: "a", Partitions: 1, MaxBytes: a << 20}, {Name: "b", Partitions: 1, MaxBytes: b << 20}}
+		}
+	}
+	cfg := config(t, spaces(92, 300))
+	closeNow(t, open(t, cfg))
+	for _, sizes := range [][2]int64{{192, 200}, {92, 300}} {
+		spaces(sizes[0], sizes[1])(&cfg)
+		b := open(t, cfg)
+		publish(t, b, "a:a", "1")
+		publish(t, b, "b:a", "1")
+		closeNow(t, b)
 	}
 }

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -127,15 +128,18 @@ func (b *Broker) namespace(ctx context.Context, name string) (*namespace, error)
 		return nil, unavailable(fmt.Sprintf("look for namespace %q", name), err)
 	}
 	spec := b.openSpec(name)
-	switch {
-	case existed: // what was promised when it was made is not taken back
-		spec = have.Spec
-	case b.shortage(spec) > 0:
-		return nil, fmt.Errorf("create namespace %q: %w", name, b.noRoom(name))
+	more := spec.MaxBytes
+	if existed {
+		if spec, more, err = b.recorded(ctx, have); err != nil {
+			return nil, err
+		}
+	}
+	if b.shortage(more) > 0 { // asked before, as some streams may find room, and keep it
+		return nil, fmt.Errorf("create namespace %q: %w", name, b.noRoom(name, more))
 	}
 	ns, err := b.ensure(ctx, spec)
 	if errors.Is(err, migrations.ErrNoRoom) {
-		return nil, fmt.Errorf("create namespace %q: %w: %w", name, b.noRoom(name), err)
+		return nil, fmt.Errorf("create namespace %q: %w: %w", name, b.noRoom(name, more), err)
 	}
 	if err != nil {
 		return nil, unavailable(fmt.Sprintf("create namespace %q", name), err)
@@ -144,6 +148,28 @@ func (b *Broker) namespace(ctx context.Context, name string) (*namespace, error)
 		b.log.Info("namespace created at first use", slog.String("namespace", name))
 	}
 	return ns, nil
+}
+
+// ensureAll makes the configured namespaces as specified: first those that shrink, which
+// others may need to grow.
+func (b *Broker) ensureAll(ctx context.Context) error {
+	specs := make([]NamespaceSpec, len(b.cfg.Namespaces))
+	grows := make(map[string]int64, len(specs))
+	for i, spec := range b.cfg.Namespaces {
+		specs[i] = b.cfg.fill(spec)
+		have, _, err := migrations.ReadNamespace(ctx, b.js, spec.Name)
+		if err != nil {
+			return fmt.Errorf("broker: namespace %s: %w", spec.Name, err)
+		}
+		grows[spec.Name] = specs[i].MaxBytes - have.Spec.MaxBytes
+	}
+	slices.SortStableFunc(specs, func(a, b NamespaceSpec) int { return cmp.Compare(grows[a.Name], grows[b.Name]) })
+	for _, spec := range specs {
+		if _, err := b.ensure(ctx, spec); err != nil {
+			return fmt.Errorf("broker: namespace %s: %w", spec.Name, err)
+		}
+	}
+	return nil
 }
 
 // ensure makes a namespace as specified and serves it.

@@ -297,20 +297,6 @@ func TestUsageErrors(t *testing.T) {
 	}
 }
 
-func TestPublishGivesUp(t *testing.T) {
-	r := run(t, "", nil, "publish", "a", "1", "--url", "http://127.0.0.1:1", "--timeout", "300ms").check(t, 1)
-	// The time may be over between two attempts or in the middle of one.
-	if !strings.Contains(r.err, "4503") && !strings.Contains(r.err, "4504") {
-		t.Errorf("the error has no code:\n%s", r.err)
-	}
-	if strings.Count(r.err, "the node cannot be reached: dial tcp 127.0.0.1:1: ") != 1 || !strings.Contains(r.err, "; trying again for up to 300ms\n") {
-		t.Errorf("nothing, or too much, was said meanwhile:\n%s", r.err)
-	}
-	if !strings.Contains(r.err, "no answer within 300ms") || strings.Contains(r.err, "deadline") {
-		t.Errorf("the error does not say how long it was tried:\n%s", r.err)
-	}
-}
-
 func TestKeyFitsTheConfiguration(t *testing.T) {
 	r := run(t, "", nil, "key", "shop", "--allow", "chat:>=publish,history").check(t, 0)
 	key, entry, ok := strings.Cut(strings.TrimPrefix(r.out, "key: "), "\n\n")

@@ -16,11 +16,10 @@ type backlog struct {
 	heldFrom uint64 // where the shard stood when the read was asked for
 	overflow bool
 	// Up to until, only messages of left are delivered: another subscription, which
-	// ended, would have delivered them.
-	left  []Channel
-	until uint64
-	// untilTime is no earlier than what lies up to there was stored, of the log that the
-	// cursor was in.
+	// ended, would have delivered them. What was stored after untilTime is none of what
+	// lay there: the log was rolled back.
+	left      []Channel
+	until     uint64
 	untilTime int64
 	// told: of a pattern's channels, some lost messages up to here for their own
 	// limit; the client knows.
@@ -69,7 +68,7 @@ func (b *backlog) addLeft(filter, own Channel, until uint64, time int64) {
 
 func (b *backlog) leavesOut(m *Message) bool {
 	at := m.Offset()
-	if at <= b.until && !anyMatches(b.left, m.Channel) {
+	if at <= b.until && m.Position.Time <= b.untilTime && !anyMatches(b.left, m.Channel) {
 		return true
 	}
 	return slices.ContainsFunc(b.had, func(s span) bool {

@@ -183,6 +183,11 @@ func mutants() map[string]mutant {
 			new:  "at <= s.to && s.filter",
 			test: "TestRolledBackBesideAPattern",
 		},
+		"what a pattern had is where it was in a log that was rolled back": {
+			old:  "at <= b.until && m.Position.Time <= b.untilTime && !any",
+			new:  "at <= b.until && !any",
+			test: "TestRolledBackUnderTakenOver",
+		},
 		"what outdated a message is never rolled back": {
 			old:  "	case ok && c.mayLack(res.Evidence):\n",
 			new:  "	case false && ok && c.mayLack(res.Evidence):\n",

@@ -72,6 +72,22 @@ func (r *reader) holds(what string) {
 	}
 }
 
+// holdsReads has reads of a filter after an offset wait for release, and no others any more.
+func (n *node) holdsReads(t testing.TB, filter string, after uint64) (release func()) {
+	t.Helper()
+	on, only := make(chan struct{}), mustChannel(t, filter)
+	n.gate.setHold(func(ctx context.Context, q fanout.Query) {
+		if q.Source.Filter != only || q.After < after {
+			return
+		}
+		select {
+		case <-on:
+		case <-ctx.Done():
+		}
+	})
+	return func() { close(on) }
+}
+
 // TestTakenOverIsNotHad: what a pattern is yet to take over from a subscription that ended
 // comes to the next one to the same channel.
 func TestTakenOverIsNotHad(t *testing.T) {
@@ -80,26 +96,13 @@ func TestTakenOverIsNotHad(t *testing.T) {
 		c.ReadBatch, c.RingMessages, c.KeepReads, c.ReadsPerStream = 4, 0, 0, 4
 	})
 	n.publish(t, "t:a", 1, 20)
-	hold := func(filter string) (release func()) { // has reads after the fourth message wait
-		on := make(chan struct{})
-		n.gate.setHold(func(ctx context.Context, q fanout.Query) {
-			if q.Source.Filter != mustChannel(t, filter) || q.After < 4 {
-				return
-			}
-			select {
-			case <-on:
-			case <-ctx.Done():
-			}
-		})
-		return func() { close(on) }
-	}
-	release := hold("t:a")
+	release := n.holdsReads(t, "t:a", 4)
 	r := n.reader(t, 1<<20)
 	r.add("t:a", fanout.Start{Since: 1})
 	r.expect("subscribed t:a", "m1", "m2", "m3", "m4")
 	r.add("t:>", fanout.Start{Since: 1}) // leaves all to the former
 	r.expect("subscribed t:>", "caught up t:>")
-	releasePattern := hold("t:>")
+	releasePattern := n.holdsReads(t, "t:>", 4)
 	if err := r.client.Unsubscribe(7, mustChannel(t, "t:a")); err != nil {
 		t.Fatal(err)
 	}

@@ -113,3 +113,41 @@ func TestRolledBackUnderResumeOfConflated(t *testing.T) {
 		}
 	})
 }
+
+// TestRolledBackUnderTakenOver: a pattern goes back to deliver what it had left to a channel's
+// subscription, and the log is rolled back to before where the pattern stood. What was stored
+// there since then, in another channel, is nothing that it had.
+func TestRolledBackUnderTakenOver(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode(t, calm(1000, 1).clocked(), true, func(c *fanout.HubConfig) {
+			rare(c)
+			c.ReadBatch, c.RingMessages, c.KeepReads, c.ReadsPerStream = 4, 0, 0, 4
+		})
+		n.publish(t, "t:a", 1, 20)
+		release := n.holdsReads(t, "t:a", 4)
+		r := n.reader(t, 1<<20)
+		r.add("t:a", fanout.Start{Since: 1})
+		r.expect("subscribed t:a", "m1", "m2", "m3", "m4")
+		r.add("t:>", fanout.Start{Since: 1}) // leaves all to the former
+		r.expect("subscribed t:>", "caught up t:>")
+		releasePattern := n.holdsReads(t, "t:>", 4)
+		if err := r.client.Unsubscribe(7, mustChannel(t, "t:a")); err != nil {
+			t.Fatal(err)
+		}
+		r.expect("unsubscribed t:a")
+		release()
+		n.rolledBack(t, 10)
+		n.losing(t, func() { n.publish(t, "t:b", 21, 24) })
+		releasePattern()
+		n.Suspect("")
+		n.publish(t, "t:b", 25, 25)
+		want := append(msgs(5, 10), msgs(21, 25)...)
+		if !eventually(10*time.Second, func() bool { r.take(); return slices.Contains(r.told, "m25") }) {
+			t.Errorf("never got m25: told %q", r.told)
+		}
+		if got := ofChannel(r.told, append(want, "gap t:> log_changed")...); !slices.Equal(got, want) {
+			t.Errorf("told %q: of interest %q, want %q", r.told, got, want)
+		}
+	})
+}

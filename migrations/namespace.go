@@ -80,6 +80,32 @@ func ReadNamespace(ctx context.Context, js jetstream.JetStream, name string) (n 
 	return n, revision != 0, err
 }
 
+// Parts is how much of a namespace's streams is there.
+type Parts struct {
+	Missing  int   // streams that are not
+	Reserved int64 // bytes, by those that are
+	Stored   bool  // one of them has had a message
+}
+
+// Parts looks at the streams of the namespace, one after the other.
+func (n Namespace) Parts(ctx context.Context, js jetstream.JetStream) (Parts, error) {
+	var parts Parts
+	for _, name := range n.Layout().Streams() {
+		stream, err := js.Stream(ctx, name)
+		if errors.Is(err, jetstream.ErrStreamNotFound) {
+			parts.Missing++
+			continue
+		}
+		if err != nil {
+			return Parts{}, fmt.Errorf("look at stream %s: %w", name, err)
+		}
+		info := stream.CachedInfo()
+		parts.Reserved += max(info.Config.MaxBytes, 0)
+		parts.Stored = parts.Stored || info.State.LastSeq > 0
+	}
+	return parts, nil
+}
+
 // inPlace reports whether all streams are as wanted.
 func (n Namespace) inPlace(ctx context.Context, js jetstream.JetStream) (bool, error) {
 	layout := n.Layout()

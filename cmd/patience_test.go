@@ -4,8 +4,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/rivulet-rt/rivulet/cmd"
 )
 
 // A port where nobody listens from the start is no node that is away for a moment.
@@ -28,13 +26,16 @@ func TestPublishToNobody(t *testing.T) {
 	}
 }
 
-func TestOtherNames(t *testing.T) {
-	version := run(t, "", nil, "version").check(t, 0)
-	if r := run(t, "", nil, "--version").check(t, 0); r.out != version.out || version.out == "" {
-		t.Errorf("--version says %q, version %q", r.out, version.out)
+func TestPublishGivesUp(t *testing.T) {
+	r := run(t, "", nil, "publish", "a", "1", "--url", "http://127.0.0.1:1", "--timeout", "300ms").check(t, 1)
+	// The time may be over between two attempts or in the middle of one.
+	if !strings.Contains(r.err, "4503") && !strings.Contains(r.err, "4504") {
+		t.Errorf("the error has no code:\n%s", r.err)
 	}
-	run(t, "", nil, "history", "a", "--limit", "-1").check(t, cmd.ExitUsage, "--last -1: must be from 1 to")
-	run(t, "", nil, "history", "a", "--lst", "1").check(t, cmd.ExitUsage, "unknown flag: --lst; did you mean --last?")
-	run(t, "", nil, "history", "a", "--nothing-like-it").check(t, cmd.ExitUsage, "unknown flag: --nothing-like-it; see: rivulet history --help")
-	run(t, "", nil, "subscribe", "chat:bad..name").check(t, cmd.ExitUsage, "chat:bad..name")
+	if strings.Count(r.err, "the node cannot be reached: dial tcp 127.0.0.1:1: ") != 1 || !strings.Contains(r.err, "; trying again for up to 300ms\n") {
+		t.Errorf("nothing, or too much, was said meanwhile:\n%s", r.err)
+	}
+	if !strings.Contains(r.err, "no answer within 300ms") || strings.Contains(r.err, "deadline") {
+		t.Errorf("the error does not say how long it was tried:\n%s", r.err)
+	}
 }
