@@ -19,6 +19,30 @@ const published = (offset: number, more: object = {}) => ({
 });
 
 describe("publish", () => {
+	// As a whole frame they would be none of the protocol, which ends the connection for good.
+	test.each<[string, unknown, object]>([
+		["data: has half of a surrogate pair", { text: "cut 😀".slice(0, 5) }, {}],
+		["headers: has half of a surrogate pair", 1, { headers: { k: "\ude00" } }],
+		["idempotency_key: has half of a surrogate pair", 1, { idempotencyKey: "\ud83d" }],
+		["data: is nested more than 64 levels deep", JSON.parse("[".repeat(65) + "]".repeat(65)), {}],
+	])("refuses what no node can read: %s", async (message, data, options) => {
+		const { client, network } = await connected();
+		const a = client.channel("a");
+		const refused = await a.publish(data, options).catch((e) => e);
+		expect(refused).toBeInstanceOf(RivuletError);
+		expect(refused.message).toContain(message);
+		expect(refused).toMatchObject({ code: 4400, field: message.split(":")[0] });
+
+		const done = a.publish([
+			"\\ud83d 😀",
+			"[".repeat(99),
+			JSON.parse("[".repeat(63) + "]".repeat(63)),
+		]);
+		network.socket.answer("publish", published(7));
+		await done;
+		client.close();
+	});
+
 	test("resolves when it is stored", async () => {
 		const { client, network } = await connected();
 		const done = client.channel("a").publish({ n: 1 }, { headers: { k: "v" }, ttl: 60 });
