@@ -52,11 +52,7 @@ func (q *quickly) work(n int) {
 	q.t.Helper()
 	for range n {
 		publish(q.t, q.a, "t:a", `1`)
-		q.holds(q.done + 1)
-		if err := ack(q.t, q.quick, q.quick.messages()[q.done].Token); err != nil {
-			q.t.Fatal(err)
-		}
-		q.done++
+		q.settle(1)
 	}
 }
 
@@ -121,6 +117,56 @@ func TestGroupCheckTellsOfALimit(t *testing.T) {
 	}
 }
 
+// settle has n more messages done by the quick one, and nothing stored.
+func (q *quickly) settle(n int) {
+	q.t.Helper()
+	for range n {
+		q.holds(q.done + 1)
+		if err := ack(q.t, q.quick, q.quick.messages()[q.done].Token); err != nil {
+			q.t.Fatal(err)
+		}
+		q.done++
+	}
+}
+
+// That the group goes on, behind what the log dropped, is no excuse for it: neither where
+// as much waited as a channel keeps when the check looked at the group,
+func TestGroupGoesOnBehindALimit(t *testing.T) {
+	q := newQuickly(t, 1)
+	check := broker.FloorOf(t, q.long.Membership)
+	publishMany(t, q.a, "t:a", 0, 41)
+	work := func() { q.settle(10) }
+	q.meanwhile.Store(&work)
+	if !check() {
+		t.Error("what the log dropped is not told")
+	}
+}
+
+// nor where it does afterwards.
+func TestGroupGoesOnBehindALaterLimit(t *testing.T) {
+	q := newQuickly(t, 1)
+	check := broker.FloorOf(t, q.long.Membership)
+	publishMany(t, q.a, "t:a", 0, 3)
+	q.holds(1)
+	work := func() {
+		publishMany(t, q.a, "t:a", 3, 41)
+		q.settle(1)
+		q.holds(2)
+	}
+	q.meanwhile.Store(&work)
+	if !check() {
+		t.Error("what the log dropped is not told")
+	}
+}
+
+// takeBytes has other channels take all of the bytes that a small namespace may have.
+func takeBytes(t *testing.T, b *broker.Broker) {
+	t.Helper()
+	for n := range 40 {
+		publish(t, b, fmt.Sprintf("t:b.%d", n), `"`+strings.Repeat("x", 40<<10)+`"`)
+	}
+}
+
 // So is, of a channel that is never far behind, what left for the namespace's bytes, as far
 // as nobody knows whether it was had.
 func TestGroupCheckTellsOfBytes(t *testing.T) {
@@ -134,13 +180,24 @@ func TestGroupCheckTellsOfBytes(t *testing.T) {
 	if check() {
 		t.Error("nothing is gone yet")
 	}
-	for n := range 40 { // of other channels, with all that the namespace may have
-		publish(t, b, fmt.Sprintf("t:b.%d", n), `"`+strings.Repeat("x", 40<<10)+`"`)
-	}
+	takeBytes(t, b)
 	if !check() {
 		t.Error("what the log dropped is not told")
 	}
 	if len(w.told()) > 0 {
 		t.Errorf("told %v before any check", w.told())
+	}
+}
+
+// Who joins a group without members is told of what left for the namespace's bytes, too.
+func TestGroupTellsWhoJoinsOfBytes(t *testing.T) {
+	b := open(t, config(t, one(func(s *broker.NamespaceSpec) { s.MaxPerChannel, s.MaxBytes = 20, 1<<20 })))
+	started(t, b)
+	w, _ := join(t, b, "t:a", "g", 1, fanout.Start{})
+	w.Leave()
+	publishMany(t, b, "t:a", 0, 3)
+	takeBytes(t, b)
+	if _, joined := join(t, b, "t:a", "g", 1, fanout.Start{}); joined.Recovered {
+		t.Errorf("joined %+v", joined)
 	}
 }
