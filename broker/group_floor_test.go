@@ -134,7 +134,9 @@ func (q *quickly) settle(n int) {
 func TestGroupGoesOnBehindALimit(t *testing.T) {
 	q := newQuickly(t, 1)
 	check := broker.FloorOf(t, q.long.Membership)
-	publishMany(t, q.a, "t:a", 0, 41)
+	publishMany(t, q.a, "t:a", 0, 3)
+	q.holds(1)
+	publishMany(t, q.a, "t:a", 3, 41)
 	work := func() { q.settle(10) }
 	q.meanwhile.Store(&work)
 	if !check() {
