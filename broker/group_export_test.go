@@ -2,7 +2,7 @@ package broker
 
 import (
 	"context"
-	"sync/atomic"
+	"sync"
 	"testing"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -12,11 +12,11 @@ import (
 
 // FloorOf returns a check like those of the group of m, with a floor of its own: each call
 // looks whether the log dropped what the group had not had since the call before.
-func FloorOf(tb testing.TB, m fanout.Membership) (check func() (lost bool)) {
+func FloorOf(tb testing.TB, m fanout.Membership) (check func(context.Context) (lost bool)) {
 	tb.Helper()
 	var f floor
-	return func() bool {
-		lost, _, err := f.advance(tb.Context(), m.(*membership).g)
+	return func(ctx context.Context) bool {
+		lost, _, err := f.advance(ctx, m.(*membership).g)
 		if err != nil {
 			tb.Fatal(err)
 		}
@@ -24,26 +24,23 @@ func FloorOf(tb testing.TB, m fanout.Membership) (check func() (lost bool)) {
 	}
 }
 
-// Meanwhile is what happens, once each, after a node has looked at a consumer and before it
-// does anything else.
-type Meanwhile struct{ atomic.Pointer[func()] }
+type meanwhileKey struct{}
 
-// AfterLooks is called before Start.
-func (b *Broker) AfterLooks() *Meanwhile {
-	m := &Meanwhile{}
-	b.js = lookedAt{b.js, m}
-	return m
+// Meanwhile has do happen, once, after what ctx is given to has looked at a consumer and
+// before it does anything else.
+func Meanwhile(ctx context.Context, do func()) context.Context {
+	return context.WithValue(ctx, meanwhileKey{}, sync.OnceFunc(do))
 }
 
-type lookedAt struct {
-	jetstream.JetStream
-	then *Meanwhile
-}
+// ShowLooks has the broker mind Meanwhile. It is called before Start.
+func (b *Broker) ShowLooks() { b.js = lookedAt{b.js} }
+
+type lookedAt struct{ jetstream.JetStream }
 
 func (l lookedAt) Consumer(ctx context.Context, stream, name string) (jetstream.Consumer, error) {
 	c, err := l.JetStream.Consumer(ctx, stream, name)
-	if do := l.then.Swap(nil); do != nil {
-		(*do)()
+	if do, ok := ctx.Value(meanwhileKey{}).(func()); ok {
+		do()
 	}
 	return c, err
 }

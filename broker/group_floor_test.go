@@ -14,8 +14,7 @@ import (
 // long on a first message, on the other one is quick.
 type quickly struct {
 	t           *testing.T
-	a           *broker.Broker
-	meanwhile   *broker.Meanwhile // at the node a
+	a           *broker.Broker // the node of the long one
 	long, quick *worker
 	done        int // by quick
 }
@@ -27,11 +26,12 @@ func newQuickly(t *testing.T, room int) *quickly {
 		b := open(t, config(t, one(func(s *broker.NamespaceSpec) { s.MaxPerChannel = 20 }), func(c *broker.Config) {
 			c.Node, c.Data, c.NATSURL = name, "", srv.srv.ClientURL()
 		}))
-		b.CheckGroups(time.Hour) // the tests do
+		b.CheckGroups(time.Hour) // once; the tests do
 		return b
 	}
 	a, b := node("a"), node("b")
-	q := &quickly{t: t, a: a, meanwhile: a.AfterLooks()}
+	a.ShowLooks()
+	q := &quickly{t: t, a: a}
 	started(t, a)
 	started(t, b)
 	q.long, _ = join(t, a, "t:a", "g", 1, fanout.Start{})
@@ -64,7 +64,7 @@ func TestGroupTakesNoTurnoverForALoss(t *testing.T) {
 	publishMany(t, q.a, "t:a", 0, 6)
 	q.holds(5) // one waits, and from now on always
 	for n := range 3 {
-		if check() {
+		if check(t.Context()) {
 			t.Errorf("check %d tells of a loss, where %d messages were done", n, q.done)
 		}
 		q.work(30)
@@ -79,13 +79,11 @@ func TestGroupIsQuickerThanItsCheck(t *testing.T) {
 	q := newQuickly(t, 5)
 	check := broker.FloorOf(t, q.long.Membership)
 	for n := range 3 {
-		work := func() { q.work(30) }
-		q.meanwhile.Store(&work)
-		if check() {
+		if check(broker.Meanwhile(t.Context(), func() { q.work(30) })) {
 			t.Errorf("check %d tells of a loss, where %d messages were done", n, q.done)
 		}
 	}
-	if check() {
+	if check(t.Context()) {
 		t.Error("the last check tells of a loss")
 	}
 }
@@ -95,10 +93,11 @@ func TestGroupIsQuickerThanWhoJoins(t *testing.T) {
 	q := newQuickly(t, 5)
 	q.long.Leave() // what it worked on goes to the other
 	q.holds(1)
-	work := func() { q.work(30) }
-	q.meanwhile.Store(&work)
-	if _, joined := join(t, q.a, "t:a", "g", 1, fanout.Start{}); !joined.Recovered {
-		t.Errorf("joined %+v", joined)
+	_, joined, err := q.a.JoinGroup(broker.Meanwhile(t.Context(), func() { q.work(30) }), fanout.GroupRequest{
+		Channel: channel(t, "t:a"), Group: "g", MaxInFlight: 1, Member: &worker{},
+	})
+	if err != nil || !joined.Recovered {
+		t.Errorf("joined %+v, %v", joined, err)
 	}
 }
 
@@ -108,11 +107,11 @@ func TestGroupCheckTellsOfALimit(t *testing.T) {
 	check := broker.FloorOf(t, q.long.Membership)
 	publishMany(t, q.a, "t:a", 0, 3)
 	q.holds(1)
-	if check() {
+	if check(t.Context()) {
 		t.Error("nothing is gone yet")
 	}
 	publishMany(t, q.a, "t:a", 3, 40)
-	if !check() {
+	if !check(t.Context()) {
 		t.Error("what the log dropped is not told")
 	}
 }
@@ -137,9 +136,7 @@ func TestGroupGoesOnBehindALimit(t *testing.T) {
 	publishMany(t, q.a, "t:a", 0, 3)
 	q.holds(1)
 	publishMany(t, q.a, "t:a", 3, 41)
-	work := func() { q.settle(10) }
-	q.meanwhile.Store(&work)
-	if !check() {
+	if !check(broker.Meanwhile(t.Context(), func() { q.settle(10) })) {
 		t.Error("what the log dropped is not told")
 	}
 }
@@ -150,13 +147,11 @@ func TestGroupGoesOnBehindALaterLimit(t *testing.T) {
 	check := broker.FloorOf(t, q.long.Membership)
 	publishMany(t, q.a, "t:a", 0, 3)
 	q.holds(1)
-	work := func() {
+	if !check(broker.Meanwhile(t.Context(), func() {
 		publishMany(t, q.a, "t:a", 3, 41)
 		q.settle(1)
 		q.holds(2)
-	}
-	q.meanwhile.Store(&work)
-	if !check() {
+	})) {
 		t.Error("what the log dropped is not told")
 	}
 }
@@ -179,15 +174,12 @@ func TestGroupCheckTellsOfBytes(t *testing.T) {
 	check := broker.FloorOf(t, w.Membership)
 	publishMany(t, b, "t:a", 0, 3)
 	eventually(t, "the first", func() bool { return w.count() == 1 })
-	if check() {
+	if check(t.Context()) {
 		t.Error("nothing is gone yet")
 	}
 	takeBytes(t, b)
-	if !check() {
+	if !check(t.Context()) {
 		t.Error("what the log dropped is not told")
-	}
-	if len(w.told()) > 0 {
-		t.Errorf("told %v before any check", w.told())
 	}
 }
 
