@@ -15,17 +15,22 @@ import (
 // which fits into a line of the protocol, and the record's own 34 bytes.
 const storedRoom = 4<<10 + 64
 
-// passed reports whether the front of the log has passed x, which is what the group had at
-// the check before. Whether it was handed what lay between in time nobody knows, unless
+// passed reports whether the front of the log has passed what the group had at the check
+// before. Whether it was handed what lay between in time nobody knows, unless
 // all of that can only have left for a channel's limit: whichever node is handed what comes
 // behind such a hole sees as much waiting behind it (follow), and tells. With filled, so
 // much waited when it was looked at.
-func (g *group) passed(ctx context.Context, x fanout.Position, filled bool) (lost bool, reason string, err error) {
+func (g *group) passed(ctx context.Context, before floor, filled bool) (lost bool, reason string, err error) {
+	x := before.at
 	info, err := g.b.info(ctx, g.stream, "")
 	if err != nil || x.IsZero() || info.State.First <= x.Offset+1 {
 		return false, "", err
 	}
-	if filled || !onlyLimits(info, x, g.limit, time.Now()) {
+	since := time.Unix(0, x.Time)
+	if before.since.After(since) { // x may be old, where the log was quiet
+		since = before.since
+	}
+	if filled || !onlyLimits(info, x.Offset, since, g.limit) {
 		return true, fanout.LostToRetention, nil
 	}
 	ok, reason, err := g.prove(ctx, x)
@@ -35,16 +40,14 @@ func (g *group) passed(ctx context.Context, x fanout.Position, filled bool) (los
 	return true, reason, nil // it was purged, say
 }
 
-// onlyLimits proves that neither its age nor the stream's bytes made any message after x
-// leave, and that channels keep more than limit.
-func onlyLimits(i *streamInfo, x fanout.Position, limit uint64, now time.Time) bool {
+// onlyLimits proves that neither its age nor the stream's bytes made any message leave that
+// is behind x, and so was not stored before since; and that channels keep more than limit.
+func onlyLimits(i *streamInfo, x uint64, since time.Time, limit uint64) bool {
 	if limit == 0 || i.Config.PerSubject >= 0 && uint64(i.Config.PerSubject) <= limit {
 		return false
 	}
-	if i.State.LastTime.After(now) { // the log's clock is ahead
-		now = i.State.LastTime
-	}
-	if age := i.Config.MaxAge; age > 0 && now.Sub(time.Unix(0, x.Time)) >= age-2*floorEvery {
+	passed := max(time.Since(since), i.State.LastTime.Sub(since)) // the log's clock may be ahead
+	if age := i.Config.MaxAge; age > 0 && passed >= age-2*floorEvery {
 		return false
 	}
 	if i.Config.MaxBytes <= 0 {
@@ -55,7 +58,7 @@ func onlyLimits(i *streamInfo, x fanout.Position, limit uint64, now time.Time) b
 	}
 	// Bytes take the oldest: to reach one after x they must be full of later ones.
 	largest := uint64(i.Config.MaxMessage) + storedRoom
-	return i.State.Last-x.Offset < uint64(i.Config.MaxBytes)/largest
+	return i.State.Last-x < uint64(i.Config.MaxBytes)/largest
 }
 
 // overtaken reports whether the group, on whichever node, was handed messages behind had

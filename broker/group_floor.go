@@ -16,6 +16,7 @@ import (
 // itself would pass over a hole without a word. Owned by the group's run.
 type floor struct {
 	at      fanout.Position
+	since   time.Time // nothing behind at was stored before it
 	saved   fanout.Position
 	checked time.Time
 	written time.Time
@@ -101,7 +102,7 @@ func (f *floor) check(ctx context.Context, g *group) {
 // advance brings the floor to what the group, on whichever node, was handed, and reports
 // whether the log dropped something before.
 func (f *floor) advance(ctx context.Context, g *group) (lost bool, reason string, err error) {
-	before := *f
+	before, now := *f, time.Now()
 	defer func() {
 		if err != nil { // what was not judged is at the next check
 			before.behind, before.full = before.behind || f.behind, before.full || f.full
@@ -123,12 +124,12 @@ func (f *floor) advance(ctx context.Context, g *group) (lost bool, reason string
 		return false, "", err
 	}
 	if before.behind || f.behind {
-		if lost, reason, err = g.passed(ctx, before.at, before.full || f.full); err != nil {
+		if lost, reason, err = g.passed(ctx, before, before.full || f.full); err != nil {
 			return false, "", err
 		}
 	}
 	if tail.Last.Offset <= f.at.Offset { // the group was handed all there is
-		f.at = tail.Fresh()
+		f.at, f.since = tail.Fresh(), now
 		f.store(ctx, g)
 		return lost, reason, nil
 	}
@@ -157,7 +158,7 @@ func (f *floor) backlog(ctx context.Context, g *group, retention time.Duration, 
 	case !lost:
 		return false, "", nil
 	}
-	f.at = batch.Evidence.Begin
+	f.at, f.since = batch.Evidence.Begin, time.Time{}
 	return true, reason, nil
 }
 

@@ -52,8 +52,7 @@ func TestGroupBackoffSteps(t *testing.T) {
 // What the log dropped after a position is no doubt only where it is proven that neither
 // age nor bytes reached that far.
 func TestOnlyLimits(t *testing.T) {
-	now := time.Unix(1_000_000, 0)
-	x := fanout.Position{Offset: 100, Time: now.Add(-time.Minute).UnixNano()}
+	now := time.Now()
 	for name, c := range map[string]struct {
 		change func(*streamInfo)
 		limit  uint64
@@ -64,7 +63,7 @@ func TestOnlyLimits(t *testing.T) {
 		"a lower limit":           {func(i *streamInfo) { i.Config.PerSubject = 20 }, 20, false},
 		"no limit any more":       {func(i *streamInfo) { i.Config.PerSubject = -1 }, 20, true},
 		"old":                     {func(i *streamInfo) { i.Config.MaxAge = time.Minute + 2*floorEvery }, 20, false},
-		"not that old":            {func(i *streamInfo) { i.Config.MaxAge = time.Minute + 2*floorEvery + 1 }, 20, true},
+		"not that old":            {func(i *streamInfo) { i.Config.MaxAge = 2*time.Minute + 2*floorEvery }, 20, true},
 		"old by the log's clock":  {func(i *streamInfo) { i.Config.MaxAge = time.Hour; i.State.LastTime = now.Add(time.Hour) }, 20, false},
 		"many messages":           {func(i *streamInfo) { i.State.Last = 100 + 10 }, 20, false},
 		"nearly as many messages": {func(i *streamInfo) { i.State.Last = 100 + 9 }, 20, true},
@@ -76,7 +75,7 @@ func TestOnlyLimits(t *testing.T) {
 		i.Config.MaxBytes = 10 * (100<<10 + storedRoom)
 		i.State.Last, i.State.LastTime = 101, now
 		c.change(i)
-		if got := onlyLimits(i, x, c.limit, now); got != c.want {
+		if got := onlyLimits(i, 100, now.Add(-time.Minute), c.limit); got != c.want {
 			t.Errorf("%s: %v", name, got)
 		}
 	}
