@@ -132,8 +132,8 @@ func (q *quickly) settle(n int) {
 	}
 }
 
-// That the group goes on, behind what the log dropped, is no excuse for it: neither where
-// as much waited as a channel keeps when the check looked at the group,
+// That the group goes on, behind what the log dropped, is no excuse for it: not where
+// as much waited as a channel keeps when the check looked at the group.
 func TestGroupGoesOnBehindALimit(t *testing.T) {
 	q := newQuickly(t, 1)
 	check := broker.FloorOf(t, q.long.Membership)
@@ -145,7 +145,7 @@ func TestGroupGoesOnBehindALimit(t *testing.T) {
 	}
 }
 
-// nor where it does afterwards.
+// Nor where it does afterwards.
 func TestGroupGoesOnBehindALaterLimit(t *testing.T) {
 	q := newQuickly(t, 1)
 	check := broker.FloorOf(t, q.long.Membership)
