@@ -7,8 +7,8 @@
 #   ./test.sh fix          formats the code in place
 # Needs go and a C compiler (for the race detector); the tools it installs are
 # pinned here and in tools/go.mod. Extra arguments for `go test` go into TESTFLAGS.
-# The step js needs Node and Chromium as well, and installs them where it can; TEST_CHROMIUM
-# names a Chromium that is elsewhere. Extra arguments for `vitest run` go into JSTESTFLAGS.
+# The step js needs Node, Chromium and Firefox as well, and installs them where it can; TEST_CHROMIUM
+# and TEST_FIREFOX name those that are elsewhere. Extra arguments for `vitest run` go into JSTESTFLAGS.
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -108,24 +108,37 @@ shasum_check() {
 	if command -v sha256sum >/dev/null; then sha256sum -c --status; else shasum -a 256 -c --status; fi
 }
 
-# chromium_for_js installs Debian's Chromium where there is none. The tests themselves say what
-# to do where that cannot be.
-chromium_for_js() {
-	[ -z "${TEST_CHROMIUM:-}" ] || return 0
-	command -v chromium chromium-browser google-chrome >/dev/null && return
-	command -v apt-get >/dev/null || return 0
-	apt-get install -y -q --no-install-recommends chromium >/dev/null 2>&1 || true
+# browsers_for_js installs Debian's Chromium and Firefox where there are none. The tests themselves
+# say what to do where that cannot be.
+browsers_for_js() {
+	local missing=()
+	[ -n "${TEST_CHROMIUM:-}" ] || command -v chromium chromium-browser google-chrome >/dev/null || missing+=(chromium)
+	[ -n "${TEST_FIREFOX:-}" ] || command -v firefox-esr firefox >/dev/null || missing+=(firefox-esr)
+	[ ${#missing[@]} -gt 0 ] && command -v apt-get >/dev/null || return 0
+	apt-get install -y -q --no-install-recommends "${missing[@]}" >/dev/null 2>&1 || true
+}
+
+# runtimes_for_js installs the versions of Node, Deno and Bun that the package is tested in, unless
+# they are those that are there: they are large.
+runtimes_for_js() {
+	cd test/runtimes
+	cmp -s package-lock.json node_modules/.installed && return
+	npm ci --ignore-scripts --no-audit --no-fund --prefer-offline --loglevel=error
+	cp package-lock.json node_modules/.installed
 }
 
 # The browser SDK: formatting, types, the package that npm gets, its size, its reference, then
-# the tests, in Node and in Chromium, whose numbers come last.
+# the tests, in Node, Deno, Bun, Chromium and Firefox, whose numbers come last.
 run_js() {
 	node_for_js
-	chromium_for_js
+	browsers_for_js
 	(
 		cd clients/js
+		(runtimes_for_js) &
+		local runtimes=$!
 		npm ci --no-audit --no-fund --prefer-offline --loglevel=error
 		npm run --silent check
+		wait "$runtimes" # fails as it did
 		# shellcheck disable=SC2086 # JSTESTFLAGS is a list
 		npm test --silent -- ${JSTESTFLAGS:-}
 	)

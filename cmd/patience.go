@@ -16,27 +16,38 @@ import (
 // patience says on err that a node does not take what is sent to it, so that a command
 // which tries again does not look as if it hung: once, and anew after a good answer. What
 // will not change by itself, a certificate that is not trusted, ends the command instead; and
-// so does a port at which nobody listens, where that is all the command has met, and it was
-// not told to wait.
+// so does a port at which nobody listens, where that is all the command has met for startGrace
+// and it was not told to wait.
 type patience struct {
 	next    http.RoundTripper
 	err     io.Writer
 	timeout time.Duration // how long it is tried
 	waits   bool          // was told to wait
 	met     atomic.Bool   // a node was there
+	refused atomic.Int64  // Unix nanoseconds of when nobody listened first
 	told    atomic.Bool
 }
+
+// startGrace is how long a node may take to listen that was started just before the command,
+// as scripts do.
+const startGrace = 5 * time.Second
 
 // RoundTrip implements http.RoundTripper.
 func (p *patience) RoundTrip(req *http.Request) (*http.Response, error) {
 	res, err := p.next.RoundTrip(req)
 	lasting := lastingTLS(err)
-	if lasting == nil && !p.waits && !p.met.Load() && connectionRefused(err) {
+	nobody := !p.waits && !p.met.Load() && connectionRefused(err)
+	now := time.Now()
+	if nobody && !p.refused.CompareAndSwap(0, now.UnixNano()) && now.Sub(time.Unix(0, p.refused.Load())) >= startGrace {
 		const hint = "nothing was stored; is a node running there? To wait for one, give --timeout"
 		lasting = &lastingError{fmt.Errorf("the node cannot be reached: %w", err), hint}
 		err = &lastingError{err, hint}
 	}
 	p.met.CompareAndSwap(false, err == nil)
+	timeout := p.timeout
+	if nobody {
+		timeout = min(timeout, startGrace)
+	}
 	if lasting != nil {
 		if stop, ok := req.Context().Value(stopKey{}).(context.CancelCauseFunc); ok {
 			stop(lasting)
@@ -45,9 +56,9 @@ func (p *patience) RoundTrip(req *http.Request) (*http.Response, error) {
 	switch {
 	case lasting != nil, err != nil && req.Context().Err() != nil: // the command has ended, and says why
 	case err != nil:
-		p.tell("the node cannot be reached: %v", err)
+		p.tell(timeout, "the node cannot be reached: %v", err)
 	case res.StatusCode >= http.StatusInternalServerError:
-		p.tell("the node answered %d%s", res.StatusCode, reason(res))
+		p.tell(timeout, "the node answered %d%s", res.StatusCode, reason(res))
 	default:
 		p.told.Store(false)
 	}
@@ -80,8 +91,8 @@ func reason(res *http.Response) string {
 	return ": " + answer.Message
 }
 
-func (p *patience) tell(format string, args ...any) {
+func (p *patience) tell(timeout time.Duration, format string, args ...any) {
 	if !p.told.Swap(true) {
-		fmt.Fprintf(p.err, format+"; trying again for up to %v\n", append(args, p.timeout)...)
+		fmt.Fprintf(p.err, format+"; trying again for up to %v\n", append(args, timeout)...)
 	}
 }

@@ -85,7 +85,7 @@ short can be run again within the namespace's window and stores nothing twice.`,
 	fs.StringVar(&f.key, "key", "", "idempotency `key`; generated if empty")
 	fs.StringArrayVar(&f.headers, "header", nil, "header stored with every message, as `name=value`; may be repeated")
 	fs.BoolVar(&f.raw, "raw", false, "the argument, or each line, is text and not JSON: store it as a JSON string")
-	fs.TextVar(&f.timeout, "timeout", f.timeout, "`time` to try for one message or batch while the node is away; without it, a port where nobody listens at the start is an error at once")
+	fs.TextVar(&f.timeout, "timeout", f.timeout, "`time` to try for one message or batch while the node is away; without it, 5s where nobody listens at the port from the start")
 	fs.TextVar(&f.delay, "delay", f.delay, "store the message in the channel after this `time`, at most a year; see: rivulet schedule")
 	fs.TextVar(&f.ttl, "ttl", f.ttl, "have the message gone after this `time`")
 	fs.StringVar(&f.conflationKey, "conflation-key", "", "`key` of which this is the newest message, for those who subscribe with --conflate key")
@@ -139,8 +139,10 @@ func (f *publishFlags) publisher(s Streams, channel string) (*publishing, error)
 		p.headers[name] = value
 	}
 	p.http = &http.Client{Timeout: requestTimeout, Transport: &patience{next: f.client.transport(), err: s.Err, timeout: p.timeout, waits: f.waits}}
+	// Somebody waits for it, and no crowd of others asks at the same moment.
+	opts := rivulet.PublisherOptions{Token: f.client.token, Client: p.http, Backoff: rivulet.Backoff{Max: 2 * time.Second}}
 	var err error
-	if p.publisher, err = rivulet.NewPublisher(f.client.url, rivulet.PublisherOptions{Token: f.client.token, Client: p.http}); err != nil {
+	if p.publisher, err = rivulet.NewPublisher(f.client.url, opts); err != nil {
 		return nil, usagef("%w", err)
 	}
 	return p, nil

@@ -255,7 +255,9 @@ export class Keeper
 		if (!retry) return this.end(error);
 		if (garbled || fell) this.#failures = Math.max(this.#failures, this.#failuresBefore);
 		const base = this.#base;
-		if (blocked && this.transports[1]) void this.#choose((choice) => choice.failed(base, blocked));
+		// Not loaded without a network: browsers remember what they could not load.
+		if (blocked && this.transports[1] && !isOffline())
+			void this.#choose((choice) => choice.failed(base, blocked));
 		else this.#choice?.failed(base);
 		this.#turn++;
 		this.#notBefore = Math.max(this.#notBefore, now + error.retryAfterMs);

@@ -1,6 +1,7 @@
 // Which options there are of a client and of what it asks. A type says so at once; this is for a
 // language without types. A node ignores what it does not know.
 
+import { takeOver } from "./brought.js";
 import type { RivuletError } from "./errors.js";
 import type { Host } from "./host.js";
 import { wrong } from "./options.js";
@@ -39,12 +40,18 @@ const ofSubscribe =
 
 /**
  * The error that names an option or an event of the client which there is not, if one was given. Subscriptions
- * that were begun before this was loaded end where theirs are wrong.
+ * that were begun before this was loaded end where theirs are wrong, and what the token brought
+ * before that is seen to.
  */
-export function strange({ options, subs, listeners }: Host): RivuletError | undefined {
+export function strange(host: Host): RivuletError | undefined {
+	const { options, subs, listeners, routes } = host;
+	if (routes) takeOver(host, routes);
 	for (const sub of [...subs.values()]) {
 		const error = thrown(() => checkSubscribe(sub.options, sub.handlers));
-		if (error) sub.fail(error);
+		if (!error) continue;
+		const { at, state } = sub;
+		sub.fail(error);
+		if (state === "live") at?.leave(sub);
 	}
 	return thrown(() => {
 		only("options", options, Object.keys(ofClient).join(" "));

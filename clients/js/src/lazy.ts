@@ -30,7 +30,7 @@ export const notLoaded = (cause: unknown, retryAfterMs = 0): RivuletError =>
 	new RivuletError(4503, `a part of the SDK was not loaded: ${cause}`, {
 		retryAfterMs,
 		cause,
-		advice: "It is tried again. If it stays so: can the page's scripts be loaded?",
+		advice: "If it stays so, load the page again.",
 	});
 
 /**

@@ -1,6 +1,7 @@
 // Subscriptions that match the same messages: whose each is (PROTOCOL.md, P-4.4, P-5.6, P-5.7),
 // and who goes on with what one that was ended leaves behind.
 
+import { takeOver } from "./brought.js";
 import { logOf, offsetOf, Seen } from "./cursor.js";
 import { Hold } from "./hold.js";
 import type { Host } from "./host.js";
@@ -75,7 +76,8 @@ export class Had {
 	/** `late`: some may not have had all before the last that they had. */
 	constructor(host: Host, late?: boolean) {
 		this.#host = host;
-		for (const s of late ? [] : host.subs.values()) {
+		const early = [...(host.routes?.brought.values() ?? [])].some((b) => !b); // that was late
+		for (const s of late || early ? [] : host.subs.values()) {
 			if (s.options.durable) continue;
 			this.#before.set(s, s.seen);
 			s.seen = new Seen();
@@ -151,6 +153,10 @@ function mayLack({ known, patterns, dropped }: Routes, { channel }: Sub): boolea
 
 /** Whether `sub`, about to begin, for the first time perhaps, has to wait for others. */
 export function waits(host: Host, routes: Routes, sub: Sub, first: boolean): boolean {
+	const seen = routes.brought.get(sub.channel);
+	takeOver(host, routes);
+	// When the node has let go of it, `sub` is asked for anew.
+	if (!seen && routes.brought.get(sub.channel)?.leaving) return true;
 	for (const hold of host.holds) if (hold.takes(sub)) return true;
 	if (!first || sub.cleared || !hasStart(sub) || !mayLack(routes, sub)) return false;
 	sub.cleared = true;

@@ -4,7 +4,7 @@
 import type { Link } from "./connection.js";
 import { RivuletError } from "./errors.js";
 import type { Host } from "./host.js";
-import { load, more } from "./lazy.js";
+import { more } from "./lazy.js";
 import type { Ask } from "./publish.js";
 import type { Sender } from "./sender.js";
 
@@ -115,11 +115,8 @@ export class Queue {
 
 	/** Sends what can be sent. */
 	pump(): void {
-		if (more) {
-			this.#sender ??= new more.Sender(this);
-			this.#sender.pump();
-		} else {
-			load().catch(() => {}); // again once there is a link
-		}
+		if (!more) return; // it is loaded once there is a link
+		this.#sender ??= new more.Sender(this);
+		this.#sender.pump();
 	}
 }

@@ -4,7 +4,7 @@ import type { Brought } from "./brought.js";
 import type { Link } from "./connection.js";
 import { offsetOf, Places } from "./cursor.js";
 import type { Host } from "./host.js";
-import { load, more } from "./lazy.js";
+import { more } from "./lazy.js";
 import { toMessage } from "./message.js";
 import { canonical, isPattern } from "./names.js";
 import type { Sub } from "./subscription.js";
@@ -33,8 +33,11 @@ export class Routes {
 	patterns: Sub[] = [];
 	/** Those that were ended here, with what waited for the application. */
 	readonly dropped = new Set<string>();
-	/** By name, subscriptions that the token brought, which nobody asked for (P-17.4). */
-	readonly brought = new Map<string, Brought>();
+	/**
+	 * By name, subscriptions that the token brought, which nobody asked for (P-17.4); `undefined`:
+	 * before what sees to them was loaded.
+	 */
+	readonly brought = new Map<string, Brought | undefined>();
 	readonly #host: Host;
 	#todo: Sub[] = [];
 	readonly #asked = new Set<Sub>();
@@ -76,7 +79,7 @@ export class Routes {
 		this.forget(sub);
 		if (sub.pattern) this.patterns.push(sub);
 		else this.known.set(sub.channel, sub);
-		for (const b of this.brought.values()) b.meet(sub, positions);
+		for (const b of this.brought.values()) b?.meet(sub, positions);
 	}
 
 	/** The node does not know `sub` any more. */
@@ -91,8 +94,9 @@ export class Routes {
 		if (sub.state === "ended" && this.dropped.size < mostDropped) this.dropped.add(sub.channel);
 	}
 
-	/** The node has let go of what was `leaving`. */
+	/** The node has let go of what was `leaving`, or has refused it. */
 	gone(sub: Sub): void {
+		this.#asked.delete(sub);
 		this.forget(sub);
 		if (this.#leaving.get(sub.channel) === sub) this.#leaving.delete(sub.channel);
 		const next = this.#host.subs.get(sub.channel);
@@ -125,7 +129,9 @@ export class Routes {
 			case "presence":
 				return about?.deliver({ type: kind, joined: [], left: [], partial: false, ...e }, []);
 			case "subscribed":
-				return this.#brings(channel);
+				if (more) new more.Brought(this.#host, this, channel);
+				else this.brought.set(channel, undefined);
+				return;
 			case "unsubscribed":
 				this.brought.get(channel)?.end();
 				return about?.ended(this, e);
@@ -140,15 +146,6 @@ export class Routes {
 					: sub?.deliver({ type: kind, channel, offset: e.offset }, [e.position]);
 			}
 		}
-	}
-
-	#brings(channel: string, late = false): void {
-		if (more) new more.Brought(this.#host, this, channel, late);
-		else if (isPattern(channel))
-			load().then(
-				() => this.#brings(channel, true),
-				(e) => this.link.fail(e),
-			);
 	}
 
 	#message(message: Message, via?: string): void {

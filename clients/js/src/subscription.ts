@@ -55,13 +55,14 @@ export class Sub<T = any> extends Stream<T> implements Subscription<T> {
 	#keep: Keep | undefined;
 	/** Messages of a durable subscription were let go of on this link. */
 	#behind = false;
-	#loading = false;
+	/** What it needs is not there yet; unknown until somebody has looked. */
+	#loading: boolean | undefined;
 	#began = false;
 	/** What was received is all that a resume needs: see `isWhole`. */
 	#whole: boolean;
 	#request = 0;
 	/** For a token: the node knows nothing of it yet. */
-	#asking = false;
+	asking = false;
 	#failures = 0;
 	#check: unknown;
 
@@ -86,7 +87,7 @@ export class Sub<T = any> extends Stream<T> implements Subscription<T> {
 		this.end();
 		if (at && !at.link.isLost) {
 			if (state === "live") return new Promise((resolve) => at.leave(this, resolve));
-			if (this.#asking) {
+			if (this.asking) {
 				this.#request++; // nothing was sent
 				at.answered(this);
 			} else {
@@ -99,6 +100,7 @@ export class Sub<T = any> extends Stream<T> implements Subscription<T> {
 
 	/** Sends the subscribe if it is to be asked for, and reports whether. */
 	ask(routes: Routes): boolean {
+		this.prepare();
 		if (this.state !== "idle" || this.#loading) return false;
 		if (more?.waits(this.#host, routes, this, !this.#began)) return false;
 		this.#host.clock.clearTimeout(this.retry);
@@ -107,15 +109,15 @@ export class Sub<T = any> extends Stream<T> implements Subscription<T> {
 		const request = ++this.#request;
 		const { channel } = this;
 		const { token: get } = this.options;
-		this.#asking = Boolean(get);
+		this.asking = Boolean(get);
 		const send = (token?: string, error?: RivuletError) => {
 			if (this.#request !== request || routes.link.isLost) return;
 			if (error || this.state !== "subscribing")
 				return this.#answered(routes, request, undefined, error);
-			this.#asking = false;
+			this.asking = false;
 			const subscribe = { ...this.#command(), ...(get && { token }) };
 			routes.link.call({ subscribe }, (frame, refused) => {
-				routes.brought.get(channel)?.end(); // its place is taken
+				routes.brought.get(channel)?.end(refused); // else its place is taken
 				this.#answered(routes, request, frame, refused);
 			});
 		};
@@ -336,12 +338,16 @@ export class Sub<T = any> extends Stream<T> implements Subscription<T> {
 		this.#keep?.settle(true);
 	}
 
-	/** Has what it needs loaded, and then asks. Its client knows it already. */
+	/**
+	 * Has what it needs loaded, and then asks. Its client knows it already. Not without a connection:
+	 * browsers remember what they could not load, until the page is loaded anew.
+	 */
 	prepare(): void {
-		const { persist } = this.options;
+		if (this.#loading !== undefined || (!more && !this.#host.routes)) return;
+		const { persist, token } = this.options;
 		const keeps = this.#durable || persist;
-		if (!keeps && !this.pattern && !this.options.token) return;
-		this.#loading = true;
+		this.#loading = !!(keeps || this.pattern || token);
+		if (!this.#loading) return;
 		void loadFor(this.#host, this, ({ Had, Keep }) => {
 			if (this.pattern) this.#host.had ??= new Had(this.#host);
 			const loaded = () => {

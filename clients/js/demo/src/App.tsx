@@ -1,4 +1,5 @@
-import { type ReactElement, useEffect, useState } from "react";
+import { type ReactElement, useEffect, useRef, useState } from "react";
+import { Api } from "./Api.js";
 import { Boundary } from "./Boundary.js";
 import { ChatCard } from "./ChatCard.js";
 import { CodeCard } from "./CodeCard.js";
@@ -8,6 +9,7 @@ import { Header } from "./Header.js";
 import { type Identity, loadIdentity, saveName } from "./identity.js";
 import { LatencyCard } from "./LatencyCard.js";
 import { createLive, type Live } from "./live.js";
+import { Notice } from "./Notice.js";
 import { StreamCard } from "./StreamCard.js";
 import type { TransportName } from "./sdk.js";
 
@@ -25,8 +27,11 @@ export function App(): ReactElement {
 	const [choice, choose] = useState<TransportChoice>("auto");
 	const [live, setLive] = useState<Live>();
 
+	const before = useRef<Live>(undefined);
+
 	useEffect(() => {
-		const made = createLive(me, transportChoices[choice]);
+		const made = createLive(me, transportChoices[choice], before.current);
+		before.current = made;
 		setLive(made);
 		return () => made.close();
 	}, [me, choice]);
@@ -41,6 +46,7 @@ export function App(): ReactElement {
 				live={live}
 				rename={(name) => setMe((old) => (old.name === name ? old : saveName(old, name)))}
 			/>
+			<Notice live={live} />
 			<main id="main" tabIndex={-1}>
 				<Boundary name="The picture">
 					<StreamCard live={live} />
@@ -67,7 +73,7 @@ export function App(): ReactElement {
 					without <code>--dev</code> has none.
 				</p>
 				<nav aria-label="Of this node">
-					<a href="/openapi.yaml">HTTP API</a>
+					<Api />
 					<a href="/metrics">Metrics</a>
 					<a href="/readyz">Readiness</a>
 					<a href="/licenses.md">Licenses</a>

@@ -46,13 +46,18 @@ function Rooms({ live, chat }: { live: Live; chat: ChatState }): ReactElement {
 	);
 }
 
+const sayPeople = (n: number): string =>
+	n === 0 ? "Looking who is here…" : n === 1 ? "1 person here" : `${n} people here`;
+
 function People({ live, chat }: { live: Live; chat: ChatState }): ReactElement {
 	const { me } = live;
 	const { state } = useConnectionState(live.client);
-	const last = state === "connected" ? "" : ", when last connected";
 	const byUser = new Map(chat.members.map((m) => [m.user ?? m.client, m]));
 	const users = [...byUser.values()];
-	const tabs = chat.clients > users.length ? `, ${chat.clients} connections` : "";
+	const notes = [
+		chat.clients > users.length && `${chat.clients} connections`,
+		state !== "connected" && "when last connected",
+	].filter((note) => note !== false);
 	return (
 		<details className="people">
 			<summary>
@@ -61,10 +66,13 @@ function People({ live, chat }: { live: Live; chat: ChatState }): ReactElement {
 						<Avatar key={m.client} id={m.user ?? m.client} name={nameOf(m)} />
 					))}
 				</span>
-				{users.length === 1 ? "1 person here" : `${users.length} people here`}
-				<span className="dim">
-					{tabs}
-					{last}
+				<span>
+					{sayPeople(users.length)}
+					{notes.map((note) => (
+						<span key={note} className="dim">
+							, {note}
+						</span>
+					))}
 				</span>
 			</summary>
 			<ul>
@@ -84,12 +92,53 @@ function People({ live, chat }: { live: Live; chat: ChatState }): ReactElement {
 	);
 }
 
+/** A name that only the message says: by whose token it came, or that it came without one. */
+function Claim({ line, names }: { line: Line; names: ChatState["names"] }): ReactElement | null {
+	if (!line.claimed || names.has(line.user)) return null;
+	if (!line.user) return <span className="dim">calls itself {line.claimed} </span>;
+	return (
+		<span
+			className="dim mono"
+			title="The user of its token, who is not here; the name is the message's."
+		>
+			{line.user}{" "}
+		</span>
+	);
+}
+
+/** At most so much of a text is shown before more is asked for. */
+const most = { characters: 480, lines: 8 };
+
+function Text({ line }: { line: Line }): ReactElement {
+	const [open, setOpen] = useState(false);
+	const { text } = line;
+	const long = text.length > most.characters || text.split("\n").length > most.lines;
+	return (
+		<>
+			<p
+				className="text"
+				data-short={long && !open}
+				title={line.offset ? `offset ${line.offset}` : undefined}
+			>
+				{text}
+			</p>
+			{long && (
+				<button type="button" className="link" aria-expanded={open} onClick={() => setOpen(!open)}>
+					{open ? "Show less" : "Show all of it"}
+				</button>
+			)}
+		</>
+	);
+}
+
 function Entry({
+	live,
 	line,
 	before,
 	mine,
 	names,
 }: {
+	live: Live;
 	line: Line;
 	before: Line | undefined;
 	mine: boolean;
@@ -110,18 +159,20 @@ function Entry({
 				<div>
 					{!follows && (
 						<p className="who">
-							<b>{name}</b>{" "}
-							{!names.has(line.user) && line.claimed && (
-								<span className="dim">calls itself {line.claimed} </span>
-							)}
+							<b>{name}</b> <Claim line={line} names={names} />
 							<time dateTime={new Date(line.time).toISOString()}>{clock.format(line.time)}</time>
 						</p>
 					)}
-					<p className="text" title={line.offset ? `offset ${line.offset}` : undefined}>
-						{line.text}
-					</p>
+					<Text line={line} />
 					{line.status === "sending" && <p className="note">waiting to be stored…</p>}
-					{line.status === "failed" && <p className="note bad">not sent: {line.error}</p>}
+					{line.status === "failed" && (
+						<p className="note bad">
+							not sent: {line.error}{" "}
+							<button type="button" className="link" onClick={() => live.chat.retry(line)}>
+								Try again
+							</button>
+						</p>
+					)}
 				</div>
 			</li>
 		</>
@@ -131,6 +182,7 @@ function Entry({
 function Lines({ live, chat }: { live: Live; chat: ChatState }): ReactElement {
 	const room = chat.rooms[chat.room];
 	const lines = room?.lines ?? [];
+	const { chat: refused } = useStore(live.refusals);
 	const box = useRef<HTMLDivElement>(null);
 	const kept = useRef({ fromEnd: 0, atEnd: true });
 	const remember = (): void => {
@@ -186,13 +238,16 @@ function Lines({ live, chat }: { live: Live; chat: ChatState }): ReactElement {
 			)}
 			{lines.length === 0 && (
 				<p className="empty">
-					Nothing was said here yet. Say something, or post it from a terminal, as shown below.
+					{refused === undefined
+						? "Nothing was said here yet. Say something, or post it from a terminal, as shown below."
+						: `The node refuses this room: ${refused}. What you say waits.`}
 				</p>
 			)}
 			<ol>
 				{lines.map((line, i) => (
 					<Entry
 						key={line.offset || line.key}
+						live={live}
 						line={line}
 						before={lines[i - 1]}
 						mine={line.user === live.me.id}

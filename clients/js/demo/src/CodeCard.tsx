@@ -86,7 +86,7 @@ function Copy({ text }: { text: string }): ReactElement {
 		setTimeout(() => say(""), 2000);
 	};
 	return (
-		<button type="button" className="button quiet copy" onClick={copy}>
+		<button type="button" className="button quiet" onClick={copy}>
 			<span role="status">{said || "Copy"}</span>
 		</button>
 	);
@@ -98,12 +98,15 @@ export function CodeCard(): ReactElement {
 	return (
 		<section className="card code" aria-labelledby="code-title">
 			<h2 id="code-title">In your page</h2>
-			<div role="tablist" onKeyDown={onKeyDown} aria-label="Ways to use it" className="tabs">
-				{names.map((n) => (
-					<button key={n} type="button" {...tabProps(n)}>
-						{samples[n].title}
-					</button>
-				))}
+			<div className="tabbar">
+				<div role="tablist" onKeyDown={onKeyDown} aria-label="Ways to use it" className="tabs">
+					{names.map((n) => (
+						<button key={n} type="button" {...tabProps(n)}>
+							{samples[n].title}
+						</button>
+					))}
+				</div>
+				<Copy text={samples[current].code} />
 			</div>
 			<div
 				className="panel"
@@ -111,7 +114,6 @@ export function CodeCard(): ReactElement {
 				id={`code-panel-${current}`}
 				aria-labelledby={`code-tab-${current}`}
 			>
-				<Copy text={samples[current].code} />
 				{/* biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls must be reached by the keyboard */}
 				<pre tabIndex={0}>
 					<code>{highlight(samples[current].code)}</code>

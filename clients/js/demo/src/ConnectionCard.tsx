@@ -44,8 +44,6 @@ function Facts({ live }: { live: Live }): ReactElement {
 	const again = Math.max(0, c.connects - 1);
 	return (
 		<dl className="facts">
-			<dt>Transport</dt>
-			<dd>{c.transport ?? "–"}</dd>
 			<dt>Round trip</dt>
 			<dd>{ms(c.roundTrip)}</dd>
 			<dt>Reconnects</dt>
@@ -83,26 +81,8 @@ export function ConnectionCard(props: {
 	const off = state === "disconnected";
 	return (
 		<section className="card connection" aria-labelledby="connection-title">
-			<h2 id="connection-title">Connection</h2>
-			<ol className="states" aria-label="States of a client">
-				{states.map((s) => (
-					<li key={s} data-state={s} aria-current={s === state ? "step" : undefined}>
-						{s}
-					</li>
-				))}
-			</ol>
-			<Facts live={live} />
-			<div className="controls">
-				<label>
-					<span className="hidden">Transport</span>
-					<select value={choice} onChange={(e) => choose(e.target.value as TransportChoice)}>
-						{choices.map(([value, text]) => (
-							<option key={value} value={value}>
-								{text}
-							</option>
-						))}
-					</select>
-				</label>
+			<div className="head">
+				<h2 id="connection-title">Connection</h2>
 				<button
 					type="button"
 					className="button quiet"
@@ -112,7 +92,26 @@ export function ConnectionCard(props: {
 					{off ? "Connect" : "Disconnect"}
 				</button>
 			</div>
-			<ol className="log" aria-label="What happened last">
+			<ol className="states" aria-label="States of a client">
+				{states.map((s) => (
+					<li key={s} data-state={s} aria-current={s === state ? "step" : undefined}>
+						{s}
+					</li>
+				))}
+			</ol>
+			<label className="controls">
+				Transport
+				<select value={choice} onChange={(e) => choose(e.target.value as TransportChoice)}>
+					{choices.map(([value, text]) => (
+						<option key={value} value={value}>
+							{text}
+						</option>
+					))}
+				</select>
+			</label>
+			<Facts live={live} />
+			{/* biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls must be reached by the keyboard */}
+			<ol className="log" tabIndex={0} aria-label="What happened last, newest first">
 				{log.toReversed().map((l) => (
 					<li key={l.id}>
 						<time>{clock.format(l.at)}</time> <b data-state={l.state}>{stateText[l.state]}</b>{" "}

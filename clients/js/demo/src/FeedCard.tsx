@@ -24,6 +24,7 @@ function Item({ m }: { m: FeedMessage }): ReactElement {
 
 export function FeedCard({ live }: { live: Live }): ReactElement {
 	const { events, total } = useStore(live.feed.state);
+	const { feed: refused } = useStore(live.refusals);
 	// What moves by itself must be stoppable; it arrives all the same.
 	const [held, hold] = useState<{ events: readonly FeedMessage[]; total: number }>();
 	const shown = held?.events ?? events;
@@ -44,7 +45,13 @@ export function FeedCard({ live }: { live: Live }): ReactElement {
 			<p className="note">
 				Real commits, played by the node into <code>{feedChannel}</code> while somebody watches.
 			</p>
-			{shown.length === 0 && <p className="empty">Waiting for the first event…</p>}
+			{shown.length === 0 && (
+				<p className="empty">
+					{refused === undefined
+						? "Waiting for the first event…"
+						: `The node refuses it: ${refused}.`}
+				</p>
+			)}
 			{/* biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls must be reached by the keyboard */}
 			<ol tabIndex={0} aria-label="Events, newest first">
 				{shown.toReversed().map((m) => (

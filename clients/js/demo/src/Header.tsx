@@ -83,7 +83,7 @@ function Name({ live, rename }: { live: Live; rename: (name: string) => void }):
 		return (
 			<button type="button" className="name" onClick={() => setEditing(true)}>
 				<Avatar id={me.id} name={me.name} />
-				<span>{me.name}</span>
+				<span className="called">{me.name}</span>
 				<span className="hidden">, that is you: change the name</span>
 			</button>
 		);
@@ -122,11 +122,13 @@ export const stateText = {
 
 function Pill({ live }: { live: Live }): ReactElement {
 	const { state, transport } = useStore(live.connection);
+	const { feed, chat } = useStore(live.refusals);
+	const refused = state === "connected" && (feed ?? chat) !== undefined;
 	return (
-		<p className="pill" data-state={state} role="status">
+		<p className="pill" data-state={state} data-refused={refused} role="status">
 			<i className="dot" aria-hidden="true" />
-			{stateText[state]}
-			{transport && <span className="dim wide">{transport}</span>}
+			{refused ? "connected, refused" : stateText[state]}
+			{!refused && transport && <span className="dim">{transport}</span>}
 		</p>
 	);
 }
@@ -145,7 +147,10 @@ export function Header(props: { live: Live; rename: (name: string) => void }): R
 			<Pill live={props.live} />
 			<Name {...props} />
 			<a className="button quiet guest" href="/?guest" target="_blank" rel="noopener">
-				Second guest <span aria-hidden="true">↗</span>
+				<span>
+					<span className="wide">Second </span>guest
+				</span>
+				<span aria-hidden="true">↗</span>
 				<span className="hidden">, in a new tab</span>
 			</a>
 			<ThemeToggle />

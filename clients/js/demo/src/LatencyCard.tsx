@@ -1,6 +1,6 @@
 import type { ReactElement } from "react";
 import { ms } from "./ConnectionCard.js";
-import { burstSize, sampleCount } from "./latency.js";
+import { type Burst, burstSize, sampleCount } from "./latency.js";
 import type { Live } from "./live.js";
 import { off } from "./off.js";
 import { useConnectionState } from "./sdk.js";
@@ -44,8 +44,14 @@ function Plot(props: { samples: readonly number[]; p50: number; p99: number }): 
 	);
 }
 
+function sayBurst({ arrived, p50, last }: Burst): string {
+	if (arrived === 0) return "None came back in time.";
+	const all = arrived === burstSize ? "all" : `${arrived} of them`;
+	return `Half were here in ${ms(p50)}, ${all} in ${ms(last)}.`;
+}
+
 export function LatencyCard({ live }: { live: Live }): ReactElement {
-	const { samples, p50, p99, busy } = useStore(live.latency.state);
+	const { samples, p50, p99, busy, burst } = useStore(live.latency.state);
 	const { state } = useConnectionState(live.client);
 	return (
 		<section className="card latency" aria-labelledby="latency-title">
@@ -74,16 +80,19 @@ export function LatencyCard({ live }: { live: Live }): ReactElement {
 					))}
 				</ul>
 			</div>
-			<p className="note">
-				From this page to the log and back, one each second.{" "}
+			<p className="note">Page to log and back, once a second.</p>
+			<div className="burst">
 				<button
 					type="button"
-					className="link"
+					className="button quiet"
 					{...off(busy || state !== "connected", () => live.latency.burst())}
 				>
 					Send {burstSize} at once
 				</button>
-			</p>
+				<p className="note" role="status">
+					{busy ? "On their way…" : burst && sayBurst(burst)}
+				</p>
+			</div>
 		</section>
 	);
 }

@@ -91,9 +91,13 @@ export function lineOf(m: Message): Line {
 	};
 }
 
-/** Who has said it: what a token says stands before what a message says of itself. */
+/**
+ * Who has said it: what a token says stands before what a message says of itself, and without a
+ * token anybody might say anything.
+ */
 export function speaker(line: Line, names: ReadonlyMap<string, string>): string {
-	return names.get(line.user) ?? (line.user || "somebody");
+	if (!line.user) return "somebody";
+	return names.get(line.user) ?? (line.claimed || line.user);
 }
 
 /** Stored lines in the order of the channel, then those that are on their way. */
@@ -119,20 +123,26 @@ export class Chat {
 	readonly #client: Client;
 	readonly #me: Identity;
 	readonly #others: Subscription<ChatData>;
-	readonly #positions = new Map<string, string>();
+	readonly #positions: Map<string, string>;
 	readonly #off: () => void;
 	#subscription: Subscription<ChatData> | undefined;
 	/** What the open room began with. */
 	#start: Start = {};
+	#closed = false;
 	/** The open room's subscription asks to be told who comes and goes. */
 	#told = false;
 	#tells = true;
 	#asking: ReturnType<typeof setInterval> | undefined;
 
-	constructor(client: Client, me: Identity) {
+	/** It goes on where `before` was, and sends what waits there. */
+	constructor(client: Client, me: Identity, before?: Chat) {
 		this.#client = client;
 		this.#me = me;
-		this.state.set({ names: new Map([[me.id, me.name]]) });
+		const { room = rooms[0], rooms: all = {}, names = [] } = before?.state.value ?? {};
+		this.state.set({ rooms: all, names: new Map([...names, [me.id, me.name]]) });
+		this.#positions = new Map(before ? before.#positions : []);
+		// Where a room was never open, nothing says where to go on: it begins with its last lines.
+		for (const name of rooms) if (!this.#positions.has(name)) this.#forget(name);
 		this.#others = client.channel<ChatData>("chat:>").subscribe(
 			{},
 			{
@@ -142,7 +152,21 @@ export class Chat {
 		);
 		this.#others.ready.catch(() => {}); // the state of the connection tells
 		this.#off = client.on("state", (c: StateChange) => this.#connected(c));
-		this.enter(rooms[0]);
+		this.enter(room);
+		for (const name of rooms) {
+			for (const line of all[name]?.lines ?? [])
+				if (line.status === "sending") this.#publish(name, line);
+		}
+	}
+
+	get channel(): string {
+		return `chat:${this.state.value.room}`;
+	}
+
+	/** The node has the open room subscribed, or had when the connection was lost. */
+	get begun(): boolean {
+		const { state } = this.#subscription ?? {};
+		return state === "live" || state === "paused";
 	}
 
 	/**
@@ -290,10 +314,9 @@ export class Chat {
 	/** Publishes a line; without a connection it waits for one. */
 	async send(text: string): Promise<void> {
 		const { room } = this.state.value;
-		const key = crypto.randomUUID();
 		const { id: user, name } = this.#me;
 		const line: Line = {
-			key,
+			key: crypto.randomUUID(),
 			offset: 0,
 			position: "",
 			time: Date.now(),
@@ -303,10 +326,24 @@ export class Chat {
 			status: "sending",
 		};
 		this.#room(room, (r) => ({ lines: [...r.lines, line] }));
+		await this.#publish(room, line);
+	}
+
+	/** The same once more: what is stored already is not stored again. */
+	retry(line: Line): void {
+		const { room } = this.state.value;
+		const again = { ...line, status: "sending" as const };
+		this.#room(room, (r) => ({ lines: r.lines.map((l) => (l.key === line.key ? again : l)) }));
+		this.#publish(room, again);
+	}
+
+	async #publish(room: string, line: Line): Promise<void> {
+		const { key, text, claimed: name } = line;
 		try {
 			const channel = this.#client.channel<ChatData>(`chat:${room}`);
 			await channel.publish({ text, name }, { idempotencyKey: key });
 		} catch (error) {
+			if (this.#closed) return; // who takes its place sends it
 			const why =
 				error instanceof RivuletError ? `${error.message} ${error.advice}` : String(error);
 			const failed = { ...line, status: "failed" as const, error: why };
@@ -337,9 +374,9 @@ export class Chat {
 	}
 
 	close(): void {
+		this.#closed = true;
 		this.#off();
-		clearInterval(this.#asking);
-		this.#subscription?.unsubscribe().catch(() => {}); // gone either way
+		this.#leave();
 		this.#others.unsubscribe().catch(() => {}); // likewise
 	}
 }

@@ -41,6 +41,8 @@ export interface Passage {
 	delivered?: number;
 	/** It came by replay. */
 	late?: boolean;
+	/** It was stored before the feed had paused, and before the page was there. */
+	old?: boolean;
 }
 
 /** One cut, from its beginning to the proof. */
@@ -63,7 +65,7 @@ export interface CutReport {
 
 export interface FeedState {
 	readonly events: readonly FeedMessage[];
-	/** Since the page was opened. */
+	/** Since the page was opened: what was replayed to begin with is not counted. */
 	readonly total: number;
 	readonly missing: number;
 	readonly doubled: number;
@@ -76,6 +78,9 @@ export const cutLength = 8000;
 
 const shown = 40;
 const remembered = 400;
+/** The feed plays on for 10 seconds for nobody: what is older was stored before a pause. */
+const oldAfter = 10_000;
+const silentAfter = 5000;
 const patience = 30_000;
 
 export class Feed {
@@ -86,7 +91,12 @@ export class Feed {
 	readonly cuts: { from: number; until: number }[] = [];
 	readonly #client: Client;
 	readonly #cut: Cut;
+	readonly channel = feedChannel;
 	readonly #subscription: Subscription;
+	/** When it began last, or something came. */
+	#heard = 0;
+	/** After the last message. */
+	#position: string | undefined;
 	#last: { run: string; n: number; offset: number } | undefined;
 	/** Of wall clocks: the node's is ahead by so much. */
 	#skew = 0;
@@ -99,30 +109,55 @@ export class Feed {
 	#again = false;
 	#abort = new AbortController();
 
-	constructor(client: Client, cut: Cut) {
+	/** It goes on where `before` was. */
+	constructor(client: Client, cut: Cut, before?: Feed) {
 		this.#client = client;
 		this.#cut = cut;
-		this.#subscription = client
-			.channel(feedChannel)
-			.subscribe(
-				{ last: 12 },
-				{ message: (m: Message) => this.#message(m), update: (u: Update) => this.#update(u) },
-			);
+		if (before) this.#inherit(before);
+		const start = this.#position === undefined ? { last: 12 } : { position: this.#position };
+		this.#subscription = client.channel(feedChannel).subscribe(start, {
+			message: (m: Message) => this.#message(m),
+			update: (u: Update) => this.#update(u),
+		});
 		this.#subscription.ready.catch(() => {}); // the state of the connection tells
+	}
+
+	#inherit(before: Feed): void {
+		const { cut, ...counted } = before.state.value;
+		this.state.set(cut?.phase === "done" ? { ...counted, cut } : counted);
+		this.passages.push(...before.passages);
+		this.cuts.push(...before.cuts);
+		this.#position = before.#position;
+		this.#last = before.#last;
+		this.#skew = before.#skew;
+	}
+
+	/** Two or three events a second should come, and none has for a while. */
+	get silent(): boolean {
+		return this.begun && performance.now() - this.#heard > silentAfter;
+	}
+
+	/** The node has it subscribed, or had when the connection was lost. */
+	get begun(): boolean {
+		return this.#subscription.state === "live" || this.#subscription.state === "paused";
 	}
 
 	#message(message: Message): void {
 		const m = eventOf(message);
 		if (!m) return;
 		const now = performance.now();
+		this.#position = m.position;
+		this.#heard = now;
 		this.#count(m);
 		this.#arrivals?.push(m.offset);
 		const passage = this.#passage(m, now);
 		passage.delivered ??= now;
-		if (this.#again && (this.#replaying || passage.stored < (this.#resumed ?? 0)))
+		const first = this.#replaying && !this.#again;
+		if (first) passage.old = now - passage.stored > oldAfter;
+		else if (this.#again && (this.#replaying || passage.stored < (this.#resumed ?? 0)))
 			passage.late = true;
 		const { events, total } = this.state.value;
-		this.state.set({ events: append(events, m, shown), total: total + 1 });
+		this.state.set({ events: append(events, m, shown), total: total + (first ? 0 : 1) });
 	}
 
 	/** The numbers of a run have no hole, and offsets grow. */
@@ -140,6 +175,7 @@ export class Feed {
 	#update(u: Update): void {
 		if (u.type === "subscribed") {
 			this.#resumed = performance.now();
+			this.#heard = this.#resumed;
 			this.#again = this.#last !== undefined;
 			this.#replaying = true;
 			this.#caughtUp = false;

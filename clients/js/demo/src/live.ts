@@ -34,19 +34,31 @@ export interface Connection {
 	readonly log: readonly LogLine[];
 }
 
+/** Why the node does not let a card have its channel. */
+export interface Refusals {
+	readonly feed?: string | undefined;
+	readonly chat?: string | undefined;
+}
+
 export interface Live {
 	readonly me: Identity;
 	readonly client: Client;
 	readonly cut: Cut;
 	readonly connection: Store<Connection>;
+	readonly refusals: Store<Refusals>;
 	readonly feed: Feed;
 	readonly chat: Chat;
 	readonly latency: Latency;
 	close(): void;
 }
 
-const logLines = 6;
+const logLines = 20;
 const pingEvery = 4000;
+const lookEvery = 1000;
+/** So long a subscription may take to begin, in milliseconds, before it is asked why. */
+const beginsWithin = 2500;
+const answersWithin = 5000;
+const askAgain = 10_000;
 
 /** A token that says who somebody is. The route is there with --dev only. */
 async function fetchToken(me: Identity, get: typeof fetch): Promise<[string, number]> {
@@ -67,10 +79,14 @@ function describe(c: StateChange): string {
 }
 
 function follow(client: Client, connection: Store<Connection>): () => void {
-	let lines = 0;
 	const off = client.on("state", (c: StateChange) => {
 		const old = connection.value;
-		const line = { id: ++lines, at: Date.now(), state: c.state, text: describe(c) };
+		const line = {
+			id: (old.log.at(-1)?.id ?? 0) + 1,
+			at: Date.now(),
+			state: c.state,
+			text: describe(c),
+		};
 		const up = c.state === "connected";
 		connection.set({
 			state: c.state,
@@ -96,14 +112,79 @@ function follow(client: Client, connection: Store<Connection>): () => void {
 	};
 }
 
-export function createLive(me: Identity, transports: readonly TransportName[]): Live {
+/** A card that lives of a channel, and whether it has what it needs of the node. */
+interface Fed {
+	readonly channel: string;
+	readonly begun: boolean;
+	/** It has begun, and what must come does not. */
+	readonly silent?: boolean;
+}
+
+/**
+ * What the node says of a channel that it refuses, or of storing where nothing comes; over HTTP, for
+ * a subscription that is refused for now is tried again without a word.
+ */
+async function reason(card: Fed, get: typeof fetch): Promise<string | undefined> {
+	const signal = AbortSignal.timeout(answersWithin);
+	const path = (channel: string) => `/v1/channels/${encodeURIComponent(channel)}/messages`;
+	const headers = { "Content-Type": "application/json" };
+	const store = { method: "POST", headers, body: JSON.stringify({ data: 0, ttl: 5 }), signal };
+	try {
+		const response = card.begun
+			? await get(path("demo:probe.stored"), store)
+			: await get(`${path(card.channel)}?limit=1`, { signal });
+		const { message } = await response.json();
+		// What comes after it is advice for programs.
+		return response.ok ? undefined : String(message).split(";")[0];
+	} catch {
+		return "it gives no answer";
+	}
+}
+
+/** Keeps `refusals`; returns how to end that. */
+function askWhy(
+	client: Client,
+	cards: Readonly<Record<keyof Refusals, Fed>>,
+	get: typeof fetch,
+	refusals: Store<Refusals>,
+): () => void {
+	const next = { feed: 0, chat: 0 };
+	const look = async (name: keyof Refusals): Promise<void> => {
+		const card = cards[name];
+		const well = (): boolean => client.state !== "connected" || (card.begun && !card.silent);
+		const now = performance.now();
+		if (well()) {
+			next[name] = now + beginsWithin;
+			if (refusals.value[name] !== undefined) refusals.set({ [name]: undefined });
+		} else if (now >= next[name]) {
+			next[name] = now + askAgain;
+			const why = await reason(card, get);
+			if (!well()) refusals.set({ [name]: why });
+		}
+	};
+	const timer = setInterval(() => {
+		look("feed");
+		look("chat");
+	}, lookEvery);
+	return () => clearInterval(timer);
+}
+
+/** `before` is the one whose place it takes: what was counted, seen and said there goes on. */
+export function createLive(
+	me: Identity,
+	transports: readonly TransportName[],
+	before?: Live,
+): Live {
 	const cut = new Cut();
+	const known = before?.connection.value;
 	const connection = new Store<Connection>({
 		state: "initialized",
-		connects: 0,
-		tokens: 0,
-		log: [],
+		node: known?.node,
+		connects: known?.connects ?? 0,
+		tokens: known?.tokens ?? 0,
+		log: known?.log ?? [],
 	});
+	const refusals = new Store<Refusals>({});
 	const client = new Client(location.origin, {
 		name: "rivulet-demo",
 		transports,
@@ -121,19 +202,22 @@ export function createLive(me: Identity, transports: readonly TransportName[]): 
 		},
 	});
 	const unfollow = follow(client, connection);
-	const feed = new Feed(client, cut);
-	const chat = new Chat(client, me);
+	const feed = new Feed(client, cut, before?.feed);
+	const chat = new Chat(client, me, before?.chat);
 	const latency = new Latency(client, cut);
+	const look = askWhy(client, { feed, chat }, cut.fetch, refusals);
 	client.connect();
 	return {
 		me,
 		client,
 		cut,
 		connection,
+		refusals,
 		feed,
 		chat,
 		latency,
 		close() {
+			look();
 			latency.close();
 			feed.close();
 			chat.close();

@@ -13,7 +13,9 @@ interface Paint {
 	surface: string;
 }
 
-const margin = { left: 12, right: 20, top: 26, bottom: 24 };
+const font = "11px ui-sans-serif, system-ui, sans-serif";
+const storedLabel = "stored by the node";
+const margin = { left: 0, right: 14, top: 26, bottom: 24 };
 const mostSeconds = 26;
 const leastSeconds = 15;
 const pixelsPerSecond = 34;
@@ -21,6 +23,7 @@ const pixelsPerSecond = 34;
 /** Colors are variables of the style sheet; the canvas needs what they come to now. */
 function readPaint(host: HTMLElement): Paint {
 	const probe = document.createElement("span");
+	probe.className = "probe"; // forced colors are what the variables say, too
 	host.append(probe);
 	const color = (name: string): string => {
 		probe.style.color = `var(--${name})`;
@@ -43,6 +46,8 @@ class Picture {
 	readonly #c: CanvasRenderingContext2D;
 	readonly #feed: Feed;
 	#width = 0;
+	/** Left of it is what the line is, and no number. */
+	#named = 0;
 	#height = 0;
 	paint: Paint;
 
@@ -59,6 +64,8 @@ class Picture {
 		canvas.width = Math.round(this.#width * ratio);
 		canvas.height = Math.round(this.#height * ratio);
 		this.#c.setTransform(ratio, 0, 0, ratio, 0, 0);
+		this.#c.font = font;
+		this.#named = this.#c.measureText(storedLabel).width + 28;
 	}
 
 	get #right(): number {
@@ -137,10 +144,11 @@ class Picture {
 	}
 
 	#stroke(p: Passage, now: number): void {
-		if (p.delivered === undefined || p.delivered > now) return;
+		if (p.delivered === undefined || p.delivered > now || p.old) return;
 		const c = this.#c;
 		const [x1, x2] = [this.#x(p.stored, now), this.#x(p.delivered, now)];
-		if (x2 < -4) return;
+		// What was stored longer ago than is shown has no beginning here.
+		if (x2 < -4 || x2 - x1 > this.#right) return;
 		const bend = (this.#below - this.#above) * 0.55;
 		c.beginPath();
 		c.moveTo(x1, this.#above);
@@ -153,6 +161,7 @@ class Picture {
 	}
 
 	#dots(p: Passage, now: number): void {
+		if (p.old) return;
 		const x = this.#x(p.stored, now);
 		const here = p.delivered !== undefined;
 		if (x > -60) {
@@ -162,7 +171,7 @@ class Picture {
 				here ? (p.late ? this.paint.warn : this.paint.accent) : this.paint.warn,
 				here,
 			);
-			if (p.n % 10 === 0) {
+			if (p.n % 10 === 0 && x > this.#named) {
 				this.#c.fillStyle = this.paint.muted;
 				this.#text(`#${p.n}`, x, this.#above - 10, "center");
 			}
@@ -204,18 +213,14 @@ class Picture {
 
 	#labels(): void {
 		this.#c.fillStyle = this.paint.muted;
-		this.#text("delivered to this page", margin.left, this.#below + 17, "left");
+		this.#text("delivered to this page", 0, this.#below + 17, "left");
 		this.#text("now", this.#right, this.#below + 17, "center");
-		const stored = "stored by the node";
-		this.#c.fillStyle = this.paint.surface; // strokes pass where it stands
-		this.#c.fillRect(margin.left - 3, this.#above + 4, this.#c.measureText(stored).width + 6, 15);
-		this.#c.fillStyle = this.paint.muted;
-		this.#text(stored, margin.left, this.#above + 15, "left");
+		this.#text(storedLabel, 0, this.#above - 10, "left");
 	}
 
 	#text(text: string, x: number, y: number, align: CanvasTextAlign): void {
 		const c = this.#c;
-		c.font = "11px ui-sans-serif, system-ui, sans-serif";
+		c.font = font;
 		c.textAlign = align;
 		c.lineJoin = "round";
 		c.lineWidth = 4;
@@ -231,7 +236,9 @@ export function animateStream(canvas: HTMLCanvasElement, feed: Feed): () => void
 	if (!context) return () => {};
 	const picture = new Picture(canvas, context, feed);
 	const calm = matchMedia("(prefers-reduced-motion: reduce)");
-	const dark = matchMedia("(prefers-color-scheme: dark)");
+	const looks = ["(prefers-color-scheme: dark)", "(forced-colors: active)"].map((q) =>
+		matchMedia(q),
+	);
 	let frame = 0;
 	let drawn = 0;
 	const loop = (now: number): void => {
@@ -251,13 +258,13 @@ export function animateStream(canvas: HTMLCanvasElement, feed: Feed): () => void
 	const theme = new MutationObserver(repaint);
 	sizes.observe(canvas);
 	theme.observe(document.documentElement, { attributeFilter: ["data-theme"] });
-	dark.addEventListener("change", repaint);
+	for (const look of looks) look.addEventListener("change", repaint);
 	picture.resize(canvas);
 	frame = requestAnimationFrame(loop);
 	return () => {
 		cancelAnimationFrame(frame);
 		sizes.disconnect();
 		theme.disconnect();
-		dark.removeEventListener("change", repaint);
+		for (const look of looks) look.removeEventListener("change", repaint);
 	};
 }

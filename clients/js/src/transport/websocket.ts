@@ -15,7 +15,6 @@ export const open: OpenTransport = (options, events) => {
 	const ws = new Class(url, [codec.protocol]);
 	let maxFrame = 65_536; // unless `connected` says another (P-1.4)
 	let opened = false;
-	let failed = "";
 
 	const send = (frame: Frame): void => {
 		const data = codec.encode(frame);
@@ -45,11 +44,10 @@ export const open: OpenTransport = (options, events) => {
 			events.end({ code: 4200, reason: String(e), garbled: true }); // also where a part is missing
 		}
 	};
-	ws.onclose = ({ code, reason }) =>
-		events.end({ code: code || 1006, reason: reason || failed, blocked: !opened });
-	ws.onerror = ({ message }) => {
-		failed = message; // where there is no page; onclose follows
-	};
+	ws.onclose = ({ code, reason }) => events.end({ code: code || 1006, reason, blocked: !opened });
+	// onclose follows, but in Node 22, where it could not be opened; and ws says why.
+	ws.onerror = ({ message }) =>
+		opened || events.end({ code: 1006, reason: message, blocked: true });
 	return {
 		send,
 		close: () => ws.close(1000),

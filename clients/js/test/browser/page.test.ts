@@ -3,7 +3,7 @@
 
 import type { Browser, Page } from "playwright-core";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { launch, Site } from "../support/browser.js";
+import { isFirefox, launch, Site } from "../support/browser.js";
 import { Network } from "../support/proxy.js";
 import { Node } from "../support/rivulet.js";
 import { seen, talk } from "../support/talk.js";
@@ -21,11 +21,14 @@ afterAll(async () => {
 	await node?.stop();
 });
 
+/** What Firefox cannot be told by those who drive it, or only when there is time enough. */
+const chromiumTest = test.skipIf(isFirefox);
+
 const has = async (page: Page, count: number) => (await seen(page)).messages.length === count;
 const numbers = async (page: Page) =>
 	(await seen(page)).messages.map((m) => Number(m.split(":")[1]));
 
-test("a token that expires is refreshed, and nobody notices", async () => {
+chromiumTest("a token that expires is refreshed, and nobody notices", async () => {
 	const guarded = await Node.start({
 		closed: true,
 		set: { "session.origins": site.url, "auth.hmac.leeway": "0s" },
@@ -51,7 +54,7 @@ test("a token that expires is refreshed, and nobody notices", async () => {
 	await guarded.stop();
 });
 
-test("a page that was frozen has everything when it wakes", async () => {
+chromiumTest("a page that was frozen has everything when it wakes", async () => {
 	const net = await Network.open(node.address);
 	const page = await browser.newPage();
 	await site.visit(page);
@@ -70,7 +73,7 @@ test("a page that was frozen has everything when it wakes", async () => {
 	await net.close();
 });
 
-test("a page that comes back from the back/forward cache has everything", async () => {
+chromiumTest("a page that comes back from the back/forward cache has everything", async () => {
 	const caching = await launch(["--disable-back-forward-cache"]);
 	const page = await caching.newPage();
 	await site.visit(page, "/first");
@@ -154,5 +157,25 @@ test("nothing is left of a client that was closed", async () => {
 		return { state: w.client.state, refused: w.code, errors: w.seen.errors };
 	});
 	expect(after).toEqual({ state: "closed", refused: true, errors: [] });
+	await page.close();
+});
+
+test("what is published without a network is stored when there is one again", async () => {
+	const page = await browser.newPage();
+	await site.visit(page);
+	await page.context().setOffline(true);
+	await page.evaluate((url) => {
+		const { sdk } = window as any;
+		const client = new sdk.Client(url, { lifecycle: false });
+		const lost = new Promise<void>((resolve) =>
+			client.on("state", ({ state }: { state: string }) => state === "retrying" && resolve()),
+		);
+		const done = client.channel("chat:early").publish("early");
+		Object.assign(window, { client, lost, done });
+	}, node.url);
+	await page.evaluate("lost");
+	await page.context().setOffline(false);
+	expect(await page.evaluate("done")).toMatchObject({ channel: "chat:early", offset: 1 });
+	await page.evaluate("client.close()");
 	await page.close();
 });

@@ -1,5 +1,6 @@
 // The harness itself: what cuts and swallows must really do so.
 
+import { connect } from "node:net";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { WebSocket } from "ws";
 import { Network } from "../support/proxy.js";
@@ -36,6 +37,29 @@ test("a cut breaks what is open and lets the next through", async () => {
 	await expect(socket(net.url)).rejects.toThrow();
 	expect(net.turnedAway).toBe(1);
 	expect((await fetch(`${net.url}/healthz`)).status).toBe(200);
+	await net.close();
+});
+
+test("a handshake on a connection that had another request is turned away too", async () => {
+	const net = await Network.open(node.address);
+	net.set("no-websocket");
+	const [host, port] = net.address.split(":");
+	const socket = connect(Number(port), host ?? "");
+	let answers = "";
+	socket.on("data", (part) => {
+		answers += part;
+	});
+	const get = (path: string, ...more: string[]) =>
+		socket.write([`GET ${path} HTTP/1.1`, `Host: ${net.address}`, ...more, "", ""].join("\r\n"));
+	get("/healthz");
+	await until(
+		() => answers.includes("200 OK"),
+		() => answers,
+	);
+	get("/v1/ws", "Connection: Upgrade", "Upgrade: websocket");
+	await until(() => answers.includes("400 Bad Request"));
+	expect(net.turnedAway).toBe(1);
+	socket.destroy();
 	await net.close();
 });
 

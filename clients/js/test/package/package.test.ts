@@ -10,6 +10,7 @@ import { app, problems, type resolutions } from "../support/compile.js";
 
 const run = promisify(execFile);
 const own = new URL("../../package.json", import.meta.url);
+const runtimes = new URL("../runtimes/package.json", import.meta.url);
 const entries = ["", "/whole", "/protobuf", "/monitor", "/react"].map(
 	(e) => `@rivulet-rt/client${e}`,
 );
@@ -32,10 +33,27 @@ test("the version that it tells nodes is its own", async () => {
 
 test("each of its tools is explained", async () => {
 	const { devDependencies } = JSON.parse(await readFile(own, "utf8"));
+	const pinned = JSON.parse(await readFile(runtimes, "utf8"));
+	const tools = new Set([
+		...Object.keys({ ...devDependencies, ...pinned.devDependencies }),
+		...Object.keys(pinned.optionalDependencies).map((name) => name.replace(/-.*/, "")),
+	]);
 	const page = await readFile(new URL("../../../../docs/dependencies.md", import.meta.url), "utf8");
 	const [, section = ""] = page.split("## The browser SDK");
 	const explained = [...section.matchAll(/\* `([^`]+)`/g)].map((m) => m[1]);
-	expect(explained.sort()).toEqual(Object.keys(devDependencies).sort());
+	expect(explained.sort()).toEqual([...tools].sort());
+});
+
+test("the README names the runtimes that it is tested in", async () => {
+	const readme = await readFile(new URL("../../README.md", import.meta.url), "utf8");
+	const { devDependencies, optionalDependencies } = JSON.parse(await readFile(runtimes, "utf8"));
+	const row = (name: string) => new RegExp(`^\\| ${name} .*$`, "m").exec(readme)?.[0];
+	expect(row("Deno")).toContain(` ${devDependencies.deno} `);
+	expect(row("Bun")).toContain(` ${devDependencies.bun} `);
+	for (const [name, alias] of Object.entries<string>(optionalDependencies)) {
+		const [, version] = /@([\d.]+)$/.exec(alias) ?? [];
+		expect(row("Node"), name).toMatch(new RegExp(` ${version?.replaceAll(".", "\\.")}[ ,]`));
+	}
 });
 
 test("the archive has what belongs there and nothing else", () => {

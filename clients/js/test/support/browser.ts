@@ -2,11 +2,24 @@
 
 import { once } from "node:events";
 import { createServer, type Server } from "node:http";
-import { type Browser, chromium, type Page } from "playwright-core";
+import { type Browser, chromium, firefox, type Page } from "playwright-core";
 import { build } from "vite";
 
+/** Whether the browser is Firefox: the projects of vitest.config.ts say which it is. */
+export const isFirefox = process.env.TEST_BROWSER === "firefox";
+
+/** What browsers say of connections that are cut. Firefox has it among the errors of the page. */
+export const ofNetwork =
+	/ERR_CONNECTION|connection to ws:.* was interrupted|can.t establish a connection|CORS request did not succeed/;
+
 /** `without` are arguments of its own that Playwright is to leave out. */
-export function launch(without: string[] = []): Promise<Browser> {
+export function launch(without: string[] = [], inFirefox = isFirefox): Promise<Browser> {
+	if (inFirefox) {
+		return firefox.launch({
+			channel: "moz-firefox",
+			executablePath: new URL("firefox.mjs", import.meta.url).pathname,
+		});
+	}
 	return chromium.launch({
 		executablePath: process.env.TEST_CHROMIUM ?? "",
 		ignoreDefaultArgs: without,
@@ -24,6 +37,11 @@ export class Site {
 	/** `source` is what the pages have as `window.sdk`: the core unless another is given. */
 	static async open(source = "src/index.ts"): Promise<Site> {
 		const scripts = await bundle(new URL(`../../${source}`, import.meta.url).pathname);
+		return Site.serve(scripts, '<script type="module" src="/sdk.js"></script>');
+	}
+
+	/** Serves scripts by their paths, and pages that have `head`. */
+	static async serve(scripts: Map<string, string>, head = ""): Promise<Site> {
 		const server = createServer((request, response) => {
 			const path = request.url?.split("?")[0];
 			const script = scripts.get(path ?? "");
@@ -33,9 +51,7 @@ export class Site {
 				return;
 			}
 			response.setHeader("Content-Type", "text/html; charset=utf-8");
-			response.end(
-				`<!doctype html><title>${path}</title><div id="root"></div><script type="module" src="/sdk.js"></script>`,
-			);
+			response.end(`<!doctype html><title>${path}</title><div id="root"></div>${head}`);
 		});
 		server.listen(0, "127.0.0.1");
 		await once(server, "listening");
@@ -46,7 +62,9 @@ export class Site {
 
 	/** Loads `path` and waits for the SDK. Errors of the page go to `errors`. */
 	async visit(page: Page, path = "/", errors: string[] = []): Promise<void> {
-		page.on("pageerror", (e) => errors.push(`${e}`));
+		page.on("pageerror", (e) => {
+			if (!ofNetwork.test(`${e}`)) errors.push(`${e}`);
+		});
 		await page.goto(this.url + path);
 		await page.waitForFunction("window.sdk !== undefined");
 	}

@@ -1,13 +1,24 @@
 // Global set-up of the tests of the package: packs it as npm would, which builds it, and unpacks it
-// into a folder that has it installed, with the tools of an application beside it.
+// into a folder that has it installed, with the tools of an application beside it, and the programs
+// of test/runtimes.
 
 import { execFileSync } from "node:child_process";
-import { existsSync, mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync } from "node:fs";
+import {
+	existsSync,
+	mkdirSync,
+	mkdtempSync,
+	readFileSync,
+	renameSync,
+	rmSync,
+	symlinkSync,
+	writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import ts from "typescript";
 
 /** What an application of the tests has installed beside the package. */
-const others = ["react", "react-dom", "@types", "vite", "csstype", "undici-types"];
+const others = ["ws", "react", "react-dom", "@types", "vite", "csstype", "undici-types"];
 
 export default function setup(): () => void {
 	const root = new URL("../..", import.meta.url).pathname;
@@ -27,6 +38,14 @@ export default function setup(): () => void {
 	for (const name of others) {
 		const at = join(root, "node_modules", name);
 		if (existsSync(at)) symlinkSync(at, join(modules, name));
+	}
+	writeFileSync(join(folder, "package.json"), '{ "private": true, "type": "module" }');
+	for (const name of ["program", "worker"]) {
+		const source = readFileSync(join(root, `test/runtimes/${name}.ts`), "utf8");
+		const { outputText } = ts.transpileModule(source, {
+			compilerOptions: { target: ts.ScriptTarget.ES2022, module: ts.ModuleKind.ESNext },
+		});
+		writeFileSync(join(folder, `${name}.js`), outputText);
 	}
 	process.env.TEST_APP = folder;
 	process.env.TEST_PACKED = JSON.stringify(files.map((f: { path: string }) => f.path));

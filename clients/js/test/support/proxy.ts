@@ -2,6 +2,7 @@
 
 import { once } from "node:events";
 import { connect, createServer, type Server, type Socket } from "node:net";
+import { Transform } from "node:stream";
 
 /** How it treats what passes. */
 export type Mode =
@@ -85,25 +86,24 @@ export class Network {
 			client.resetAndDestroy();
 			return;
 		}
-		if (this.mode === "no-websocket") {
-			client.once("data", (first: Buffer) => this.look(client, first));
-			return;
-		}
 		this.join(client);
 	}
 
-	private look(client: Socket, first: Buffer): void {
-		if (/^upgrade:\s*websocket/im.test(first.toString("latin1"))) {
-			this.turnedAway++;
-			client.end(
-				"HTTP/1.1 400 Bad Request\r\nContent-Type: text/html\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
-			);
-			return;
-		}
-		this.join(client, first);
+	/** Hands on all but handshakes of WebSockets, on connections that had other requests too. */
+	private turnsAway(client: Socket, server: Socket): Transform {
+		return new Transform({
+			transform: (part: Buffer, _, next) => {
+				if (!/^upgrade:\s*websocket/im.test(part.toString("latin1"))) return next(null, part);
+				this.turnedAway++;
+				server.unpipe(client);
+				client.end(
+					"HTTP/1.1 400 Bad Request\r\nContent-Type: text/html\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+				);
+			},
+		});
 	}
 
-	private join(client: Socket, first?: Buffer): void {
+	private join(client: Socket): void {
 		const [host, port] = this.target.split(":");
 		const server = connect({ host: host ?? "", port: Number(port), noDelay: true });
 		const pair = { client, server };
@@ -116,8 +116,9 @@ export class Network {
 		};
 		client.on("close", over);
 		server.on("close", over);
-		if (first) server.write(first);
-		client.pipe(server);
+		const onward =
+			this.mode === "no-websocket" ? client.pipe(this.turnsAway(client, server)) : client;
+		onward.pipe(server);
 		server.pipe(client);
 		if (this.mode === "swallow") {
 			client.pause();

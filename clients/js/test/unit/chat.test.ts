@@ -5,7 +5,8 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { Boundary } from "../../demo/src/Boundary.js";
 import { Chat, lineOf, longest, rooms, speaker } from "../../demo/src/chat.js";
-import { eventOf } from "../../demo/src/feed.js";
+import type { Cut } from "../../demo/src/cut.js";
+import { eventOf, Feed } from "../../demo/src/feed.js";
 import type { Client } from "../../src/index.js";
 import type { Message } from "../../src/types.js";
 import { settled } from "./fake/clock.js";
@@ -176,7 +177,8 @@ describe("a line", () => {
 		const by = (user: string | undefined, name: string) =>
 			speaker(lineOf(message({ text: "hi", name }, user ? { user } : {})), names);
 		expect(by("u1", "Bob")).toBe("Ann");
-		expect(by("u2", "Ann")).toBe("u2");
+		expect(by("u2", "Ann")).toBe("Ann"); // shown beside u2
+		expect(by("u2", "")).toBe("u2");
 		expect(by(undefined, "Ann")).toBe("somebody");
 	});
 });
@@ -198,6 +200,91 @@ describe("an event of the feed", () => {
 		const cut = eventOf(message({ ...event, subject: "x".repeat(9_999), more: 1 }));
 		expect(cut?.data).toEqual({ ...event, subject: "x".repeat(200) });
 	});
+});
+
+describe("the feed", () => {
+	/** A feed of a client that only subscribes: what it was subscribed with, and its handlers. */
+	function watched(before?: Feed): { feed: Feed; start: unknown; tell: any } {
+		let [start, tell]: any[] = [];
+		const subscribe = (s: object, handlers: object) => {
+			[start, tell] = [s, handlers];
+			return { ready: Promise.resolve(), state: "live", unsubscribe: async () => {} };
+		};
+		const client = { channel: () => ({ subscribe }) };
+		return { feed: new Feed(client as unknown as Client, {} as Cut, before), start, tell };
+	}
+	const event = (n: number, age: number) => {
+		const data = { run: "r", n, project: "a/b", commit: "c", author: "d", subject: "e" };
+		return message(data, { offset: n, position: `p${n}`, time: Date.now() - age });
+	};
+
+	test("counts what comes, not what was stored before, and draws nothing from before a pause", () => {
+		const { feed, start, tell } = watched();
+		expect(start).toEqual({ last: 12 });
+		tell.update({ type: "subscribed" });
+		tell.message(event(1, 60_000));
+		tell.message(event(2, 3000));
+		tell.update({ type: "caught_up" });
+		tell.message(event(3, 0));
+		expect(feed.passages.map((p) => p.old)).toEqual([true, false, undefined]);
+		expect(feed.state.value).toMatchObject({ total: 1, missing: 0, doubled: 0 });
+	});
+
+	test("goes on after the one before it, which has counted and seen", () => {
+		const first = watched();
+		first.tell.update({ type: "subscribed" });
+		first.tell.update({ type: "caught_up" });
+		first.tell.message(event(1, 0));
+		const { feed, start, tell } = watched(first.feed);
+		expect(start).toEqual({ position: "p1" });
+		tell.update({ type: "subscribed" });
+		tell.message(event(2, 0));
+		expect(feed.state.value).toMatchObject({ total: 2, missing: 0 });
+		expect(feed.passages.map((p) => [p.n, p.late])).toEqual([
+			[1, undefined],
+			[2, true],
+		]);
+		tell.message(event(4, 0));
+		expect(feed.state.value.missing).toBe(1);
+	});
+});
+
+test("a chat that takes another's place has its lines and room, and sends what waits", async () => {
+	const { client, clock, network } = setup({ backoff: { base: 20, cap: 100 } });
+	const node = new FakeNode(network, clock);
+	const settle = async (): Promise<void> => {
+		for (let i = 0; i < 60; i++) {
+			await clock.pass(20);
+			while (node.step()) await settled();
+		}
+	};
+	const chat = new Chat(client, me);
+	chat.enter("random");
+	await settle();
+	node.publish("chat:random", { text: "one" });
+	await settle();
+	const sent: unknown[] = [];
+	chat.send("two");
+	chat.close();
+	const next = new Chat(
+		{
+			on: () => () => {},
+			channel: () => ({
+				subscribe: () => ({ ready: Promise.resolve(), unsubscribe: async () => {} }),
+				presence: async () => ({ members: [], clients: 0, users: 0 }),
+				publish: async (...all: unknown[]) => sent.push(all),
+			}),
+		} as unknown as Client,
+		me,
+		chat,
+	);
+	const { room, rooms: all } = next.state.value;
+	expect(room).toBe("random");
+	expect(all.random?.lines.map((l) => l.text)).toEqual(["one", "two"]);
+	const key = all.random?.lines.at(-1)?.key;
+	expect(sent).toEqual([[{ text: "two", name: "Me" }, { idempotencyKey: key }]]);
+	next.close();
+	client.close();
 });
 
 test("a card that fails is replaced by a word of it, until it is shown again", () => {

@@ -228,6 +228,30 @@ describe("retrying", () => {
 		client.close();
 	});
 
+	test("an attempt that only tells of an error has failed, as in Node 22", async () => {
+		const { client, clock, network, states } = setup();
+		client.connect();
+		await clock.pass(0);
+		const { socket } = network;
+		socket.onClosed = () => socket.onerror?.({}); // once more
+		socket.onerror?.({});
+		expect(states.map((s) => s.state)).toEqual(["connecting", "retrying"]);
+		expect(states.at(-1)?.error).toMatchObject({ code: 1006 });
+		client.close();
+		expect(clock.timers.size).toBe(0);
+	});
+
+	test("an attempt that fails is made again, whatever code a runtime has for it", async () => {
+		const { client, clock, network } = setup();
+		client.connect();
+		await clock.pass(0);
+		const { socket } = network;
+		socket.onerror?.({});
+		socket.onclose?.({ code: 1002, reason: "Expected 101 status code" });
+		expect(client.state).toBe("retrying");
+		client.close();
+	});
+
 	test("takes no other subprotocol", async () => {
 		const { client, clock, network } = setup();
 		client.connect();

@@ -1,6 +1,6 @@
 // What is loaded later, when it comes late, or not at all.
 
-import { beforeEach, describe, expect, test, vi } from "vitest";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import type { Client, RivuletError } from "../../src/index.js";
 import { FakeClock, settled } from "./fake/clock.js";
 import { Network } from "./fake/socket.js";
@@ -151,6 +151,24 @@ test("a subscription with what there is none of ends as soon as that is known", 
 	expect(clock.timers.size).toBe(0);
 });
 
+test("a subscription with what there is none of is let go of, where it has begun before that is known", async () => {
+	away = true;
+	const { client, clock, network, errors } = await begin();
+	const sub = client.channel("t:a").subscribe({ lst: 5 } as object);
+	const begun = { subscribed: { channel: "t:a", position: at(0), recovered: true } };
+	network.socket.answer("subscribe", begun);
+	await until(() => errors.length === 1);
+	away = false;
+	await clock.pass(errors[0]?.retryAfterMs ?? 0);
+	await until(() => sub.state === "ended");
+	client.channel("t:a").subscribe({ last: 5 });
+	expect(network.socket.has("subscribe")).toBe(false); // the node would refuse a second
+	network.socket.answer("unsubscribe", { unsubscribed: { channel: "t:a" } });
+	expect(network.socket.answer("subscribe", begun).subscribe).toEqual({ channel: "t:a", last: 5 });
+	client.close();
+	expect(clock.timers.size).toBe(0);
+});
+
 test("a subscription that is slow for the first time is let go of as soon as that is loaded", async () => {
 	away = true;
 	const { client, clock, network } = await begin();
@@ -165,6 +183,82 @@ test("a subscription that is slow for the first time is let go of as soon as tha
 	expect(sub.state).toBe("paused");
 	client.close();
 	expect(clock.timers.size).toBe(0);
+});
+
+describe("without a network nothing is loaded, for browsers remember what they could not load", () => {
+	let loaded: string[] = [];
+	beforeEach(async () => {
+		loaded = [];
+		const { chunks } = await import("../../src/lazy.js");
+		const { more, choice } = chunks;
+		const note = <T>(name: string, open: () => T): T => {
+			loaded.push(name);
+			return open();
+		};
+		chunks.more = () => note("more", more);
+		chunks.choice = () => note("choice", choice);
+	});
+	afterEach(() => vi.unstubAllGlobals());
+
+	test("of what is used before the first connection", async () => {
+		const { Client } = await import("../../src/index.js");
+		const clock = new FakeClock();
+		const network = new Network();
+		const kept = new Map([["rivulet:node.test:position:t:b", at(7)]]);
+		const client: Client = new Client("http://node.test", {
+			clock,
+			WebSocket: network.WebSocket,
+			transports: ["websocket"],
+			random: () => 0.5,
+			lifecycle: false,
+			storage: {
+				getItem: (key) => kept.get(key) ?? null,
+				setItem: (key, value) => kept.set(key, value),
+				removeItem: (key) => kept.delete(key),
+			},
+		});
+		const done = client.channel("t:a").publish(1);
+		client.channel("t:>").subscribe();
+		client.channel("t:b").subscribe({ persist: true });
+		client.channel("t:c").subscribe({ token: () => "x" });
+		await clock.pass(0);
+		network.socket.drop();
+		await clock.pass(1000);
+		await settled();
+		expect(loaded).toEqual([]);
+		network.socket.greet();
+		const subscribed = async (name: string) => {
+			await until(() => network.socket.has("subscribe"));
+			const { subscribe } = network.socket.answer("subscribe", {
+				subscribed: { channel: name, position: at(7), recovered: true },
+			});
+			return subscribe;
+		};
+		expect(await subscribed("t:c")).toEqual({ channel: "t:c", token: "x" });
+		expect(await subscribed("t:>")).toEqual({ channel: "t:>" });
+		expect(await subscribed("t:b")).toEqual({ channel: "t:b", position: at(7) });
+		network.socket.answer("publish", published(1));
+		expect(await done).toMatchObject({ offset: 1 });
+		client.close();
+		expect(clock.timers.size).toBe(0);
+	});
+
+	test("of the choice of another transport", async () => {
+		const navigator = { onLine: false };
+		vi.stubGlobal("navigator", navigator);
+		const { client, clock, network } = await begin({ transports: ["websocket", "sse"] });
+		const fails = async () => {
+			network.socket.drop();
+			await clock.pass(20_000);
+			await settled();
+		};
+		for (let i = 0; i < 3; i++) await fails();
+		expect(loaded).not.toContain("choice");
+		navigator.onLine = true;
+		await fails();
+		expect(loaded).toContain("choice");
+		client.close();
+	});
 });
 
 describe("publishing that is not loaded yet", () => {

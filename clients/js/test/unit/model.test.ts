@@ -26,8 +26,18 @@ import {
 const found = read("holes.json");
 /** And where a durable subscription began while a pattern was paused. */
 const foundDurable = read("holes-durable.json");
+/** And where the token named a pattern. */
+const foundLate = read<Late>("holes-late.json");
 
-function read(name: string): Op[][] {
+/** A play before all is loaded: see `late`. */
+interface Late {
+	ms: number;
+	failures: number;
+	brings: string[];
+	ops: Op[];
+}
+
+function read<T = Op[]>(name: string): T[] {
 	return JSON.parse(readFileSync(new URL(name, import.meta.url), "utf8"));
 }
 
@@ -82,7 +92,7 @@ describe("every message once, in order", () => {
 			plays(arbitraryOp),
 			fc.constantFrom(1, 30, 150, 600),
 			fc.nat(2),
-			fc.subarray(["t:*.2", "t:>"]),
+			fc.subarray(["t:*.2", "t:>", "t:a.1"]),
 		);
 		await fc.assert(
 			fc.asyncProperty(loads, async ([ops, ms, failures, brings]) => {
@@ -96,6 +106,14 @@ describe("every message once, in order", () => {
 			}),
 			{ numRuns: runs / 3 },
 		);
+	});
+
+	test.each(foundLate)("then, as it once was not: %#", async ({ ms, failures, brings, ops }) => {
+		const world = new World(await late(ms, failures));
+		world.node.brings = brings;
+		await play(ops, world);
+		world.complete(false);
+		world.all.client.close();
 	});
 
 	test("by WebSocket, or by polls where it is blocked, to each subscription alone", {

@@ -367,6 +367,79 @@ describe("what the token brought", () => {
 		all.client.close();
 	});
 
+	test("is let go of where the subscribe that was to take its place is refused", async () => {
+		const all = await connected();
+		const pattern = collect(all, "t:>");
+		begin(all, "t:>", 0);
+		collect(all, "t:a");
+		bring(all, "t:a", 7);
+		expect(all.network.socket.has("unsubscribe")).toBe(false);
+		all.network.socket.push(message(9, "t:a")); // its cursor is ahead
+		all.network.socket.answer("subscribe", busy);
+		all.network.socket.push(message(5, "t:b"));
+		end(all, "t:a");
+		expect(all.network.socket.take("subscribe").subscribe.channel).toBe("t:a");
+		end(all, "t:>");
+		await settled();
+		expect(pattern.got).toEqual([9, 5]);
+		all.client.close();
+	});
+
+	test("and is apart stays where that is refused", async () => {
+		const all = await connected();
+		collect(all, "t:a");
+		bring(all, "t:a", 7);
+		all.network.socket.answer("subscribe", busy);
+		expect(all.network.socket.sent).toEqual([]);
+		const pattern = collect(all, "t:>");
+		begin(all, "t:>", 3);
+		all.network.socket.push(message(9, "t:a"));
+		end(all, "t:a"); // it overlaps now
+		await settled();
+		expect(pattern.got).toEqual([9]);
+		all.client.close();
+	});
+
+	test("is not waited for where the subscription in its place waits for a token", async () => {
+		const all = await connected();
+		const pattern = collect(all, "t:>");
+		begin(all, "t:>", 0);
+		const asked: ((token: string) => void)[] = [];
+		const token = () => new Promise<string>((resolve) => asked.push(resolve));
+		const own = collect(all, "t:a", { token });
+		bring(all, "t:a", 7);
+		asked[0]?.("early"); // it would be asked for beside what lets go
+		await settled();
+		expect(all.network.socket.has("subscribe")).toBe(false);
+		all.network.socket.push(message(9, "t:a"));
+		await reconnect(all);
+		asked[1]?.("good");
+		await settled();
+		begin(all, "t:a", 11);
+		expect(begin(all, "t:>", 0).positions).toEqual([at(0)]); // 8 may be missing
+		all.network.socket.push(message(12, "t:a"));
+		await settled();
+		expect([pattern.got, own.got]).toEqual([[9], [12]]);
+		all.client.close();
+		expect(all.clock.timers.size).toBe(0);
+	});
+
+	test("and ends keeps nobody from being asked for again", async () => {
+		const all = await connected();
+		const pattern = collect(all, "t:>");
+		begin(all, "t:>", 3);
+		await reconnect(all);
+		bring(all, "t:a", 7);
+		all.network.socket.push({ unsubscribed: { channel: "t:a", code: 4600 } });
+		all.network.socket.answer("subscribe", busy);
+		expect(begin(all, "t:>", 3).positions).toEqual([at(3)]);
+		all.network.socket.push(message(8, "t:a"));
+		await settled();
+		expect(pattern.got).toEqual([8]);
+		all.client.close();
+		expect(all.clock.timers.size).toBe(0);
+	});
+
 	test("and is apart stays", async () => {
 		const all = await connected();
 		collect(all, "t:>");

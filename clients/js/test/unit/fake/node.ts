@@ -156,9 +156,8 @@ export class FakeNode {
 		if (frame.ping) return reply({ pong: {} });
 		if (this.refuse > 0) {
 			this.refuse--;
-			return reply({
-				error: { code: 4503, message: "later", temporary: true, retry_after_ms: 3 },
-			});
+			reply({ error: { code: 4503, message: "later", temporary: true, retry_after_ms: 3 } });
+			return this.#inVain(c, frame.subscribe?.channel);
 		}
 		if (frame.subscribe) return reply(this.#subscribe(c, frame.subscribe));
 		if (frame.unsubscribe) return reply(this.#unsubscribe(c, frame.unsubscribe.channel));
@@ -168,6 +167,13 @@ export class FakeNode {
 			if (this.mute > 0) this.mute--;
 			else reply({ published });
 		}
+	}
+
+	/** A subscribe that is refused may be the end of what the token named, or not (P-17.4). */
+	#inVain(c: Connection, channel: string): void {
+		if (this.refuse % 2 === 0 || !c.brought.has(channel)) return;
+		this.#unsubscribe(c, channel);
+		c.socket.push({ unsubscribed: { channel, code: 4600, reason: "in vain" } });
 	}
 
 	#publish({ channel, data, idempotency_key: key }: any): object {
