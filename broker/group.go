@@ -62,9 +62,10 @@ type group struct {
 	until   time.Time       // when it has ended, whatever is heard
 	newest  fanout.Position // of what came
 	// full: as many messages wait as a channel keeps, so some may have been dropped
-	// before the last that came. gap is told of it, once.
-	full, gap bool
-	ended     bool
+	// before the last that came. gap is told of it at once; of late, that it was still so
+	// with a later one, the next check.
+	full, gap, late bool
+	ended           bool
 
 	looking atomic.Bool // at whether the consumer exists
 

@@ -64,12 +64,15 @@ func (g *group) create(ctx context.Context, start fanout.Start) (fanout.Joined, 
 	if len(names) >= g.cfg.Max {
 		return joined, fmt.Errorf("%w groups: the channel's partition has %d, max_groups is %d; delete some, or raise it", fanout.ErrTooMany, len(names), g.cfg.Max)
 	}
-	src := fanout.Source{Stream: g.stream.id(), Filter: g.key.channel}
+	src, now := fanout.Source{Stream: g.stream.id(), Filter: g.key.channel}, time.Now()
 	begin, err := g.b.begins(ctx, src, start, &joined)
 	if err != nil {
 		return joined, err
 	}
 	g.floor.at = begin
+	if len(start.Positions) == 0 && start.Last == 0 && start.Since == 0 { // at the end
+		g.floor.since = now
+	}
 	cfg := g.config(jetstream.ConsumerConfig{
 		Durable: g.consumer, FilterSubject: g.stream.filter(g.key.channel),
 		AckPolicy: jetstream.AckExplicitPolicy, MaxDeliver: -1,

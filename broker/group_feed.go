@@ -74,24 +74,34 @@ func (g *group) receive(m *nats.Msg) {
 	case g.asked == 0:
 		g.fit()
 	}
-	if ok && msg.Offset() > g.newest.Offset {
+	// One that comes for the first time may come after a newer one, over the inbox before.
+	if ok && (meta.NumDelivered == 1 || msg.Offset() > g.newest.Offset) {
 		g.follow(msg, meta.NumPending)
 	}
 	g.mu.Unlock()
 }
 
-// follow notes the newest message. What lay between it and the one before can have been
-// dropped for the channel's limit only if at least so many messages are behind it: then
-// the one before is gone as well, and nothing proves the opposite.
+// follow notes the newest message. What lay between it and the one before, whichever node
+// had that, can have been dropped for the channel's limit only if at least so many messages
+// are behind it: then the one before is gone as well, and nothing proves the opposite.
 func (g *group) follow(msg *fanout.Message, pending uint64) {
-	g.newest = msg.Position
-	full := g.limit > 0 && pending >= g.limit
-	if full && !g.full {
+	if msg.Offset() > g.newest.Offset {
+		g.newest = msg.Position
+	}
+	full := g.fills(pending)
+	switch {
+	case full && g.full:
+		g.late = true
+	case full:
 		g.gap = true
 		g.poke()
 	}
 	g.full = full
 }
+
+// fills reports whether so many messages wait that the channel's limit may have dropped
+// some before them.
+func (g *group) fills(pending uint64) bool { return g.limit > 0 && pending >= g.limit }
 
 // ending notes that a request brings nothing more.
 func (g *group) ending(m *nats.Msg, status string) {

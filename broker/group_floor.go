@@ -16,10 +16,12 @@ import (
 // itself would pass over a hole without a word. Owned by the group's run.
 type floor struct {
 	at      fanout.Position
+	since   time.Time // nothing behind at was stored before it
 	saved   fanout.Position
 	checked time.Time
 	written time.Time
 	behind  bool // something waited at the last check
+	full    bool // and it was as much as a channel keeps
 	// eldest is a message that the log is about to drop; 0 is none.
 	eldest uint64
 }
@@ -51,8 +53,14 @@ func (g *group) judge(ctx context.Context, info *jetstream.ConsumerInfo) (ok boo
 			x = g.stream.position(seq, m.time)
 		}
 	}
-	g.floor.at = x
-	return g.prove(ctx, x)
+	g.floor.at, g.floor.full = x, g.fills(info.NumPending)
+	ok, reason, err = g.prove(ctx, x)
+	if err == nil && !ok && reason == fanout.LostToRetention && !g.floor.full {
+		if ok, err = g.floor.overtaken(ctx, g, info.Delivered.Stream); ok {
+			reason = ""
+		}
+	}
+	return ok, reason, err
 }
 
 // prove judges whether anything of the channel after x is gone.
@@ -83,7 +91,7 @@ func (f *floor) check(ctx context.Context, g *group) {
 	if err != nil {
 		return // at the next check
 	}
-	if g.gone(ctx, now) {
+	if g.tookLate() || g.gone(ctx, now) {
 		lost, reason = true, fanout.LostToRetention
 	}
 	if lost {
@@ -94,50 +102,64 @@ func (f *floor) check(ctx context.Context, g *group) {
 // advance brings the floor to what the group, on whichever node, was handed, and reports
 // whether the log dropped something before.
 func (f *floor) advance(ctx context.Context, g *group) (lost bool, reason string, err error) {
-	before := f.at
+	before, now := *f, time.Now()
+	defer func() {
+		if err != nil { // what was not judged is at the next check
+			before.behind, before.full = before.behind || f.behind, before.full || f.full
+			*f = before
+		}
+	}()
 	info, err := g.b.consumerInfo(ctx, g.stream.name, g.consumer)
 	if err != nil {
 		return false, "", err
 	}
 	if seq := info.Delivered.Stream; seq > f.at.Offset {
 		if f.at, err = g.b.placeOf(ctx, g.stream, seq); err != nil {
-			f.at = before
 			return false, "", err
 		}
 	}
-	behind := f.behind
-	f.behind = info.NumPending > 0
+	f.behind, f.full = info.NumPending > 0, g.fills(info.NumPending)
 	tail, err := g.b.Tail(ctx, g.source())
 	if err != nil {
 		return false, "", err
 	}
-	if behind || f.behind {
-		// The front of the log has passed what the group had at the check before. Whether it
-		// was handed what lay between in time nobody knows.
-		first, err := g.b.info(ctx, g.stream, "")
-		if err != nil {
+	if before.behind || f.behind {
+		if lost, reason, err = g.passed(ctx, before, before.full || f.full); err != nil {
 			return false, "", err
 		}
-		lost = !before.IsZero() && first.State.First > before.Offset+1
 	}
 	if tail.Last.Offset <= f.at.Offset { // the group was handed all there is
-		f.at = tail.Fresh()
+		f.at, f.since = tail.Fresh(), now
 		f.store(ctx, g)
-		return lost, fanout.LostToRetention, nil
+		return lost, reason, nil
 	}
+	return f.backlog(ctx, g, tail.Retention, lost, reason)
+}
+
+// backlog judges what the group was not handed when it was looked at. lost, for reason, is
+// what is known of what it was.
+func (f *floor) backlog(ctx context.Context, g *group, retention time.Duration, lost bool, reason string) (bool, string, error) {
 	batch, err := g.b.Read(ctx, fanout.Query{Source: g.source(), After: f.at.Offset, Limit: 1, Prove: f.at})
 	if err != nil {
 		return false, "", err
 	}
-	ok, reason := fanout.Complete(f.at, batch.Evidence)
-	if ok {
+	ok, why := fanout.Complete(f.at, batch.Evidence)
+	unseen := !f.watch(batch.Messages, retention)
+	if !ok && why == fanout.LostToRetention && !lost && !unseen && !f.full {
+		if ok, err = f.overtaken(ctx, g, f.at.Offset); err != nil {
+			return false, "", err
+		}
+	}
+	switch {
+	case !ok:
+		reason = why
+	case unseen:
 		reason = fanout.LostToRetention
+	case !lost:
+		return false, "", nil
 	}
-	if unseen := !f.watch(batch.Messages, tail.Retention); lost || unseen || !ok {
-		f.at = batch.Evidence.Begin
-		return true, reason, nil
-	}
-	return false, "", nil
+	f.at, f.since = batch.Evidence.Begin, time.Time{}
+	return true, reason, nil
 }
 
 // watch looks out for a message of the backlog that the log is about to drop for its age,
@@ -162,6 +184,15 @@ func (b *Broker) placeOf(ctx context.Context, s *stream, seq uint64) (fanout.Pos
 		return s.position(seq, time.Now().UnixNano()), nil
 	}
 	return s.position(seq, m.time), nil
+}
+
+// tookLate reports, once, whether the group went on being full after gap was told.
+func (g *group) tookLate() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	late := g.late
+	g.late = false
+	return late
 }
 
 // tellGap tells the members of what follow found.

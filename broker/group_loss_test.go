@@ -143,7 +143,8 @@ func TestGroupTellsOfWhatWaited(t *testing.T) {
 // A member that works long is told of no loss where another node did all that the log
 // has dropped since.
 func TestGroupOfTwoNodesLosesNothing(t *testing.T) {
-	a, b := twoNodes(t, broker.GroupConfig{}, func(s *broker.NamespaceSpec) { s.MaxPerChannel = 20 })
+	// So small that the bytes are never a reason, however late a check comes.
+	a, b := twoNodes(t, broker.GroupConfig{}, func(s *broker.NamespaceSpec) { s.MaxPerChannel, s.MaxMessageBytes = 20, 1<<10 })
 	long, _ := join(t, a, "t:a", "g", 1, fanout.Start{})
 	publish(t, a, "t:a", `0`)
 	eventually(t, "the long one", func() bool { return long.count() == 1 })

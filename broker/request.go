@@ -242,6 +242,7 @@ type streamInfo struct {
 	Config  struct {
 		PerSubject int64             `json:"max_msgs_per_subject"`
 		MaxBytes   int64             `json:"max_bytes"`
+		MaxMessage int32             `json:"max_msg_size"`
 		MaxAge     time.Duration     `json:"max_age"`
 		Replicas   int               `json:"num_replicas"`
 		Metadata   map[string]string `json:"metadata"`
