@@ -50,7 +50,7 @@ run_test() {
 	nginx_for_tests
 	# shellcheck disable=SC2086 # TESTFLAGS is a list
 	go tool -modfile=tools/go.mod gotestsum --format pkgname-and-test-fails -- \
-		-race -shuffle=on ${TESTFLAGS:-} ./...
+		-race -shuffle=on -timeout 30m ${TESTFLAGS:-} ./...
 }
 
 # What lint (gosec) and test (licenses, attacks) have about security, alone.

@@ -6,6 +6,7 @@ import type { RivuletError } from "./errors.js";
 import type { Host } from "./host.js";
 import { wrong } from "./options.js";
 import type { Ask } from "./publish.js";
+import { deeper } from "./schema.js";
 import type { ClientOptions, Handlers, SubscribeOptions } from "./types.js";
 
 /** Refuses names that are not in the list. */
@@ -102,4 +103,27 @@ export function checkFields(kind: Ask["kind"], command: object): void {
 		0,
 	]);
 	only("options", Object.fromEntries(given), ofAsk[kind]);
+}
+
+/**
+ * Throws 4400 for what a node refuses the whole frame for, and ends the connection with (P-2.5,
+ * P-3.8). `text` is the command as JSON.stringify spells it: half of a pair, and only that, is an
+ * escape there.
+ */
+export function checkFrame(text: string, command: object): void {
+	if (!unreadable(text, command)) return;
+	for (const [name, v] of Object.entries(command)) {
+		const why = unreadable(JSON.stringify(v), v);
+		if (why)
+			throw wrong(
+				name.replace(/_(.)/g, (_, c) => c.toUpperCase()),
+				why,
+			);
+	}
+}
+
+function unreadable(text: string, value: unknown): string {
+	if (text.replaceAll("\\\\", "").includes("\\ud"))
+		return "has half of a surrogate pair, as of text that was cut in the middle of a character";
+	return deeper(value, 64) ? "is nested more than 64 levels deep" : "";
 }

@@ -1,9 +1,7 @@
 // What an application publishes, or asks.
 
-import { RivuletError } from "./errors.js";
 import { toText } from "./json.js";
 import { toFields } from "./message.js";
-import { isA } from "./schema.js";
 import type { PublishOptions } from "./types.js";
 
 /** A command and how it is treated. */
@@ -36,25 +34,7 @@ export function toAsk(
 	const { offline, timeout = usual, signal, excludeSelf, ...fields } = options;
 	const bytes = data instanceof Uint8Array ? data.slice() : undefined;
 	if (kind === "publish" && !bytes) toText(data); // throws what would be null or absent
-	const body = { channel, ...toFields(fields), ...(!bytes && { data }) };
-	const text = toText(body);
-	if (wrong(text)) {
-		for (const [name, v] of Object.entries(body)) {
-			const why = v !== undefined && wrong(toText(v, name));
-			if (why) throw new RivuletError(4400, `${name}: ${why}`, { field: name });
-		}
-	}
+	const text = toText({ channel, ...toFields(fields), ...(!bytes && { data }) });
 	const size = text.length + (bytes?.length ?? 0) + keySize;
 	return { kind, text, bytes, size, timeout, fails: offline === "fail", excludeSelf, signal };
-}
-
-/**
- * What a node refuses the whole frame for, and ends the connection (P-2.5): JSON.stringify spells
- * half of a pair as an escape, and only that. "" if nothing.
- */
-function wrong(text: string): string {
-	if (text.replaceAll("\\\\", "").includes("\\ud"))
-		return "has half of a surrogate pair, as of text that was cut in the middle of a character";
-	const many = (text.match(/[[{]/g)?.length ?? 0) > 64;
-	return many && !isA("j", JSON.parse(text)) ? "is nested more than 64 levels deep" : "";
 }

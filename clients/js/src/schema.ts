@@ -87,7 +87,7 @@ export function parse(text: string, field: string): any {
 }
 
 /** Whether a value is nested more than so many levels deep. */
-const deeper = (v: unknown, levels: number): boolean =>
+export const deeper = (v: unknown, levels: number): boolean =>
 	typeof v === "object" &&
 	v !== null &&
 	(levels < 1 || Object.values(v).some((x) => deeper(x, levels - 1)));

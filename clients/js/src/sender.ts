@@ -3,7 +3,7 @@
 
 import type { Link } from "./connection.js";
 import { RivuletError, temporary } from "./errors.js";
-import { checkFields } from "./known.js";
+import { checkFields, checkFrame } from "./known.js";
 import { toMessage } from "./message.js";
 import type { Entry, Queue } from "./queue.js";
 
@@ -27,6 +27,7 @@ const newKey = (): string =>
 function bodyOf({ kind, text, bytes }: Entry): any {
 	const body = JSON.parse(text);
 	checkFields(kind, body);
+	checkFrame(text, body);
 	if (kind === "publish") body.idempotency_key ??= newKey();
 	return bytes ? { ...body, data_binary: bytes } : body;
 }

@@ -23,7 +23,7 @@ describe("publish", () => {
 	test.each<[string, unknown, object]>([
 		["data: has half of a surrogate pair", { text: "cut 😀".slice(0, 5) }, {}],
 		["headers: has half of a surrogate pair", 1, { headers: { k: "\ude00" } }],
-		["idempotency_key: has half of a surrogate pair", 1, { idempotencyKey: "\ud83d" }],
+		["idempotencyKey: has half of a surrogate pair", 1, { idempotencyKey: "\ud83d" }],
 		["data: is nested more than 64 levels deep", JSON.parse("[".repeat(65) + "]".repeat(65)), {}],
 	])("refuses what no node can read: %s", async (message, data, options) => {
 		const { client, network } = await connected();
