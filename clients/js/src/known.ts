@@ -52,6 +52,7 @@ export function strange(host: Host): RivuletError | undefined {
 		if (!error) continue;
 		const { at, state } = sub;
 		sub.fail(error);
+		if (!sub.handlers || sub.handlers.update) host.tell("error", error); // else it is told
 		if (state === "live") at?.leave(sub);
 	}
 	return thrown(() => {

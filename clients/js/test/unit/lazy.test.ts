@@ -139,10 +139,11 @@ test("a subscription with what there is none of ends as soon as that is known", 
 	const subscribe: any = client.channel("t:a").subscribe;
 	const sub = subscribe({}, () => {});
 	const other = client.channel("t:b").subscribe({ lst: 5 } as object, { message: () => {} });
+	client.channel("t:d").subscribe((() => {}) as object); // nobody awaits anything of it
 	const well = client.channel("t:c").subscribe({}, { message: () => {} });
 	await clock.pass(0);
 	network.socket.greet();
-	await until(() => errors.length === 2);
+	await until(() => errors.length === 3);
 	const fix = "handlers: must be an object, as in subscribe({ last: 5 }, { message: (m) => {} })";
 	await expect(sub.ready).rejects.toMatchObject({ code: 4400, message: fix });
 	await expect(other.ready).rejects.toMatchObject({ code: 4400, field: "lst" });
