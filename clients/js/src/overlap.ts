@@ -72,6 +72,9 @@ export class Had {
 	#old = new Map<string, readonly Note[]>();
 	/** What each had when this began to be kept. */
 	readonly #before = new WeakMap<Sub, Seen>();
+	/** Where each was asked for last, and as the how manieth. */
+	readonly #asks = new WeakMap<Sub, { readonly routes: Routes; readonly at: number }>();
+	#asked = 0;
 
 	/** `late`: some may not have had all before the last that they had. */
 	constructor(host: Host, late?: boolean) {
@@ -105,6 +108,17 @@ export class Had {
 				(n) => n.at > sub.born && (n.sub === sub || !(apart || (n.shared && !sub.pattern))),
 			)
 		);
+	}
+
+	/** `sub` is asked for. */
+	asks(sub: Sub, routes: Routes): void {
+		this.#asks.set(sub, { routes, at: ++this.#asked });
+	}
+
+	/** Whether `sub` was asked for when `other` was there already, on this link. */
+	joined(sub: Sub, other: Sub, routes: Routes): boolean {
+		const [mine, theirs] = [this.#asks.get(sub), this.#asks.get(other)];
+		return mine?.routes === routes && theirs?.routes === routes && mine.at > theirs.at;
 	}
 
 	/** Takes back that it came to `sub`, the last time that it did. */
@@ -155,7 +169,10 @@ function mayLack({ known, patterns, dropped }: Routes, { channel }: Sub): boolea
 export function waits(host: Host, routes: Routes, sub: Sub, first: boolean): boolean {
 	takeOver(host, routes);
 	for (const hold of host.holds) if (hold.takes(sub)) return true;
-	if (!first || sub.cleared || !hasStart(sub) || !mayLack(routes, sub)) return false;
+	if (!first || sub.cleared || !hasStart(sub) || !mayLack(routes, sub)) {
+		host.had?.asks(sub, routes);
+		return false;
+	}
 	sub.cleared = true;
 	new Hold(host, sub).begin(routes); // the node forgets what they had
 	return true;
@@ -210,8 +227,14 @@ export function readsAgain(sub: Sub): void {
 export function inherit(host: Host, gone: Sub, known: boolean): void {
 	const { routes } = host;
 	if (host.apart) return; // each has had all
-	for (const s of [...host.subs.values()]) {
-		if (!overlaps(s.channel, gone.channel)) continue;
+	const subs = [...host.subs.values()].filter((s) => overlaps(s.channel, gone.channel));
+	// A durable one that began after it is not told what it had, and cannot be let go of.
+	const lacks = (s: Sub) => routes && s.options.durable && host.had?.joined(s, gone, routes);
+	if (gone.missed && subs.some(lacks)) {
+		for (const s of subs) goBack(s, gone);
+		return routes?.link.fail("a durable subscription reads again");
+	}
+	for (const s of subs) {
 		// One whose subscribe is under way may begin when the node has forgotten what it owed.
 		const asking = s.state === "subscribing";
 		const again = (goBack(s, gone) && (asking || !known)) || gone.missed;
