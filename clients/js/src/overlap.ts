@@ -211,6 +211,10 @@ function goBack(sub: Sub, gone: Sub): boolean {
 	return moved;
 }
 
+/** Whether it began here beyond where it goes on from: the node sends it nothing of before (P-4.4). */
+const isBeyond = ({ here, received }: Sub): boolean =>
+	!!here && received.list().some((p) => !here.before(p, (offsetOf(p) || 0) + 1));
+
 /** Has what comes to it again be told by message, whoever had it. */
 export function readsAgain(sub: Sub): void {
 	if (sub.options.durable) return;
@@ -237,7 +241,7 @@ export function inherit(host: Host, gone: Sub, known: boolean): void {
 	for (const s of subs) {
 		// One whose subscribe is under way may begin when the node has forgotten what it owed.
 		const asking = s.state === "subscribing";
-		const again = (goBack(s, gone) && (asking || !known)) || gone.missed;
+		const again = (goBack(s, gone) && (asking || !known || isBeyond(s))) || gone.missed;
 		if (again && (asking || s.state === "live") && routes && !routes.link.isLost)
 			new Hold(host, s).begin(routes);
 	}
