@@ -229,8 +229,12 @@ export function readsAgain(sub: Sub): void {
  * does not come again on the link, unless all are let go of.
  */
 export function inherit(host: Host, gone: Sub, known: boolean): void {
+	if (!host.apart) passOn(host, gone, known); // else each has had all
+	for (const hold of host.holds) hold.takeUp(); // some may have waited for it
+}
+
+function passOn(host: Host, gone: Sub, known: boolean): void {
 	const { routes } = host;
-	if (host.apart) return; // each has had all
 	const subs = [...host.subs.values()].filter((s) => overlaps(s.channel, gone.channel));
 	// A durable one that began after it is not told what it had, and cannot be let go of.
 	const lacks = (s: Sub) => routes && s.options.durable && host.had?.joined(s, gone, routes);
