@@ -41,8 +41,7 @@ export class Hold {
 	 */
 	takes(sub: Sub): boolean {
 		if (![...this.#members].some((m) => overlaps(m.channel, sub.channel))) return false;
-		const known = this.#held.some((m) => !m.released);
-		if (known && sub.options.durable) this.#waiting.add(sub);
+		if (this.#isKnown && sub.options.durable) this.#waiting.add(sub);
 		this.#members.add(sub);
 		this.#pause(sub);
 		return this.#has(sub) || this.#waiting.has(sub);
@@ -50,8 +49,8 @@ export class Hold {
 
 	/** Takes them up again once the node has let go of all and the cause has room. */
 	takeUp(): void {
+		if (this.#isKnown) return;
 		const held = this.#held;
-		if (held.some((m) => !m.released)) return;
 		const waiting = [...this.#waiting];
 		this.#waiting.clear();
 		this.#host.routes?.add(waiting);
@@ -63,6 +62,17 @@ export class Hold {
 			m.hold = m.at = undefined;
 		}
 		this.#host.routes?.add(held);
+	}
+
+	/** Whether the node knows some, or one that overlaps and was ended: that keeps back what it had. */
+	get #isKnown(): boolean {
+		const { known, patterns = [] } = this.#host.routes ?? {};
+		const ended = [...(known?.values() ?? []), ...patterns].filter((o) => o.state === "ended");
+		const members = [...this.#members];
+		return (
+			this.#held.some((m) => !m.released) ||
+			ended.some((o) => members.some((m) => overlaps(m.channel, o.channel)))
+		);
 	}
 
 	get #held(): Sub[] {

@@ -72,6 +72,9 @@ export class Had {
 	#old = new Map<string, readonly Note[]>();
 	/** What each had when this began to be kept. */
 	readonly #before = new WeakMap<Sub, Seen>();
+	/** Where each was asked for last, and as the how manieth. */
+	readonly #asks = new WeakMap<Sub, { readonly routes: Routes; readonly at: number }>();
+	#asked = 0;
 
 	/** `late`: some may not have had all before the last that they had. */
 	constructor(host: Host, late?: boolean) {
@@ -105,6 +108,17 @@ export class Had {
 				(n) => n.at > sub.born && (n.sub === sub || !(apart || (n.shared && !sub.pattern))),
 			)
 		);
+	}
+
+	/** `sub` is asked for. */
+	asks(sub: Sub, routes: Routes): void {
+		this.#asks.set(sub, { routes, at: ++this.#asked });
+	}
+
+	/** Whether `sub` was asked for when `other` was there already, on this link. */
+	joined(sub: Sub, other: Sub, routes: Routes): boolean {
+		const [mine, theirs] = [this.#asks.get(sub), this.#asks.get(other)];
+		return mine?.routes === routes && theirs?.routes === routes && mine.at > theirs.at;
 	}
 
 	/** Takes back that it came to `sub`, the last time that it did. */
@@ -158,7 +172,10 @@ export function waits(host: Host, routes: Routes, sub: Sub, first: boolean): boo
 	// When the node has let go of it, `sub` is asked for anew.
 	if (!seen && routes.brought.get(sub.channel)?.leaving) return true;
 	for (const hold of host.holds) if (hold.takes(sub)) return true;
-	if (!first || sub.cleared || !hasStart(sub) || !mayLack(routes, sub)) return false;
+	if (!first || sub.cleared || !hasStart(sub) || !mayLack(routes, sub)) {
+		host.had?.asks(sub, routes);
+		return false;
+	}
 	sub.cleared = true;
 	new Hold(host, sub).begin(routes); // the node forgets what they had
 	return true;
@@ -197,6 +214,10 @@ function goBack(sub: Sub, gone: Sub): boolean {
 	return moved;
 }
 
+/** Whether it began here beyond where it goes on from: the node sends it nothing of before (P-4.4). */
+const isBeyond = ({ here, received }: Sub): boolean =>
+	!!here && received.list().some((p) => !here.before(p, (offsetOf(p) || 0) + 1));
+
 /** Has what comes to it again be told by message, whoever had it. */
 export function readsAgain(sub: Sub): void {
 	if (sub.options.durable) return;
@@ -211,13 +232,23 @@ export function readsAgain(sub: Sub): void {
  * does not come again on the link, unless all are let go of.
  */
 export function inherit(host: Host, gone: Sub, known: boolean): void {
+	if (!host.apart) passOn(host, gone, known); // else each has had all
+	for (const hold of host.holds) hold.takeUp(); // some may have waited for it
+}
+
+function passOn(host: Host, gone: Sub, known: boolean): void {
 	const { routes } = host;
-	if (host.apart) return; // each has had all
-	for (const s of [...host.subs.values()]) {
-		if (!overlaps(s.channel, gone.channel)) continue;
+	const subs = [...host.subs.values()].filter((s) => overlaps(s.channel, gone.channel));
+	// A durable one that began after it is not told what it had, and cannot be let go of.
+	const lacks = (s: Sub) => routes && s.options.durable && host.had?.joined(s, gone, routes);
+	if (gone.missed && subs.some(lacks)) {
+		for (const s of subs) goBack(s, gone);
+		return routes?.link.fail("a durable subscription reads again");
+	}
+	for (const s of subs) {
 		// One whose subscribe is under way may begin when the node has forgotten what it owed.
 		const asking = s.state === "subscribing";
-		const again = (goBack(s, gone) && (asking || !known)) || gone.missed;
+		const again = (goBack(s, gone) && (asking || !known || isBeyond(s))) || gone.missed;
 		if (again && (asking || s.state === "live") && routes && !routes.link.isLost)
 			new Hold(host, s).begin(routes);
 	}

@@ -212,6 +212,9 @@ describe("what is no proof that one was had", () => {
 		begin(all, "t:>", 25);
 		void first.sub.unsubscribe(); // and 12 is still the first's
 		all.network.socket.answer("unsubscribe", { unsubscribed: { channel: "t:*" } });
+		// The second began behind it: it has to begin anew where the first was.
+		all.network.socket.answer("unsubscribe", { unsubscribed: { channel: "t:>" } });
+		expect(begin(all, "t:>", 10).positions).toEqual([at(10)]);
 		for (const n of [12, 25, 26]) all.network.socket.push(message(n, "t:a"));
 		await settled();
 		expect(second.got).toEqual([20, 25, 12, 26]);
