@@ -47,6 +47,25 @@ export function ownerOf(
 	return found;
 }
 
+/** What came, and what came before: a durable one is told repeats by its last, until it lacks some. */
+class SeenSince extends Seen {
+	readonly #before: Seen;
+
+	constructor(before: Seen) {
+		super();
+		this.#before = before;
+	}
+
+	override has(message: Message): boolean {
+		return super.has(message) || this.#before.has(message);
+	}
+
+	override forget(channel?: string): void {
+		super.forget(channel);
+		this.#before.forget(channel);
+	}
+}
+
 /** Of how many messages it is known that the application has them, twice. */
 const mostHad = 8192;
 
@@ -75,15 +94,16 @@ export class Had {
 	/** Where each was asked for last, and as the how manieth. */
 	readonly #asks = new WeakMap<Sub, { readonly routes: Routes; readonly at: number }>();
 	#asked = 0;
+	/** Durable ones that lack older messages than they have had: they are told repeats by message too. */
+	readonly lacking = new WeakSet<Sub>();
 
 	/** `late`: some may not have had all before the last that they had. */
 	constructor(host: Host, late?: boolean) {
 		this.#host = host;
 		const early = [...(host.routes?.brought.values() ?? [])].some((b) => !b); // that was late
 		for (const s of late || early ? [] : host.subs.values()) {
-			if (s.options.durable) continue;
 			this.#before.set(s, s.seen);
-			s.seen = new Seen();
+			s.seen = s.options.durable ? new SeenSince(s.seen) : new Seen();
 		}
 	}
 
@@ -140,10 +160,10 @@ const key = ({ channel, position, offset }: Message): string =>
 
 /**
  * Moves `sub` over a message that the application has, and reports whether it has. A durable one
- * acknowledges what it is given, and so gets it again.
+ * acknowledges what it is given, and so gets it again, but for one that lacks some.
  */
 export function passes({ had }: Host, sub: Sub, message: Message): boolean {
-	if (sub.options.durable || !had?.has(message, sub)) return false;
+	if ((sub.options.durable && !had?.lacking.has(sub)) || !had?.has(message, sub)) return false;
 	sub.passed(message.position);
 	return true;
 }
@@ -242,7 +262,13 @@ function passOn(host: Host, gone: Sub, known: boolean): void {
 	// A durable one that began after it is not told what it had, and cannot be let go of.
 	const lacks = (s: Sub) => routes && s.options.durable && host.had?.joined(s, gone, routes);
 	if (gone.missed && subs.some(lacks)) {
-		for (const s of subs) goBack(s, gone);
+		for (const s of subs) {
+			goBack(s, gone);
+			if (!lacks(s)) continue;
+			host.had?.lacking.add(s);
+			s.seen = new Seen();
+			s.born = 0;
+		}
 		return routes?.link.fail("a durable subscription reads again");
 	}
 	for (const s of subs) {

@@ -231,6 +231,7 @@ function spells(): World {
 		fetch: (input, init) => fetch(input, init),
 	});
 	const world = new World(all);
+	world.switches = true;
 	const fetch = polling(world.node, all.clock, () => world.node.blocked);
 	return world;
 }

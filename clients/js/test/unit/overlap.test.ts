@@ -221,6 +221,39 @@ describe("what is no proof that one was had", () => {
 		all.client.close();
 	});
 
+	test("what waited of a pattern that ended, to a durable one that has had later ones", async () => {
+		const all = await connected({ session: "s" }, { session: "s" });
+		const handed: unknown[] = [];
+		const pattern = all.client.channel("t:>").subscribe();
+		void (async () => {
+			for await (const m of pattern) {
+				handed.push(m.data);
+				await new Promise(() => {}); // it is at that one still
+			}
+		})();
+		await settled();
+		begin(all, "t:>", 0);
+		for (const n of [1, 2, 3]) all.network.socket.push(message(n, "t:a"));
+		await settled();
+		const own = collect(all, "t:a", { durable: true, last: 5 });
+		await settled();
+		begin(all, "t:a", 0, { durable: true, resumed: false });
+		all.network.socket.push(message(4, "t:a")); // the node keeps from it what the pattern has
+		await settled();
+		void pattern.unsubscribe();
+		all.network.socket.answer("unsubscribe", { unsubscribed: { channel: "t:>" } });
+		expect(all.network.socket.closedWith).toBeDefined(); // a new connection reads again
+		await all.clock.pass(250);
+		all.network.socket.greet({ session: "s" });
+		await settled();
+		begin(all, "t:a", 0, { durable: true, resumed: true });
+		for (const n of [1, 2, 3, 4, 5]) all.network.socket.push(message(n, "t:a"));
+		await settled();
+		expect(handed).toEqual([1]);
+		expect(own.got).toEqual([4, 2, 3, 5]);
+		all.client.close();
+	});
+
 	test("what came to one that was ended before it had begun", async () => {
 		const all = await connected();
 		const pattern = collect(all, "t:>");
