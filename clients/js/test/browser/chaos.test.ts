@@ -128,9 +128,9 @@ test(`${cuts} cuts during ${2 * cuts * perCut} messages`, { timeout: 600_000 }, 
 		expect(got.messages).toEqual(stored.map(([offset, data]) => `${offset}:${data}`));
 		expect(got.gaps).toEqual([]);
 		expect(got.errors).toEqual([]);
-		expect(got.states.filter((state) => state.startsWith("retrying")).length).toBeGreaterThan(
-			cuts / 2,
-		);
+		// A third of the cuts is of one page, and one may come before the last is mended.
+		const retries = got.states.filter((state) => state.startsWith("retrying")).length;
+		expect(retries).toBeGreaterThan(cuts / 3);
 	}
 	expect(errors).toEqual([]);
 	for (const s of sides) {

@@ -12,8 +12,21 @@ export const isFirefox = process.env.TEST_BROWSER === "firefox";
 export const ofNetwork =
 	/ERR_CONNECTION|connection to ws:.* was interrupted|can.t establish a connection|CORS request did not succeed/;
 
-/** `without` are arguments of its own that Playwright is to leave out. */
-export function launch(without: string[] = [], inFirefox = isFirefox): Promise<Browser> {
+/**
+ * `without` are arguments of its own that Playwright is to leave out. A browser that crashes as it
+ * starts, before it has seen a page, is started again.
+ */
+export async function launch(without: string[] = [], inFirefox = isFirefox): Promise<Browser> {
+	for (let crashes = 0; ; crashes++) {
+		try {
+			return await start(without, inFirefox);
+		} catch (e) {
+			if (crashes === 2 || !/signal=SIG(SEGV|BUS|ILL|TRAP)/.test(String(e))) throw e;
+		}
+	}
+}
+
+function start(without: string[], inFirefox: boolean): Promise<Browser> {
 	if (inFirefox) {
 		return firefox.launch({
 			channel: "moz-firefox",
