@@ -102,7 +102,17 @@ func TestRefusedTokensAreBounded(t *testing.T) {
 	if refused < 10 || refused > 18 { // 10, and one for each second that it took
 		t.Errorf("%d bad tokens were looked at, want 10 or little more", refused)
 	}
-	status, answer := callAs(t, n, "GET", path, root(t), "")
+	// One a second is looked at all the same, which may be this one: then the next is not.
+	var status int
+	var answer string
+	for range 20 {
+		for status = 0; status != http.StatusTooManyRequests; {
+			status, _ = callAs(t, n, "GET", path, "a.b.c", "")
+		}
+		if status, answer = callAs(t, n, "GET", path, root(t), ""); status == http.StatusTooManyRequests {
+			break
+		}
+	}
 	if status != http.StatusTooManyRequests || !strings.Contains(answer, "handshakes_per_ip") {
 		t.Errorf("a good token then: %d %s", status, answer)
 	}
