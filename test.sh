@@ -49,8 +49,8 @@ nginx_for_tests() {
 run_test() {
 	nginx_for_tests
 	# shellcheck disable=SC2086 # TESTFLAGS is a list
-	go tool -modfile=tools/go.mod gotestsum --format pkgname-and-test-fails -- \
-		-race -shuffle=on -timeout 30m ${TESTFLAGS:-} ./...
+	go tool -modfile=tools/go.mod gotestsum --format pkgname-and-test-fails -- -timeout=30m \
+		-race -shuffle=on ${TESTFLAGS:-} ./...
 }
 
 # What lint (gosec) and test (licenses, attacks) have about security, alone.
