@@ -29,7 +29,7 @@ func servePresence(t *testing.T, natsURL, listen string) *node {
 	file := filepath.Join(t.TempDir(), "rivulet.yaml")
 	config := "namespaces:\n  room: {presence: true, max_bytes: 64MiB}\n  quiet: {max_bytes: 64MiB}\n" +
 		"auth: {hmac: {secret: " + memberSecret + "}}\n" +
-		"limits: {connections_per_user: 0}\n" // a test's crowd may be one user's
+		"limits: {connections_per_user: 0, reads_per_caller: 0}\n" // a test's crowd may be one user's
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}

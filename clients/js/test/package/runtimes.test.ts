@@ -58,6 +58,7 @@ async function run(binary: string, args: string[], order: Order): Promise<Seen> 
 }
 
 describe.each(runtimes())("$name", ({ name, binary, args }) => {
+	// The pinned Nodes are packages for Linux: elsewhere there is none to run.
 	test.skipIf(!binary).each(["websocket", "sse"] as const)("over %s", async (transport) => {
 		const channel = `runtimes:${name.replaceAll(/\W/g, "")}.${transport}`;
 		await fulfill(node, channel, transport, (order) => run(binary ?? "", args, order));
